@@ -1,0 +1,205 @@
+// Package api serves BenchLedger over HTTP: its operations, one file per
+// resource, and what they share: errors.go, auth.go, json.go, values.go, cursor.go,
+// middleware.go.
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humachi"
+	"github.com/go-chi/chi/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/rs/cors"
+
+	"github.com/benchledger/benchledger/db"
+)
+
+const (
+	// maxBodyBytes is the largest request body: 8 MiB. huma refuses a body that
+	// reaches its limit, hence the one byte more.
+	maxBodyBytes = 8<<20 + 1
+	// bodyReadTimeout is for a large body on a slow line.
+	bodyReadTimeout = time.Minute
+	// requestTimeout bounds the work of a request after its body was read.
+	requestTimeout = 10 * time.Second
+)
+
+// Config is what a server needs.
+type Config struct {
+	// Pool reaches the database.
+	Pool *pgxpool.Pool
+	// APISecretKey is the key that writes need.
+	APISecretKey string
+	// AllowedOrigins are the origins whose pages may read answers; "*" is all.
+	AllowedOrigins []string
+	// Logger takes a line per request, and the details of errors.
+	Logger *slog.Logger
+	// Version is the program's.
+	Version string
+}
+
+// server is what the handlers share.
+type server struct {
+	Config
+	api huma.API
+	// queries runs each statement on a connection of the pool.
+	queries *db.Queries
+}
+
+// New returns the service as a handler.
+func New(config Config) http.Handler {
+	router, s := newServer(config)
+	return cors.New(cors.Options{
+		AllowedOrigins: config.AllowedOrigins,
+		// Without any, the library would allow all.
+		AllowOriginFunc: denyAllUnless(config.AllowedOrigins),
+		AllowedMethods:  []string{http.MethodGet, http.MethodPost},
+		AllowedHeaders:  []string{"Authorization", "Content-Type", "X-Request-Id"},
+		ExposedHeaders:  []string{"Link", "Idempotent-Replayed", "Retry-After", "X-Request-Id"},
+		MaxAge:          600,
+	}).Handler(s.withRequestID(s.logRequests(s.recoverPanics(router))))
+}
+
+// OpenAPI returns the OpenAPI document of the service, as YAML.
+func OpenAPI(version string) ([]byte, error) {
+	_, s := newServer(Config{Version: version})
+	document, err := s.api.OpenAPI().YAML()
+	if err != nil {
+		return nil, fmt.Errorf("print openapi: %w", err)
+	}
+	return document, nil
+}
+
+func newServer(config Config) (*chi.Mux, *server) {
+	// These are huma's settings for the whole process: names of fields are
+	// case-sensitive, lists are never null, errors are ours.
+	huma.ValidateStrictCasing = true
+	huma.DefaultArrayNullable = false
+	huma.NewError = newProblem
+
+	router := chi.NewMux()
+	s := &server{Config: config, queries: db.New(config.Pool)}
+	router.Use(jsonByDefault, textIsUTF8(s))
+	router.NotFound(s.notFound)
+	router.MethodNotAllowed(s.methodNotAllowed(router))
+	s.api = humachi.New(router, s.humaConfig())
+	s.api.UseMiddleware(s.requireKey)
+
+	s.registerHealth()
+	s.registerResults()
+	s.registerRuns()
+	s.registerBatches()
+	s.registerStats()
+	registerDocs(router)
+	completeDocument(s.api.OpenAPI())
+	return router, s
+}
+
+func (s *server) humaConfig() huma.Config {
+	config := huma.DefaultConfig("BenchLedger", s.Version)
+	config.Info.Description = "Stores the results of AI-agent benchmarks and answers questions about them.\n\n" +
+		"A **run** is one attempt of an agent at a scenario of a suite. It owns **evaluations**, the scores that " +
+		"evaluators gave it, and **telemetry**, what it cost. A **batch** groups runs.\n\n" +
+		"Submissions need a key and may be repeated safely: the same content again is answered as a replay. " +
+		"Every error is a problem document (RFC 9457) whose `requestId` finds the details in the server's log."
+	config.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
+	config.Servers = []*huma.Server{{URL: "/", Description: "The server that this document comes from"}}
+	config.Tags = []*huma.Tag{
+		{Name: "Results", Description: "Submit runs and batches."},
+		{Name: "Runs", Description: "Read runs, with their evaluations and telemetry."},
+		{Name: "Batches", Description: "Read batches, with their runs."},
+		{Name: "Stats", Description: "Figures over all runs."},
+		{Name: "Health", Description: "Is the server there?"},
+	}
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"bearer": {Type: "http", Scheme: "bearer", Description: "`Authorization: Bearer KEY`"},
+	}
+	// "json" is the suffix of application/problem+json.
+	config.Formats = map[string]huma.Format{"application/json": jsonFormat, "json": jsonFormat}
+	config.RejectUnknownQueryParameters = true
+	config.Transformers = []huma.Transformer{addRequestID}
+	config.DocsPath, config.SchemasPath, config.CreateHooks = "", "", nil
+	return config
+}
+
+// register adds an operation whose handler gets a deadline, and whose errors all
+// become problem documents.
+func register[I, O any](s *server, operation huma.Operation, handler func(context.Context, *I) (*O, error)) {
+	operation.MaxBodyBytes = maxBodyBytes
+	operation.BodyReadTimeout = bodyReadTimeout
+	huma.Register(s.api, operation, func(ctx context.Context, input *I) (*O, error) {
+		noteOperation(ctx, operation.OperationID)
+		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+		defer cancel()
+		output, err := handler(ctx, input)
+		if err != nil {
+			return nil, s.problem(ctx, operation.OperationID, err)
+		}
+		return output, nil
+	})
+}
+
+// example is a body's example. It goes through the API's own encoder, so that it
+// shows what is really sent.
+func example(v any) map[string]*huma.MediaType {
+	var encoded bytes.Buffer
+	if err := jsonFormat.Marshal(&encoded, v); err != nil {
+		panic(err)
+	}
+	return map[string]*huma.MediaType{"application/json": {Example: json.RawMessage(encoded.Bytes())}}
+}
+
+// completeDocument says in the document what huma has no words for.
+func completeDocument(document *huma.OpenAPI) {
+	for _, schema := range document.Components.Schemas.Map() {
+		// Unknown fields are ignored, hence neither refused nor typed.
+		schema.AdditionalProperties = nil
+	}
+	requestID := &huma.Param{
+		Description: "Names the request; the server's log has it beside every line about it.",
+		Schema:      &huma.Schema{Type: huma.TypeString},
+	}
+	retryAfter := &huma.Param{
+		Description: "Seconds after which to try again.",
+		Schema:      &huma.Schema{Type: huma.TypeInteger, Format: "int32"},
+	}
+	authenticate := &huma.Param{Schema: &huma.Schema{Type: huma.TypeString}}
+	for _, path := range document.Paths {
+		for _, operation := range []*huma.Operation{path.Get, path.Post} {
+			if operation == nil {
+				continue
+			}
+			for status, response := range operation.Responses {
+				if response.Headers == nil {
+					response.Headers = map[string]*huma.Param{}
+				}
+				response.Headers["X-Request-Id"] = requestID
+				switch status {
+				case strconv.Itoa(http.StatusServiceUnavailable):
+					response.Headers["Retry-After"] = retryAfter
+				case strconv.Itoa(http.StatusUnauthorized):
+					response.Headers["WWW-Authenticate"] = authenticate
+				}
+				code, _ := strconv.Atoi(status)
+				if meaning, ok := problemMeanings[code]; ok {
+					response.Description = meaning
+				}
+			}
+		}
+	}
+}
+
+func denyAllUnless(origins []string) func(string) bool {
+	if len(origins) > 0 {
+		return nil
+	}
+	return func(string) bool { return false }
+}

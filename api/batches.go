@@ -1,0 +1,127 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/benchledger/benchledger/db"
+)
+
+// Batch is a batch as it is read back.
+type Batch struct {
+	BatchID          string   `json:"batchId"`
+	CreatedAt        UTCTime  `json:"createdAt"`
+	CompletedAt      *UTCTime `json:"completedAt" nullable:"true" doc:"null while the batch is open."`
+	TotalRuns        int64    `json:"totalRuns" doc:"As reported on completion, else computed over all runs of the batch."`
+	SuccessfulRuns   int64    `json:"successfulRuns" doc:"As reported on completion, else computed over all runs of the batch."`
+	AvgScore         *float64 `json:"avgScore" doc:"As reported on completion, else computed over completed runs."`
+	AvgWeightedScore *float64 `json:"avgWeightedScore" doc:"As reported on completion, else computed over completed runs."`
+	Metadata         Metadata `json:"metadata" nullable:"true"`
+}
+
+// BatchDetails is a batch with its runs.
+type BatchDetails struct {
+	Batch
+	Runs []Run `json:"runs" doc:"Oldest startedAt first, equal ones by id."`
+}
+
+type listBatchesInput struct {
+	Limit  int32  `query:"limit" minimum:"1" maximum:"10000" default:"20" doc:"The most batches to return."`
+	Cursor string `query:"cursor" maxLength:"1000" doc:"Where to go on: from the link of the page before."`
+}
+
+type listBatchesOutput struct {
+	Link string `header:"Link" doc:"The next page, as <URI reference>; rel=\"next\"; absent on the last."`
+	Body []Batch
+}
+
+type getBatchInput struct {
+	BatchID ID `path:"batchId" doc:"The batch, percent-encoded." example:"batch-a"`
+}
+
+type getBatchOutput struct {
+	Body BatchDetails
+}
+
+func (s *server) registerBatches() {
+	register(s, huma.Operation{
+		OperationID: "list-batches", Method: http.MethodGet, Path: "/api/batches", Tags: []string{"Batches"},
+		Summary: "List batches",
+		Description: "Batches, newest `createdAt` first, equal ones by `batchId`, last first. " +
+			"Where there are more, the header `Link` leads to the next page.",
+		Security: open, Errors: []int{http.StatusServiceUnavailable},
+		Responses: map[string]*huma.Response{"200": {Description: "A page of batches.", Content: example([]Batch{exampleBatch})}},
+	}, s.listBatches)
+	register(s, huma.Operation{
+		OperationID: "get-batch", Method: http.MethodGet, Path: "/api/batches/{batchId}", Tags: []string{"Batches"},
+		Summary: "Read a batch", Description: "A batch with all of its runs, as they were at one moment.",
+		Security: open, Errors: []int{http.StatusNotFound, http.StatusServiceUnavailable},
+		Responses: map[string]*huma.Response{"200": {
+			Description: "The batch.", Content: example(BatchDetails{exampleBatch, []Run{exampleRun}}),
+		}},
+	}, s.getBatch)
+}
+
+func (s *server) listBatches(ctx context.Context, input *listBatchesInput) (*listBatchesOutput, error) {
+	after := batchPosition{createdAt: beyondEveryTime}
+	if input.Cursor != "" {
+		var err error
+		if after, err = parseBatchCursor(input.Cursor); err != nil {
+			return nil, err
+		}
+	}
+	rows, err := s.queries.ListBatches(ctx, db.ListBatchesParams{
+		BeforeCreatedAt: after.createdAt, BeforeBatchID: after.batchID, RowLimit: input.Limit + 1,
+	})
+	if err != nil {
+		return nil, err
+	}
+	output := &listBatchesOutput{}
+	if more := len(rows) > int(input.Limit); more {
+		rows = rows[:input.Limit]
+		last := rows[len(rows)-1]
+		output.Link = linkToNext("/api/batches", url.Values{}, input.Limit, batchPosition{last.CreatedAt, last.BatchID}.cursor())
+	}
+	output.Body = make([]Batch, len(rows))
+	for i, row := range rows {
+		output.Body[i] = batchFromRow(row)
+	}
+	return output, nil
+}
+
+func (s *server) getBatch(ctx context.Context, input *getBatchInput) (*getBatchOutput, error) {
+	output := &getBatchOutput{}
+	// One snapshot, so that computed totals and runs agree.
+	snapshot := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+	err := db.WithTx(ctx, s.Pool, snapshot, func(q *db.Queries) error {
+		batch, err := q.GetBatch(ctx, string(input.BatchID))
+		if err != nil {
+			return err
+		}
+		runs, err := q.ListRunsByBatch(ctx, string(input.BatchID))
+		output.Body = BatchDetails{batchFromRow(batch), runsFromRows(runs)}
+		return err
+	})
+	if db.Classify(err) == db.NotFound {
+		return nil, notThere("batch")
+	}
+	return output, err
+}
+
+func batchFromRow(row db.BatchSummary) Batch {
+	return Batch{
+		BatchID:          row.BatchID,
+		CreatedAt:        UTCTime{row.CreatedAt},
+		CompletedAt:      utcTime(row.CompletedAt),
+		TotalRuns:        row.TotalRuns,
+		SuccessfulRuns:   row.SuccessfulRuns,
+		AvgScore:         row.AvgScore,
+		AvgWeightedScore: row.AvgWeightedScore,
+		Metadata:         Metadata{jsontext.Value(row.Metadata)},
+	}
+}

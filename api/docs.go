@@ -1,0 +1,28 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/swaggest/swgui"
+	"github.com/swaggest/swgui/v5emb"
+)
+
+// registerDocs serves a page made from the OpenAPI document, all of it from the
+// binary.
+func registerDocs(router *chi.Mux) {
+	page := v5emb.NewWithConfig(swgui.Config{
+		SettingsUI: map[string]string{
+			"tryItOutEnabled": "false",
+			// The validator is a public service.
+			"validatorUrl": "null",
+		},
+	})("BenchLedger API", "/openapi.json", "/docs/")
+	router.Get("/docs/*", func(w http.ResponseWriter, r *http.Request) {
+		// The page may load nothing from elsewhere, whatever the bundle does.
+		w.Header().Set("Content-Security-Policy", "default-src 'self'; script-src 'self' 'unsafe-inline'; "+
+			"style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'; form-action 'none'; base-uri 'none'")
+		page.ServeHTTP(w, r)
+	})
+	router.Get("/docs", http.RedirectHandler("/docs/", http.StatusFound).ServeHTTP)
+}

@@ -1,0 +1,72 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	jsonv1 "github.com/go-json-experiment/json/v1"
+)
+
+// jsonFormat is JSON as RFC 8259 and RFC 7493 have it: duplicate names, invalid
+// UTF-8 and lone surrogates are errors, names are case-sensitive.
+var jsonFormat = huma.Format{
+	Marshal: func(w io.Writer, v any) error { return json.MarshalWrite(w, v) },
+	Unmarshal: func(data []byte, v any) error {
+		return sayWhere(json.Unmarshal(data, v, exactNumbers, readAllFields))
+	},
+}
+
+// readAllFields goes on after a field of the wrong type, so that validation sees
+// the others too.
+var readAllFields = jsonv1.ReportErrorsWithLegacySemantics(true)
+
+// notRepresentable stands for a number beyond the range of double precision. No
+// schema accepts it, so that validation names its field.
+type notRepresentable struct{}
+
+// exactNumbers has huma validate numbers as they are: integers to the digit.
+var exactNumbers = json.WithUnmarshalers(json.UnmarshalFromFunc(func(decoder *jsontext.Decoder, value *any) error {
+	if decoder.PeekKind() != '0' {
+		return errors.ErrUnsupported
+	}
+	number, err := decoder.ReadValue()
+	if err != nil {
+		return err
+	}
+	if integer, err := strconv.ParseInt(string(number), 10, 64); err == nil {
+		*value = integer
+		return nil
+	}
+	double, err := strconv.ParseFloat(string(number), 64)
+	if err != nil {
+		*value = notRepresentable{}
+		return nil
+	}
+	*value = double
+	return nil
+}))
+
+// sayWhere makes an error of the decoder one that a caller may read: it says
+// where, and shows neither the value nor a type of ours.
+func sayWhere(err error) error {
+	var syntactic *jsontext.SyntacticError
+	var semantic *json.SemanticError
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		return errors.New("a name appears twice in one object")
+	case errors.As(err, &syntactic):
+		return fmt.Errorf("not valid JSON in UTF-8, at byte %d", syntactic.ByteOffset)
+	case errors.As(err, &semantic):
+		return fmt.Errorf("the value at %s has the wrong type", semantic.JSONPointer)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("not valid JSON: it ends too early")
+	}
+	return errors.New("not valid JSON")
+}

@@ -1,0 +1,147 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"mime"
+	"net/http"
+	"net/url"
+	"regexp"
+	"runtime/debug"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+)
+
+// requestInfo travels with a request, for its log line.
+type requestInfo struct {
+	id        string
+	operation string
+}
+
+type requestInfoKey struct{}
+
+func infoOf(ctx context.Context) *requestInfo {
+	info, ok := ctx.Value(requestInfoKey{}).(*requestInfo)
+	if !ok {
+		return &requestInfo{}
+	}
+	return info
+}
+
+func requestID(ctx context.Context) string { return infoOf(ctx).id }
+
+func noteOperation(ctx context.Context, id string) { infoOf(ctx).operation = id }
+
+// clientRequestID is what a client may name its request.
+var clientRequestID = regexp.MustCompile(`^[A-Za-z0-9._:/+=-]{1,128}$`)
+
+// withRequestID names each request, by the client's X-Request-Id where it is
+// sound, and says so in the answer.
+func (s *server) withRequestID(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := r.Header.Get("X-Request-Id")
+		if !clientRequestID.MatchString(id) {
+			id = rand.Text()
+		}
+		w.Header().Set("X-Request-Id", id)
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), requestInfoKey{}, &requestInfo{id: id})))
+	})
+}
+
+func (s *server) logRequests(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		wrapped := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
+		next.ServeHTTP(wrapped, r)
+		info := infoOf(r.Context())
+		s.Logger.LogAttrs(r.Context(), slog.LevelInfo, "request",
+			slog.String("requestId", info.id), slog.String("operation", info.operation),
+			slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", wrapped.Status()),
+			slog.Int("bytes", wrapped.BytesWritten()), slog.Duration("duration", time.Since(start)))
+	})
+}
+
+// recoverPanics answers 500 where a handler panics, and logs where.
+func (s *server) recoverPanics(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			failure := recover()
+			if failure == nil {
+				return
+			}
+			if failure == http.ErrAbortHandler {
+				panic(failure)
+			}
+			s.Logger.ErrorContext(r.Context(), "panic", "requestId", requestID(r.Context()),
+				"error", failure, "stack", string(debug.Stack()))
+			s.writeProblem(w, r, problemOf(http.StatusInternalServerError,
+				"The server failed. Its log has the details, by request id."))
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// jsonByDefault reads a body without a type, or as text/plain (what fetch sends
+// unasked), as JSON.
+func jsonByDefault(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		declared := r.Header.Get("Content-Type")
+		if mediaType, _, _ := mime.ParseMediaType(declared); declared == "" || mediaType == "text/plain" {
+			r.Header.Set("Content-Type", "application/json")
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// textIsUTF8 refuses paths and queries that are not UTF-8 text, or contain NUL,
+// before they reach a query.
+func textIsUTF8(s *server) func(http.Handler) http.Handler {
+	sound := func(text string) bool { return utf8.ValidString(text) && !strings.Contains(text, "\x00") }
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			query, err := url.QueryUnescape(r.URL.RawQuery)
+			var fields []FieldError
+			if err != nil || !sound(query) {
+				fields = append(fields, FieldError{"query", "expected percent-encoded UTF-8 without NUL"})
+			}
+			if !sound(r.URL.Path) {
+				fields = append(fields, FieldError{"path", "expected percent-encoded UTF-8 without NUL"})
+			}
+			if fields != nil {
+				s.writeProblem(w, r, problemOf(http.StatusUnprocessableEntity, "The request is not valid.", fields...))
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+func (s *server) notFound(w http.ResponseWriter, r *http.Request) {
+	s.writeProblem(w, r, problemOf(http.StatusNotFound, "There is nothing at this path; /docs lists what there is."))
+}
+
+// methodNotAllowed says which methods the path has.
+func (s *server) methodNotAllowed(router *chi.Mux) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		path := r.URL.RawPath
+		if path == "" {
+			path = r.URL.Path
+		}
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			if router.Match(chi.NewRouteContext(), method, path) {
+				w.Header().Add("Allow", method)
+			}
+		}
+		if r.Method == http.MethodOptions {
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		s.writeProblem(w, r, problemOf(http.StatusMethodNotAllowed,
+			"This path does not take this method; the header Allow lists those it takes."))
+	}
+}

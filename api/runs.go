@@ -1,0 +1,333 @@
+package api
+
+import (
+	"context"
+	"math"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/benchledger/benchledger/db"
+)
+
+// Run is a run as it is read back.
+type Run struct {
+	ID                int64    `json:"id" doc:"Grows with each run stored; orders runs that started at the same time."`
+	RunID             string   `json:"runId"`
+	BatchID           *string  `json:"batchId"`
+	Suite             string   `json:"suite"`
+	Scenario          string   `json:"scenario"`
+	Tier              string   `json:"tier"`
+	Agent             string   `json:"agent"`
+	Model             *string  `json:"model"`
+	Status            Status   `json:"status"`
+	StartedAt         UTCTime  `json:"startedAt"`
+	CompletedAt       *UTCTime `json:"completedAt" nullable:"true"`
+	TotalScore        *float64 `json:"totalScore"`
+	WeightedScore     *float64 `json:"weightedScore"`
+	IsSuccessful      bool     `json:"isSuccessful"`
+	SuccessMetric     *float64 `json:"successMetric"`
+	SpecialistEnabled *bool    `json:"specialistEnabled"`
+	SpecialistName    *string  `json:"specialistName"`
+	SpecialistVersion *string  `json:"specialistVersion"`
+	Metadata          Metadata `json:"metadata" nullable:"true"`
+}
+
+// RunDetails is a run with all it owns.
+type RunDetails struct {
+	Run         Run          `json:"run"`
+	Evaluations []Evaluation `json:"evaluations" doc:"In the order submitted."`
+	Telemetry   *Telemetry   `json:"telemetry"`
+}
+
+// Evaluation is an evaluation as it is read back.
+type Evaluation struct {
+	ID            int64   `json:"id"`
+	RunID         string  `json:"runId"`
+	EvaluatorName string  `json:"evaluatorName"`
+	Score         float64 `json:"score"`
+	MaxScore      float64 `json:"maxScore"`
+	Details       *string `json:"details"`
+	CreatedAt     UTCTime `json:"createdAt" doc:"When it was stored."`
+}
+
+// Telemetry is the telemetry of a run as it is read back, null where it has none.
+type Telemetry struct {
+	_            struct{} `nullable:"true"`
+	ID           int64    `json:"id"`
+	RunID        string   `json:"runId"`
+	ToolCalls    *int64   `json:"toolCalls"`
+	TokensIn     *int64   `json:"tokensIn"`
+	TokensOut    *int64   `json:"tokensOut"`
+	CostUSD      *float64 `json:"costUsd"`
+	DurationMs   *int64   `json:"durationMs"`
+	WorkspaceDir *string  `json:"workspaceDir"`
+	PromptSent   *string  `json:"promptSent"`
+}
+
+type runFilters struct {
+	Suite    Name   `query:"suite" doc:"Only runs of this suite." example:"update-deps"`
+	Scenario Name   `query:"scenario" doc:"Only runs of this scenario." example:"nx-pnpm-monorepo"`
+	Agent    Name   `query:"agent" doc:"Only runs of this agent." example:"claude-code"`
+	Status   Status `query:"status" doc:"Only runs that have this status."`
+}
+
+// values returns the filters that are set, as a query.
+func (f runFilters) values() url.Values {
+	values := url.Values{}
+	for name, value := range map[string]string{
+		"suite": string(f.Suite), "scenario": string(f.Scenario), "agent": string(f.Agent), "status": string(f.Status),
+	} {
+		if value != "" {
+			values.Set(name, value)
+		}
+	}
+	return values
+}
+
+type listRunsInput struct {
+	Limit  int32  `query:"limit" minimum:"1" maximum:"10000" default:"50" doc:"The most runs to return."`
+	Cursor string `query:"cursor" maxLength:"1000" doc:"Where to go on: from the link of the page before, with the same filters."`
+	runFilters
+}
+
+type listRunsOutput struct {
+	Link string `header:"Link" doc:"The next page, as <URI reference>; rel=\"next\"; absent on the last."`
+	Body []Run
+}
+
+type runInput struct {
+	RunID ID `path:"runId" doc:"The run, percent-encoded." example:"run-a1"`
+}
+
+type getRunOutput struct {
+	Body RunDetails
+}
+
+type getRunEvaluationsOutput struct {
+	Body []Evaluation
+}
+
+type getRunTelemetryOutput struct {
+	Body *Telemetry
+}
+
+func (s *server) registerRuns() {
+	register(s, huma.Operation{
+		OperationID: "list-runs", Method: http.MethodGet, Path: "/api/runs", Tags: []string{"Runs"},
+		Summary: "List runs",
+		Description: "The runs that match every filter given, newest `startedAt` first, equal ones by `id`, newest first. " +
+			"Where there are more, the header `Link` leads to the next page; a run that is there when the first page is read " +
+			"is on one of the pages, whatever is submitted meanwhile. Prompts are left to the telemetry.",
+		Security: open, Errors: []int{http.StatusServiceUnavailable, http.StatusUnprocessableEntity},
+		Responses: map[string]*huma.Response{"200": {Description: "A page of runs.", Content: example([]Run{exampleRun})}},
+	}, s.listRuns)
+	notFound := []int{http.StatusNotFound, http.StatusServiceUnavailable}
+	register(s, huma.Operation{
+		OperationID: "get-run", Method: http.MethodGet, Path: "/api/runs/{runId}", Tags: []string{"Runs"},
+		Summary: "Read a run", Description: "A run with its evaluations and telemetry, as they were at one moment.",
+		Security: open, Errors: notFound,
+		Responses: map[string]*huma.Response{"200": {Description: "The run.", Content: example(RunDetails{
+			Run: exampleRun, Evaluations: []Evaluation{exampleEvaluation}, Telemetry: exampleTelemetry,
+		})}},
+	}, s.getRun)
+	register(s, huma.Operation{
+		OperationID: "get-run-evaluations", Method: http.MethodGet, Path: "/api/runs/{runId}/evaluations", Tags: []string{"Runs"},
+		Summary: "Read a run's evaluations", Description: "The scores that evaluators gave a run, in the order submitted.",
+		Security: open, Errors: notFound,
+		Responses: map[string]*huma.Response{"200": {
+			Description: "The evaluations.", Content: example([]Evaluation{exampleEvaluation}),
+		}},
+	}, s.getRunEvaluations)
+	register(s, huma.Operation{
+		OperationID: "get-run-telemetry", Method: http.MethodGet, Path: "/api/runs/{runId}/telemetry", Tags: []string{"Runs"},
+		Summary: "Read a run's telemetry", Description: "What a run cost, with the prompt that was sent; `null` where the run has none.",
+		Security: open, Errors: notFound,
+		Responses: map[string]*huma.Response{"200": {Description: "The telemetry.", Content: example(exampleTelemetry)}},
+	}, s.getRunTelemetry)
+}
+
+func (s *server) listRuns(ctx context.Context, input *listRunsInput) (*listRunsOutput, error) {
+	filters := input.values()
+	after := runPosition{startedAt: beyondEveryTime, id: math.MaxInt64}
+	if input.Cursor != "" {
+		var err error
+		if after, err = parseRunCursor(input.Cursor, filters); err != nil {
+			return nil, err
+		}
+	}
+	rows, err := s.queryRuns(ctx, input.runFilters, after, input.Limit+1)
+	if err != nil {
+		return nil, err
+	}
+	output := &listRunsOutput{}
+	if more := len(rows) > int(input.Limit); more {
+		rows = rows[:input.Limit]
+		last := rows[len(rows)-1]
+		output.Link = linkToNext("/api/runs", filters, input.Limit, runPosition{last.StartedAt, last.ID}.cursor(filters))
+	}
+	output.Body = runsFromRows(rows)
+	return output, nil
+}
+
+// queryRuns picks the query whose index carries the list for these filters.
+func (s *server) queryRuns(ctx context.Context, f runFilters, after runPosition, limit int32) ([]db.BenchmarkRun, error) {
+	suite, scenario, agent, status := f.Suite != "", f.Scenario != "", f.Agent != "", f.Status != ""
+	switch [4]bool{suite, scenario, agent, status} {
+	case [4]bool{}:
+		return s.queries.ListRuns(ctx, db.ListRunsParams{
+			BeforeStartedAt: after.startedAt, BeforeID: after.id, RowLimit: limit,
+		})
+	case [4]bool{0: true}:
+		return s.queries.ListRunsBySuite(ctx, db.ListRunsBySuiteParams{
+			Suite: string(f.Suite), BeforeStartedAt: after.startedAt, BeforeID: after.id, RowLimit: limit,
+		})
+	case [4]bool{1: true}:
+		return s.queries.ListRunsByScenario(ctx, db.ListRunsByScenarioParams{
+			Scenario: string(f.Scenario), BeforeStartedAt: after.startedAt, BeforeID: after.id, RowLimit: limit,
+		})
+	case [4]bool{0: true, 1: true}:
+		return s.queries.ListRunsBySuiteAndScenario(ctx, db.ListRunsBySuiteAndScenarioParams{
+			Suite: string(f.Suite), Scenario: string(f.Scenario),
+			BeforeStartedAt: after.startedAt, BeforeID: after.id, RowLimit: limit,
+		})
+	case [4]bool{2: true}:
+		return s.queries.ListRunsByAgent(ctx, db.ListRunsByAgentParams{
+			Agent: string(f.Agent), BeforeStartedAt: after.startedAt, BeforeID: after.id, RowLimit: limit,
+		})
+	case [4]bool{3: true}:
+		return s.queries.ListRunsByStatus(ctx, db.ListRunsByStatusParams{
+			Status: string(f.Status), BeforeStartedAt: after.startedAt, BeforeID: after.id, RowLimit: limit,
+		})
+	}
+	return db.New(db.PlanForValues{DBTX: s.Pool}).ListRunsByFilters(ctx, db.ListRunsByFiltersParams{
+		Suite: given(f.Suite), Scenario: given(f.Scenario), Agent: given(f.Agent), Status: given(f.Status),
+		BeforeStartedAt: after.startedAt, BeforeID: after.id, RowLimit: limit,
+	})
+}
+
+func (s *server) getRun(ctx context.Context, input *runInput) (*getRunOutput, error) {
+	row, err := s.queries.GetRun(ctx, string(input.RunID))
+	if db.Classify(err) == db.NotFound {
+		return nil, notThere("run")
+	} else if err != nil {
+		return nil, err
+	}
+	evaluations, err := evaluationsFromJSON(row.Evaluations)
+	if err != nil {
+		return nil, err
+	}
+	return &getRunOutput{Body: RunDetails{
+		Run:         runFromRow(row.BenchmarkRun),
+		Evaluations: evaluations,
+		Telemetry: telemetryFromRow(db.GetRunTelemetryRow{
+			RunID: row.BenchmarkRun.RunID, ID: row.TelemetryID, ToolCalls: row.ToolCalls,
+			TokensIn: row.TokensIn, TokensOut: row.TokensOut, CostUsd: row.CostUsd, DurationMs: row.DurationMs,
+			WorkspaceDir: row.WorkspaceDir, PromptSent: row.PromptSent,
+		}),
+	}}, nil
+}
+
+func (s *server) getRunEvaluations(ctx context.Context, input *runInput) (*getRunEvaluationsOutput, error) {
+	encoded, err := s.queries.GetRunEvaluations(ctx, string(input.RunID))
+	if db.Classify(err) == db.NotFound {
+		return nil, notThere("run")
+	} else if err != nil {
+		return nil, err
+	}
+	evaluations, err := evaluationsFromJSON(encoded)
+	return &getRunEvaluationsOutput{Body: evaluations}, err
+}
+
+func (s *server) getRunTelemetry(ctx context.Context, input *runInput) (*getRunTelemetryOutput, error) {
+	row, err := s.queries.GetRunTelemetry(ctx, string(input.RunID))
+	if db.Classify(err) == db.NotFound {
+		return nil, notThere("run")
+	} else if err != nil {
+		return nil, err
+	}
+	return &getRunTelemetryOutput{Body: telemetryFromRow(row)}, nil
+}
+
+func runsFromRows(rows []db.BenchmarkRun) []Run {
+	runs := make([]Run, len(rows))
+	for i, row := range rows {
+		runs[i] = runFromRow(row)
+	}
+	return runs
+}
+
+func runFromRow(row db.BenchmarkRun) Run {
+	return Run{
+		ID:                row.ID,
+		RunID:             row.RunID,
+		BatchID:           row.BatchID,
+		Suite:             row.Suite,
+		Scenario:          row.Scenario,
+		Tier:              row.Tier,
+		Agent:             row.Agent,
+		Model:             row.Model,
+		Status:            Status(row.Status),
+		StartedAt:         UTCTime{row.StartedAt},
+		CompletedAt:       utcTime(row.CompletedAt),
+		TotalScore:        row.TotalScore,
+		WeightedScore:     row.WeightedScore,
+		IsSuccessful:      row.IsSuccessful,
+		SuccessMetric:     row.SuccessMetric,
+		SpecialistEnabled: row.SpecialistEnabled,
+		SpecialistName:    row.SpecialistName,
+		SpecialistVersion: row.SpecialistVersion,
+		Metadata:          Metadata{jsontext.Value(row.Metadata)},
+	}
+}
+
+// evaluationsFromJSON reads the array that the queries build, whose names are the API's.
+func evaluationsFromJSON(encoded []byte) ([]Evaluation, error) {
+	evaluations := []Evaluation{}
+	err := json.Unmarshal(encoded, &evaluations)
+	return evaluations, err
+}
+
+func telemetryFromRow(row db.GetRunTelemetryRow) *Telemetry {
+	if row.ID == nil {
+		return nil
+	}
+	return &Telemetry{
+		ID:           *row.ID,
+		RunID:        row.RunID,
+		ToolCalls:    row.ToolCalls,
+		TokensIn:     row.TokensIn,
+		TokensOut:    row.TokensOut,
+		CostUSD:      row.CostUsd,
+		DurationMs:   row.DurationMs,
+		WorkspaceDir: row.WorkspaceDir,
+		PromptSent:   row.PromptSent,
+	}
+}
+
+// given returns a filter's value, nil when it is not set.
+func given[T ~string](value T) *string {
+	if value == "" {
+		return nil
+	}
+	return new(string(value))
+}
+
+// linkToNext returns a Link header (RFC 8288) whose target is relative to the
+// request, so that it holds behind any proxy.
+func linkToNext(path string, filters url.Values, limit int32, cursor string) string {
+	query := url.Values{"limit": {strconv.Itoa(int(limit))}, "cursor": {cursor}}
+	for name, values := range filters {
+		query[name] = values
+	}
+	return "<" + path + "?" + query.Encode() + `>; rel="next"`
+}
+
+// beyondEveryTime is later than every time that is accepted: the position before
+// the first page.
+var beyondEveryTime = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)

@@ -1,0 +1,65 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// Stats are figures over all completed runs.
+type Stats struct {
+	TotalRuns        int64    `json:"totalRuns"`
+	SuccessfulRuns   int64    `json:"successfulRuns"`
+	AvgScore         *float64 `json:"avgScore" doc:"The average totalScore; null when no run has one."`
+	AvgWeightedScore *float64 `json:"avgWeightedScore" doc:"The average weightedScore; null when no run has one."`
+}
+
+// AgentStats are an agent's weighted scores.
+type AgentStats struct {
+	Agent    string   `json:"agent"`
+	Runs     int64    `json:"runs" doc:"Completed, successful runs, with or without a weighted score."`
+	AvgScore *float64 `json:"avgScore" doc:"Null when no run has a weighted score, as are the other scores."`
+	MinScore *float64 `json:"minScore"`
+	MaxScore *float64 `json:"maxScore"`
+}
+
+type getStatsOutput struct {
+	Body Stats
+}
+
+type listAgentStatsOutput struct {
+	Body []AgentStats
+}
+
+func (s *server) registerStats() {
+	errors := []int{http.StatusUnprocessableEntity, http.StatusServiceUnavailable}
+	register(s, huma.Operation{
+		OperationID: "get-stats", Method: http.MethodGet, Path: "/api/stats", Tags: []string{"Stats"},
+		Summary: "Figures over all runs", Description: "Counts and averages over all completed runs.",
+		Security: open, Errors: errors,
+		Responses: map[string]*huma.Response{"200": {Description: "The figures.", Content: example(exampleStats)}},
+	}, s.getStats)
+	register(s, huma.Operation{
+		OperationID: "list-agent-stats", Method: http.MethodGet, Path: "/api/stats/agents", Tags: []string{"Stats"},
+		Summary: "Figures per agent",
+		Description: "The weighted scores of each agent over its completed, successful runs: best average first, " +
+			"agents without one last, equal ones by name.",
+		Security: open, Errors: errors,
+		Responses: map[string]*huma.Response{"200": {Description: "The figures.", Content: example([]AgentStats{exampleAgentStats})}},
+	}, s.listAgentStats)
+}
+
+func (s *server) getStats(ctx context.Context, _ *struct{}) (*getStatsOutput, error) {
+	row, err := s.queries.GetStats(ctx)
+	return &getStatsOutput{Body: Stats(row)}, err
+}
+
+func (s *server) listAgentStats(ctx context.Context, _ *struct{}) (*listAgentStatsOutput, error) {
+	rows, err := s.queries.ListAgentStats(ctx)
+	output := &listAgentStatsOutput{Body: make([]AgentStats, len(rows))}
+	for i, row := range rows {
+		output.Body[i] = AgentStats(row)
+	}
+	return output, err
+}

@@ -1,0 +1,256 @@
+package api
+
+import (
+	"bytes"
+	"math"
+	"math/big"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// The values of the API that JSON Schema and Go have no ready type for. A value
+// that does not parse is kept as such, and refused by its Resolve: only there is
+// the path to the field known.
+
+const (
+	// A control character is one of Unicode's category Cc.
+	namePattern = `^[^\x00-\x1f\x7f-\x9f]*$`
+	// An id is a name other than "." and "..", which no path can carry.
+	idPattern = `^([^.\x00-\x1f\x7f-\x9f]|\.[^.\x00-\x1f\x7f-\x9f]|\.\.[^\x00-\x1f\x7f-\x9f])[^\x00-\x1f\x7f-\x9f]*$`
+	maxName   = 150
+)
+
+// Name is 1 to 150 characters without control characters.
+type Name string
+
+// Schema documents and validates a Name.
+func (Name) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Type: huma.TypeString, MinLength: new(1), MaxLength: new(maxName),
+		Pattern: namePattern, PatternDescription: "free of control characters",
+	}
+}
+
+// ID is a Name other than "." and "..".
+type ID string
+
+// Schema documents and validates an ID.
+func (ID) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Type: huma.TypeString, MinLength: new(1), MaxLength: new(maxName),
+		Pattern: idPattern, PatternDescription: `free of control characters, and other than "." and ".."`,
+	}
+}
+
+// Text is any text without NUL, which PostgreSQL does not store.
+type Text string
+
+// Resolve refuses NUL.
+func (t *Text) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
+	if strings.IndexByte(string(*t), 0) >= 0 {
+		return fieldError(path, "expected text without NUL characters")
+	}
+	return nil
+}
+
+// Count is a 64-bit number that is not negative.
+type Count int64
+
+const invalidCount = math.MinInt64
+
+// Schema documents and validates a Count.
+func (Count) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeInteger, Format: "int64", Minimum: new(0.0)}
+}
+
+// UnmarshalJSON takes an integer in any notation: 5, 5.0, 5e0.
+func (c *Count) UnmarshalJSON(data []byte) error {
+	*c = invalidCount
+	if integer, err := strconv.ParseInt(string(data), 10, 64); err == nil {
+		*c = Count(integer)
+		return nil
+	}
+	// 256 bits hold every 64-bit integer exactly, whatever its notation.
+	number, _, err := big.ParseFloat(string(data), 10, 256, big.ToNearestEven)
+	if err != nil {
+		return nil
+	}
+	if integer, accuracy := number.Int64(); accuracy == big.Exact {
+		*c = Count(integer)
+	}
+	return nil
+}
+
+// Resolve refuses what is beyond 64 bits.
+func (c *Count) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
+	if *c == invalidCount {
+		return fieldError(path, "expected integer from 0 to 9223372036854775807")
+	}
+	return nil
+}
+
+// Time is a moment of the years 0001 to 9999, to the microsecond, in UTC.
+type Time struct {
+	time.Time
+	invalid bool
+}
+
+// Schema documents a Time as it is submitted. Its Resolve validates it, so the
+// alternatives are not huma's to check.
+func (Time) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Extensions: map[string]any{"anyOf": []*huma.Schema{
+		{Type: huma.TypeString, Format: "date-time", Description: "RFC 3339, with any offset"},
+		{Type: huma.TypeNumber, Format: "double", Description: "Milliseconds since 1970"},
+		{Type: "null"},
+	}}}
+}
+
+// UnmarshalJSON takes RFC 3339 text and milliseconds since 1970.
+func (t *Time) UnmarshalJSON(data []byte) error {
+	*t = Time{invalid: true}
+	var moment time.Time
+	switch jsontext.Value(data).Kind() {
+	case '"':
+		text, err := jsontext.AppendUnquote(nil, data)
+		if err != nil || moment.UnmarshalText([]byte(strings.ToUpper(string(text)))) != nil {
+			return nil
+		}
+	case '0':
+		// Beyond ±1e15 ms lie other years; within, a double is exact to the microsecond.
+		milliseconds, err := strconv.ParseFloat(string(data), 64)
+		if err != nil || math.Abs(milliseconds) > 1e15 {
+			return nil
+		}
+		whole, fraction := math.Modf(milliseconds)
+		moment = time.UnixMilli(int64(whole)).Add(time.Duration(math.Round(fraction*1e3)) * time.Microsecond)
+	default:
+		return nil
+	}
+	moment = moment.UTC().Truncate(time.Microsecond)
+	if moment.Year() < 1 || moment.Year() > 9999 {
+		return nil
+	}
+	*t = Time{Time: moment}
+	return nil
+}
+
+// Resolve refuses what is no time.
+func (t *Time) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
+	if t.invalid {
+		return fieldError(path, "expected RFC 3339 time or milliseconds since 1970, of the years 0001 to 9999")
+	}
+	return nil
+}
+
+// UTCTime is a Time as it is read back: RFC 3339 in UTC, with three fractional
+// digits, six when needed.
+type UTCTime struct{ time.Time }
+
+// Schema documents a UTCTime.
+func (UTCTime) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Type: huma.TypeString, Format: "date-time",
+		Description: "RFC 3339 in UTC, with three fractional digits, six when needed",
+		Examples:    []any{"2025-11-17T10:00:00.000Z"},
+	}
+}
+
+// AppendText writes the time.
+func (t UTCTime) AppendText(b []byte) ([]byte, error) {
+	layout := "2006-01-02T15:04:05.000Z"
+	if t.Nanosecond()%int(time.Millisecond) != 0 {
+		layout = "2006-01-02T15:04:05.000000Z"
+	}
+	return t.UTC().AppendFormat(b, layout), nil
+}
+
+// MarshalText writes the time.
+func (t UTCTime) MarshalText() ([]byte, error) { return t.AppendText(nil) }
+
+// MarshalJSON writes the time; without it, that of time.Time would be promoted.
+func (t UTCTime) MarshalJSON() ([]byte, error) {
+	quoted, err := t.AppendText([]byte{'"'})
+	return append(quoted, '"'), err
+}
+
+func utcTime(t *time.Time) *UTCTime {
+	if t == nil {
+		return nil
+	}
+	return &UTCTime{*t}
+}
+
+const (
+	maxMetadataDepth = 100
+	// Numbers of metadata are stored to the digit; an exponent beyond a double's
+	// would take a line to write and a page to store.
+	maxMetadataExponent = 308
+)
+
+// Metadata is a JSON object, kept as it was sent, numbers to the digit. Without
+// text it is null.
+type Metadata struct{ text jsontext.Value }
+
+// Schema documents and validates Metadata.
+func (Metadata) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeObject, Description: "Any JSON object"}
+}
+
+// UnmarshalJSON keeps the text.
+func (m *Metadata) UnmarshalJSON(data []byte) error {
+	m.text = nil
+	if jsontext.Value(data).Kind() != 'n' {
+		m.text = append(m.text, data...)
+	}
+	return nil
+}
+
+// MarshalJSON writes the text.
+func (m Metadata) MarshalJSON() ([]byte, error) {
+	if m.text == nil {
+		return []byte("null"), nil
+	}
+	return m.text, nil
+}
+
+// Resolve refuses what PostgreSQL cannot store, or only at great length.
+func (m *Metadata) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
+	decoder := jsontext.NewDecoder(bytes.NewReader(m.text))
+	for {
+		token, err := decoder.ReadToken()
+		if err != nil {
+			return nil // The end; what is no JSON was refused before.
+		}
+		switch token.Kind() {
+		case '"':
+			if strings.IndexByte(token.String(), 0) >= 0 {
+				return fieldError(path, "expected text without NUL characters")
+			}
+		case '0':
+			if !isModest(token.String()) {
+				return fieldError(path, "expected numbers between -1e308 and 1e308, not closer to 0 than 1e-308")
+			}
+		}
+		if decoder.StackDepth() > maxMetadataDepth {
+			return fieldError(path, "expected at most 100 levels of nesting")
+		}
+	}
+}
+
+// isModest reports whether a number's exponent is within a double's.
+func isModest(number string) bool {
+	_, exponent, found := strings.Cut(strings.ToLower(number), "e")
+	if !found {
+		return true
+	}
+	value, err := strconv.Atoi(exponent)
+	return err == nil && value >= -maxMetadataExponent && value <= maxMetadataExponent
+}
+
+func fieldError(path *huma.PathBuffer, message string) []error {
+	return []error{&huma.ErrorDetail{Location: path.String(), Message: message}}
+}

@@ -1,0 +1,43 @@
+// Command benchledger stores the results of AI-agent benchmarks and serves them
+// over HTTP.
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/adrg/xdg"
+	"github.com/alecthomas/kong"
+)
+
+type commands struct {
+	Serve   serveCommand   `cmd:"" help:"Serve the API. Without a database it starts one of its own."`
+	Migrate migrateCommand `cmd:"" help:"Change the schema of the database, or look where it stands."`
+	OpenAPI openAPICommand `cmd:"" name:"openapi" help:"Print the OpenAPI document."`
+	Version versionCommand `cmd:"" help:"Print the version."`
+}
+
+func main() {
+	cli := kong.Parse(&commands{},
+		kong.Name("benchledger"),
+		kong.Description("The place where the results of AI-agent benchmarks live.\n\n"+
+			"Every setting is a flag or an environment variable; a flag wins."),
+		kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Vars{"data_dir": defaultDataDir()},
+	)
+	if err := cli.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "benchledger:", err)
+		os.Exit(1)
+	}
+}
+
+// defaultDataDir is the user's; root's home is closed to the user whom the
+// database runs as then.
+func defaultDataDir() string {
+	if os.Geteuid() == 0 {
+		return "/var/lib/benchledger"
+	}
+	return filepath.Join(xdg.DataHome, "benchledger")
+}

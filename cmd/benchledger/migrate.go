@@ -1,0 +1,143 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/term"
+
+	"github.com/benchledger/benchledger/db"
+)
+
+type migrateCommand struct {
+	DatabaseURL        string `env:"DATABASE_URL" placeholder:"URL" help:"The database, as a PostgreSQL connection string."`
+	DatabaseMigrateURL string `env:"DATABASE_MIGRATE_URL" placeholder:"URL" help:"The database by another way, where the server's leads through a pooler. Wins."`
+
+	Up     migrateUpCommand     `cmd:"" help:"Apply every migration that is missing."`
+	Down   migrateDownCommand   `cmd:"" help:"Take the last migration back, with the data it made room for."`
+	Status migrateStatusCommand `cmd:"" help:"Show the version of the schema, and the newest there is."`
+	Force  migrateForceCommand  `cmd:"" help:"Record a version after a migration broke off and was mended by hand. Runs nothing."`
+}
+
+// with opens the database's migrations for fn, and closes them.
+func (c *migrateCommand) with(fn func(*db.Migrations) error) (err error) {
+	url := c.DatabaseMigrateURL
+	if url == "" {
+		url = c.DatabaseURL
+	}
+	if url == "" {
+		return errors.New("which database? Set --database-url or DATABASE_URL. " +
+			"(The database that serve starts by itself is migrated by serve.)")
+	}
+	migrations, err := db.OpenMigrations(url)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, migrations.Close()) }()
+	return fn(migrations)
+}
+
+type migrateUpCommand struct{}
+
+// Run migrates.
+func (migrateUpCommand) Run(parent *commands) error {
+	return parent.Migrate.with(func(m *db.Migrations) error {
+		if err := m.Up(); err != nil {
+			return err
+		}
+		return printSchemaVersion(m)
+	})
+}
+
+type migrateDownCommand struct {
+	Yes bool `help:"Do not ask."`
+}
+
+// Run asks, and migrates one step back.
+func (c *migrateDownCommand) Run(parent *commands) error {
+	return parent.Migrate.with(func(m *db.Migrations) error {
+		version, err := m.Version()
+		if err != nil {
+			return err
+		}
+		if version.Current == 0 {
+			return errors.New("there is no schema to take back")
+		}
+		if !c.Yes {
+			if err := confirm(fmt.Sprintf("Taking back migration %d deletes the data it made room for. Go on?", version.Current)); err != nil {
+				return err
+			}
+		}
+		if err := m.Down(); err != nil {
+			return err
+		}
+		return printSchemaVersion(m)
+	})
+}
+
+type migrateStatusCommand struct{}
+
+// Run prints the version.
+func (migrateStatusCommand) Run(parent *commands) error {
+	return parent.Migrate.with(printSchemaVersion)
+}
+
+type migrateForceCommand struct {
+	Version uint `arg:"" help:"The version that the schema has; 0 is none."`
+}
+
+// Run records the version.
+func (c *migrateForceCommand) Run(parent *commands) error {
+	return parent.Migrate.with(func(m *db.Migrations) error {
+		version, err := m.Version()
+		if err != nil {
+			return err
+		}
+		if c.Version > version.Latest {
+			return fmt.Errorf("there is no version %d; the newest is %d", c.Version, version.Latest)
+		}
+		if err := m.Force(c.Version); err != nil {
+			return err
+		}
+		return printSchemaVersion(m)
+	})
+}
+
+func printSchemaVersion(m *db.Migrations) error {
+	version, err := m.Version()
+	if err != nil {
+		return err
+	}
+	fmt.Printf("schema version %d of %d", version.Current, version.Latest)
+	switch {
+	case version.Dirty:
+		fmt.Printf(": the migration to %d broke off half-way; mend the schema, then `benchledger migrate force VERSION`\n", version.Current)
+	case version.Current < version.Latest:
+		fmt.Println(": `benchledger migrate up` applies what is missing")
+	case version.Current > version.Latest:
+		fmt.Println(": the database is newer than this program")
+	default:
+		fmt.Println(": up to date")
+	}
+	return nil
+}
+
+// confirm asks a person, and fails unless the answer is yes.
+func confirm(question string) error {
+	if !term.IsTerminal(int(os.Stdin.Fd())) { //nolint:gosec // a file descriptor
+		return errors.New("there is nobody to ask: add --yes to go on")
+	}
+	fmt.Fprint(os.Stderr, question, " [y/N] ")
+	answer, err := bufio.NewReader(os.Stdin).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
+		return errors.New("nothing was changed")
+	}
+	return nil
+}

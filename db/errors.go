@@ -1,0 +1,113 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Kind is what an error means to the caller.
+type Kind int
+
+const (
+	// Internal is an error nobody foresaw.
+	Internal Kind = iota
+	// Invalid is a value that the database refuses.
+	Invalid
+	// NotFound is a row that is not there.
+	NotFound
+	// Conflict is a key that is taken.
+	Conflict
+	// Transient is a transaction that lost against another; repeated, it may pass.
+	Transient
+	// Unavailable is a database that cannot be reached or cannot work now. What
+	// was under way may have been stored.
+	Unavailable
+	// Canceled is a caller who is gone.
+	Canceled
+)
+
+// Classify says what err, of a query or of the pool, means. It goes by SQLSTATE,
+// never by text.
+func Classify(err error) Kind {
+	var pg *pgconn.PgError
+	switch {
+	case errors.As(err, &pg):
+		return classifyState(pg.Code)
+	case errors.Is(err, pgx.ErrNoRows):
+		return NotFound
+	case errors.Is(err, context.Canceled):
+		return Canceled
+	case isConnectionError(err):
+		return Unavailable
+	}
+	return Internal
+}
+
+func classifyState(code string) Kind {
+	switch code {
+	case "40001", "40P01": // serialization_failure, deadlock_detected
+		return Transient
+	case "23505": // unique_violation
+		return Conflict
+	case "23502", "23503", "23514": // not_null, foreign_key, check
+		return Invalid
+	case "55P03", // lock_not_available
+		"57P01", "57P02", "57P03", // shutdown, crash, cannot connect now
+		"57014", // query_canceled: by a timeout
+		"25006", // read_only_sql_transaction: a standby
+		"58030": // io_error
+		return Unavailable
+	}
+	switch code[:2] {
+	case "22", "54": // data exception, program limit exceeded
+		return Invalid
+	case "08", "53": // connection exception, insufficient resources
+		return Unavailable
+	}
+	return Internal
+}
+
+// isConnectionError reports whether err says that the database could not be
+// reached, was lost on the way, or did not answer in time.
+func isConnectionError(err error) bool {
+	var connect *pgconn.ConnectError
+	var network net.Error // context.DeadlineExceeded is one
+	return errors.As(err, &connect) || errors.As(err, &network) || pgconn.SafeToRetry(err) || isBroken(err)
+}
+
+// isBroken reports whether err says that the connection ended under way.
+func isBroken(err error) bool {
+	var network *net.OpError
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, net.ErrClosed) || errors.Is(err, pgconn.ErrConnClosed) ||
+		errors.As(err, &network)
+}
+
+// IsServerLost reports whether err says that the server behind a connection is
+// gone, restarting, or no longer takes writes: the other connections of the pool
+// are then of no use either.
+func IsServerLost(err error) bool {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		switch pg.Code {
+		case "57P01", "57P02", "57P03", "25006":
+			return true
+		}
+		return false
+	}
+	return isBroken(err)
+}
+
+// ConstraintName returns the name of the constraint that err violates, or "".
+func ConstraintName(err error) string {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return pg.ConstraintName
+	}
+	return ""
+}

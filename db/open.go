@@ -1,0 +1,37 @@
+package db
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Open returns a pool of connections to the database at url, a PostgreSQL
+// connection string whose pool_… parameters apply. It does not wait for the
+// database: a server may start before it.
+func Open(ctx context.Context, url string) (*pgxpool.Pool, error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, fmt.Errorf("database url: %w", err)
+	}
+	if _, named := config.ConnConfig.RuntimeParams["application_name"]; !named {
+		config.ConnConfig.RuntimeParams["application_name"] = "benchledger"
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	return pool, nil
+}
+
+// PlanForValues has PostgreSQL plan each list for the values it is called with,
+// where a plan made once for all values would read far too many rows. Use it as
+// New(PlanForValues{pool}).
+type PlanForValues struct{ DBTX }
+
+// Query sends the statement without a name, so that its plan is not kept.
+func (d PlanForValues) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	return d.DBTX.Query(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
+}

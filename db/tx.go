@@ -1,0 +1,55 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// maxTries bounds how often a transaction runs that loses against others.
+const maxTries = 4
+
+// WithTx runs fn in a transaction, which is committed when fn returns nil and
+// rolled back otherwise. When it loses against another transaction (a deadlock, a
+// serialization failure) all of it runs again, so fn has to be safe to repeat.
+func WithTx(ctx context.Context, pool *pgxpool.Pool, options pgx.TxOptions, fn func(*Queries) error) error {
+	return Retry(ctx, func() error {
+		tx, err := pool.BeginTx(ctx, options)
+		if err != nil {
+			return err
+		}
+		defer func() {
+			// The caller may be gone; the connection still has to be cleaned.
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			defer cancel()
+			_ = tx.Rollback(ctx) // After a commit there is nothing to roll back.
+		}()
+		if err := fn(New(tx)); err != nil {
+			return err
+		}
+		return tx.Commit(ctx)
+	})
+}
+
+// Retry runs fn, a whole transaction or a single statement, until it does not
+// lose against another transaction, a few times at most.
+func Retry(ctx context.Context, fn func() error) error {
+	wait := backoff.NewExponentialBackOff() // jittered
+	wait.InitialInterval = 5 * time.Millisecond
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		err := fn()
+		if err != nil && Classify(err) != Transient {
+			err = backoff.Permanent(err)
+		}
+		return struct{}{}, err
+	}, backoff.WithBackOff(wait), backoff.WithMaxTries(maxTries))
+	var permanent *backoff.PermanentError
+	if errors.As(err, &permanent) {
+		return permanent.Unwrap()
+	}
+	return err
+}

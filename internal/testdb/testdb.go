@@ -1,0 +1,227 @@
+// Package testdb gives each test a PostgreSQL database of its own, migrated.
+//
+// The server behind it is the one at TEST_DATABASE_URL, else a container where a
+// Docker engine answers, else PostgreSQL's own programs on this machine. Tests
+// are never skipped for want of one.
+package testdb
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	_ "github.com/jackc/pgx/v5/stdlib" // The driver that pgtestdb opens by name.
+	"github.com/peterldowns/pgtestdb"
+	"github.com/testcontainers/testcontainers-go"
+	"github.com/testcontainers/testcontainers-go/modules/postgres"
+
+	"github.com/benchledger/benchledger/db"
+	"github.com/benchledger/benchledger/internal/localpg"
+	"github.com/benchledger/benchledger/sql/schema"
+)
+
+// timeZone is an odd one, so that a time that lost its zone shows.
+const timeZone = "Asia/Kathmandu"
+
+// settings trade durability, which a test does not need, for speed.
+var settings = map[string]string{"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "max_connections": "300"}
+
+// Main runs a package's tests, and ends the server that they used.
+func Main(m *testing.M) {
+	code := m.Run()
+	if stop != nil {
+		if err := stop(); err != nil {
+			fmt.Fprintln(os.Stderr, "stop the tests' PostgreSQL:", err)
+			code = max(code, 1)
+		}
+	}
+	os.Exit(code)
+}
+
+// New returns a pool on a new database that has the schema.
+func New(t testing.TB) *pgxpool.Pool {
+	t.Helper()
+	return Pool(t, URL(t))
+}
+
+// URL returns the connection string of a new database that has the schema.
+func URL(t testing.TB) string {
+	t.Helper()
+	return pgtestdb.Custom(t, config(t), migrator{}).URL()
+}
+
+// Empty returns the connection string of a new database that has nothing.
+func Empty(t testing.TB) string {
+	t.Helper()
+	return pgtestdb.Custom(t, config(t), pgtestdb.NoopMigrator{}).URL()
+}
+
+// Pool opens a database until the end of the test.
+func Pool(t testing.TB, url string) *pgxpool.Pool {
+	t.Helper()
+	pool, err := db.Open(context.Background(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return pool
+}
+
+var (
+	server = sync.OnceValues(start)
+	stop   func() error
+)
+
+func config(t testing.TB) pgtestdb.Config {
+	t.Helper()
+	url, err := server()
+	if err != nil {
+		t.Fatal("no PostgreSQL for tests: ", err)
+	}
+	config, err := parse(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+// start returns the connection string of a server on which databases can be made.
+func start() (string, error) {
+	ctx := context.Background()
+	if url := os.Getenv("TEST_DATABASE_URL"); url != "" {
+		fmt.Fprintln(os.Stderr, "testdb: PostgreSQL at TEST_DATABASE_URL")
+		return url, nil
+	}
+	// Where an image is named, containers are what is to be tested with.
+	image, named := os.LookupEnv("TEST_POSTGRES_IMAGE")
+	if !named {
+		image = "postgres:17-alpine"
+	}
+	err := dockerAnswers(ctx)
+	if err == nil {
+		var url string
+		if url, err = startContainer(ctx, image); err == nil {
+			fmt.Fprintln(os.Stderr, "testdb: PostgreSQL in a container of", image)
+			return url, nil
+		}
+	}
+	if named {
+		return "", err
+	}
+	fmt.Fprintln(os.Stderr, "testdb: PostgreSQL's programs on this machine, since there is no container:", err)
+	return startLocal(ctx)
+}
+
+func dockerAnswers(ctx context.Context) (err error) {
+	defer func() { // The library panics where it finds no engine.
+		if failure := recover(); failure != nil {
+			err = fmt.Errorf("%v", failure)
+		}
+	}()
+	provider, err := testcontainers.NewDockerProvider()
+	if err != nil {
+		return err
+	}
+	defer provider.Close()
+	return provider.Health(ctx)
+}
+
+func startContainer(ctx context.Context, image string) (string, error) {
+	args := []string{"postgres"}
+	for setting, value := range settings {
+		args = append(args, "-c", setting+"="+value)
+	}
+	container, err := postgres.Run(ctx, image, postgres.BasicWaitStrategies(),
+		postgres.WithUsername("postgres"), postgres.WithPassword("postgres"), postgres.WithDatabase("postgres"),
+		testcontainers.WithCmd(args...))
+	if err != nil {
+		return "", err
+	}
+	stop = func() error { return container.Terminate(context.Background()) }
+	return container.ConnectionString(ctx, "sslmode=disable")
+}
+
+func startLocal(ctx context.Context) (string, error) {
+	dir, err := TempDir()
+	if err != nil {
+		return "", err
+	}
+	local, err := localpg.Start(ctx, localpg.Options{DataDir: dir, Settings: settings})
+	if err != nil {
+		return "", err
+	}
+	stop = func() error {
+		if err := local.Stop(); err != nil {
+			return err
+		}
+		return os.RemoveAll(dir)
+	}
+	return local.URL(), nil
+}
+
+// TempDir makes a temporary folder that a database which runs as another user
+// reaches too.
+func TempDir() (string, error) {
+	dir, err := os.MkdirTemp("", "benchledger-test-")
+	if err != nil {
+		return "", err
+	}
+	return dir, os.Chmod(dir, 0o755) //nolint:gosec // see above
+}
+
+func parse(connection string) (pgtestdb.Config, error) {
+	parsed, err := pgconn.ParseConfig(connection)
+	if err != nil {
+		return pgtestdb.Config{}, err
+	}
+	options := url.Values{"sslmode": {"prefer"}, "timezone": {timeZone}}
+	host := parsed.Host
+	if filepath.IsAbs(host) { // A socket has no place in the host of a URL.
+		options.Set("host", host)
+		host = ""
+	}
+	return pgtestdb.Config{
+		DriverName: "pgx", Host: host, Port: fmt.Sprint(parsed.Port), User: parsed.User, Password: parsed.Password,
+		Database: parsed.Database, Options: options.Encode(),
+		ForceTerminateConnections: true,
+	}, nil
+}
+
+// migrator makes the template with the same migrations as the server.
+type migrator struct{}
+
+// Hash names the template after what the migrations say.
+func (migrator) Hash() (string, error) {
+	hash := sha256.New()
+	err := fs.WalkDir(schema.Files, ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := schema.Files.ReadFile(path)
+		fmt.Fprintf(hash, "%s %d\n%s", path, len(content), content)
+		return err
+	})
+	return hex.EncodeToString(hash.Sum(nil)), err
+}
+
+// Migrate makes the template.
+func (migrator) Migrate(_ context.Context, _ *sql.DB, config pgtestdb.Config) error {
+	migrations, err := db.OpenMigrations(config.URL())
+	if err != nil {
+		return err
+	}
+	if err := migrations.Up(); err != nil {
+		return err
+	}
+	return migrations.Close()
+}

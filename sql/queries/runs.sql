@@ -1,0 +1,120 @@
+/*
+The list of runs has a query for each combination of filters that an index
+serves in the list's order, and one for the rest. Each gives the runs that come
+after a position (started_at, id), newest first; a position beyond every time
+gives the first page. No row when nothing matches.
+sqlc replaces * by the columns of the table as they are when it generates.
+*/
+
+-- name: ListRuns :many
+-- All runs, newest first.
+select * from benchmark_runs
+where (started_at, id) < (@before_started_at::timestamptz, @before_id::bigint)
+order by started_at desc, id desc
+limit @row_limit::int;
+
+-- name: ListRunsBySuite :many
+-- The runs of a suite, newest first.
+select * from benchmark_runs
+where suite = @suite
+  and (started_at, id) < (@before_started_at::timestamptz, @before_id::bigint)
+order by started_at desc, id desc
+limit @row_limit::int;
+
+-- name: ListRunsByScenario :many
+-- The runs of a scenario, newest first.
+select * from benchmark_runs
+where scenario = @scenario
+  and (started_at, id) < (@before_started_at::timestamptz, @before_id::bigint)
+order by started_at desc, id desc
+limit @row_limit::int;
+
+-- name: ListRunsBySuiteAndScenario :many
+-- The runs of a scenario of a suite, newest first.
+select * from benchmark_runs
+where suite = @suite
+  and scenario = @scenario
+  and (started_at, id) < (@before_started_at::timestamptz, @before_id::bigint)
+order by started_at desc, id desc
+limit @row_limit::int;
+
+-- name: ListRunsByAgent :many
+-- The runs of an agent, newest first.
+select * from benchmark_runs
+where agent = @agent
+  and (started_at, id) < (@before_started_at::timestamptz, @before_id::bigint)
+order by started_at desc, id desc
+limit @row_limit::int;
+
+-- name: ListRunsByStatus :many
+-- The runs that have a status, newest first.
+select * from benchmark_runs
+where status = @status
+  and (started_at, id) < (@before_started_at::timestamptz, @before_id::bigint)
+order by started_at desc, id desc
+limit @row_limit::int;
+
+-- name: ListRunsByFilters :many
+-- The runs that match every filter that is not null, newest first.
+-- Which index is best depends on the values: have it planned for them
+-- (db.PlanForValues), not once for all.
+select * from benchmark_runs
+where (sqlc.narg(suite)::text is null or suite = sqlc.narg(suite))
+  and (sqlc.narg(scenario)::text is null or scenario = sqlc.narg(scenario))
+  and (sqlc.narg(agent)::text is null or agent = sqlc.narg(agent))
+  and (sqlc.narg(status)::text is null or status = sqlc.narg(status))
+  and (started_at, id) < (@before_started_at::timestamptz, @before_id::bigint)
+order by started_at desc, id desc
+limit @row_limit::int;
+
+-- name: ListRunsByBatch :many
+-- The runs of a batch, oldest first. No row when it has none, or is not there.
+select * from benchmark_runs
+where batch_id = @batch_id::text
+order by started_at, id;
+
+-- name: GetRun :one
+-- A run with all it owns, in one snapshot: its evaluations as an array of JSON
+-- objects in the order submitted, empty when there are none; its telemetry,
+-- whose id is null when there is none. No row when there is no such run.
+select
+    sqlc.embed(r),
+    coalesce((
+        select json_agg(json_build_object(
+            'id', e.id, 'runId', e.run_id, 'evaluatorName', e.evaluator_name, 'score', e.score,
+            'maxScore', e.max_score, 'details', e.details, 'createdAt', e.created_at
+        ) order by e.position)
+        from evaluation_results as e
+        where e.run_id = r.run_id
+    ), '[]')::json as evaluations,
+    t.id as telemetry_id, t.tool_calls, t.tokens_in, t.tokens_out, t.cost_usd, t.duration_ms,
+    t.workspace_dir, t.prompt_sent
+from benchmark_runs as r
+left join run_telemetry as t on t.run_id = r.run_id
+where r.run_id = @run_id;
+
+-- name: GetRunEvaluations :one
+-- The evaluations of a run, as an array of JSON objects in the order submitted,
+-- empty when there are none. No row when there is no such run.
+select
+    coalesce((
+        select json_agg(json_build_object(
+            'id', e.id, 'runId', e.run_id, 'evaluatorName', e.evaluator_name, 'score', e.score,
+            'maxScore', e.max_score, 'details', e.details, 'createdAt', e.created_at
+        ) order by e.position)
+        from evaluation_results as e
+        where e.run_id = r.run_id
+    ), '[]')::json as evaluations
+from benchmark_runs as r
+where r.run_id = @run_id;
+
+-- name: GetRunTelemetry :one
+-- The telemetry of a run; its id is null when there is none. No row when there
+-- is no such run.
+select
+    r.run_id,
+    t.id, t.tool_calls, t.tokens_in, t.tokens_out, t.cost_usd, t.duration_ms,
+    t.workspace_dir, t.prompt_sent
+from benchmark_runs as r
+left join run_telemetry as t on t.run_id = r.run_id
+where r.run_id = @run_id;

@@ -1,0 +1,6 @@
+drop view batch_summaries;
+drop table run_telemetry;
+drop table evaluation_results;
+drop table benchmark_runs;
+drop table batch_runs;
+drop domain nullable_score;
