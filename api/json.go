@@ -17,12 +17,15 @@ import (
 var jsonFormat = huma.Format{
 	Marshal: func(w io.Writer, v any) error { return json.MarshalWrite(w, v) },
 	Unmarshal: func(data []byte, v any) error {
-		return sayWhere(json.Unmarshal(data, v, exactNumbers, readAllFields))
+		if _, forValidation := v.(*any); forValidation {
+			return sayWhere(json.Unmarshal(data, v, exactNumbers))
+		}
+		return sayWhere(json.Unmarshal(data, v, readAllFields))
 	},
 }
 
-// readAllFields goes on after a field of the wrong type, so that validation sees
-// the others too.
+// readAllFields goes on after a field of the wrong type, so that the Resolvers of
+// the others find their values.
 var readAllFields = jsonv1.ReportErrorsWithLegacySemantics(true)
 
 // notRepresentable stands for a number beyond the range of double precision. No

@@ -67,18 +67,22 @@ func (Count) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeInteger, Format: "int64", Minimum: new(0.0)}
 }
 
-// UnmarshalJSON takes an integer in any notation: 5, 5.0, 5e0.
+// UnmarshalJSON takes an integer in any notation: 5, 5.0, 5e0. What is no integer
+// of a double's range the schema refuses.
 func (c *Count) UnmarshalJSON(data []byte) error {
-	*c = invalidCount
 	if integer, err := strconv.ParseInt(string(data), 10, 64); err == nil {
 		*c = Count(integer)
 		return nil
 	}
-	// 256 bits hold every 64-bit integer exactly, whatever its notation.
-	number, _, err := big.ParseFloat(string(data), 10, 256, big.ToNearestEven)
-	if err != nil {
+	if _, err := strconv.ParseFloat(string(data), 64); err != nil {
 		return nil
 	}
+	// 256 bits hold every 64-bit integer exactly, whatever its notation.
+	number, _, err := big.ParseFloat(string(data), 10, 256, big.ToNearestEven)
+	if err != nil || !number.IsInt() {
+		return nil
+	}
+	*c = invalidCount
 	if integer, accuracy := number.Int64(); accuracy == big.Exact {
 		*c = Count(integer)
 	}
