@@ -70,7 +70,8 @@ type Telemetry struct {
 	PromptSent   *string  `json:"promptSent"`
 }
 
-type runFilters struct {
+// RunFilters select runs; those that are not set select all.
+type RunFilters struct {
 	Suite    Name   `query:"suite" doc:"Only runs of this suite." example:"update-deps"`
 	Scenario Name   `query:"scenario" doc:"Only runs of this scenario." example:"nx-pnpm-monorepo"`
 	Agent    Name   `query:"agent" doc:"Only runs of this agent." example:"claude-code"`
@@ -78,7 +79,7 @@ type runFilters struct {
 }
 
 // values returns the filters that are set, as a query.
-func (f runFilters) values() url.Values {
+func (f RunFilters) values() url.Values {
 	values := url.Values{}
 	for name, value := range map[string]string{
 		"suite": string(f.Suite), "scenario": string(f.Scenario), "agent": string(f.Agent), "status": string(f.Status),
@@ -93,7 +94,7 @@ func (f runFilters) values() url.Values {
 type listRunsInput struct {
 	Limit  int32  `query:"limit" minimum:"1" maximum:"10000" default:"50" doc:"The most runs to return."`
 	Cursor string `query:"cursor" maxLength:"1000" doc:"Where to go on: from the link of the page before, with the same filters."`
-	runFilters
+	RunFilters
 }
 
 type listRunsOutput struct {
@@ -161,7 +162,7 @@ func (s *server) listRuns(ctx context.Context, input *listRunsInput) (*listRunsO
 			return nil, err
 		}
 	}
-	rows, err := s.queryRuns(ctx, input.runFilters, after, input.Limit+1)
+	rows, err := s.queryRuns(ctx, input.RunFilters, after, input.Limit+1)
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +177,7 @@ func (s *server) listRuns(ctx context.Context, input *listRunsInput) (*listRunsO
 }
 
 // queryRuns picks the query whose index carries the list for these filters.
-func (s *server) queryRuns(ctx context.Context, f runFilters, after runPosition, limit int32) ([]db.BenchmarkRun, error) {
+func (s *server) queryRuns(ctx context.Context, f RunFilters, after runPosition, limit int32) ([]db.BenchmarkRun, error) {
 	suite, scenario, agent, status := f.Suite != "", f.Scenario != "", f.Agent != "", f.Status != ""
 	switch [4]bool{suite, scenario, agent, status} {
 	case [4]bool{}:
