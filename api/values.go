@@ -20,7 +20,7 @@ const (
 	// A control character is one of Unicode's category Cc.
 	namePattern = `^[^\x00-\x1f\x7f-\x9f]*$`
 	// An id is a name other than "." and "..", which no path can carry.
-	idPattern = `^([^.\x00-\x1f\x7f-\x9f]|\.[^.\x00-\x1f\x7f-\x9f]|\.\.[^\x00-\x1f\x7f-\x9f])[^\x00-\x1f\x7f-\x9f]*$`
+	idPattern = `^(([^.\x00-\x1f\x7f-\x9f]|\.[^.\x00-\x1f\x7f-\x9f]|\.\.[^\x00-\x1f\x7f-\x9f])[^\x00-\x1f\x7f-\x9f]*)?$`
 	maxName   = 150
 )
 
@@ -68,28 +68,29 @@ func (Count) Schema(huma.Registry) *huma.Schema {
 }
 
 // UnmarshalJSON takes an integer in any notation: 5, 5.0, 5e0. What is no integer
-// of a double's range the schema refuses.
+// as a double either the schema refuses.
 func (c *Count) UnmarshalJSON(data []byte) error {
 	if integer, err := strconv.ParseInt(string(data), 10, 64); err == nil {
 		*c = Count(integer)
 		return nil
 	}
-	if _, err := strconv.ParseFloat(string(data), 64); err != nil {
-		return nil
-	}
-	// 256 bits hold every 64-bit integer exactly, whatever its notation.
-	number, _, err := big.ParseFloat(string(data), 10, 256, big.ToNearestEven)
-	if err != nil || !number.IsInt() {
+	double, err := strconv.ParseFloat(string(data), 64)
+	if err != nil || double != math.Trunc(double) {
 		return nil
 	}
 	*c = invalidCount
+	// 256 bits hold every 64-bit integer exactly, whatever its notation.
+	number, _, err := big.ParseFloat(string(data), 10, 256, big.ToNearestEven)
+	if err != nil {
+		return nil
+	}
 	if integer, accuracy := number.Int64(); accuracy == big.Exact {
 		*c = Count(integer)
 	}
 	return nil
 }
 
-// Resolve refuses what is beyond 64 bits.
+// Resolve refuses what is no integer to the last digit, or beyond 64 bits.
 func (c *Count) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
 	if *c == invalidCount {
 		return fieldError(path, "expected integer from 0 to 9223372036854775807")

@@ -1,0 +1,228 @@
+package api_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/benchledger/benchledger/api"
+	"github.com/benchledger/benchledger/internal/testdb"
+)
+
+func TestMain(m *testing.M) { testdb.Main(m) }
+
+const (
+	key    = "the-key"
+	origin = "https://dashboard.example"
+)
+
+// service is the service on a database of the test's own, over real HTTP.
+type service struct {
+	t    testing.TB
+	url  string
+	pool *pgxpool.Pool
+	log  *syncBuffer
+}
+
+func setup(t testing.TB) *service {
+	t.Helper()
+	return serve(t, testdb.New(t))
+}
+
+func serve(t testing.TB, pool *pgxpool.Pool) *service {
+	t.Helper()
+	log := &syncBuffer{}
+	server := httptest.NewServer(api.New(api.Config{
+		Pool: pool, APISecretKey: key, AllowedOrigins: []string{origin},
+		Logger: slog.New(slog.NewJSONHandler(log, nil)), Version: "test",
+	}))
+	t.Cleanup(server.Close)
+	return &service{t: t, url: server.URL, pool: pool, log: log}
+}
+
+// answer is a response, read to its end.
+type answer struct {
+	t      testing.TB
+	status int
+	header http.Header
+	body   string
+}
+
+// do sends a request: body is text as it is, or a value sent as JSON; headers are
+// pairs of name and value.
+func (s *service) do(method, path string, body any, headers ...string) answer {
+	s.t.Helper()
+	var content io.Reader
+	switch body := body.(type) {
+	case nil:
+	case string:
+		content = strings.NewReader(body)
+	default:
+		encoded, err := json.Marshal(body)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		content = bytes.NewReader(encoded)
+	}
+	request, err := http.NewRequestWithContext(s.t.Context(), method, s.url+path, content)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return answer{t: s.t, status: response.StatusCode, header: response.Header, body: string(text)}
+}
+
+func (s *service) get(path string) answer {
+	s.t.Helper()
+	return s.do(http.MethodGet, path, nil)
+}
+
+// submit submits a run with the key.
+func (s *service) submit(run any) answer {
+	s.t.Helper()
+	return s.do(http.MethodPost, "/api/results", run, "Authorization", "Bearer "+key)
+}
+
+// submitBatch submits a batch with the key.
+func (s *service) submitBatch(batch any) answer {
+	s.t.Helper()
+	return s.do(http.MethodPost, "/api/results/batch", batch, "Authorization", "Bearer "+key)
+}
+
+// want fails the test unless the answer has the status.
+func (a answer) want(status int) answer {
+	a.t.Helper()
+	if a.status != status {
+		a.t.Fatalf("status %d, want %d: %s", a.status, status, a.body)
+	}
+	return a
+}
+
+// decode reads the body, numbers to the digit.
+func decode[T any](a answer) T {
+	a.t.Helper()
+	decoder := json.NewDecoder(strings.NewReader(a.body))
+	decoder.UseNumber()
+	var value T
+	if err := decoder.Decode(&value); err != nil {
+		a.t.Fatalf("%v in %s", err, a.body)
+	}
+	return value
+}
+
+// wantProblem fails the test unless the answer is a sound problem document, and
+// returns where it says the faults are.
+func (a answer) wantProblem(status int) map[string]string {
+	a.t.Helper()
+	a.want(status)
+	if got := a.header.Get("Content-Type"); got != "application/problem+json" {
+		a.t.Errorf("content type %q of a problem", got)
+	}
+	problem := decode[struct {
+		Type, Title, Detail, RequestID string
+		Status                         int
+		Errors                         []struct{ Location, Message string }
+	}](a)
+	if problem.Type != "about:blank" || problem.Title != http.StatusText(status) || problem.Status != status || problem.Detail == "" {
+		a.t.Errorf("incomplete problem: %s", a.body)
+	}
+	if problem.RequestID == "" || problem.RequestID != a.header.Get("X-Request-Id") {
+		a.t.Errorf("requestId %q, header %q", problem.RequestID, a.header.Get("X-Request-Id"))
+	}
+	faults := map[string]string{}
+	for _, e := range problem.Errors {
+		if strings.Contains(faults[e.Location], e.Message) {
+			a.t.Errorf("%s is said twice of %s", e.Message, e.Location)
+		}
+		faults[e.Location] += e.Message + "; "
+	}
+	return faults
+}
+
+type object = map[string]any
+
+// leastRun is the least that is accepted, and fields that go over it.
+func leastRun(id string, fields ...object) object {
+	run := object{
+		"runId": id, "suite": "suite-a", "scenario": "scenario-a", "tier": "L1", "agent": "agent-a",
+		"status": "completed", "startedAt": "2025-11-17T10:00:00.000Z",
+	}
+	for _, more := range fields {
+		for name, value := range more {
+			if value == absent {
+				delete(run, name)
+			} else {
+				run[name] = value
+			}
+		}
+	}
+	return run
+}
+
+// absent takes a field away.
+const absent = "\x00absent"
+
+// fullRun says everything that can be said of a run.
+func fullRun(id string) object {
+	return leastRun(id, object{
+		"batchId": "batch-a", "model": "model-a", "completedAt": "2025-11-17T10:05:00.000Z",
+		"totalScore": 0.85, "weightedScore": 8.5, "isSuccessful": true, "successMetric": 0.9,
+		"specialistEnabled": true, "specialistName": "nextjs", "specialistVersion": "0.0.5",
+		"metadata": object{"packageManager": "pnpm", "big": json.Number("9007199254740993")},
+		"evaluations": []object{
+			{"evaluatorName": "install", "score": 1, "maxScore": 1, "details": "exited 0"},
+			{"evaluatorName": "judge", "score": -2.5, "maxScore": 2},
+			{"evaluatorName": "install", "score": 7, "maxScore": 5},
+		},
+		"telemetry": object{
+			"toolCalls": 12, "tokensIn": 85000, "tokensOut": 2200, "costUsd": 0.0123, "durationMs": 300000,
+			"workspaceDir": "results/x", "promptSent": "Update the dependencies.",
+		},
+	})
+}
+
+func runIDs(a answer) []string {
+	a.t.Helper()
+	ids := []string{}
+	for _, run := range decode[[]struct{ RunID string }](a.want(http.StatusOK)) {
+		ids = append(ids, run.RunID)
+	}
+	return ids
+}
+
+// syncBuffer is a buffer that many may write.
+type syncBuffer struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.String()
+}

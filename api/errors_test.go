@@ -1,0 +1,513 @@
+package api_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/benchledger/benchledger/internal/testdb"
+)
+
+// TestInvalidRuns breaks each field in each way: 422, the field is named, the
+// value is not, and nothing is stored.
+func TestInvalidRuns(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+
+	type fault struct{ value, location string }
+	var faults []fault
+	add := func(path string, values ...string) {
+		for _, value := range values {
+			faults = append(faults, fault{value, path})
+		}
+	}
+	long := `"` + strings.Repeat("x", 151) + `"`
+	notText := []string{`5`, `true`, `{}`, `[]`, `1e400`}
+	notNumber := []string{`"1"`, `true`, `{}`, `[1]`, `1e400`, `-1e400`}
+	notCount := []string{`"1"`, `true`, `{}`, `[]`, `1.5`, `-1`, `-0.5`, `9223372036854775808`, `9223372036854775807.5`, `1e19`, `1e400`, `1e-400`}
+	notTime := []string{
+		`""`, `"yesterday"`, `"2025-11-17"`, `"2025-11-17T10:00:00"`, `"2025-13-01T00:00:00Z"`, `"2025-11-17T25:00:00Z"`,
+		`"2025-11-17 10:00:00Z"`, `"0000-12-31T23:59:59Z"`, `"10000-01-01T00:00:00Z"`, `"9999-12-31T23:59:59-01:00"`,
+		`253402300800000`, `-62135596800001`, `1e300`, `1e400`, `true`, `{}`, `[]`,
+	}
+	for _, name := range []string{"runId", "suite", "scenario", "tier", "agent"} {
+		add(name, append(notText, `null`, `""`, long, `"a\u0000b"`, `"a\nb"`, `"\u007f"`, `"\u0085"`)...)
+	}
+	for _, name := range []string{"batchId", "model"} {
+		add(name, append(notText, `""`, long, `"\u0000"`, `"\u001f"`)...)
+	}
+	add("runId", `"."`, `".."`)
+	add("batchId", `"."`, `".."`)
+	add("status", append(notText, `null`, `""`, `"done"`, `"Completed"`)...)
+	add("startedAt", notTime...)
+	add("completedAt", notTime...)
+	for _, name := range []string{"totalScore", "weightedScore", "successMetric"} {
+		add(name, notNumber...)
+	}
+	for _, name := range []string{"isSuccessful", "specialistEnabled"} {
+		add(name, `"true"`, `1`, `{}`, `[]`)
+	}
+	for _, name := range []string{"specialistName", "specialistVersion"} {
+		add(name, append(notText, `"\u0000"`)...)
+	}
+	add("metadata", `5`, `"{}"`, `true`, `[]`, `{"a":"\u0000"}`, `{"\u0000":1}`, `{"a":1e400}`, `{"a":[{"b":1e-400}]}`,
+		`{"a":`+strings.Repeat("[", 100)+strings.Repeat("]", 100)+`}`)
+	add("evaluations", `5`, `"[]"`, `{}`, `true`)
+	add("evaluations[0]", `{"evaluations":[5]}`, `{"evaluations":[null]}`, `{"evaluations":["x"]}`)
+	add("telemetry", `5`, `"{}"`, `[]`, `true`)
+
+	body := func(field, value string) string {
+		run := leastRun("run-1")
+		delete(run, field)
+		return strings.TrimSuffix(encode(t, run), "}") + `,"` + field + `":` + value + `}`
+	}
+	inEvaluation := func(field, value string) string {
+		evaluation := object{"evaluatorName": "e", "score": 1, "maxScore": 1}
+		delete(evaluation, field)
+		return body("evaluations", `[{"evaluatorName":"e","score":1,"maxScore":1},`+
+			strings.TrimSuffix(encode(t, evaluation), "}")+`,"`+field+`":`+value+`}]`)
+	}
+
+	check := func(body, location string) {
+		t.Helper()
+		got := s.submit(body)
+		if found := got.wantProblem(http.StatusUnprocessableEntity); found[location] == "" || len(found) != 1 {
+			t.Errorf("%.200s: faults %v, want %s", body, found, location)
+		}
+		for _, leak := range []string{"api.", "json", "*", "float64", "int64", strings.Repeat("x", 20)} {
+			if strings.Contains(got.body, leak) {
+				t.Errorf("%.200s: the answer has %q: %s", body, leak, got.body)
+			}
+		}
+	}
+	for _, f := range faults {
+		if strings.HasPrefix(f.value, `{"evaluations"`) {
+			check(strings.TrimSuffix(encode(t, leastRun("run-1")), "}")+","+f.value[1:], "body."+f.location)
+			continue
+		}
+		check(body(f.location, f.value), "body."+f.location)
+	}
+	for _, value := range append(notText, `null`, `""`, long, `"a\u0000b"`) {
+		check(inEvaluation("evaluatorName", value), "body.evaluations[1].evaluatorName")
+	}
+	for _, value := range append(notNumber, `null`) {
+		check(inEvaluation("score", value), "body.evaluations[1].score")
+		check(inEvaluation("maxScore", value), "body.evaluations[1].maxScore")
+	}
+	for _, value := range []string{`0`, `-1`, `-0`, `0.0`, `1e-400`} {
+		check(inEvaluation("maxScore", value), "body.evaluations[1].maxScore")
+	}
+	for _, value := range append(notText, `"\u0000"`) {
+		check(inEvaluation("details", value), "body.evaluations[1].details")
+	}
+	for _, field := range []string{"toolCalls", "tokensIn", "tokensOut", "durationMs"} {
+		for _, value := range notCount {
+			check(body("telemetry", `{"`+field+`":`+value+`}`), "body.telemetry."+field)
+		}
+	}
+	for _, value := range notNumber {
+		check(body("telemetry", `{"costUsd":`+value+`}`), "body.telemetry.costUsd")
+	}
+	for _, field := range []string{"workspaceDir", "promptSent"} {
+		for _, value := range append(notText, `"\u0000"`) {
+			check(body("telemetry", `{"`+field+`":`+value+`}`), "body.telemetry."+field)
+		}
+	}
+	// What is missing is named, all of it, and other names in other case do not count.
+	for _, name := range []string{"runId", "suite", "scenario", "tier", "agent", "status"} {
+		run := leastRun("run-1", object{name: absent, strings.ToUpper(name): "x"})
+		if found := s.submit(run).wantProblem(http.StatusUnprocessableEntity); !strings.Contains(found["body"], name) {
+			t.Errorf("without %s: %v", name, found)
+		}
+	}
+	for _, value := range []string{`null`, `5`, `"x"`, `[]`, `true`} {
+		check(value, "body")
+	}
+	if stored := runIDs(s.get("/api/runs?limit=10000")); len(stored) != 0 {
+		t.Errorf("stored: %v", stored)
+	}
+}
+
+func TestSeveralFaultsAreAllNamed(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	found := s.submit(`{"runId":5,"suite":"s","scenario":"c\u0000","tier":"t","status":"done","startedAt":"x","totalScore":"1","metadata":{"a":"\u0000"},
+		"evaluations":[{"score":1,"maxScore":0}],"telemetry":{"tokensIn":9223372036854775808,"toolCalls":-1,"promptSent":"\u0000"}}`).wantProblem(http.StatusUnprocessableEntity)
+	want := []string{
+		"body", "body.evaluations[0]", "body.evaluations[0].maxScore", "body.metadata", "body.runId", "body.scenario", "body.startedAt",
+		"body.status", "body.telemetry.promptSent", "body.telemetry.tokensIn", "body.telemetry.toolCalls", "body.totalScore",
+	}
+	if got := slices.Sorted(maps.Keys(found)); !slices.Equal(got, want) {
+		t.Errorf("faults %v, want %v", got, want)
+	}
+	if !strings.Contains(found["body"], "agent") || !strings.Contains(found["body.evaluations[0]"], "evaluatorName") {
+		t.Errorf("missing fields are not named: %v", found)
+	}
+}
+
+func TestInvalidBatches(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	for _, test := range []struct{ field, value string }{
+		{"batchId", `5`}, {"batchId", `null`}, {"batchId", `""`}, {"batchId", `".."`}, {"batchId", `"a\u0000"`},
+		{"createdAt", `"x"`}, {"createdAt", `true`}, {"completedAt", `"2025"`}, {"completedAt", `1e18`},
+		{"totalRuns", `-1`}, {"totalRuns", `1.5`}, {"totalRuns", `"1"`}, {"successfulRuns", `9223372036854775808`},
+		{"avgScore", `"1"`}, {"avgScore", `1e400`}, {"avgWeightedScore", `{}`}, {"metadata", `[]`}, {"metadata", `{"a":"\u0000"}`},
+	} {
+		batch := object{"batchId": "batch-a"}
+		delete(batch, test.field)
+		body := strings.Replace(strings.TrimSuffix(encode(t, batch), "}")+`,"`+test.field+`":`+test.value+`}`, "{,", "{", 1)
+		if found := s.submitBatch(body).wantProblem(http.StatusUnprocessableEntity); found["body."+test.field] == "" || len(found) != 1 {
+			t.Errorf("%s: faults %v", body, found)
+		}
+	}
+	if found := s.submitBatch(object{"totalRuns": 1}).wantProblem(http.StatusUnprocessableEntity); !strings.Contains(found["body"], "batchId") {
+		t.Errorf("faults %v", found)
+	}
+	if got := s.get("/api/batches").body; got != "[]" {
+		t.Errorf("stored: %s", got)
+	}
+}
+
+// TestMalformedText sends what is no JSON: 400, nothing echoed, nothing stored.
+func TestMalformedText(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	run := encode(t, leastRun("run-1"))
+	for name, body := range map[string]string{
+		"no JSON":                  `{bad`,
+		"empty":                    ``,
+		"white space":              " \n",
+		"cut off":                  run[:len(run)-1],
+		"two documents":            run + run,
+		"trailing comma":           strings.TrimSuffix(run, "}") + ",}",
+		"comment":                  "/* secret-value */" + run,
+		"single quotes":            strings.ReplaceAll(run, `"`, `'`),
+		"invalid UTF-8":            strings.Replace(run, "suite-a", "secret-value\xff", 1),
+		"invalid UTF-8 in a name":  strings.Replace(run, `"tier"`, "\"ti\xc3er\"", 1),
+		"overlong UTF-8":           strings.Replace(run, "suite-a", "\xc0\x80", 1),
+		"lone surrogate":           strings.Replace(run, "suite-a", `secret-value\ud800`, 1),
+		"reversed surrogates":      strings.Replace(run, "suite-a", `\udc00\ud800`, 1),
+		"bare NUL":                 strings.Replace(run, "suite-a", "\x00", 1),
+		"bare control character":   strings.Replace(run, "suite-a", "a\nb", 1),
+		"duplicate name":           strings.TrimSuffix(run, "}") + `,"suite":"secret-value"}`,
+		"duplicate name by escape": strings.TrimSuffix(run, "}") + `,"su\u0069te":"x"}`,
+		"duplicate name inside":    strings.TrimSuffix(run, "}") + `,"metadata":{"a":{"b":1,"b":2}}}`,
+		"duplicate unknown name":   strings.TrimSuffix(run, "}") + `,"z":1,"z":2}`,
+		"byte order mark":          "\ufeff" + run,
+		"number with a zero first": strings.TrimSuffix(run, "}") + `,"totalScore":01}`,
+		"NaN":                      strings.TrimSuffix(run, "}") + `,"totalScore":NaN}`,
+		"hexadecimal":              strings.TrimSuffix(run, "}") + `,"totalScore":0x10}`,
+		"nested beyond reason":     strings.TrimSuffix(run, "}") + `,"metadata":` + strings.Repeat(`{"a":`, 20000) + "1" + strings.Repeat("}", 20000) + "}",
+	} {
+		got := s.submit(body)
+		got.wantProblem(http.StatusBadRequest)
+		for _, leak := range []string{"secret-value", "jsontext", "api.", "map["} {
+			if strings.Contains(got.body, leak) {
+				t.Errorf("%s: the answer has %q: %s", name, leak, got.body)
+			}
+		}
+	}
+	if stored := runIDs(s.get("/api/runs")); len(stored) != 0 {
+		t.Errorf("stored: %v", stored)
+	}
+}
+
+func TestContentTypes(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	for i, contentType := range []string{"", "application/json", "application/json; charset=utf-8", "text/plain", "text/plain;charset=UTF-8", "Text/Plain"} {
+		run := encode(t, leastRun(fmt.Sprint("run-", i)))
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+"/api/results", strings.NewReader(run))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header["Content-Type"] = []string{contentType}
+		if contentType == "" {
+			request.Header["Content-Type"] = nil
+		}
+		request.Header.Set("Authorization", "Bearer "+key)
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusCreated {
+			t.Errorf("%q: status %d", contentType, response.StatusCode)
+		}
+	}
+	for _, contentType := range []string{"application/xml", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/cbor"} {
+		s.do(http.MethodPost, "/api/results", encode(t, leastRun("x")), "Authorization", "Bearer "+key, "Content-Type", contentType).
+			wantProblem(http.StatusUnsupportedMediaType)
+	}
+	for _, accept := range []string{"application/json", "*/*", "text/html", "application/xml", "application/problem+json", ""} {
+		got := s.do(http.MethodGet, "/api/stats", nil, "Accept", accept).want(http.StatusOK)
+		if got.header.Get("Content-Type") != "application/json" {
+			t.Errorf("Accept %q: %s", accept, got.header.Get("Content-Type"))
+		}
+	}
+}
+
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	for _, path := range []string{"/api/results", "/api/results/batch"} {
+		for _, authorization := range []string{"", "Basic dXNlcjpwYXNz", "Bearer", "Bearer ", key, "Token " + key} {
+			got := s.do(http.MethodPost, path, `{bad`, "Authorization", authorization)
+			got.wantProblem(http.StatusUnauthorized)
+			if !strings.HasPrefix(got.header.Get("WWW-Authenticate"), "Bearer") {
+				t.Errorf("%q: WWW-Authenticate %q", authorization, got.header.Get("WWW-Authenticate"))
+			}
+		}
+		for _, wrong := range []string{"wrong", key + "x", key[:len(key)-1], strings.ToUpper(key)} {
+			got := s.do(http.MethodPost, path, `{bad`, "Authorization", "Bearer "+wrong)
+			got.wantProblem(http.StatusForbidden)
+			if strings.Contains(got.body, wrong) {
+				t.Errorf("the answer shows the key: %s", got.body)
+			}
+		}
+		for _, scheme := range []string{"Bearer", "bearer", "BEARER"} {
+			s.do(http.MethodPost, path, `{bad`, "Authorization", scheme+" "+key).wantProblem(http.StatusBadRequest)
+		}
+	}
+	if strings.Contains(s.log.String(), key) {
+		t.Error("the log shows the key")
+	}
+}
+
+// TestKeyBeforeBody sees the answer to a wrong key while the body is not sent yet.
+func TestKeyBeforeBody(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	connection, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close()
+	fmt.Fprintf(connection, "POST /api/results HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer wrong\r\nContent-Length: 1000000\r\n\r\n")
+	first := make([]byte, len("HTTP/1.1 403"))
+	if _, err := io.ReadFull(connection, first); err != nil || string(first) != "HTTP/1.1 403" {
+		t.Errorf("%q, %v", first, err)
+	}
+}
+
+func TestBodyThatBreaksOff(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	connection, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close()
+	fmt.Fprintf(connection, "POST /api/results HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: 1000\r\n\r\n{\"runId\":", key)
+	if err := connection.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := io.ReadAll(connection)
+	if err != nil || !bytes.HasPrefix(answer, []byte("HTTP/1.1 400")) {
+		t.Errorf("%.200s, %v", answer, err)
+	}
+}
+
+func TestPathsAndMethods(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	for _, path := range []string{"/", "/api", "/api/nope", "/api/runs/", "/api/runs/a/b/c", "/api//runs", "/api/runs/../stats", "/API/runs", "/health/"} {
+		s.get(path).wantProblem(http.StatusNotFound)
+	}
+	for path, allow := range map[string]string{
+		"/health": "GET", "/api/results": "POST", "/api/results/batch": "POST", "/api/runs": "GET", "/api/runs/a": "GET", "/api/runs/a%2Fb": "GET",
+		"/api/runs/a/evaluations": "GET", "/api/runs/a/telemetry": "GET", "/api/batches": "GET", "/api/batches/a": "GET", "/api/stats": "GET", "/api/stats/agents": "GET",
+	} {
+		for _, method := range []string{http.MethodDelete, http.MethodPut, http.MethodPatch, http.MethodGet, http.MethodPost} {
+			if method == allow {
+				continue
+			}
+			got := s.do(method, path, nil)
+			got.wantProblem(http.StatusMethodNotAllowed)
+			if got.header.Get("Allow") != allow {
+				t.Errorf("%s %s: Allow %q, want %q", method, path, got.header.Get("Allow"), allow)
+			}
+		}
+		s.do(http.MethodOptions, path, nil).want(http.StatusNoContent)
+	}
+}
+
+func TestCORS(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	preflight := func(from string) answer {
+		return s.do(http.MethodOptions, "/api/results", nil, "Origin", from,
+			"Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "authorization,content-type").want(http.StatusNoContent)
+	}
+	allowed := preflight(origin)
+	if allowed.header.Get("Access-Control-Allow-Origin") != origin || allowed.header.Get("Access-Control-Allow-Headers") != "authorization,content-type" ||
+		allowed.header.Get("Access-Control-Allow-Methods") != "POST" {
+		t.Errorf("allowed: %v", allowed.header)
+	}
+	for _, from := range []string{"https://evil.example", origin + ".evil.example", "http://dashboard.example", "null"} {
+		if got := preflight(from); got.header.Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("%s is allowed", from)
+		}
+		if got := s.do(http.MethodGet, "/api/runs", nil, "Origin", from); got.header.Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("%s may read", from)
+		}
+	}
+	for _, path := range []string{"/api/runs", "/api/runs/none", "/nope"} {
+		got := s.do(http.MethodGet, path, nil, "Origin", origin)
+		if got.header.Get("Access-Control-Allow-Origin") != origin || !strings.Contains(got.header.Get("Vary"), "Origin") {
+			t.Errorf("%s: %v", path, got.header)
+		}
+		if exposed := got.header.Get("Access-Control-Expose-Headers"); exposed != "Link, Idempotent-Replayed, Retry-After, X-Request-Id" {
+			t.Errorf("%s exposes %q", path, exposed)
+		}
+	}
+}
+
+func TestRequestIDs(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	if got := s.do(http.MethodGet, "/health", nil, "X-Request-Id", "ci-42").header.Get("X-Request-Id"); got != "ci-42" {
+		t.Errorf("the client's id became %q", got)
+	}
+	for _, unsound := range []string{"", "a b", "{}", strings.Repeat("x", 129)} {
+		got := s.do(http.MethodGet, "/api/runs/none", nil, "X-Request-Id", unsound).header.Get("X-Request-Id")
+		if got == unsound || len(got) < 20 {
+			t.Errorf("%q became %q", unsound, got)
+		}
+		if !strings.Contains(s.log.String(), got) {
+			t.Errorf("the log has no line of %s", got)
+		}
+	}
+}
+
+func TestGetHealth(t *testing.T) {
+	t.Parallel()
+	// Health does not ask the database, which here is not there.
+	s := serve(t, testdb.Pool(t, "postgres://nobody@127.0.0.1:1/none"))
+	got := decode[object](s.get("/health").want(http.StatusOK))
+	if got["status"] != "ok" || len(got) != 2 || differences("", got["timestamp"], "<time>") != nil {
+		t.Errorf("%v", got)
+	}
+	if faults := s.get("/health?x=1").wantProblem(http.StatusUnprocessableEntity); faults["query.x"] == "" {
+		t.Errorf("faults %v", faults)
+	}
+}
+
+// TestDatabaseAway stops the database under a request, and brings it back.
+func TestDatabaseAway(t *testing.T) {
+	t.Parallel()
+	url := testdb.URL(t)
+	direct := testdb.Pool(t, url)
+	way := openWay(t, direct.Config().ConnConfig)
+	s := serve(t, testdb.Pool(t, way.through(url)))
+	s.submit(leastRun("run-1", object{"status": "running"})).want(http.StatusCreated)
+
+	// A request waits for a lock when the connection goes.
+	tx, err := direct.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(context.WithoutCancel(t.Context()))
+	if _, err := tx.Exec(t.Context(), "select 1 from benchmark_runs where run_id = 'run-1' for update"); err != nil {
+		t.Fatal(err)
+	}
+	waiting := make(chan answer)
+	go func() { waiting <- s.submit(leastRun("run-1")) }()
+	for blocked := 0; blocked == 0; {
+		if err := direct.QueryRow(t.Context(), "select count(*) from pg_locks where not granted and pid in (select pid from pg_stat_activity where datname = current_database())").Scan(&blocked); err != nil {
+			t.Fatal(err)
+		}
+	}
+	way.cut()
+	wantUnavailable := func(got answer) {
+		t.Helper()
+		got.wantProblem(http.StatusServiceUnavailable)
+		if got.header.Get("Retry-After") == "" {
+			t.Error("no Retry-After")
+		}
+		for _, leak := range []string{"dial", "EOF", "127.0.0.1", "pgx", "connect"} {
+			if strings.Contains(got.body, leak) {
+				t.Errorf("the answer has %q: %s", leak, got.body)
+			}
+		}
+		if !strings.Contains(s.log.String(), got.header.Get("X-Request-Id")) {
+			t.Error("the log has no line of the request")
+		}
+	}
+	wantUnavailable(<-waiting)
+
+	// While it is away, every operation says so, and what is invalid is still invalid.
+	for _, path := range []string{"/api/runs", "/api/runs/a", "/api/runs/a/evaluations", "/api/runs/a/telemetry", "/api/batches", "/api/batches/a", "/api/stats", "/api/stats/agents", "/api/runs?agent=a&status=failed"} {
+		wantUnavailable(s.get(path))
+	}
+	wantUnavailable(s.submit(leastRun("run-2")))
+	wantUnavailable(s.submitBatch(object{"batchId": "batch-a"}))
+	s.submit(`{bad`).wantProblem(http.StatusBadRequest)
+	s.get("/api/runs?limit=0").wantProblem(http.StatusUnprocessableEntity)
+	s.get("/health").want(http.StatusOK)
+
+	// Back, the next request works.
+	way.open()
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.submit(leastRun("run-1")).want(http.StatusCreated)
+	s.submit(leastRun("run-2")).want(http.StatusCreated)
+}
+
+// TestServerTerminatesConnections sees to it that connections which the database
+// ended, as on its restart, fail one request at most.
+func TestServerTerminatesConnections(t *testing.T) {
+	t.Parallel()
+	url := testdb.URL(t)
+	direct := testdb.Pool(t, url)
+	s := serve(t, testdb.Pool(t, url+"&application_name=under-test"))
+	atOnce(8, func(i int) int { return s.submit(leastRun(fmt.Sprint("run-", i))).status })
+	if _, err := direct.Exec(t.Context(), "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'under-test'"); err != nil {
+		t.Fatal(err)
+	}
+	if status := s.get("/api/runs").status; status != http.StatusOK && status != http.StatusServiceUnavailable {
+		t.Errorf("status %d", status)
+	}
+	for range 10 {
+		s.get("/api/runs").want(http.StatusOK)
+	}
+}
+
+// TestUnexpectedError sees that an error nobody foresaw is a 500 that shows nothing.
+func TestUnexpectedError(t *testing.T) {
+	t.Parallel()
+	pool := testdb.New(t)
+	s := serve(t, pool)
+	if _, err := pool.Exec(t.Context(), "alter table benchmark_runs rename to secret_table"); err != nil {
+		t.Fatal(err)
+	}
+	got := s.get("/api/runs")
+	got.wantProblem(http.StatusInternalServerError)
+	if strings.Contains(got.body, "benchmark_runs") || strings.Contains(got.body, "42P01") {
+		t.Errorf("the answer shows the error: %s", got.body)
+	}
+	var logged bool
+	for line := range strings.Lines(s.log.String()) {
+		var entry struct {
+			Level, RequestID, Operation, Error string
+		}
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			t.Fatal(err)
+		}
+		logged = logged || entry.Level == "ERROR" && entry.RequestID == got.header.Get("X-Request-Id") &&
+			entry.Operation == "list-runs" && strings.Contains(entry.Error, "42P01")
+	}
+	if !logged {
+		t.Errorf("the log does not say why: %s", s.log)
+	}
+}

@@ -1,0 +1,224 @@
+package api_test
+
+import (
+	"fmt"
+	"iter"
+	"maps"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func escape(id string) string { return strings.ReplaceAll(url.PathEscape(id), "+", "%2B") }
+
+func keys[V any](m map[string]V) iter.Seq[string] { return maps.Keys(m) }
+
+var nextLink = regexp.MustCompile(`^<(/[^>]*)>; rel="next"$`)
+
+// nextPage returns where a Link header leads, "" on the last page.
+func nextPage(a answer) string {
+	a.t.Helper()
+	link := a.header.Get("Link")
+	if link == "" {
+		return ""
+	}
+	match := nextLink.FindStringSubmatch(link)
+	if match == nil {
+		a.t.Fatalf("Link: %s", link)
+	}
+	return match[1]
+}
+
+func TestListRuns(t *testing.T) {
+	t.Parallel()
+
+	t.Run("none is an empty list", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		if got := s.get("/api/runs").want(http.StatusOK); got.body != "[]" || got.header.Get("Link") != "" {
+			t.Errorf("%s, Link %q", got.body, got.header.Get("Link"))
+		}
+	})
+
+	t.Run("every combination of filters selects the same runs as a filter over all", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		statuses := []string{"completed", "failed", "running", "incomplete"}
+		var all []object
+		for i := range 60 {
+			run := leastRun(fmt.Sprint("run-", i), object{
+				"suite": fmt.Sprint("s", i%2), "scenario": fmt.Sprint("c", i%3), "agent": fmt.Sprint("a", i/7%2), "status": statuses[i/5%4],
+				// Several start at the same time.
+				"startedAt": time.Date(2025, 1, 1, 0, (i*7)%20, 0, 0, time.UTC).Format(time.RFC3339),
+			})
+			s.submit(run).want(http.StatusCreated)
+			all = append(all, run)
+		}
+		for combination := range 16 {
+			filters := url.Values{}
+			for bit, filter := range []struct{ name, value string }{{"suite", "s1"}, {"scenario", "c2"}, {"agent", "a0"}, {"status", "completed"}} {
+				if combination&(1<<bit) != 0 {
+					filters.Set(filter.name, filter.value)
+				}
+			}
+			want := []string{}
+			matching := slices.Clone(all)
+			slices.Reverse(matching) // Equal times: the later submitted first.
+			slices.SortStableFunc(matching, func(a, b object) int { return strings.Compare(b["startedAt"].(string), a["startedAt"].(string)) })
+			for _, run := range matching {
+				if !slices.ContainsFunc(slices.Collect(maps.Keys(filters)), func(name string) bool { return run[name] != filters.Get(name) }) {
+					want = append(want, run["runId"].(string))
+				}
+			}
+			filters.Set("limit", "10000")
+			if got := runIDs(s.get("/api/runs?" + filters.Encode())); !slices.Equal(got, want) {
+				t.Errorf("%s: %v, want %v", filters.Encode(), got, want)
+			}
+			// By pages of three, the same.
+			filters.Set("limit", "3")
+			got := []string{}
+			for page := "/api/runs?" + filters.Encode(); page != ""; {
+				answer := s.get(page)
+				ids := runIDs(answer)
+				if page = nextPage(answer); page != "" && len(ids) != 3 {
+					t.Errorf("%s: a page of %d before the last", filters.Encode(), len(ids))
+				}
+				got = append(got, ids...)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s by pages: %v, want %v", filters.Encode(), got, want)
+			}
+		}
+	})
+
+	t.Run("50 come without a limit, and as many as the limit says with one", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		for i := range 51 {
+			s.submit(leastRun(fmt.Sprint("run-", i))).want(http.StatusCreated)
+		}
+		first := s.get("/api/runs")
+		if got := len(runIDs(first)); got != 50 || nextPage(first) == "" {
+			t.Errorf("%d runs, next %q", got, nextPage(first))
+		}
+		if got := len(runIDs(s.get(nextPage(first)))); got != 1 {
+			t.Errorf("%d runs on the second page", got)
+		}
+		for limit, want := range map[string]int{"1": 1, "51": 51, "10000": 51} {
+			if got := len(runIDs(s.get("/api/runs?limit=" + limit))); got != want {
+				t.Errorf("limit %s: %d runs", limit, got)
+			}
+		}
+		if got := s.get("/api/runs?limit=51"); nextPage(got) != "" {
+			t.Errorf("a page that holds all leads on to %s", nextPage(got))
+		}
+	})
+
+	t.Run("following Link while runs are inserted misses none that was there", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		there := map[string]bool{}
+		for i := range 30 {
+			id := fmt.Sprint("old-", i)
+			there[id] = true
+			s.submit(leastRun(id, object{"startedAt": i % 4 * 1000})).want(http.StatusCreated)
+		}
+		seen := map[string]int{}
+		for page, i := "/api/runs?limit=4", 0; page != ""; i++ {
+			answer := s.get(page)
+			for _, id := range runIDs(answer) {
+				seen[id]++
+			}
+			page = nextPage(answer)
+			// Before, at and after the position.
+			for _, started := range []int{-1, 0, 1000, 2000, 9000} {
+				s.submit(leastRun(fmt.Sprint("new-", i, "-", started), object{"startedAt": started})).want(http.StatusCreated)
+			}
+			if i > 200 {
+				t.Fatal("the pages do not end")
+			}
+		}
+		for id := range there {
+			if seen[id] != 1 {
+				t.Errorf("%s was seen %d times", id, seen[id])
+			}
+		}
+	})
+
+	t.Run("what is not valid is refused", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		for range 3 {
+			s.submit(leastRun(fmt.Sprint("run-", time.Now().UnixNano()))).want(http.StatusCreated)
+		}
+		next, err := url.Parse(nextPage(s.get("/api/runs?limit=1")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cursor := next.Query().Get("cursor")
+		flipped := []byte(cursor)
+		flipped[3] ^= 1
+		for query, location := range map[string]string{
+			"limit=abc":                             "query.limit",
+			"limit=-1":                              "query.limit",
+			"limit=0":                               "query.limit",
+			"limit=10001":                           "query.limit",
+			"limit=1.5":                             "query.limit",
+			"limit=99999999999999999999":            "query.limit",
+			"status=done":                           "query.status",
+			"suite=" + strings.Repeat("x", 151):     "query.suite",
+			"agent=a%0ab":                           "query.agent",
+			"scenario=%00":                          "query",
+			"suite=%ff":                             "query",
+			"suite=%zz":                             "query",
+			"sort=agent":                            "query.sort",
+			"Suite=a":                               "query.Suite",
+			"cursor=" + string(flipped):             "query.cursor",
+			"cursor=" + cursor[:len(cursor)-2]:      "query.cursor",
+			"cursor=" + cursor + "AAAA":             "query.cursor",
+			"cursor=x":                              "query.cursor",
+			"cursor=%20":                            "query.cursor",
+			"cursor=" + cursor + "&suite=other":     "query.cursor", // with other filters
+			"cursor=" + strings.Repeat("A", 1001):   "query.cursor",
+			"cursor=" + strings.Repeat("A", 32):     "query.cursor",
+			"limit=1&cursor=" + cursor + "&agent=x": "query.cursor",
+		} {
+			faults := s.get("/api/runs?" + query).wantProblem(http.StatusUnprocessableEntity)
+			if faults[location] == "" {
+				t.Errorf("%s: faults %v, want %s", query, faults, location)
+			}
+		}
+		// An empty parameter is an absent one.
+		if got := runIDs(s.get("/api/runs?suite=&limit=&cursor=&agent=&status=&scenario=")); len(got) != 3 {
+			t.Errorf("empty parameters select %v", got)
+		}
+	})
+}
+
+func TestGetRun(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	s.submit(leastRun("run-1")).want(http.StatusCreated)
+	for _, path := range []string{"", "/evaluations", "/telemetry"} {
+		s.get("/api/runs/none" + path).wantProblem(http.StatusNotFound)
+		if faults := s.get("/api/runs/" + strings.Repeat("x", 151) + path).wantProblem(http.StatusUnprocessableEntity); faults["path.runId"] == "" {
+			t.Errorf("faults %v", faults)
+		}
+		if faults := s.get("/api/runs/a%00" + path).wantProblem(http.StatusUnprocessableEntity); faults["path"] == "" {
+			t.Errorf("faults %v", faults)
+		}
+		if faults := s.get("/api/runs/run-1" + path + "?x=1").wantProblem(http.StatusUnprocessableEntity); faults["query.x"] == "" {
+			t.Errorf("faults %v", faults)
+		}
+	}
+	if got := s.get("/api/runs/run-1/evaluations").want(http.StatusOK); got.body != "[]" {
+		t.Errorf("evaluations %s", got.body)
+	}
+	if got := s.get("/api/runs/run-1/telemetry").want(http.StatusOK); got.body != "null" {
+		t.Errorf("telemetry %s", got.body)
+	}
+}
