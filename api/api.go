@@ -32,6 +32,14 @@ const (
 	requestTimeout = 10 * time.Second
 )
 
+// huma has these settings once for the whole process: names of fields are
+// case-sensitive, lists are never null, errors are ours.
+func init() {
+	huma.ValidateStrictCasing = true
+	huma.DefaultArrayNullable = false
+	huma.NewError = newProblem
+}
+
 // Config is what a server needs.
 type Config struct {
 	// Pool reaches the database.
@@ -79,12 +87,6 @@ func OpenAPI(version string) ([]byte, error) {
 }
 
 func newServer(config Config) (*chi.Mux, *server) {
-	// These are huma's settings for the whole process: names of fields are
-	// case-sensitive, lists are never null, errors are ours.
-	huma.ValidateStrictCasing = true
-	huma.DefaultArrayNullable = false
-	huma.NewError = newProblem
-
 	router := chi.NewMux()
 	s := &server{Config: config, queries: db.New(config.Pool)}
 	router.Use(jsonByDefault, textIsUTF8(s))
