@@ -1,6 +1,6 @@
 // Package api serves BenchLedger over HTTP: its operations, one file per
 // resource, and what they share: errors.go, auth.go, json.go, values.go, cursor.go,
-// middleware.go.
+// middleware.go, observe.go.
 package api
 
 import (
@@ -17,6 +17,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 	"github.com/go-chi/chi/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/cors"
 
 	"github.com/benchledger/benchledger/db"
@@ -48,8 +49,10 @@ type Config struct {
 	APISecretKey string
 	// AllowedOrigins are the origins whose pages may read answers; "*" is all.
 	AllowedOrigins []string
-	// Logger takes a line per request, and the details of errors.
+	// Logger takes a line per request, and the details of errors; see NewLogger.
 	Logger *slog.Logger
+	// Metrics takes the figures of requests; nil keeps none.
+	Metrics prometheus.Registerer
 	// Version is the program's.
 	Version string
 }
@@ -73,7 +76,7 @@ func New(config Config) http.Handler {
 		AllowedHeaders:  []string{"Authorization", "Content-Type", "X-Request-Id"},
 		ExposedHeaders:  []string{"Link", "Idempotent-Replayed", "Retry-After", "X-Request-Id"},
 		MaxAge:          600,
-	}).Handler(s.withRequestID(s.logRequests(s.recoverPanics(router))))
+	}).Handler(s.withRequestID(s.observeRequests(s.recoverPanics(router))))
 }
 
 // OpenAPI returns the OpenAPI document of the service, as YAML.
@@ -138,12 +141,11 @@ func register[I, O any](s *server, operation huma.Operation, handler func(contex
 	operation.MaxBodyBytes = maxBodyBytes
 	operation.BodyReadTimeout = bodyReadTimeout
 	huma.Register(s.api, operation, func(ctx context.Context, input *I) (*O, error) {
-		noteOperation(ctx, operation.OperationID)
 		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 		defer cancel()
 		output, err := handler(ctx, input)
 		if err != nil {
-			return nil, s.problem(ctx, operation.OperationID, err)
+			return nil, s.problem(ctx, err)
 		}
 		return output, nil
 	})
@@ -157,6 +159,19 @@ func example(v any) map[string]*huma.MediaType {
 		panic(err)
 	}
 	return map[string]*huma.MediaType{"application/json": {Example: json.RawMessage(encoded.Bytes())}}
+}
+
+// exampleProblem is the example of a problem document.
+func exampleProblem(status int, meaning string) any {
+	problem := problemOf(status, meaning)
+	problem.RequestID = "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+	switch status {
+	case http.StatusUnprocessableEntity:
+		problem.Errors = []FieldError{{"body.evaluations[0].maxScore", "expected number > 0"}}
+	case http.StatusConflict:
+		problem.Errors = []FieldError{{"body.totalScore", "differs from what is stored"}}
+	}
+	return example(problem)["application/json"].Example
 }
 
 // completeDocument says in the document what huma has no words for.
@@ -193,6 +208,7 @@ func completeDocument(document *huma.OpenAPI) {
 				code, _ := strconv.Atoi(status)
 				if meaning, ok := problemMeanings[code]; ok {
 					response.Description = meaning
+					response.Content["application/problem+json"].Example = exampleProblem(code, meaning)
 				}
 			}
 		}

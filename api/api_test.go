@@ -42,7 +42,7 @@ func serve(t testing.TB, pool *pgxpool.Pool) *service {
 	log := &syncBuffer{}
 	server := httptest.NewServer(api.New(api.Config{
 		Pool: pool, APISecretKey: key, AllowedOrigins: []string{origin},
-		Logger: slog.New(slog.NewJSONHandler(log, nil)), Version: "test",
+		Logger: api.NewLogger(slog.NewJSONHandler(log, nil)), Version: "test",
 	}))
 	t.Cleanup(server.Close)
 	return &service{t: t, url: server.URL, pool: pool, log: log}

@@ -94,7 +94,7 @@ func newProblem(status int, message string, causes ...error) huma.StatusError {
 
 // problem is the one place where the error of a handler becomes an answer. What
 // the caller need not know goes to the log.
-func (s *server) problem(ctx context.Context, operationID string, err error) *Problem {
+func (s *server) problem(ctx context.Context, err error) *Problem {
 	var problem *Problem
 	if errors.As(err, &problem) {
 		return problem
@@ -125,8 +125,7 @@ func (s *server) problem(ctx context.Context, operationID string, err error) *Pr
 	case db.Internal:
 		problem = problemOf(http.StatusInternalServerError, "The server failed. Its log has the details, by request id.")
 	}
-	s.Logger.LogAttrs(ctx, level, "request failed", slog.String("requestId", requestID(ctx)),
-		slog.String("operation", operationID), slog.Int("status", problem.GetStatus()), slog.Any("error", err))
+	s.Logger.LogAttrs(ctx, level, "request failed", slog.Int("status", problem.GetStatus()), slog.Any("error", err))
 	return problem
 }
 
@@ -156,6 +155,6 @@ func (s *server) writeProblem(w http.ResponseWriter, r *http.Request, problem *P
 	w.Header().Set("Content-Type", problem.ContentType(""))
 	w.WriteHeader(problem.GetStatus())
 	if err := jsonFormat.Marshal(w, problem); err != nil {
-		s.Logger.InfoContext(r.Context(), "answer not sent", "requestId", problem.RequestID, "error", err)
+		s.Logger.InfoContext(r.Context(), "answer not sent", "error", err)
 	}
 }

@@ -3,39 +3,16 @@ package api
 import (
 	"context"
 	"crypto/rand"
-	"log/slog"
 	"mime"
 	"net/http"
 	"net/url"
 	"regexp"
 	"runtime/debug"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/go-chi/chi/v5"
-	"github.com/go-chi/chi/v5/middleware"
 )
-
-// requestInfo travels with a request, for its log line.
-type requestInfo struct {
-	id        string
-	operation string
-}
-
-type requestInfoKey struct{}
-
-func infoOf(ctx context.Context) *requestInfo {
-	info, ok := ctx.Value(requestInfoKey{}).(*requestInfo)
-	if !ok {
-		return &requestInfo{}
-	}
-	return info
-}
-
-func requestID(ctx context.Context) string { return infoOf(ctx).id }
-
-func noteOperation(ctx context.Context, id string) { infoOf(ctx).operation = id }
 
 // clientRequestID is what a client may name its request.
 var clientRequestID = regexp.MustCompile(`^[A-Za-z0-9._:/+=-]{1,128}$`)
@@ -53,19 +30,6 @@ func (s *server) withRequestID(next http.Handler) http.Handler {
 	})
 }
 
-func (s *server) logRequests(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		start := time.Now()
-		wrapped := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
-		next.ServeHTTP(wrapped, r)
-		info := infoOf(r.Context())
-		s.Logger.LogAttrs(r.Context(), slog.LevelInfo, "request",
-			slog.String("requestId", info.id), slog.String("operation", info.operation),
-			slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", wrapped.Status()),
-			slog.Int("bytes", wrapped.BytesWritten()), slog.Duration("duration", time.Since(start)))
-	})
-}
-
 // recoverPanics answers 500 where a handler panics, and logs where.
 func (s *server) recoverPanics(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -77,8 +41,7 @@ func (s *server) recoverPanics(next http.Handler) http.Handler {
 			if failure == http.ErrAbortHandler {
 				panic(failure)
 			}
-			s.Logger.ErrorContext(r.Context(), "panic", "requestId", requestID(r.Context()),
-				"error", failure, "stack", string(debug.Stack()))
+			s.Logger.ErrorContext(r.Context(), "panic", "error", failure, "stack", string(debug.Stack()))
 			s.writeProblem(w, r, problemOf(http.StatusInternalServerError,
 				"The server failed. Its log has the details, by request id."))
 		}()

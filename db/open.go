@@ -5,19 +5,23 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/multitracer"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // Open returns a pool of connections to the database at url, a PostgreSQL
 // connection string whose pool_… parameters apply. It does not wait for the
-// database: a server may start before it.
-func Open(ctx context.Context, url string) (*pgxpool.Pool, error) {
+// database: a server may start before it. The tracers see every statement.
+func Open(ctx context.Context, url string, tracers ...pgx.QueryTracer) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, fmt.Errorf("database url: %w", err)
 	}
 	if _, named := config.ConnConfig.RuntimeParams["application_name"]; !named {
 		config.ConnConfig.RuntimeParams["application_name"] = "benchledger"
+	}
+	if len(tracers) > 0 {
+		config.ConnConfig.Tracer = multitracer.New(tracers...)
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {

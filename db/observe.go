@@ -1,0 +1,96 @@
+package db
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// QueryName returns the name that sqlc leaves in a statement, or for another
+// statement (begin, commit, …) its first word.
+func QueryName(sql string) string {
+	if named, ok := strings.CutPrefix(sql, "-- name: "); ok {
+		name, _, _ := strings.Cut(named, " ")
+		return name
+	}
+	word, _, _ := strings.Cut(strings.TrimSpace(sql), " ")
+	return strings.ToLower(word)
+}
+
+// afterQuery is a tracer that sees each statement when it has ended.
+type afterQuery func(ctx context.Context, name string, took time.Duration, err error)
+
+type startedQuery struct {
+	name string
+	at   time.Time
+}
+
+type startedQueryKey struct{}
+
+// TraceQueryStart notes the name and the time.
+func (afterQuery) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	return context.WithValue(ctx, startedQueryKey{}, startedQuery{QueryName(data.SQL), time.Now()})
+}
+
+// TraceQueryEnd calls the function.
+func (f afterQuery) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryEndData) {
+	if started, ok := ctx.Value(startedQueryKey{}).(startedQuery); ok {
+		f(ctx, started.name, time.Since(started.at), data.Err)
+	}
+}
+
+// MeasureQueries records how long each query takes, in seconds, by its name.
+func MeasureQueries(registry prometheus.Registerer) pgx.QueryTracer {
+	durations := promauto.With(registry).NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "benchledger_query_duration_seconds",
+		Help:    "How long a query took, from the call to its last row.",
+		Buckets: prometheus.ExponentialBuckets(0.0001, 2.5, 12), // 0.1 ms to 2.4 s
+	}, []string{"query", "outcome"})
+	return afterQuery(func(_ context.Context, name string, took time.Duration, err error) {
+		outcome := "ok"
+		if err != nil {
+			outcome = "error"
+		}
+		durations.WithLabelValues(name, outcome).Observe(took.Seconds())
+	})
+}
+
+// LogSlowQueries logs the queries that take longer than the threshold.
+func LogSlowQueries(logger *slog.Logger, threshold time.Duration) pgx.QueryTracer {
+	return afterQuery(func(ctx context.Context, name string, took time.Duration, err error) {
+		if took >= threshold {
+			logger.LogAttrs(ctx, slog.LevelWarn, "slow query",
+				slog.String("query", name), slog.Duration("duration", took), slog.Any("error", err))
+		}
+	})
+}
+
+// MeasurePool shows the state of a pool's connections.
+func MeasurePool(registry prometheus.Registerer, pool *pgxpool.Pool) {
+	metrics := promauto.With(registry)
+	for state, count := range map[string]func(*pgxpool.Stat) int32{
+		"idle":         (*pgxpool.Stat).IdleConns,
+		"acquired":     (*pgxpool.Stat).AcquiredConns,
+		"constructing": (*pgxpool.Stat).ConstructingConns,
+	} {
+		metrics.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "benchledger_pool_connections", Help: "Connections to the database, by what they do.",
+			ConstLabels: prometheus.Labels{"state": state},
+		}, func() float64 { return float64(count(pool.Stat())) })
+	}
+	metrics.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "benchledger_pool_connections_max", Help: "The most connections that the pool opens.",
+	}, func() float64 { return float64(pool.Stat().MaxConns()) })
+	metrics.NewCounterFunc(prometheus.CounterOpts{
+		Name: "benchledger_pool_waits_total", Help: "How often a request waited for a connection.",
+	}, func() float64 { return float64(pool.Stat().EmptyAcquireCount()) })
+	metrics.NewCounterFunc(prometheus.CounterOpts{
+		Name: "benchledger_pool_wait_seconds_total", Help: "How long requests waited for a connection, in all.",
+	}, func() float64 { return pool.Stat().EmptyAcquireWaitTime().Seconds() })
+}
