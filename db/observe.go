@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/exaring/otelpgx"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
@@ -69,6 +70,15 @@ func LogSlowQueries(logger *slog.Logger, threshold time.Duration) pgx.QueryTrace
 				slog.String("query", name), slog.Duration("duration", took), slog.Any("error", err))
 		}
 	})
+}
+
+// TraceQueries makes a span of each query, by its name and without its values.
+func TraceQueries(options ...otelpgx.Option) pgx.QueryTracer {
+	return otelpgx.NewTracer(append([]otelpgx.Option{
+		otelpgx.WithSpanNameFunc(QueryName),
+		otelpgx.WithDisableQuerySpanNamePrefix(),
+		otelpgx.WithDisableConnectionDetailsInAttributes(),
+	}, options...)...)
 }
 
 // MeasurePool shows the state of a pool's connections.

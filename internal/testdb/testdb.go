@@ -18,6 +18,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	_ "github.com/jackc/pgx/v5/stdlib" // The driver that pgtestdb opens by name.
@@ -67,9 +68,9 @@ func Empty(t testing.TB) string {
 }
 
 // Pool opens a database until the end of the test.
-func Pool(t testing.TB, url string) *pgxpool.Pool {
+func Pool(t testing.TB, url string, tracers ...pgx.QueryTracer) *pgxpool.Pool {
 	t.Helper()
-	pool, err := db.Open(context.Background(), url)
+	pool, err := db.Open(context.Background(), url, tracers...)
 	if err != nil {
 		t.Fatal(err)
 	}

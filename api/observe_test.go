@@ -1,0 +1,120 @@
+package api_test
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/exaring/otelpgx"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+	"go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"github.com/benchledger/benchledger/api"
+	"github.com/benchledger/benchledger/db"
+	"github.com/benchledger/benchledger/internal/testdb"
+)
+
+// observed is the service with everything that sees it work.
+func observed(t *testing.T) (*service, *prometheus.Registry, *tracetest.SpanRecorder) {
+	t.Helper()
+	registry, log, spans := prometheus.NewRegistry(), &syncBuffer{}, tracetest.NewSpanRecorder()
+	tracing := trace.NewTracerProvider(trace.WithSpanProcessor(spans))
+	t.Cleanup(func() { _ = tracing.Shutdown(context.Background()) })
+	logger := api.NewLogger(slog.NewJSONHandler(log, nil))
+	pool := testdb.Pool(t, testdb.URL(t), db.MeasureQueries(registry), db.LogSlowQueries(logger, 0), db.TraceQueries(otelpgx.WithTracerProvider(tracing)))
+	db.MeasurePool(registry, pool)
+	handler := api.New(api.Config{Pool: pool, APISecretKey: key, Logger: logger, Metrics: registry})
+	server := httptest.NewServer(otelhttp.NewHandler(handler, "request", otelhttp.WithTracerProvider(tracing)))
+	t.Cleanup(server.Close)
+	return &service{t: t, url: server.URL, pool: pool, log: log}, registry, spans
+}
+
+func TestQueriesAreMeasured(t *testing.T) {
+	t.Parallel()
+	s, registry, _ := observed(t)
+	s.submit(leastRun("run-1")).want(http.StatusCreated)
+	s.submit(leastRun("run-1")).want(http.StatusOK)
+	s.get("/api/runs/none").want(http.StatusNotFound)
+	s.get("/nope").want(http.StatusNotFound)
+
+	counts := map[string]uint64{}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			labels := []string{family.GetName()}
+			for _, label := range metric.GetLabel() {
+				labels = append(labels, label.GetValue())
+			}
+			counts[strings.Join(labels, " ")] = metric.GetHistogram().GetSampleCount()
+		}
+	}
+	for name, want := range map[string]uint64{
+		"benchledger_query_duration_seconds ok CreateRun":             2,
+		"benchledger_query_duration_seconds ok GetRunStatusForUpdate": 1,
+		"benchledger_query_duration_seconds ok ListRunDifferences":    1,
+		"benchledger_query_duration_seconds ok GetRun":                1,
+		"benchledger_query_duration_seconds ok begin":                 1,
+		"benchledger_query_duration_seconds ok commit":                1,
+		"benchledger_request_duration_seconds submit-run 201":         1,
+		"benchledger_request_duration_seconds submit-run 200":         1,
+		"benchledger_request_duration_seconds get-run 404":            1,
+		"benchledger_request_duration_seconds none 404":               1,
+	} {
+		if counts[name] != want {
+			t.Errorf("%s: %d, want %d", name, counts[name], want)
+		}
+	}
+	if problems, err := testutil.GatherAndLint(registry); err != nil || len(problems) > 0 {
+		t.Errorf("%v %v", problems, err)
+	}
+}
+
+func TestSlowQueriesAreLogged(t *testing.T) {
+	t.Parallel()
+	s, _, _ := observed(t)
+	id := s.get("/api/stats").want(http.StatusOK).header.Get("X-Request-Id")
+	for line := range strings.Lines(s.log.String()) {
+		var entry struct{ Msg, Query, Operation, RequestID string }
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			t.Fatal(err)
+		}
+		if entry.Msg == "slow query" && entry.Query == "GetStats" && entry.Operation == "get-stats" && entry.RequestID == id {
+			return
+		}
+	}
+	t.Errorf("no line of the query: %s", s.log)
+}
+
+func TestQueriesAreTraced(t *testing.T) {
+	t.Parallel()
+	s, _, spans := observed(t)
+	s.submit(leastRun("run-1", object{"metadata": object{"secret": "secret-value"}})).want(http.StatusCreated)
+	var names []string
+	for _, span := range spans.Ended() {
+		names = append(names, span.Name())
+		if span.Name() == "CreateRun" && !span.Parent().IsValid() {
+			t.Error("the span of the query has no parent")
+		}
+		for _, attribute := range span.Attributes() {
+			if strings.Contains(attribute.Value.Emit(), "secret-value") || strings.Contains(attribute.Value.Emit(), key) {
+				t.Errorf("the trace shows %s", attribute.Value.Emit())
+			}
+		}
+	}
+	for _, want := range []string{"CreateRun", "submit-run"} {
+		if !slices.Contains(names, want) {
+			t.Errorf("spans %v, want %s", names, want)
+		}
+	}
+}
