@@ -120,7 +120,7 @@ func (s *server) problem(ctx context.Context, err error) *Problem {
 		problem = problemOf(http.StatusConflict, "The request conflicts with what is stored"+constraint(err)+".")
 	case db.Transient, db.Unavailable:
 		problem = problemOf(http.StatusServiceUnavailable,
-			"The database cannot answer now. Whether something was stored is not known; repeat the request, which is safe.")
+			"The database cannot answer now. Repeat the request: that is safe, even where a submission has been stored.")
 		problem.headers = http.Header{"Retry-After": {"1"}}
 	case db.Internal:
 		problem = problemOf(http.StatusInternalServerError, "The server failed. Its log has the details, by request id.")

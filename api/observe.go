@@ -84,6 +84,6 @@ func (s *server) observeRequests(next http.Handler) http.Handler {
 		durations.WithLabelValues(operation, strconv.Itoa(wrapped.Status())).Observe(took.Seconds())
 		s.Logger.LogAttrs(r.Context(), slog.LevelInfo, "request",
 			slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", wrapped.Status()),
-			slog.Int("bytes", wrapped.BytesWritten()), slog.Duration("duration", took))
+			slog.Int("bytes", wrapped.BytesWritten()), slog.Float64("durationMs", float64(took.Microseconds())/1e3))
 	})
 }

@@ -67,7 +67,7 @@ func LogSlowQueries(logger *slog.Logger, threshold time.Duration) pgx.QueryTrace
 	return afterQuery(func(ctx context.Context, name string, took time.Duration, err error) {
 		if took >= threshold {
 			logger.LogAttrs(ctx, slog.LevelWarn, "slow query",
-				slog.String("query", name), slog.Duration("duration", took), slog.Any("error", err))
+				slog.String("query", name), slog.Float64("durationMs", float64(took.Microseconds())/1e3), slog.Any("error", err))
 		}
 	})
 }
