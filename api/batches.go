@@ -21,7 +21,7 @@ type Batch struct {
 	SuccessfulRuns   int64    `json:"successfulRuns" doc:"As reported on completion, else computed over all runs of the batch."`
 	AvgScore         *float64 `json:"avgScore" doc:"As reported on completion, else computed over completed runs."`
 	AvgWeightedScore *float64 `json:"avgWeightedScore" doc:"As reported on completion, else computed over completed runs."`
-	Metadata         Metadata `json:"metadata" nullable:"true"`
+	Metadata         Metadata `json:"metadata" nullable:"true" doc:"As it was submitted."`
 }
 
 // BatchDetails is a batch with its runs.

@@ -41,8 +41,10 @@ type RunSubmission struct {
 type Status string
 
 // Schema documents and validates a Status.
-func (Status) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Type: huma.TypeString, Enum: []any{"running", "completed", "failed", "incomplete"}}
+func (Status) Schema(r huma.Registry) *huma.Schema {
+	return component(r, "RunStatus", &huma.Schema{
+		Type: huma.TypeString, Enum: []any{"running", "completed", "failed", "incomplete"},
+	})
 }
 
 // isFinal reports whether a run with the status no longer changes.

@@ -35,7 +35,7 @@ type Run struct {
 	SpecialistEnabled *bool    `json:"specialistEnabled"`
 	SpecialistName    *string  `json:"specialistName"`
 	SpecialistVersion *string  `json:"specialistVersion"`
-	Metadata          Metadata `json:"metadata" nullable:"true"`
+	Metadata          Metadata `json:"metadata" nullable:"true" doc:"As it was submitted."`
 }
 
 // RunDetails is a run with all it owns.

@@ -106,12 +106,23 @@ type Time struct {
 
 // Schema documents a Time as it is submitted. Its Resolve validates it, so the
 // alternatives are not huma's to check.
-func (Time) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Extensions: map[string]any{"anyOf": []*huma.Schema{
-		{Type: huma.TypeString, Format: "date-time", Description: "RFC 3339, with any offset"},
-		{Type: huma.TypeNumber, Format: "double", Description: "Milliseconds since 1970"},
-		{Type: "null"},
-	}}}
+func (Time) Schema(r huma.Registry) *huma.Schema {
+	return component(r, "Timestamp", &huma.Schema{
+		Description: "A moment of the years 0001 to 9999.",
+		Extensions: map[string]any{"anyOf": []*huma.Schema{
+			{Type: huma.TypeString, Format: "date-time", Description: "RFC 3339, with any offset"},
+			{Type: huma.TypeNumber, Format: "double", Description: "Milliseconds since 1970"},
+			{Type: "null"},
+		}},
+	})
+}
+
+// component puts a schema among the document's components, where clients find it
+// under one name, and returns a reference to it.
+func component(r huma.Registry, name string, schema *huma.Schema) *huma.Schema {
+	schema.PrecomputeMessages()
+	r.Map()[name] = schema
+	return &huma.Schema{Ref: "#/components/schemas/" + name}
 }
 
 // UnmarshalJSON takes RFC 3339 text and milliseconds since 1970.
@@ -202,7 +213,7 @@ type Metadata struct{ text jsontext.Value }
 
 // Schema documents and validates Metadata.
 func (Metadata) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Type: huma.TypeObject, Description: "Any JSON object"}
+	return &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}
 }
 
 // UnmarshalJSON keeps the text.
