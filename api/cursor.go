@@ -93,7 +93,7 @@ func parseBatchCursor(cursor string) (batchPosition, error) {
 
 // appendTime appends a time as microseconds since 1970, PostgreSQL's precision.
 func appendTime(b []byte, t time.Time) []byte {
-	return binary.BigEndian.AppendUint64(b, uint64(t.UnixMicro())) //nolint:gosec // the same bits
+	return binary.BigEndian.AppendUint64(b, uint64(t.UnixMicro()))
 }
 
 func timeOf(b []byte) time.Time {

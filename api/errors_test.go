@@ -157,10 +157,24 @@ func TestInvalidBatches(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	for _, test := range []struct{ field, value string }{
-		{"batchId", `5`}, {"batchId", `null`}, {"batchId", `""`}, {"batchId", `".."`}, {"batchId", `"a\u0000"`},
-		{"createdAt", `"x"`}, {"createdAt", `true`}, {"completedAt", `"2025"`}, {"completedAt", `1e18`},
-		{"totalRuns", `-1`}, {"totalRuns", `1.5`}, {"totalRuns", `"1"`}, {"successfulRuns", `9223372036854775808`},
-		{"avgScore", `"1"`}, {"avgScore", `1e400`}, {"avgWeightedScore", `{}`}, {"metadata", `[]`}, {"metadata", `{"a":"\u0000"}`},
+		{"batchId", `5`},
+		{"batchId", `null`},
+		{"batchId", `""`},
+		{"batchId", `".."`},
+		{"batchId", `"a\u0000"`},
+		{"createdAt", `"x"`},
+		{"createdAt", `true`},
+		{"completedAt", `"2025"`},
+		{"completedAt", `1e18`},
+		{"totalRuns", `-1`},
+		{"totalRuns", `1.5`},
+		{"totalRuns", `"1"`},
+		{"successfulRuns", `9223372036854775808`},
+		{"avgScore", `"1"`},
+		{"avgScore", `1e400`},
+		{"avgWeightedScore", `{}`},
+		{"metadata", `[]`},
+		{"metadata", `{"a":"\u0000"}`},
 	} {
 		batch := object{"batchId": "batch-a"}
 		delete(batch, test.field)

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"mime"
 	"net/http"
 	"net/url"
@@ -33,12 +34,12 @@ func (s *server) withRequestID(next http.Handler) http.Handler {
 // recoverPanics answers 500 where a handler panics, and logs where.
 func (s *server) recoverPanics(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer func() {
+		defer func() { //nolint:contextcheck // the request has it
 			failure := recover()
 			if failure == nil {
 				return
 			}
-			if failure == http.ErrAbortHandler {
+			if err, ok := failure.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 				panic(failure)
 			}
 			s.Logger.ErrorContext(r.Context(), "panic", "error", failure, "stack", string(debug.Stack()))

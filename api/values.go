@@ -74,18 +74,15 @@ func (c *Count) UnmarshalJSON(data []byte) error {
 		*c = Count(integer)
 		return nil
 	}
-	double, err := strconv.ParseFloat(string(data), 64)
-	if err != nil || double != math.Trunc(double) {
-		return nil
+	if double, err := strconv.ParseFloat(string(data), 64); err != nil || double != math.Trunc(double) {
+		return nil //nolint:nilerr // see above
 	}
 	*c = invalidCount
 	// 256 bits hold every 64-bit integer exactly, whatever its notation.
-	number, _, err := big.ParseFloat(string(data), 10, 256, big.ToNearestEven)
-	if err != nil {
-		return nil
-	}
-	if integer, accuracy := number.Int64(); accuracy == big.Exact {
-		*c = Count(integer)
+	if number, _, err := big.ParseFloat(string(data), 10, 256, big.ToNearestEven); err == nil {
+		if integer, accuracy := number.Int64(); accuracy == big.Exact {
+			*c = Count(integer)
+		}
 	}
 	return nil
 }
@@ -127,31 +124,29 @@ func component(r huma.Registry, name string, schema *huma.Schema) *huma.Schema {
 
 // UnmarshalJSON takes RFC 3339 text and milliseconds since 1970.
 func (t *Time) UnmarshalJSON(data []byte) error {
-	*t = Time{invalid: true}
-	var moment time.Time
-	switch jsontext.Value(data).Kind() {
+	moment, ok := parseTime(data)
+	moment = moment.UTC().Truncate(time.Microsecond)
+	*t = Time{Time: moment, invalid: !ok || moment.Year() < 1 || moment.Year() > 9999}
+	return nil
+}
+
+func parseTime(data jsontext.Value) (moment time.Time, ok bool) {
+	switch data.Kind() { //nolint:exhaustive // the others are no times
 	case '"':
 		text, err := jsontext.AppendUnquote(nil, data)
-		if err != nil || moment.UnmarshalText([]byte(strings.ToUpper(string(text)))) != nil {
-			return nil
+		if err == nil {
+			err = moment.UnmarshalText([]byte(strings.ToUpper(string(text))))
 		}
+		return moment, err == nil
 	case '0':
-		// Beyond ±1e15 ms lie other years; within, a double is exact to the microsecond.
 		milliseconds, err := strconv.ParseFloat(string(data), 64)
-		if err != nil || math.Abs(milliseconds) > 1e15 {
-			return nil
+		if err != nil || math.Abs(milliseconds) > 1e15 { // beyond lie other years
+			return moment, false
 		}
 		whole, fraction := math.Modf(milliseconds)
-		moment = time.UnixMilli(int64(whole)).Add(time.Duration(math.Round(fraction*1e3)) * time.Microsecond)
-	default:
-		return nil
+		return time.UnixMilli(int64(whole)).Add(time.Duration(math.Round(fraction*1e3)) * time.Microsecond), true
 	}
-	moment = moment.UTC().Truncate(time.Microsecond)
-	if moment.Year() < 1 || moment.Year() > 9999 {
-		return nil
-	}
-	*t = Time{Time: moment}
-	return nil
+	return moment, false
 }
 
 // Resolve refuses what is no time.
@@ -241,7 +236,7 @@ func (m *Metadata) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
 		if err != nil {
 			return nil // The end; what is no JSON was refused before.
 		}
-		switch token.Kind() {
+		switch token.Kind() { //nolint:exhaustive // the others are sound
 		case '"':
 			if strings.IndexByte(token.String(), 0) >= 0 {
 				return fieldError(path, "expected text without NUL characters")
