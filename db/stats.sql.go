@@ -10,13 +10,11 @@ import (
 )
 
 const getStats = `-- name: GetStats :one
-
 select
     count(*) as total_runs,
     count(*) filter (where is_successful) as successful_runs,
-    (sum(total_score / 18446744073709551616) / count(total_score) * 18446744073709551616)::nullable_score as avg_score,
-    (sum(weighted_score / 18446744073709551616) / count(weighted_score) * 18446744073709551616)::nullable_score
-        as avg_weighted_score
+    scaled_up(sum(scaled_down(total_score)) / count(total_score)) as avg_score,
+    scaled_up(sum(scaled_down(weighted_score)) / count(weighted_score)) as avg_weighted_score
 from benchmark_runs
 where status = 'completed'
 `
@@ -28,7 +26,6 @@ type GetStatsRow struct {
 	AvgWeightedScore *float64
 }
 
-// Averages are sums of values scaled down by 2^64: see the view batch_summaries.
 // Counts and averages over completed runs; an average is null when no run has
 // the score. Always one row.
 func (q *Queries) GetStats(ctx context.Context) (GetStatsRow, error) {
@@ -47,7 +44,7 @@ const listAgentStats = `-- name: ListAgentStats :many
 select
     agent,
     count(*) as runs,
-    (sum(weighted_score / 18446744073709551616) / count(weighted_score) * 18446744073709551616)::nullable_score as avg_score,
+    scaled_up(sum(scaled_down(weighted_score)) / count(weighted_score)) as avg_score,
     min(weighted_score)::nullable_score as min_score,
     max(weighted_score)::nullable_score as max_score
 from benchmark_runs

@@ -1,14 +1,11 @@
-/* Averages are sums of values scaled down by 2^64: see the view batch_summaries. */
-
 -- name: GetStats :one
 -- Counts and averages over completed runs; an average is null when no run has
 -- the score. Always one row.
 select
     count(*) as total_runs,
     count(*) filter (where is_successful) as successful_runs,
-    (sum(total_score / 18446744073709551616) / count(total_score) * 18446744073709551616)::nullable_score as avg_score,
-    (sum(weighted_score / 18446744073709551616) / count(weighted_score) * 18446744073709551616)::nullable_score
-        as avg_weighted_score
+    scaled_up(sum(scaled_down(total_score)) / count(total_score)) as avg_score,
+    scaled_up(sum(scaled_down(weighted_score)) / count(weighted_score)) as avg_weighted_score
 from benchmark_runs
 where status = 'completed';
 
@@ -19,7 +16,7 @@ where status = 'completed';
 select
     agent,
     count(*) as runs,
-    (sum(weighted_score / 18446744073709551616) / count(weighted_score) * 18446744073709551616)::nullable_score as avg_score,
+    scaled_up(sum(scaled_down(weighted_score)) / count(weighted_score)) as avg_score,
     min(weighted_score)::nullable_score as min_score,
     max(weighted_score)::nullable_score as max_score
 from benchmark_runs

@@ -2,6 +2,19 @@
 -- this domain reaches Go as *float64 (see sqlc.yaml).
 create domain nullable_score as double precision;
 
+-- An average is scaled_up(sum(scaled_down(score)) / count(score)): scaling by 2^64
+-- is exact, and keeps the sum of scores near the end of the range from overflowing.
+-- avg() overflows far earlier, since it keeps the sum of squares as well.
+-- PostgreSQL refuses a result too close to 0 to be held; a score that would become
+-- one counts as 0, so that it does not take every average with it.
+create function scaled_down(score double precision) returns double precision
+language sql immutable parallel safe
+return case when abs(score) < 1e-200 then 0 else score / 18446744073709551616 end;
+
+create function scaled_up(score double precision) returns nullable_score
+language sql immutable parallel safe
+return score * 18446744073709551616;
+
 -- Names compare by code point (collate "C"): the order is the same on every
 -- machine, and an index survives an upgrade of the operating system's locales.
 
@@ -118,9 +131,6 @@ create table run_telemetry (
 -- Batches as they are read. What a batch did not report is computed: the counts
 -- over all of its runs, the averages over the completed ones that have the score,
 -- null when none has.
--- An average is a sum of values scaled down by 2^64, which is exact, so that
--- scores near the end of the range do not overflow it. avg() overflows far
--- earlier, since it keeps the sum of squares as well.
 create view batch_summaries as
 select
     b.batch_id,
@@ -136,9 +146,8 @@ cross join lateral (
     select
         count(*) as total_runs,
         count(*) filter (where scores.is_successful) as successful_runs,
-        sum(scores.total / 18446744073709551616) / count(scores.total) * 18446744073709551616 as avg_score,
-        sum(scores.weighted / 18446744073709551616) / count(scores.weighted) * 18446744073709551616
-            as avg_weighted_score
+        scaled_up(sum(scaled_down(scores.total)) / count(scores.total)) as avg_score,
+        scaled_up(sum(scaled_down(scores.weighted)) / count(scores.weighted)) as avg_weighted_score
     from (
         select
             r.is_successful,

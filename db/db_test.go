@@ -1,0 +1,317 @@
+package db_test
+
+import (
+	"math"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/benchledger/benchledger/db"
+	"github.com/benchledger/benchledger/internal/testdb"
+)
+
+func TestMain(m *testing.M) { testdb.Main(m) }
+
+// Each query of sql/queries has a test of its name.
+func TestEveryQueryHasItsTest(t *testing.T) {
+	t.Parallel()
+	text := func(pattern string) string {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all strings.Builder
+		for _, file := range files {
+			content, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all.Write(content)
+		}
+		return all.String()
+	}
+	tests := text("*_test.go")
+	queries := regexp.MustCompile(`(?m)^-- name: (\w+)`).FindAllStringSubmatch(text("../sql/queries/*.sql"), -1)
+	if len(queries) == 0 {
+		t.Fatal("no query found")
+	}
+	for _, query := range queries {
+		if test := "func Test" + query[1] + "("; !strings.Contains(tests, test) {
+			t.Errorf("there is no %s*testing.T)", test)
+		}
+	}
+}
+
+// setup returns the queries on a database of the test's own, and its pool.
+func setup(t testing.TB) (*db.Queries, *pgxpool.Pool) {
+	t.Helper()
+	pool := testdb.New(t)
+	return db.New(pool), pool
+}
+
+// noon is when most of what the tests store happened. PostgreSQL keeps microseconds.
+var noon = time.Date(2025, 11, 17, 12, 0, 0, 123456000, time.UTC)
+
+// beyondEveryTime is the position before the first page.
+var beyondEveryTime = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// leastRun is a submission of the least that is stored.
+func leastRun(id string) db.CreateRunParams {
+	return db.CreateRunParams{
+		RunID: id, Suite: "suite-a", Scenario: "scenario-a", Tier: "L1", Agent: "agent-a", Status: "completed",
+		StartedAt: new(noon), Evaluations: evaluations(),
+	}
+}
+
+// fullRun is a submission that says everything, no two things the same.
+func fullRun(id string) db.CreateRunParams {
+	return db.CreateRunParams{
+		RunID: id, BatchID: new("batch-a"), Suite: "suite-a", Scenario: "scenario-a", Tier: "L1", Agent: "agent-a",
+		Model: new("model-a"), Status: "completed", StartedAt: new(noon), CompletedAt: new(noon.Add(5 * time.Minute)),
+		TotalScore: new(0.85), WeightedScore: new(8.5), IsSuccessful: true, SuccessMetric: new(0.9),
+		SpecialistEnabled: new(true), SpecialistName: new("nextjs"), SpecialistVersion: new("0.0.5"),
+		Metadata: []byte(`{"big": 9007199254740993, "tool": "pnpm"}`),
+		Evaluations: evaluations(
+			evaluation{EvaluatorName: "install", Score: 1, MaxScore: 2, Details: new("exited 0")},
+			evaluation{EvaluatorName: "judge", Score: -2.5, MaxScore: 3},
+			evaluation{EvaluatorName: "install", Score: 7, MaxScore: 5, Details: new("")},
+		),
+		HasTelemetry: true, ToolCalls: new(int64(12)), TokensIn: new(int64(85000)), TokensOut: new(int64(2200)),
+		CostUsd: new(0.0123), DurationMs: new(int64(300000)), WorkspaceDir: new("results/x"), PromptSent: new("Update it."),
+	}
+}
+
+// otherRun differs from fullRun in everything but the id.
+func otherRun(id string) db.CreateRunParams {
+	return db.CreateRunParams{
+		RunID: id, BatchID: new("batch-b"), Suite: "suite-b", Scenario: "scenario-b", Tier: "L2", Agent: "agent-b",
+		Model: new("model-b"), Status: "failed", StartedAt: new(noon.Add(time.Microsecond)), CompletedAt: new(noon.Add(6 * time.Minute)),
+		TotalScore: new(0.25), WeightedScore: new(-1.5), IsSuccessful: false, SuccessMetric: new(0.1),
+		SpecialistEnabled: new(false), SpecialistName: new("django"), SpecialistVersion: new("9"),
+		Metadata: []byte(`{"big": 9007199254740992, "tool": "pnpm"}`),
+		Evaluations: evaluations(
+			evaluation{EvaluatorName: "build", Score: 4, MaxScore: 9, Details: new("warned")},
+		),
+		HasTelemetry: true, ToolCalls: new(int64(1)), TokensIn: new(int64(2)), TokensOut: new(int64(3)),
+		CostUsd: new(4.5), DurationMs: new(int64(6)), WorkspaceDir: new("elsewhere"), PromptSent: new("Undo it."),
+	}
+}
+
+// openRun is a run that goes on, and says everything.
+func openRun(id string) db.CreateRunParams {
+	return with(fullRun(id), func(r *db.CreateRunParams) { r.Status, r.CompletedAt = "running", nil })
+}
+
+// with returns a value that change was applied to.
+func with[T any](value T, change func(*T)) T {
+	change(&value)
+	return value
+}
+
+// evaluation is one as the queries take it.
+type evaluation struct {
+	Position      int     `json:"position"`
+	EvaluatorName string  `json:"evaluator_name"`
+	Score         float64 `json:"score"`
+	MaxScore      float64 `json:"max_score"`
+	Details       *string `json:"details"`
+}
+
+// evaluations are some in the order given.
+func evaluations(list ...evaluation) []byte {
+	for i := range list {
+		list[i].Position = i
+	}
+	encoded, err := json.Marshal(list)
+	if err != nil {
+		panic(err)
+	}
+	return encoded
+}
+
+// create stores a run, and returns its id.
+func create(t testing.TB, q *db.Queries, run db.CreateRunParams) int64 {
+	t.Helper()
+	id, err := q.CreateRun(t.Context(), run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// update stores a run over the one that is there.
+func update(t testing.TB, q *db.Queries, run db.CreateRunParams) {
+	t.Helper()
+	if err := q.UpdateRun(t.Context(), db.UpdateRunParams(run)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// get reads a run.
+func get(t testing.TB, q *db.Queries, id string) db.GetRunRow {
+	t.Helper()
+	row, err := q.GetRun(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return row
+}
+
+// getBatch reads a batch.
+func getBatch(t testing.TB, q *db.Queries, id string) db.BatchSummary {
+	t.Helper()
+	row, err := q.GetBatch(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return row
+}
+
+// runOf is the row of a run that was submitted with its start.
+func runOf(s db.CreateRunParams, id int64) db.BenchmarkRun {
+	return db.BenchmarkRun{
+		RunID: s.RunID, ID: id, BatchID: s.BatchID, Suite: s.Suite, Scenario: s.Scenario, Tier: s.Tier, Agent: s.Agent,
+		Model: s.Model, Status: s.Status, StartedAt: *s.StartedAt, StartedAtGiven: true, CompletedAt: s.CompletedAt,
+		TotalScore: s.TotalScore, WeightedScore: s.WeightedScore, IsSuccessful: s.IsSuccessful, SuccessMetric: s.SuccessMetric,
+		SpecialistEnabled: s.SpecialistEnabled, SpecialistName: s.SpecialistName, SpecialistVersion: s.SpecialistVersion,
+		Metadata: s.Metadata,
+	}
+}
+
+// wantRun fails the test unless all of a run is what was submitted, with its start.
+func wantRun(t testing.TB, q *db.Queries, submitted db.CreateRunParams, id int64) {
+	t.Helper()
+	row := get(t, q, submitted.RunID)
+	wantEqual(t, row.BenchmarkRun, runOf(submitted, id))
+
+	var given []evaluation
+	if err := json.Unmarshal(submitted.Evaluations, &given); err != nil {
+		t.Fatal(err)
+	}
+	stored := decodeEvaluations(t, row.Evaluations)
+	want := make([]storedEvaluation, len(given))
+	for i, e := range given {
+		want[i] = storedEvaluation{RunID: submitted.RunID, EvaluatorName: e.EvaluatorName, Score: e.Score, MaxScore: e.MaxScore, Details: e.Details}
+		if i < len(stored) { // Each has an id and a time of its own.
+			want[i].ID, want[i].CreatedAt = stored[i].ID, stored[i].CreatedAt
+		}
+	}
+	wantEqual(t, stored, want)
+
+	if (row.TelemetryID != nil) != submitted.HasTelemetry {
+		t.Errorf("telemetry stored: %v, submitted: %v", row.TelemetryID != nil, submitted.HasTelemetry)
+	}
+	wantEqual(t, db.GetRunTelemetryRow{
+		ToolCalls: row.ToolCalls, TokensIn: row.TokensIn, TokensOut: row.TokensOut, CostUsd: row.CostUsd,
+		DurationMs: row.DurationMs, WorkspaceDir: row.WorkspaceDir, PromptSent: row.PromptSent,
+	}, db.GetRunTelemetryRow{
+		ToolCalls: submitted.ToolCalls, TokensIn: submitted.TokensIn, TokensOut: submitted.TokensOut, CostUsd: submitted.CostUsd,
+		DurationMs: submitted.DurationMs, WorkspaceDir: submitted.WorkspaceDir, PromptSent: submitted.PromptSent,
+	})
+}
+
+// storedEvaluation is one as the queries give it, in JSON.
+type storedEvaluation struct {
+	ID            int64     `json:"id"`
+	RunID         string    `json:"runId"`
+	EvaluatorName string    `json:"evaluatorName"`
+	Score         float64   `json:"score"`
+	MaxScore      float64   `json:"maxScore"`
+	Details       *string   `json:"details"`
+	CreatedAt     time.Time `json:"createdAt"`
+}
+
+func decodeEvaluations(t testing.TB, encoded []byte) []storedEvaluation {
+	t.Helper()
+	var decoded []storedEvaluation
+	if err := json.Unmarshal(encoded, &decoded, json.RejectUnknownMembers(true)); err != nil {
+		t.Fatalf("%v in %s", err, encoded)
+	}
+	return decoded
+}
+
+// wantEqual compares what a query gave with what it should have.
+func wantEqual[T any](t testing.TB, got, want T) {
+	t.Helper()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("not as wanted (-want +got):\n%s", diff)
+	}
+}
+
+// wantKind fails the test unless err means what is wanted.
+func wantKind(t testing.TB, err error, want db.Kind) {
+	t.Helper()
+	if got := db.Classify(err); err == nil || got != want {
+		t.Errorf("error of kind %d, want %d: %v", got, want, err)
+	}
+}
+
+// wantAverage fails the test unless an average is the one computed here.
+func wantAverage(t testing.TB, got *float64, want float64) {
+	t.Helper()
+	if got == nil || math.Abs(*got-want) > 1e-9*math.Max(1, math.Abs(want)) {
+		t.Errorf("average %v, want %v", deref(got), want)
+	}
+}
+
+func deref[T any](p *T) any {
+	if p == nil {
+		return nil
+	}
+	return *p
+}
+
+// exec runs SQL that no query has.
+func exec(t testing.TB, on db.DBTX, sql string, args ...any) {
+	t.Helper()
+	if _, err := on.Exec(t.Context(), sql, args...); err != nil {
+		t.Fatalf("%v in %s", err, sql)
+	}
+}
+
+// value reads one value by SQL that no query has.
+func value[T any](t testing.TB, on db.DBTX, sql string, args ...any) T {
+	t.Helper()
+	var v T
+	if err := on.QueryRow(t.Context(), sql, args...).Scan(&v); err != nil {
+		t.Fatalf("%v in %s", err, sql)
+	}
+	return v
+}
+
+// values reads a column by SQL that no query has.
+func values[T any](t testing.TB, on db.DBTX, sql string, args ...any) []T {
+	t.Helper()
+	rows, err := on.Query(t.Context(), sql, args...)
+	if err != nil {
+		t.Fatalf("%v in %s", err, sql)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowTo[T])
+	if err != nil {
+		t.Fatalf("%v in %s", err, sql)
+	}
+	return list
+}
+
+// inTx runs fn in a transaction, and rolls it back.
+func inTx(t testing.TB, pool *pgxpool.Pool, fn func(pgx.Tx)) {
+	t.Helper()
+	tx, err := pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := tx.Rollback(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}()
+	fn(tx)
+}

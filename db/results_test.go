@@ -1,0 +1,723 @@
+package db_test
+
+import (
+	"fmt"
+	"math"
+	"reflect"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/benchledger/benchledger/db"
+)
+
+func TestCreateRun(t *testing.T) {
+	t.Parallel()
+
+	t.Run("stores all of a run", func(t *testing.T) {
+		t.Parallel()
+		q, _ := setup(t)
+		wantRun(t, q, fullRun("run-1"), create(t, q, fullRun("run-1")))
+	})
+
+	t.Run("stores the least of a run, and no batch and no telemetry with it", func(t *testing.T) {
+		t.Parallel()
+		q, pool := setup(t)
+		wantRun(t, q, leastRun("run-1"), create(t, q, leastRun("run-1")))
+		if n := value[int](t, pool, "select count(*) from batch_runs"); n != 0 {
+			t.Errorf("%d batches", n)
+		}
+	})
+
+	t.Run("stores telemetry that says nothing", func(t *testing.T) {
+		t.Parallel()
+		q, _ := setup(t)
+		run := with(leastRun("run-1"), func(r *db.CreateRunParams) { r.HasTelemetry = true })
+		wantRun(t, q, run, create(t, q, run))
+	})
+
+	t.Run("takes the time of receipt for what has no time", func(t *testing.T) {
+		t.Parallel()
+		_, pool := setup(t)
+		inTx(t, pool, func(tx pgx.Tx) {
+			q := db.New(tx)
+			now := value[time.Time](t, tx, "select now()")
+			create(t, q, with(fullRun("run-1"), func(r *db.CreateRunParams) { r.StartedAt = nil }))
+
+			stored := get(t, q, "run-1")
+			if !stored.BenchmarkRun.StartedAt.Equal(now) || stored.BenchmarkRun.StartedAtGiven {
+				t.Errorf("started at %v, given: %v; want %v, not given", stored.BenchmarkRun.StartedAt, stored.BenchmarkRun.StartedAtGiven, now)
+			}
+			for _, e := range decodeEvaluations(t, stored.Evaluations) {
+				if !e.CreatedAt.Equal(now) {
+					t.Errorf("evaluation created at %v, want %v", e.CreatedAt, now)
+				}
+			}
+			if batch := getBatch(t, q, "batch-a"); !batch.CreatedAt.Equal(now) {
+				t.Errorf("batch created at %v, want %v", batch.CreatedAt, now)
+			}
+		})
+	})
+
+	t.Run("gives each run an id above those before", func(t *testing.T) {
+		t.Parallel()
+		q, _ := setup(t)
+		if first, second := create(t, q, leastRun("b")), create(t, q, leastRun("a")); first >= second {
+			t.Errorf("id %d, then %d", first, second)
+		}
+	})
+
+	t.Run("leaves an announced batch as it is", func(t *testing.T) {
+		t.Parallel()
+		q, _ := setup(t)
+		upsertBatch(t, q, fullBatch("batch-a"))
+		create(t, q, fullRun("run-1"))
+		wantEqual(t, getBatch(t, q, "batch-a"), summaryOf(fullBatch("batch-a")))
+	})
+
+	t.Run("gives no row and stores nothing when the run is there", func(t *testing.T) {
+		t.Parallel()
+		q, pool := setup(t)
+		id := create(t, q, fullRun("run-1"))
+		_, err := q.CreateRun(t.Context(), otherRun("run-1"))
+		wantKind(t, err, db.NotFound)
+		wantRun(t, q, fullRun("run-1"), id)
+		wantEqual(t, values[string](t, pool, "select batch_id from batch_runs"), []string{"batch-a"})
+	})
+
+	t.Run("stores nothing of a run with an evaluation that is not valid", func(t *testing.T) {
+		t.Parallel()
+		q, pool := setup(t)
+		_, err := q.CreateRun(t.Context(), with(fullRun("run-1"), func(r *db.CreateRunParams) {
+			r.Evaluations = evaluations(evaluation{EvaluatorName: "e", Score: 1, MaxScore: 1}, evaluation{EvaluatorName: "e"})
+		}))
+		wantKind(t, err, db.Invalid)
+		if name := db.ConstraintName(err); name != "evaluation_results_max_score_check" {
+			t.Errorf("constraint %q", name)
+		}
+		for _, table := range []string{"batch_runs", "benchmark_runs", "evaluation_results", "run_telemetry"} {
+			if n := value[int](t, pool, "select count(*) from "+table); n != 0 {
+				t.Errorf("%d rows in %s", n, table)
+			}
+		}
+	})
+
+	t.Run("keeps floating-point scores to the bit", func(t *testing.T) {
+		t.Parallel()
+		q, _ := setup(t)
+		for i, score := range []float64{
+			math.MaxFloat64, -math.MaxFloat64, math.SmallestNonzeroFloat64, 0.1, math.Nextafter(1, 2), 1.0 / 3,
+		} {
+			run := leastRun(fmt.Sprint("run-", i))
+			run.TotalScore, run.WeightedScore, run.SuccessMetric = &score, &score, &score
+			run.Evaluations = evaluations(evaluation{EvaluatorName: "e", Score: score, MaxScore: math.Abs(score)})
+			wantRun(t, q, run, create(t, q, run))
+		}
+	})
+
+	t.Run("50 of one run at once: one is stored, nothing is mixed", func(t *testing.T) {
+		t.Parallel()
+		q, pool := setup(t)
+		ids, errs := atOnce(50, func(i int) (int64, error) { return q.CreateRun(t.Context(), variant("run-1", i)) })
+		var stored []int
+		for i, err := range errs {
+			if err == nil {
+				stored = append(stored, i)
+			} else {
+				wantKind(t, err, db.NotFound)
+			}
+		}
+		if len(stored) != 1 {
+			t.Fatalf("%d were stored", len(stored))
+		}
+		wantRun(t, q, variant("run-1", stored[0]), ids[stored[0]])
+		wantEqual(t, values[string](t, pool, "select batch_id from batch_runs"), []string{*variant("run-1", stored[0]).BatchID})
+	})
+
+	t.Run("two runs of a batch that nobody announced, at once", func(t *testing.T) {
+		t.Parallel()
+		for _, end := range []struct {
+			name string
+			of   func(pgx.Tx) error
+		}{
+			{"the first commits", func(tx pgx.Tx) error { return tx.Commit(t.Context()) }},
+			{"the first rolls back", func(tx pgx.Tx) error { return tx.Rollback(t.Context()) }},
+		} {
+			t.Run(end.name, func(t *testing.T) {
+				t.Parallel()
+				q, pool := setup(t)
+				tx, err := pool.Begin(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				create(t, q.WithTx(tx), fullRun("run-1"))
+				second := make(chan error)
+				go func() {
+					_, err := q.CreateRun(t.Context(), fullRun("run-2"))
+					second <- err
+				}()
+				waitUntilBlocked(t, pool)
+				if err := end.of(tx); err != nil {
+					t.Fatal(err)
+				}
+				if err := <-second; err != nil {
+					t.Error("the second was not stored:", err)
+				}
+				wantEqual(t, values[string](t, pool, "select batch_id from batch_runs"), []string{"batch-a"})
+			})
+		}
+	})
+}
+
+// variant is a submission unlike those of other numbers in all parts.
+func variant(id string, i int) db.CreateRunParams {
+	run := leastRun(id)
+	run.BatchID, run.Agent, run.TotalScore = new(fmt.Sprint("batch-", i)), fmt.Sprint("agent-", i), new(float64(i))
+	list := make([]evaluation, i%7)
+	for j := range list {
+		list[j] = evaluation{EvaluatorName: fmt.Sprint("e", i), Score: float64(i), MaxScore: float64(j + 1)}
+	}
+	run.Evaluations = evaluations(list...)
+	if run.HasTelemetry = i%3 > 0; run.HasTelemetry {
+		run.ToolCalls = new(int64(i))
+	}
+	return run
+}
+
+// atOnce calls fn n times at the same moment.
+func atOnce[T any](n int, fn func(int) (T, error)) ([]T, []error) {
+	var (
+		start   = make(chan struct{})
+		group   sync.WaitGroup
+		results = make([]T, n)
+		errs    = make([]error, n)
+	)
+	for i := range n {
+		group.Go(func() {
+			<-start
+			results[i], errs[i] = fn(i)
+		})
+	}
+	close(start)
+	group.Wait()
+	return results, errs
+}
+
+func TestGetRunStatusForUpdate(t *testing.T) {
+	t.Parallel()
+
+	t.Run("gives the status", func(t *testing.T) {
+		t.Parallel()
+		q, _ := setup(t)
+		for _, status := range []string{"running", "completed", "failed", "incomplete"} {
+			create(t, q, with(leastRun("run-"+status), func(r *db.CreateRunParams) { r.Status = status }))
+			if got, err := q.GetRunStatusForUpdate(t.Context(), "run-"+status); got != status || err != nil {
+				t.Errorf("status %q, want %q, error %v", got, status, err)
+			}
+		}
+	})
+
+	t.Run("gives no row for a run that is not there", func(t *testing.T) {
+		t.Parallel()
+		q, _ := setup(t)
+		create(t, q, leastRun("run-1"))
+		_, err := q.GetRunStatusForUpdate(t.Context(), "run-2")
+		wantKind(t, err, db.NotFound)
+	})
+
+	t.Run("waits for who holds the run, and sees what they stored", func(t *testing.T) {
+		t.Parallel()
+		q, pool := setup(t)
+		create(t, q, openRun("run-1"))
+		var status string
+		got := make(chan error)
+		err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+			if _, err := q.WithTx(tx).GetRunStatusForUpdate(t.Context(), "run-1"); err != nil {
+				return err
+			}
+			go func() {
+				var err error
+				status, err = q.GetRunStatusForUpdate(t.Context(), "run-1")
+				got <- err
+			}()
+			waitUntilBlocked(t, pool)
+			return q.WithTx(tx).UpdateRun(t.Context(), db.UpdateRunParams(leastRun("run-1")))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := <-got; err != nil || status != "completed" {
+			t.Errorf("status %q, error %v", status, err)
+		}
+	})
+
+	// A commit waits for a synchronous standby only where its transaction has an
+	// id: that is what makes it write to the log.
+	t.Run("makes the answer to a replay as durable as the first", func(t *testing.T) {
+		t.Parallel()
+		q, pool := setup(t)
+		create(t, q, fullRun("run-1"))
+		const transactionID = "select pg_current_xact_id_if_assigned()::text"
+		inTx(t, pool, func(tx pgx.Tx) {
+			if id := value[*string](t, tx, transactionID); id != nil {
+				t.Errorf("the transaction has the id %s before it does anything", *id)
+			}
+			if _, err := q.WithTx(tx).GetRunStatusForUpdate(t.Context(), "run-1"); err != nil {
+				t.Error(err)
+			}
+			if id := value[*string](t, tx, transactionID); id == nil {
+				t.Error("the transaction has no id: its commit writes nothing")
+			}
+		})
+	})
+}
+
+func TestListRunDifferences(t *testing.T) {
+	t.Parallel()
+	q, _ := setup(t)
+	differences := func(t *testing.T, submitted db.CreateRunParams) []string {
+		t.Helper()
+		fields, err := q.ListRunDifferences(t.Context(), db.ListRunDifferencesParams(submitted))
+		if err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(fields)
+		return fields
+	}
+	// stored and submitted get an id of their own, and are compared.
+	ids := 0
+	want := func(t *testing.T, stored, submitted db.CreateRunParams, fields ...string) {
+		t.Helper()
+		ids++
+		stored.RunID = fmt.Sprint("run-", ids)
+		submitted.RunID = stored.RunID
+		create(t, q, stored)
+		if got := differences(t, submitted); !slices.Equal(got, fields) {
+			t.Errorf("differences %q, want %q", got, fields)
+		}
+	}
+
+	// What each parameter is called by whoever submits.
+	names := map[string]string{
+		"BatchID": "batchId", "Suite": "suite", "Scenario": "scenario", "Tier": "tier", "Agent": "agent", "Model": "model",
+		"Status": "status", "StartedAt": "startedAt", "CompletedAt": "completedAt", "TotalScore": "totalScore",
+		"WeightedScore": "weightedScore", "IsSuccessful": "isSuccessful", "SuccessMetric": "successMetric",
+		"SpecialistEnabled": "specialistEnabled", "SpecialistName": "specialistName", "SpecialistVersion": "specialistVersion",
+		"Metadata": "metadata", "ToolCalls": "telemetry.toolCalls", "TokensIn": "telemetry.tokensIn",
+		"TokensOut": "telemetry.tokensOut", "CostUsd": "telemetry.costUsd", "DurationMs": "telemetry.durationMs",
+		"WorkspaceDir": "telemetry.workspaceDir", "PromptSent": "telemetry.promptSent",
+	}
+	having := func(run db.CreateRunParams, field string, value reflect.Value) db.CreateRunParams {
+		reflect.ValueOf(&run).Elem().FieldByName(field).Set(value)
+		return run
+	}
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[db.ListRunDifferencesParams]()) {
+		name, known := names[field.Name]
+		switch {
+		case known:
+		case slices.Contains([]string{"RunID", "Evaluations", "HasTelemetry"}, field.Name):
+			continue // The id says which run; the others are below.
+		default:
+			t.Errorf("what is %s called?", field.Name)
+		}
+		full, other := fullRun(""), otherRun("")
+		changed := having(full, field.Name, reflect.ValueOf(other).FieldByName(field.Name))
+		t.Run(name+" changed", func(t *testing.T) { want(t, full, changed, name) })
+		if kind := field.Type.Kind(); kind == reflect.Pointer || kind == reflect.Slice {
+			less := having(full, field.Name, reflect.Zero(field.Type))
+			t.Run(name+" left out", func(t *testing.T) { want(t, full, less, name) })
+			t.Run(name+" added", func(t *testing.T) { want(t, less, full, name) })
+			t.Run(name+" absent twice", func(t *testing.T) { want(t, less, less) })
+		}
+	}
+
+	silent := with(leastRun(""), func(r *db.CreateRunParams) { r.HasTelemetry = true })
+	untimed := with(leastRun(""), func(r *db.CreateRunParams) { r.StartedAt = nil })
+	evaluated := func(list ...evaluation) db.CreateRunParams {
+		return with(leastRun(""), func(r *db.CreateRunParams) { r.Evaluations = evaluations(list...) })
+	}
+	a := evaluation{EvaluatorName: "a", Score: 1, MaxScore: 2, Details: new("text")}
+	b := evaluation{EvaluatorName: "b", Score: 3, MaxScore: 4}
+	metadata := func(text string) db.CreateRunParams {
+		return with(leastRun(""), func(r *db.CreateRunParams) { r.Metadata = []byte(text) })
+	}
+	for _, c := range []struct {
+		name              string
+		stored, submitted db.CreateRunParams
+		fields            []string
+	}{
+		{"a full submission again", fullRun(""), fullRun(""), nil},
+		{"the least submission again", leastRun(""), leastRun(""), nil},
+		{"no start, again", untimed, untimed, nil},
+		{"telemetry added", leastRun(""), silent, []string{"telemetry"}},
+		{"telemetry left out", silent, leastRun(""), []string{"telemetry"}},
+		{"telemetry that says nothing, again", silent, silent, nil},
+
+		{"evaluations again", evaluated(a, b, a), evaluated(a, b, a), nil},
+		{"another evaluator", evaluated(a, b), evaluated(a, with(b, func(e *evaluation) { e.EvaluatorName = "c" })), []string{"evaluations[1].evaluatorName"}},
+		{"another score", evaluated(a, b), evaluated(with(a, func(e *evaluation) { e.Score = 9 }), b), []string{"evaluations[0].score"}},
+		{"another maximum", evaluated(a, b), evaluated(a, with(b, func(e *evaluation) { e.MaxScore = 9 })), []string{"evaluations[1].maxScore"}},
+		{"other details", evaluated(a, b), evaluated(with(a, func(e *evaluation) { e.Details = new("other") }), b), []string{"evaluations[0].details"}},
+		{"details left out", evaluated(b, a), evaluated(b, with(a, func(e *evaluation) { e.Details = nil })), []string{"evaluations[1].details"}},
+		{"details added", evaluated(b, a), evaluated(with(b, func(e *evaluation) { e.Details = new("") }), a), []string{"evaluations[0].details"}},
+		{"an evaluation more", evaluated(a), evaluated(a, b), []string{"evaluations[1]"}},
+		{"an evaluation fewer", evaluated(b, a), evaluated(b), []string{"evaluations[1]"}},
+		{"first evaluations", evaluated(), evaluated(a, b), []string{"evaluations[0]", "evaluations[1]"}},
+		{"no evaluations any more", evaluated(a, b), evaluated(), []string{"evaluations[0]", "evaluations[1]"}},
+		{"evaluations in another order", evaluated(a, b), evaluated(b, a), []string{
+			"evaluations[0].details", "evaluations[0].evaluatorName", "evaluations[0].maxScore", "evaluations[0].score",
+			"evaluations[1].details", "evaluations[1].evaluatorName", "evaluations[1].maxScore", "evaluations[1].score",
+		}},
+
+		{"a number of metadata written otherwise", metadata(`{"a": 1, "b": [1.50]}`), metadata(`{"b":[15e-1],"a":1.0}`), nil},
+		{"a large number of metadata, in its last digit", metadata(`{"a": 9007199254740993}`), metadata(`{"a": 9007199254740992}`), []string{"metadata"}},
+		{"a string of metadata for a number", metadata(`{"a": 1}`), metadata(`{"a": "1"}`), []string{"metadata"}},
+		{"null in metadata for nothing", metadata(`{}`), metadata(`{"a": null}`), []string{"metadata"}},
+		{"empty metadata for none", leastRun(""), metadata(`{}`), []string{"metadata"}},
+	} {
+		t.Run(c.name, func(t *testing.T) { want(t, c.stored, c.submitted, c.fields...) })
+	}
+
+	t.Run("a score in an evaluation written otherwise", func(t *testing.T) {
+		run := with(leastRun(""), func(r *db.CreateRunParams) {
+			r.Evaluations = []byte(`[{"position": 0, "evaluator_name": "e", "score": 1.0, "max_score": 2e0, "details": null}]`)
+		})
+		again := evaluated(evaluation{EvaluatorName: "e", Score: 1, MaxScore: 2})
+		want(t, run, again)
+		want(t, again, run)
+	})
+
+	t.Run("the run is compared with itself, not with others", func(t *testing.T) {
+		id := create(t, q, otherRun("a stranger"))
+		create(t, q, fullRun("the run"))
+		if got := differences(t, fullRun("the run")); len(got) > 0 {
+			t.Errorf("differences %q", got)
+		}
+		wantRun(t, q, otherRun("a stranger"), id)
+	})
+
+	// An end that leaves the start out keeps the announced one.
+	t.Run("an end without a start, again", func(t *testing.T) {
+		create(t, q, openRun("announced"))
+		end := with(fullRun("announced"), func(r *db.CreateRunParams) { r.StartedAt = nil })
+		update(t, q, end)
+		if got := differences(t, end); len(got) > 0 {
+			t.Errorf("differences %q", got)
+		}
+	})
+}
+
+func TestUpdateRun(t *testing.T) {
+	t.Parallel()
+
+	t.Run("replaces all of a run but its id, and nothing of others", func(t *testing.T) {
+		t.Parallel()
+		q, pool := setup(t)
+		before := create(t, q, fullRun("run-0"))
+		id := create(t, q, fullRun("run-1"))
+		after := create(t, q, fullRun("run-2"))
+		for _, run := range []db.CreateRunParams{otherRun("run-1"), fullRun("run-1"), leastRun("run-1"), fullRun("run-1")} {
+			update(t, q, run)
+			wantRun(t, q, run, id)
+			wantRun(t, q, fullRun("run-0"), before)
+			wantRun(t, q, fullRun("run-2"), after)
+		}
+		wantEqual(t, values[string](t, pool, "select batch_id from batch_runs order by 1"), []string{"batch-a", "batch-b"})
+	})
+
+	t.Run("replaces evaluations by fewer, more, none", func(t *testing.T) {
+		t.Parallel()
+		q, pool := setup(t)
+		run := leastRun("run-1")
+		id := create(t, q, run)
+		for i, n := range []int{3, 1, 7, 7, 0, 2} {
+			list := make([]evaluation, n)
+			for j := range list {
+				list[j] = evaluation{EvaluatorName: fmt.Sprint("e", i, j), Score: float64(i), MaxScore: float64(j + 1), Details: new(fmt.Sprint(i))}
+			}
+			run.Evaluations = evaluations(list...)
+			update(t, q, run)
+			wantRun(t, q, run, id)
+			if stored := value[int](t, pool, "select count(*) from evaluation_results"); stored != n {
+				t.Errorf("%d evaluations are stored, want %d", stored, n)
+			}
+		}
+	})
+
+	t.Run("adds telemetry, replaces it and takes it away", func(t *testing.T) {
+		t.Parallel()
+		q, pool := setup(t)
+		id := create(t, q, leastRun("run-1"))
+		silent := with(leastRun("run-1"), func(r *db.CreateRunParams) { r.HasTelemetry = true })
+		for _, run := range []db.CreateRunParams{fullRun("run-1"), otherRun("run-1"), silent, fullRun("run-1"), leastRun("run-1")} {
+			update(t, q, run)
+			wantRun(t, q, run, id)
+			if n := value[int](t, pool, "select count(*) from run_telemetry"); (n == 1) != run.HasTelemetry {
+				t.Errorf("%d telemetries", n)
+			}
+		}
+	})
+
+	t.Run("keeps an announced start, and notes that it was left out", func(t *testing.T) {
+		t.Parallel()
+		q, _ := setup(t)
+		id := create(t, q, openRun("run-1"))
+		update(t, q, with(otherRun("run-1"), func(r *db.CreateRunParams) { r.StartedAt = nil }))
+		wantEqual(t, get(t, q, "run-1").BenchmarkRun, with(runOf(otherRun("run-1"), id), func(r *db.BenchmarkRun) {
+			r.StartedAt, r.StartedAtGiven = *openRun("run-1").StartedAt, false
+		}))
+	})
+
+	t.Run("takes the time of receipt for evaluations and a new batch", func(t *testing.T) {
+		t.Parallel()
+		q, pool := setup(t)
+		create(t, q, leastRun("run-1"))
+		inTx(t, pool, func(tx pgx.Tx) {
+			q := q.WithTx(tx)
+			now := value[time.Time](t, tx, "select now()")
+			update(t, q, with(leastRun("run-1"), func(r *db.CreateRunParams) {
+				r.BatchID, r.Evaluations = new("batch-new"), evaluations(evaluation{EvaluatorName: "e", Score: 1, MaxScore: 1})
+			}))
+			if stored := decodeEvaluations(t, get(t, q, "run-1").Evaluations); len(stored) != 1 || !stored[0].CreatedAt.Equal(now) {
+				t.Errorf("evaluations %v, want one created at %v", stored, now)
+			}
+			if batch := getBatch(t, q, "batch-new"); !batch.CreatedAt.Equal(now) {
+				t.Errorf("batch created at %v, want %v", batch.CreatedAt, now)
+			}
+		})
+	})
+
+	t.Run("leaves an announced batch as it is", func(t *testing.T) {
+		t.Parallel()
+		q, _ := setup(t)
+		upsertBatch(t, q, fullBatch("batch-b"))
+		create(t, q, fullRun("run-1"))
+		update(t, q, otherRun("run-1"))
+		wantEqual(t, getBatch(t, q, "batch-b"), summaryOf(fullBatch("batch-b")))
+	})
+
+	t.Run("does nothing when there is no such run", func(t *testing.T) {
+		t.Parallel()
+		q, pool := setup(t)
+		update(t, q, fullRun("run-1"))
+		for _, table := range []string{"batch_runs", "benchmark_runs", "evaluation_results", "run_telemetry"} {
+			if n := value[int](t, pool, "select count(*) from "+table); n != 0 {
+				t.Errorf("%d rows in %s", n, table)
+			}
+		}
+	})
+
+	t.Run("changes nothing when a part is not valid", func(t *testing.T) {
+		t.Parallel()
+		q, pool := setup(t)
+		id := create(t, q, fullRun("run-1"))
+		run := with(otherRun("run-1"), func(r *db.CreateRunParams) { r.TokensIn = new(int64(-1)) })
+		wantKind(t, q.UpdateRun(t.Context(), db.UpdateRunParams(run)), db.Invalid)
+		wantRun(t, q, fullRun("run-1"), id)
+		wantEqual(t, values[string](t, pool, "select batch_id from batch_runs"), []string{"batch-a"})
+	})
+
+	// One holds the run and replaces it, the other waits for the lock, in a
+	// statement of its own, and replaces what the first stored.
+	for _, c := range []struct{ first, second int }{{6, 2}, {1, 5}, {3, 0}} {
+		t.Run(fmt.Sprintf("two at once, of %d and of %d evaluations, leave the second alone", c.first, c.second), func(t *testing.T) {
+			t.Parallel()
+			q, pool := setup(t)
+			id := create(t, q, openRun("run-1"))
+			replace := func(by int, meanwhile func()) error {
+				return db.WithTx(t.Context(), pool, pgx.TxOptions{}, func(q *db.Queries) error {
+					if _, err := q.GetRunStatusForUpdate(t.Context(), "run-1"); err != nil {
+						return err
+					}
+					if err := q.UpdateRun(t.Context(), db.UpdateRunParams(variant("run-1", by))); err != nil {
+						return err
+					}
+					meanwhile()
+					return nil
+				})
+			}
+			second := make(chan error)
+			err := replace(c.first, func() {
+				go func() { second <- replace(c.second, func() {}) }()
+				waitUntilBlocked(t, pool)
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := <-second; err != nil {
+				t.Fatal(err)
+			}
+			wantRun(t, q, variant("run-1", c.second), id)
+		})
+	}
+
+	t.Run("30 at once leave one submission, never a mixture", func(t *testing.T) {
+		t.Parallel()
+		q, pool := setup(t)
+		id := create(t, q, fullRun("run-1"))
+		_, errs := atOnce(30, func(i int) (any, error) {
+			return nil, db.WithTx(t.Context(), pool, pgx.TxOptions{}, func(q *db.Queries) error {
+				if _, err := q.GetRunStatusForUpdate(t.Context(), "run-1"); err != nil {
+					return err
+				}
+				return q.UpdateRun(t.Context(), db.UpdateRunParams(variant("run-1", i)))
+			})
+		})
+		for _, err := range errs {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		wantRun(t, q, variant("run-1", int(*get(t, q, "run-1").BenchmarkRun.TotalScore)), id)
+	})
+}
+
+func TestUpsertBatch(t *testing.T) {
+	t.Parallel()
+	announcement := func() db.UpsertBatchParams {
+		return db.UpsertBatchParams{BatchID: "batch-a", CreatedAt: new(noon)}
+	}
+	// A run of batch-a, from which what is not reported is computed.
+	withRun := func(s db.BatchSummary) db.BatchSummary {
+		s.TotalRuns, s.SuccessfulRuns, s.AvgScore, s.AvgWeightedScore = 1, 1, fullRun("").TotalScore, fullRun("").WeightedScore
+		return s
+	}
+	open := db.BatchSummary{BatchID: "batch-a", CreatedAt: noon}
+
+	for _, c := range []struct {
+		name  string
+		sent  []db.UpsertBatchParams
+		wants db.BatchSummary
+	}{
+		{
+			"a completed batch is as reported",
+			[]db.UpsertBatchParams{fullBatch("batch-a")},
+			summaryOf(fullBatch("batch-a")),
+		},
+		{
+			"an announcement is computed",
+			[]db.UpsertBatchParams{announcement()},
+			withRun(open),
+		},
+		{
+			"the summary of an announcement is ignored, its metadata not",
+			[]db.UpsertBatchParams{with(fullBatch("batch-a"), func(b *db.UpsertBatchParams) { b.CompletedAt = nil })},
+			with(withRun(open), func(b *db.BatchSummary) { b.Metadata = fullBatch("").Metadata }),
+		},
+		{
+			"a completion keeps the creation, and replaces the metadata",
+			[]db.UpsertBatchParams{
+				with(announcement(), func(b *db.UpsertBatchParams) { b.Metadata = []byte(`{"first": true}`) }),
+				with(fullBatch("batch-a"), func(b *db.UpsertBatchParams) { b.CreatedAt = new(noon.Add(time.Hour)) }),
+			},
+			summaryOf(fullBatch("batch-a")),
+		},
+		{
+			"absent metadata keeps what is stored",
+			[]db.UpsertBatchParams{
+				with(announcement(), func(b *db.UpsertBatchParams) { b.Metadata = []byte(`{"first": true}`) }),
+				with(fullBatch("batch-a"), func(b *db.UpsertBatchParams) { b.Metadata = nil }),
+			},
+			with(summaryOf(fullBatch("batch-a")), func(b *db.BatchSummary) { b.Metadata = []byte(`{"first": true}`) }),
+		},
+		{
+			"a second announcement replaces the metadata",
+			[]db.UpsertBatchParams{
+				with(announcement(), func(b *db.UpsertBatchParams) { b.Metadata = []byte(`{"first": true}`) }),
+				with(announcement(), func(b *db.UpsertBatchParams) { b.Metadata = []byte(`{"second": true}`) }),
+			},
+			with(withRun(open), func(b *db.BatchSummary) { b.Metadata = []byte(`{"second": true}`) }),
+		},
+		{
+			"an announcement leaves a completed batch as it is",
+			[]db.UpsertBatchParams{
+				fullBatch("batch-a"),
+				with(announcement(), func(b *db.UpsertBatchParams) {
+					b.TotalRuns, b.SuccessfulRuns, b.Metadata = new(int64(0)), new(int64(0)), []byte(`{"late": true}`)
+				}),
+			},
+			summaryOf(fullBatch("batch-a")),
+		},
+		{
+			"a second completion replaces what was reported, and computes what it leaves out",
+			[]db.UpsertBatchParams{
+				fullBatch("batch-a"),
+				with(announcement(), func(b *db.UpsertBatchParams) { b.CompletedAt = new(noon.Add(2 * time.Hour)) }),
+			},
+			with(withRun(open), func(b *db.BatchSummary) {
+				b.CompletedAt, b.Metadata = new(noon.Add(2*time.Hour)), fullBatch("").Metadata
+			}),
+		},
+		{
+			"a second completion may correct every figure",
+			[]db.UpsertBatchParams{
+				fullBatch("batch-a"),
+				with(fullBatch("batch-a"), func(b *db.UpsertBatchParams) {
+					b.TotalRuns, b.SuccessfulRuns, b.AvgScore, b.AvgWeightedScore = new(int64(1)), new(int64(2)), new(3.0), new(4.0)
+				}),
+			},
+			with(summaryOf(fullBatch("batch-a")), func(b *db.BatchSummary) {
+				b.TotalRuns, b.SuccessfulRuns, b.AvgScore, b.AvgWeightedScore = 1, 2, new(3.0), new(4.0)
+			}),
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			q, _ := setup(t)
+			upsertBatch(t, q, db.UpsertBatchParams{BatchID: "batch-b", CreatedAt: new(noon)})
+			for _, batch := range c.sent {
+				upsertBatch(t, q, batch)
+			}
+			create(t, q, fullRun("run-1"))
+			wantEqual(t, getBatch(t, q, "batch-a"), c.wants)
+			wantEqual(t, getBatch(t, q, "batch-b"), db.BatchSummary{BatchID: "batch-b", CreatedAt: noon})
+		})
+	}
+
+	t.Run("a batch without its creation was created on receipt", func(t *testing.T) {
+		t.Parallel()
+		_, pool := setup(t)
+		inTx(t, pool, func(tx pgx.Tx) {
+			q := db.New(tx)
+			upsertBatch(t, q, db.UpsertBatchParams{BatchID: "batch-a"})
+			if now := value[time.Time](t, tx, "select now()"); !getBatch(t, q, "batch-a").CreatedAt.Equal(now) {
+				t.Errorf("created at %v, want %v", getBatch(t, q, "batch-a").CreatedAt, now)
+			}
+		})
+	})
+
+	t.Run("a negative count is refused, and changes nothing", func(t *testing.T) {
+		t.Parallel()
+		q, _ := setup(t)
+		upsertBatch(t, q, fullBatch("batch-a"))
+		batch := with(fullBatch("batch-a"), func(b *db.UpsertBatchParams) { b.SuccessfulRuns, b.AvgScore = new(int64(-1)), new(99.0) })
+		wantKind(t, q.UpsertBatch(t.Context(), batch), db.Invalid)
+		wantEqual(t, getBatch(t, q, "batch-a"), summaryOf(fullBatch("batch-a")))
+	})
+}
+
+// fullBatch is a submission that completes a batch and says everything.
+func fullBatch(id string) db.UpsertBatchParams {
+	return db.UpsertBatchParams{
+		BatchID: id, CreatedAt: new(noon), CompletedAt: new(noon.Add(time.Hour)), TotalRuns: new(int64(70)),
+		SuccessfulRuns: new(int64(50)), AvgScore: new(0.5), AvgWeightedScore: new(5.5), Metadata: []byte(`{"cli": "1.2.0"}`),
+	}
+}
+
+// summaryOf is what is read back of fullBatch.
+func summaryOf(b db.UpsertBatchParams) db.BatchSummary {
+	return db.BatchSummary{
+		BatchID: b.BatchID, CreatedAt: *b.CreatedAt, CompletedAt: b.CompletedAt, TotalRuns: *b.TotalRuns,
+		SuccessfulRuns: *b.SuccessfulRuns, AvgScore: b.AvgScore, AvgWeightedScore: b.AvgWeightedScore, Metadata: b.Metadata,
+	}
+}
+
+func upsertBatch(t testing.TB, q *db.Queries, batch db.UpsertBatchParams) {
+	t.Helper()
+	if err := q.UpsertBatch(t.Context(), batch); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,415 @@
+package db_test
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/benchledger/benchledger/db"
+)
+
+// setupRuns stores two runs of each suite, scenario, agent and status, some of
+// which started at the same time and none in the order of their ids.
+func setupRuns(t testing.TB) (*db.Queries, *pgxpool.Pool, []db.BenchmarkRun) {
+	t.Helper()
+	q, pool := setup(t)
+	var runs []db.BenchmarkRun
+	for i := range 32 {
+		letter := func(bit int) string { return string(rune('a' + i>>bit&1)) }
+		run := with(fullRun(fmt.Sprint("run-", i)), func(r *db.CreateRunParams) {
+			r.Suite, r.Scenario, r.Agent = "suite-"+letter(1), "scenario-"+letter(2), "agent-"+letter(3)
+			r.Status = map[string]string{"a": "completed", "b": "failed"}[letter(4)]
+			r.StartedAt, r.TotalScore = new(noon.Add(time.Duration(i*7%5)*time.Microsecond)), new(float64(i))
+		})
+		runs = append(runs, runOf(run, create(t, q, run)))
+	}
+	return q, pool, runs
+}
+
+// runsQuery is a query for a list of runs, with its filters.
+type runsQuery func(beforeStartedAt time.Time, beforeID int64, limit int32) ([]db.BenchmarkRun, error)
+
+// wantRuns fails the test unless a query gives those of the runs that match:
+// newest first, all of their columns, in pages of any size.
+func wantRuns(t testing.TB, query runsQuery, runs []db.BenchmarkRun, matches func(db.BenchmarkRun) bool) {
+	t.Helper()
+	want := slices.DeleteFunc(slices.Clone(runs), func(r db.BenchmarkRun) bool { return !matches(r) })
+	slices.SortFunc(want, func(a, b db.BenchmarkRun) int {
+		return cmp.Or(b.StartedAt.Compare(a.StartedAt), cmp.Compare(b.ID, a.ID))
+	})
+	if len(want) == 0 {
+		t.Error("no run matches")
+	}
+	for _, size := range []int{1, 3, len(want), 100} {
+		startedAt, id := beyondEveryTime, int64(math.MaxInt64)
+		for rest := want; ; rest = rest[min(size, len(rest)):] {
+			page, err := query(startedAt, id, int32(size)) //nolint:gosec // small
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantEqual(t, page, append([]db.BenchmarkRun{}, rest[:min(size, len(rest))]...))
+			if len(page) == 0 {
+				break
+			}
+			last := page[len(page)-1]
+			startedAt, id = last.StartedAt, last.ID
+		}
+	}
+}
+
+func TestListRuns(t *testing.T) {
+	t.Parallel()
+
+	t.Run("gives all runs", func(t *testing.T) {
+		t.Parallel()
+		q, _, runs := setupRuns(t)
+		wantRuns(t, func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
+			return q.ListRuns(t.Context(), db.ListRunsParams{BeforeStartedAt: before, BeforeID: id, RowLimit: limit})
+		}, runs, func(db.BenchmarkRun) bool { return true })
+	})
+
+	t.Run("gives none where there is none", func(t *testing.T) {
+		t.Parallel()
+		q, _ := setup(t)
+		got, err := q.ListRuns(t.Context(), db.ListRunsParams{BeforeStartedAt: beyondEveryTime, RowLimit: 9})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantEqual(t, got, []db.BenchmarkRun{})
+	})
+
+	t.Run("gives what is absent as absent", func(t *testing.T) {
+		t.Parallel()
+		q, _ := setup(t)
+		run := runOf(leastRun("run-1"), create(t, q, leastRun("run-1")))
+		got, err := q.ListRuns(t.Context(), db.ListRunsParams{BeforeStartedAt: beyondEveryTime, RowLimit: 9})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantEqual(t, got, []db.BenchmarkRun{run})
+	})
+}
+
+func TestListRunsBySuite(t *testing.T) {
+	t.Parallel()
+	q, _, runs := setupRuns(t)
+	for _, suite := range []string{"suite-a", "suite-b"} {
+		wantRuns(t, func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
+			return q.ListRunsBySuite(t.Context(), db.ListRunsBySuiteParams{
+				Suite: suite, BeforeStartedAt: before, BeforeID: id, RowLimit: limit,
+			})
+		}, runs, func(r db.BenchmarkRun) bool { return r.Suite == suite })
+	}
+	wantNoRuns(t)(q.ListRunsBySuite(t.Context(), db.ListRunsBySuiteParams{
+		Suite: "suite-c", BeforeStartedAt: beyondEveryTime, RowLimit: 9,
+	}))
+}
+
+func TestListRunsByScenario(t *testing.T) {
+	t.Parallel()
+	q, _, runs := setupRuns(t)
+	for _, scenario := range []string{"scenario-a", "scenario-b"} {
+		wantRuns(t, func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
+			return q.ListRunsByScenario(t.Context(), db.ListRunsByScenarioParams{
+				Scenario: scenario, BeforeStartedAt: before, BeforeID: id, RowLimit: limit,
+			})
+		}, runs, func(r db.BenchmarkRun) bool { return r.Scenario == scenario })
+	}
+	wantNoRuns(t)(q.ListRunsByScenario(t.Context(), db.ListRunsByScenarioParams{
+		Scenario: "scenario-c", BeforeStartedAt: beyondEveryTime, RowLimit: 9,
+	}))
+}
+
+func TestListRunsBySuiteAndScenario(t *testing.T) {
+	t.Parallel()
+	q, _, runs := setupRuns(t)
+	for _, suite := range []string{"suite-a", "suite-b"} {
+		for _, scenario := range []string{"scenario-a", "scenario-b"} {
+			wantRuns(t, func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
+				return q.ListRunsBySuiteAndScenario(t.Context(), db.ListRunsBySuiteAndScenarioParams{
+					Suite: suite, Scenario: scenario, BeforeStartedAt: before, BeforeID: id, RowLimit: limit,
+				})
+			}, runs, func(r db.BenchmarkRun) bool { return r.Suite == suite && r.Scenario == scenario })
+		}
+	}
+	wantNoRuns(t)(q.ListRunsBySuiteAndScenario(t.Context(), db.ListRunsBySuiteAndScenarioParams{
+		Suite: "suite-a", Scenario: "scenario-c", BeforeStartedAt: beyondEveryTime, RowLimit: 9,
+	}))
+}
+
+func TestListRunsByAgent(t *testing.T) {
+	t.Parallel()
+	q, _, runs := setupRuns(t)
+	for _, agent := range []string{"agent-a", "agent-b"} {
+		wantRuns(t, func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
+			return q.ListRunsByAgent(t.Context(), db.ListRunsByAgentParams{
+				Agent: agent, BeforeStartedAt: before, BeforeID: id, RowLimit: limit,
+			})
+		}, runs, func(r db.BenchmarkRun) bool { return r.Agent == agent })
+	}
+	wantNoRuns(t)(q.ListRunsByAgent(t.Context(), db.ListRunsByAgentParams{
+		Agent: "agent-c", BeforeStartedAt: beyondEveryTime, RowLimit: 9,
+	}))
+}
+
+func TestListRunsByStatus(t *testing.T) {
+	t.Parallel()
+	q, _, runs := setupRuns(t)
+	for _, status := range []string{"completed", "failed"} {
+		wantRuns(t, func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
+			return q.ListRunsByStatus(t.Context(), db.ListRunsByStatusParams{
+				Status: status, BeforeStartedAt: before, BeforeID: id, RowLimit: limit,
+			})
+		}, runs, func(r db.BenchmarkRun) bool { return r.Status == status })
+	}
+	wantNoRuns(t)(q.ListRunsByStatus(t.Context(), db.ListRunsByStatusParams{
+		Status: "running", BeforeStartedAt: beyondEveryTime, RowLimit: 9,
+	}))
+}
+
+func TestListRunsByFilters(t *testing.T) {
+	t.Parallel()
+	q, pool, runs := setupRuns(t)
+	for name, q := range map[string]*db.Queries{"prepared": q, "planned for its values": db.New(db.PlanForValues{DBTX: pool})} {
+		t.Run(name, func(t *testing.T) {
+			for filters := range 16 {
+				given := func(bit int, value string) *string {
+					if filters>>bit&1 == 0 {
+						return nil
+					}
+					return &value
+				}
+				suite, scenario := given(0, "suite-b"), given(1, "scenario-a")
+				agent, status := given(2, "agent-b"), given(3, "failed")
+				is := func(filter *string, value string) bool { return filter == nil || *filter == value }
+				wantRuns(t, func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
+					return q.ListRunsByFilters(t.Context(), db.ListRunsByFiltersParams{
+						Suite: suite, Scenario: scenario, Agent: agent, Status: status,
+						BeforeStartedAt: before, BeforeID: id, RowLimit: limit,
+					})
+				}, runs, func(r db.BenchmarkRun) bool {
+					return is(suite, r.Suite) && is(scenario, r.Scenario) && is(agent, r.Agent) && is(status, r.Status)
+				})
+			}
+		})
+	}
+	for _, nothing := range []db.ListRunsByFiltersParams{
+		{Suite: new("suite-c")}, {Scenario: new("scenario-c")}, {Agent: new("agent-c")}, {Status: new("running")}, {Suite: new("")},
+	} {
+		nothing.BeforeStartedAt, nothing.RowLimit = beyondEveryTime, 9
+		wantNoRuns(t)(q.ListRunsByFilters(t.Context(), nothing))
+	}
+}
+
+// wantNoRuns fails the test unless a query gives an empty list.
+func wantNoRuns(t testing.TB) func([]db.BenchmarkRun, error) {
+	t.Helper()
+	return func(got []db.BenchmarkRun, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantEqual(t, got, []db.BenchmarkRun{})
+	}
+}
+
+func TestListRunsByBatch(t *testing.T) {
+	t.Parallel()
+
+	t.Run("gives the runs of the batch, oldest first", func(t *testing.T) {
+		t.Parallel()
+		q, _ := setup(t)
+		want := map[string][]db.BenchmarkRun{"batch-a": {}, "batch-b": {}}
+		for i := range 20 {
+			run := with(fullRun(fmt.Sprint("run-", i)), func(r *db.CreateRunParams) {
+				r.BatchID = []*string{new("batch-a"), new("batch-b"), nil}[i%3]
+				r.StartedAt = new(noon.Add(time.Duration(i*7%5) * time.Microsecond))
+			})
+			id := create(t, q, run)
+			if run.BatchID != nil {
+				want[*run.BatchID] = append(want[*run.BatchID], runOf(run, id))
+			}
+		}
+		for batch, runs := range want {
+			slices.SortFunc(runs, func(a, b db.BenchmarkRun) int {
+				return cmp.Or(a.StartedAt.Compare(b.StartedAt), cmp.Compare(a.ID, b.ID))
+			})
+			got, err := q.ListRunsByBatch(t.Context(), batch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantEqual(t, got, runs)
+		}
+	})
+
+	t.Run("gives none for a batch without runs, and one that is not there", func(t *testing.T) {
+		t.Parallel()
+		q, _ := setup(t)
+		upsertBatch(t, q, fullBatch("batch-a"))
+		create(t, q, leastRun("run-1"))
+		wantNoRuns(t)(q.ListRunsByBatch(t.Context(), "batch-a"))
+		wantNoRuns(t)(q.ListRunsByBatch(t.Context(), "batch-b"))
+	})
+}
+
+// setupRow stores a full run by its columns, and another beside it.
+func setupRow(t testing.TB) *db.Queries {
+	t.Helper()
+	q, pool := setup(t)
+	create(t, q, otherRun("run-2"))
+	exec(t, pool, "insert into batch_runs (batch_id, created_at) values ('batch-a', $1)", noon)
+	exec(t, pool, `
+		insert into benchmark_runs (
+			run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given,
+			completed_at, total_score, weighted_score, is_successful, success_metric,
+			specialist_enabled, specialist_name, specialist_version, metadata
+		)
+		overriding system value
+		values (
+			'run-1', 101, 'batch-a', 'suite-a', 'scenario-a', 'L1', 'agent-a', 'model-a', 'failed', $1, false,
+			$2, 1.5, 2.5, true, 3.5, true, 'nextjs', '0.0.5', '{"z": 9007199254740993, "a": 1.50}'
+		)`, noon, noon.Add(time.Minute))
+	exec(t, pool, `
+		insert into evaluation_results (run_id, position, id, evaluator_name, score, max_score, details, created_at)
+		overriding system value
+		values
+			('run-1', 10, 201, 'last', 4.5, 5.5, null, $1),
+			('run-1', 0, 203, 'first', 6.5, 7.5, 'said "no"', $2),
+			('run-1', 9, 202, 'middle', 8.5, 9.5, '', $1)`, noon, noon.Add(time.Second))
+	exec(t, pool, `
+		insert into run_telemetry (
+			run_id, id, tool_calls, tokens_in, tokens_out, cost_usd, duration_ms, workspace_dir, prompt_sent
+		)
+		overriding system value
+		values ('run-1', 301, 10, 11, 12, 13.5, 14, 'here', 'Do it.')`)
+	return q
+}
+
+// rowEvaluations are those that setupRow stores.
+var rowEvaluations = []storedEvaluation{
+	{ID: 203, RunID: "run-1", EvaluatorName: "first", Score: 6.5, MaxScore: 7.5, Details: new(`said "no"`), CreatedAt: noon.Add(time.Second)},
+	{ID: 202, RunID: "run-1", EvaluatorName: "middle", Score: 8.5, MaxScore: 9.5, Details: new(""), CreatedAt: noon},
+	{ID: 201, RunID: "run-1", EvaluatorName: "last", Score: 4.5, MaxScore: 5.5, CreatedAt: noon},
+}
+
+func TestGetRun(t *testing.T) {
+	t.Parallel()
+
+	t.Run("gives all of a run", func(t *testing.T) {
+		t.Parallel()
+		row := get(t, setupRow(t), "run-1")
+		wantEqual(t, decodeEvaluations(t, row.Evaluations), rowEvaluations)
+		row.Evaluations = nil
+		wantEqual(t, row, db.GetRunRow{
+			BenchmarkRun: db.BenchmarkRun{
+				RunID: "run-1", ID: 101, BatchID: new("batch-a"), Suite: "suite-a", Scenario: "scenario-a", Tier: "L1",
+				Agent: "agent-a", Model: new("model-a"), Status: "failed", StartedAt: noon, StartedAtGiven: false,
+				CompletedAt: new(noon.Add(time.Minute)), TotalScore: new(1.5), WeightedScore: new(2.5), IsSuccessful: true,
+				SuccessMetric: new(3.5), SpecialistEnabled: new(true), SpecialistName: new("nextjs"),
+				SpecialistVersion: new("0.0.5"), Metadata: []byte(`{"a": 1.50, "z": 9007199254740993}`),
+			},
+			TelemetryID: new(int64(301)), ToolCalls: new(int64(10)), TokensIn: new(int64(11)), TokensOut: new(int64(12)),
+			CostUsd: new(13.5), DurationMs: new(int64(14)), WorkspaceDir: new("here"), PromptSent: new("Do it."),
+		})
+	})
+
+	t.Run("gives no evaluations and no telemetry where there are none", func(t *testing.T) {
+		t.Parallel()
+		q, _ := setup(t)
+		create(t, q, fullRun("run-2"))
+		id := create(t, q, leastRun("run-1"))
+		wantEqual(t, get(t, q, "run-1"), db.GetRunRow{BenchmarkRun: runOf(leastRun("run-1"), id), Evaluations: []byte("[]")})
+	})
+
+	t.Run("gives no row for a run that is not there", func(t *testing.T) {
+		t.Parallel()
+		q, _ := setup(t)
+		create(t, q, fullRun("run-1"))
+		_, err := q.GetRun(t.Context(), "RUN-1")
+		wantKind(t, err, db.NotFound)
+	})
+}
+
+func TestGetRunEvaluations(t *testing.T) {
+	t.Parallel()
+
+	t.Run("gives them in the order submitted", func(t *testing.T) {
+		t.Parallel()
+		encoded, err := setupRow(t).GetRunEvaluations(t.Context(), "run-1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantEqual(t, decodeEvaluations(t, encoded), rowEvaluations)
+	})
+
+	t.Run("gives an empty list where there are none", func(t *testing.T) {
+		t.Parallel()
+		q, _ := setup(t)
+		create(t, q, fullRun("run-2"))
+		create(t, q, leastRun("run-1"))
+		encoded, err := q.GetRunEvaluations(t.Context(), "run-1")
+		if err != nil || string(encoded) != "[]" {
+			t.Errorf("evaluations %s, error %v", encoded, err)
+		}
+	})
+
+	t.Run("gives no row for a run that is not there", func(t *testing.T) {
+		t.Parallel()
+		q, _ := setup(t)
+		create(t, q, fullRun("run-1"))
+		_, err := q.GetRunEvaluations(t.Context(), "run-2")
+		wantKind(t, err, db.NotFound)
+	})
+}
+
+func TestGetRunTelemetry(t *testing.T) {
+	t.Parallel()
+
+	t.Run("gives all of it", func(t *testing.T) {
+		t.Parallel()
+		row, err := setupRow(t).GetRunTelemetry(t.Context(), "run-1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantEqual(t, row, db.GetRunTelemetryRow{
+			RunID: "run-1", ID: new(int64(301)), ToolCalls: new(int64(10)), TokensIn: new(int64(11)), TokensOut: new(int64(12)),
+			CostUsd: new(13.5), DurationMs: new(int64(14)), WorkspaceDir: new("here"), PromptSent: new("Do it."),
+		})
+	})
+
+	t.Run("gives no id where there is none", func(t *testing.T) {
+		t.Parallel()
+		q, _ := setup(t)
+		create(t, q, fullRun("run-2"))
+		create(t, q, leastRun("run-1"))
+		row, err := q.GetRunTelemetry(t.Context(), "run-1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantEqual(t, row, db.GetRunTelemetryRow{RunID: "run-1"})
+	})
+
+	t.Run("gives an id where it says nothing", func(t *testing.T) {
+		t.Parallel()
+		q, pool := setup(t)
+		create(t, q, with(leastRun("run-1"), func(r *db.CreateRunParams) { r.HasTelemetry = true }))
+		row, err := q.GetRunTelemetry(t.Context(), "run-1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantEqual(t, row, db.GetRunTelemetryRow{RunID: "run-1", ID: new(value[int64](t, pool, "select id from run_telemetry"))})
+	})
+
+	t.Run("gives no row for a run that is not there", func(t *testing.T) {
+		t.Parallel()
+		q, _ := setup(t)
+		create(t, q, fullRun("run-1"))
+		_, err := q.GetRunTelemetry(t.Context(), "run-2")
+		wantKind(t, err, db.NotFound)
+	})
+}
