@@ -179,6 +179,10 @@ func completeDocument(document *huma.OpenAPI) {
 	for _, schema := range document.Components.Schemas.Map() {
 		// Unknown fields are ignored, hence neither refused nor typed.
 		schema.AdditionalProperties = nil
+		for _, property := range schema.Properties {
+			// huma's own, not JSON Schema's; its messages are made by now.
+			property.PatternDescription = ""
+		}
 	}
 	requestID := &huma.Param{
 		Description: "Names the request; the server's log has it beside every line about it.",
@@ -193,6 +197,9 @@ func completeDocument(document *huma.OpenAPI) {
 		for _, operation := range []*huma.Operation{path.Get, path.Post} {
 			if operation == nil {
 				continue
+			}
+			for _, parameter := range operation.Parameters {
+				parameter.Schema.PatternDescription = ""
 			}
 			for status, response := range operation.Responses {
 				if response.Headers == nil {

@@ -1,0 +1,53 @@
+// Package clients holds the types that a client generated from openapi.yaml has
+// to have. It compiles or it does not; `make clients-check` tries.
+package clients
+
+import "time"
+
+var (
+	run        Run
+	evaluation Evaluation
+	telemetry  Telemetry
+	batch      Batch
+	submission RunSubmission
+	problem    Problem
+)
+
+// What is read.
+var (
+	_ int64                   = run.Id
+	_ *string                 = run.BatchId
+	_ RunStatus               = run.Status
+	_ time.Time               = run.StartedAt
+	_ *time.Time              = run.CompletedAt
+	_ *float64                = run.TotalScore
+	_ bool                    = run.IsSuccessful
+	_ *map[string]interface{} = run.Metadata
+	_ int64                   = evaluation.Id
+	_ float64                 = evaluation.MaxScore
+	_ *string                 = evaluation.Details
+	_ time.Time               = evaluation.CreatedAt
+	_ *int64                  = telemetry.TokensIn
+	_ *int64                  = telemetry.DurationMs
+	_ *float64                = telemetry.CostUsd
+	_ int64                   = batch.TotalRuns
+	_ *float64                = batch.AvgScore
+	_ int32                   = problem.Status
+)
+
+// What is submitted.
+var (
+	_ string     = submission.RunId
+	_ *Timestamp = submission.StartedAt
+
+	_ *float64                = submission.WeightedScore
+	_ *[]EvaluationSubmission = submission.Evaluations
+	_ *TelemetrySubmission    = submission.Telemetry
+)
+
+// The alternatives of a moment.
+var (
+	_ func(*Timestamp, time.Time) error = (*Timestamp).FromTimestamp0
+	_ func(*Timestamp, float64) error   = (*Timestamp).FromTimestamp1
+	_ *int64                            = TelemetrySubmission{}.ToolCalls
+)
