@@ -34,14 +34,19 @@ const (
 // Classify says what err, of a query or of the pool, means. It goes by SQLSTATE,
 // never by text.
 func Classify(err error) Kind {
-	var pg *pgconn.PgError
+	var (
+		connect *pgconn.ConnectError // may hold the server's refusal: a wrong password, say
+		pg      *pgconn.PgError
+	)
 	switch {
+	case errors.Is(err, context.Canceled):
+		return Canceled
+	case errors.As(err, &connect):
+		return Unavailable
 	case errors.As(err, &pg):
 		return classifyState(pg.Code)
 	case errors.Is(err, pgx.ErrNoRows):
 		return NotFound
-	case errors.Is(err, context.Canceled):
-		return Canceled
 	case isConnectionError(err):
 		return Unavailable
 	}
@@ -63,7 +68,7 @@ func classifyState(code string) Kind {
 		"58030": // io_error
 		return Unavailable
 	}
-	switch code[:2] {
+	switch code[:min(2, len(code))] { // a proxy may leave it empty
 	case "22", "54": // data exception, program limit exceeded
 		return Invalid
 	case "08", "53": // connection exception, insufficient resources
@@ -72,12 +77,11 @@ func classifyState(code string) Kind {
 	return Internal
 }
 
-// isConnectionError reports whether err says that the database could not be
-// reached, was lost on the way, or did not answer in time.
+// isConnectionError reports whether err says that the database was lost on the
+// way, or did not answer in time.
 func isConnectionError(err error) bool {
-	var connect *pgconn.ConnectError
 	var network net.Error // context.DeadlineExceeded is one
-	return errors.As(err, &connect) || errors.As(err, &network) || pgconn.SafeToRetry(err) || isBroken(err)
+	return errors.As(err, &network) || pgconn.SafeToRetry(err) || isBroken(err)
 }
 
 // isBroken reports whether err says that the connection ended under way.
