@@ -86,14 +86,16 @@ func TestGetBatch(t *testing.T) {
 	t.Run("averages scores at the ends of the range", func(t *testing.T) {
 		t.Parallel()
 		for name, extreme := range extremes {
-			q, _ := setup(t)
-			for i, score := range extreme {
-				create(t, q, inBatch(fmt.Sprint("run-", i), func(r *db.CreateRunParams) { r.TotalScore, r.WeightedScore = &score, &score }))
-			}
-			got := getBatch(t, q, "batch-a")
-			t.Log(name)
-			wantAverage(t, got.AvgScore, mean(extreme))
-			wantAverage(t, got.AvgWeightedScore, mean(extreme))
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				q, _ := setup(t)
+				for i, score := range extreme {
+					create(t, q, inBatch(fmt.Sprint("run-", i), func(r *db.CreateRunParams) { r.TotalScore, r.WeightedScore = &score, &score }))
+				}
+				got := getBatch(t, q, "batch-a")
+				wantAverage(t, got.AvgScore, mean(extreme))
+				wantAverage(t, got.AvgWeightedScore, mean(extreme))
+			})
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 
 	"github.com/golang-migrate/migrate/v4"
 	migratepgx "github.com/golang-migrate/migrate/v4/database/pgx/v5"
@@ -57,6 +58,7 @@ func OpenMigrations(url string) (*Migrations, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare migrations: %w", err), driver.Close())
 	}
+	m.LockTimeout = math.MaxInt64 // A migration of a large table takes as long as it takes.
 	return &Migrations{migrate: m, latest: latest}, nil
 }
 
@@ -86,17 +88,15 @@ func (m *Migrations) Version() (SchemaVersion, error) {
 // Up applies every migration that is missing. A schema newer than this program
 // stays as it is: an older server may run beside a newer one.
 func (m *Migrations) Up() error {
-	version, err := m.Version()
-	if err != nil {
-		return err
-	}
-	if version.Current > version.Latest && !version.Dirty {
+	err := m.migrate.Up()
+	if err == nil || errors.Is(err, migrate.ErrNoChange) {
 		return nil
 	}
-	if err := m.migrate.Up(); err != nil && !errors.Is(err, migrate.ErrNoChange) {
-		return fmt.Errorf("migrate up: %w", explain(err))
+	// Asked only now: a newer program may have been at work when this one came.
+	if version, versionErr := m.Version(); versionErr == nil && version.Current > version.Latest && !version.Dirty {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("migrate up: %w", explain(err))
 }
 
 // Down takes the last migration back, with the data it made room for.

@@ -65,14 +65,16 @@ func TestGetStats(t *testing.T) {
 	t.Run("averages scores at the ends of the range", func(t *testing.T) {
 		t.Parallel()
 		for name, extreme := range extremes {
-			q, _ := setup(t)
-			for i, score := range extreme {
-				create(t, q, with(leastRun(fmt.Sprint(i)), func(r *db.CreateRunParams) { r.TotalScore, r.WeightedScore = &score, &score }))
-			}
-			got := stats(t, q)
-			t.Log(name)
-			wantAverage(t, got.AvgScore, mean(extreme))
-			wantAverage(t, got.AvgWeightedScore, mean(extreme))
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				q, _ := setup(t)
+				for i, score := range extreme {
+					create(t, q, with(leastRun(fmt.Sprint(i)), func(r *db.CreateRunParams) { r.TotalScore, r.WeightedScore = &score, &score }))
+				}
+				got := stats(t, q)
+				wantAverage(t, got.AvgScore, mean(extreme))
+				wantAverage(t, got.AvgWeightedScore, mean(extreme))
+			})
 		}
 	})
 }

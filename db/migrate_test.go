@@ -1,0 +1,270 @@
+package db_test
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/golang-migrate/migrate/v4/database"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/benchledger/benchledger/db"
+	"github.com/benchledger/benchledger/internal/testdb"
+)
+
+// setupMigrations opens the migrations of a database that has nothing.
+func setupMigrations(t testing.TB) (*db.Migrations, *pgxpool.Pool, string) {
+	t.Helper()
+	url := testdb.Empty(t)
+	pool := testdb.Pool(t, url)
+	return openMigrations(t, url), pool, url
+}
+
+func openMigrations(t testing.TB, url string) *db.Migrations {
+	t.Helper()
+	migrations, err := db.OpenMigrations(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := migrations.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return migrations
+}
+
+func TestMigrations(t *testing.T) {
+	t.Parallel()
+
+	t.Run("up, down and up leave the same schema", func(t *testing.T) {
+		t.Parallel()
+		migrations, pool, _ := setupMigrations(t)
+		wantVersion(t, migrations, 0, false)
+		wantNoError(t, migrations.Up())
+		latest := wantVersion(t, migrations, latestVersion(t, migrations), false).Latest
+		first := catalog(t, pool)
+		if !slices.Contains(first, "view batch_summaries") {
+			t.Errorf("no view in the catalog: %q", first)
+		}
+		for version := latest; version > 0; version-- {
+			wantNoError(t, migrations.Down())
+			wantVersion(t, migrations, version-1, false)
+		}
+		wantEqual(t, catalog(t, pool), []string{})
+		wantNoError(t, migrations.Up())
+		wantEqual(t, catalog(t, pool), first)
+	})
+
+	t.Run("up changes nothing where everything is applied", func(t *testing.T) {
+		t.Parallel()
+		migrations, pool, _ := setupMigrations(t)
+		wantNoError(t, migrations.Up())
+		create(t, db.New(pool), fullRun("run-1"))
+		before := catalog(t, pool)
+		wantNoError(t, migrations.Up())
+		wantEqual(t, catalog(t, pool), before)
+		get(t, db.New(pool), "run-1")
+	})
+
+	t.Run("down fails where there is no schema", func(t *testing.T) {
+		t.Parallel()
+		migrations, _, _ := setupMigrations(t)
+		if migrations.Down() == nil {
+			t.Error("no error")
+		}
+		wantVersion(t, migrations, 0, false)
+	})
+
+	t.Run("ten at once on an empty database all succeed", func(t *testing.T) {
+		t.Parallel()
+		url := testdb.Empty(t)
+		versions, errs := atOnce(10, func(int) (version db.SchemaVersion, err error) {
+			migrations, err := db.OpenMigrations(url)
+			if err != nil {
+				return version, err
+			}
+			if err := migrations.Up(); err != nil {
+				return version, err
+			}
+			if version, err = migrations.Version(); err != nil {
+				return version, err
+			}
+			return version, migrations.Close()
+		})
+		for i, version := range versions {
+			if errs[i] != nil || version.Current != version.Latest || version.Dirty {
+				t.Errorf("version %+v, error %v", version, errs[i])
+			}
+		}
+		create(t, db.New(testdb.Pool(t, url)), fullRun("run-1"))
+	})
+
+	t.Run("one that broke off is explained, and goes on when it was mended", func(t *testing.T) {
+		t.Parallel()
+		migrations, pool, _ := setupMigrations(t)
+		exec(t, pool, "create table benchmark_runs ()") // In the way of the first migration.
+		if migrations.Up() == nil {
+			t.Fatal("the migration did not break off")
+		}
+		wantVersion(t, migrations, 1, true)
+		for name, err := range map[string]error{"up": migrations.Up(), "down": migrations.Down()} {
+			for _, part := range []string{"migration 1 ", "version 0 or 1", "`benchledger migrate force VERSION`"} {
+				if err == nil || !strings.Contains(err.Error(), part) {
+					t.Errorf("%s does not say %q: %v", name, part, err)
+				}
+			}
+		}
+		exec(t, pool, "drop table benchmark_runs")
+		wantNoError(t, migrations.Force(0))
+		wantVersion(t, migrations, 0, false)
+		wantNoError(t, migrations.Up())
+		create(t, db.New(pool), fullRun("run-1"))
+	})
+
+	t.Run("force records a version and runs nothing", func(t *testing.T) {
+		t.Parallel()
+		migrations, pool, _ := setupMigrations(t)
+		wantNoError(t, migrations.Force(1))
+		wantVersion(t, migrations, 1, false)
+		wantEqual(t, catalog(t, pool), []string{})
+	})
+
+	t.Run("a schema newer than the program is left alone", func(t *testing.T) {
+		t.Parallel()
+		migrations, pool, _ := setupMigrations(t)
+		wantNoError(t, migrations.Up())
+		newer := latestVersion(t, migrations) + 3
+		wantNoError(t, migrations.Force(newer))
+		before := catalog(t, pool)
+		wantNoError(t, migrations.Up())
+		wantVersion(t, migrations, newer, false)
+		if migrations.Down() == nil {
+			t.Error("a migration that nobody knows was taken back")
+		}
+		wantVersion(t, migrations, newer, false)
+		wantEqual(t, catalog(t, pool), before)
+	})
+
+	t.Run("a newer schema whose migration broke off is explained", func(t *testing.T) {
+		t.Parallel()
+		migrations, pool, _ := setupMigrations(t)
+		wantNoError(t, migrations.Up())
+		newer := latestVersion(t, migrations) + 3
+		wantNoError(t, migrations.Force(newer))
+		exec(t, pool, "update schema_migrations set dirty = true")
+		wantVersion(t, migrations, newer, true)
+		if err := migrations.Up(); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("version %d or %d", newer-1, newer)) {
+			t.Errorf("error %v", err)
+		}
+	})
+
+	t.Run("a newer program that migrates at the same time is waited for, and left alone", func(t *testing.T) {
+		t.Parallel()
+		migrations, pool, _ := setupMigrations(t)
+		wantNoError(t, migrations.Up())
+		newer := latestVersion(t, migrations) + 1
+
+		lockID, err := database.GenerateAdvisoryLockId(
+			value[string](t, pool, "select current_database()"), "public", "schema_migrations")
+		wantNoError(t, err)
+		other, err := pool.Acquire(t.Context())
+		wantNoError(t, err)
+		defer other.Release()
+		exec(t, other, "select pg_advisory_lock($1::text::bigint)", lockID)
+		up := make(chan error)
+		go func() { up <- migrations.Up() }()
+		waitUntilBlocked(t, pool)
+		exec(t, other, "update schema_migrations set version = $1", int64(newer))
+		exec(t, other, "select pg_advisory_unlock($1::text::bigint)", lockID)
+		wantNoError(t, <-up)
+		wantVersion(t, migrations, newer, false)
+	})
+}
+
+func TestOpenMigrations(t *testing.T) {
+	t.Parallel()
+	t.Run("refuses what is no address", func(t *testing.T) {
+		t.Parallel()
+		if _, err := db.OpenMigrations("postgres://host:port/"); err == nil {
+			t.Error("no error")
+		}
+	})
+	t.Run("fails where nothing listens", func(t *testing.T) {
+		t.Parallel()
+		_, err := db.OpenMigrations(closedPort(t))
+		wantKind(t, err, db.Unavailable)
+	})
+}
+
+// closedPort is the address of a port of this machine where nothing listens.
+func closedPort(t testing.TB) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	wantNoError(t, err)
+	wantNoError(t, listener.Close())
+	return "postgres://user:password@" + listener.Addr().String() + "/database?sslmode=disable"
+}
+
+func wantNoError(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// latestVersion is the newest that the program knows.
+func latestVersion(t testing.TB, migrations *db.Migrations) uint {
+	t.Helper()
+	version, err := migrations.Version()
+	wantNoError(t, err)
+	if version.Latest == 0 {
+		t.Fatal("no migration")
+	}
+	return version.Latest
+}
+
+func wantVersion(t testing.TB, migrations *db.Migrations, current uint, dirty bool) db.SchemaVersion {
+	t.Helper()
+	got, err := migrations.Version()
+	wantNoError(t, err)
+	wantEqual(t, got, db.SchemaVersion{Current: current, Latest: latestVersion(t, migrations), Dirty: dirty})
+	return got
+}
+
+// catalog is all that a schema defines, but for golang-migrate's own table.
+func catalog(t testing.TB, on db.DBTX) []string {
+	t.Helper()
+	return values[string](t, on, `
+		with own as (
+			select c.oid, c.relname, c.relkind
+			from pg_class as c
+			where c.relnamespace = 'public'::regnamespace and c.relname !~ '^schema_migrations'
+		)
+		select format('table %s %s %s %s collate %s not null %s identity %s default %s',
+			c.relname, c.relkind, a.attname, format_type(a.atttypid, a.atttypmod), a.attcollation::regcollation,
+			a.attnotnull, a.attidentity, pg_get_expr(d.adbin, d.adrelid))
+		from own as c
+		join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+		left join pg_attrdef as d on d.adrelid = c.oid and d.adnum = a.attnum
+		union all
+		select format('constraint %s on %s %s', s.conname, c.relname, pg_get_constraintdef(s.oid))
+		from own as c join pg_constraint as s on s.conrelid = c.oid
+		union all
+		select 'index ' || pg_get_indexdef(c.oid) from own as c where c.relkind in ('i', 'I')
+		union all
+		select format('view %s', c.relname) from own as c where c.relkind = 'v'
+		union all
+		select format('view %s is %s', c.relname, pg_get_viewdef(c.oid)) from own as c where c.relkind = 'v'
+		union all
+		select format('sequence %s', c.relname) from own as c where c.relkind = 'S'
+		union all
+		select format('type %s %s %s', t.typname, t.typtype, format_type(t.typbasetype, t.typtypmod))
+		from pg_type as t
+		where t.typnamespace = 'public'::regnamespace and t.typtype in ('d', 'e', 'r')
+		union all
+		select pg_get_functiondef(p.oid) from pg_proc as p where p.pronamespace = 'public'::regnamespace
+		order by 1`)
+}
