@@ -65,10 +65,14 @@ func MeasureQueries(registry prometheus.Registerer) pgx.QueryTracer {
 // LogSlowQueries logs the queries that take longer than the threshold.
 func LogSlowQueries(logger *slog.Logger, threshold time.Duration) pgx.QueryTracer {
 	return afterQuery(func(ctx context.Context, name string, took time.Duration, err error) {
-		if took >= threshold {
-			logger.LogAttrs(ctx, slog.LevelWarn, "slow query",
-				slog.String("query", name), slog.Float64("durationMs", float64(took.Microseconds())/1e3), slog.Any("error", err))
+		if took < threshold {
+			return
 		}
+		attrs := []slog.Attr{slog.String("query", name), slog.Float64("durationMs", float64(took.Microseconds())/1e3)}
+		if err != nil {
+			attrs = append(attrs, slog.Any("error", err))
+		}
+		logger.LogAttrs(ctx, slog.LevelWarn, "slow query", attrs...)
 	})
 }
 

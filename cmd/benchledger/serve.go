@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/benchledger/benchledger/api"
 	"github.com/benchledger/benchledger/db"
@@ -29,13 +31,15 @@ const (
 )
 
 type serveCommand struct {
-	Addr               string   `env:"ADDR" default:"127.0.0.1:8787" placeholder:"HOST:PORT" help:"Where to listen (${default})."`
-	DatabaseURL        string   `env:"DATABASE_URL" placeholder:"URL" help:"The database, as a PostgreSQL connection string. Without it, in local, a PostgreSQL of the server's own."`
-	DatabaseMigrateURL string   `env:"DATABASE_MIGRATE_URL" placeholder:"URL" help:"The database by another way, for migrations, where the server's leads through a pooler."`
-	Environment        string   `env:"ENVIRONMENT" enum:"local,dev,staging,production" default:"local" help:"${enum} (${default})."`
-	APISecretKey       string   `name:"api-secret-key" env:"API_SECRET_KEY" placeholder:"KEY" help:"The key that writes need. Without it, in local and on loopback, dev-local-key."`
-	AllowedOrigins     []string `env:"ALLOWED_ORIGINS" placeholder:"ORIGIN,…" help:"Origins whose pages may read answers. Without it, in local, http://localhost:3000 and http://localhost:5173; elsewhere none."`
-	DataDir            string   `env:"DATA_DIR" default:"${data_dir}" placeholder:"DIR" help:"Where the server's own PostgreSQL keeps its data (${default})."`
+	Addr               string        `env:"ADDR" default:"127.0.0.1:8787" placeholder:"HOST:PORT" help:"Where to listen (${default})."`
+	DatabaseURL        string        `env:"DATABASE_URL" placeholder:"URL" help:"The database, as a PostgreSQL connection string. Without it, in local, a PostgreSQL of the server's own."`
+	DatabaseMigrateURL string        `env:"DATABASE_MIGRATE_URL" placeholder:"URL" help:"The database by another way, for migrations, where the server's leads through a pooler."`
+	Environment        string        `env:"ENVIRONMENT" enum:"local,dev,staging,production" default:"local" help:"One of ${enum} (${default})."`
+	APISecretKey       string        `name:"api-secret-key" env:"API_SECRET_KEY" placeholder:"KEY" help:"The key that writes need. Without it, in local and on loopback, dev-local-key."`
+	AllowedOrigins     []string      `env:"ALLOWED_ORIGINS" placeholder:"ORIGIN" help:"Origins whose pages may read answers. Without it, in local, http://localhost:3000 and http://localhost:5173; elsewhere none."`
+	MetricsAddr        string        `env:"METRICS_ADDR" placeholder:"HOST:PORT" help:"Where to serve /metrics for Prometheus; without it, nowhere. Keep it off the public address."`
+	SlowQuery          time.Duration `env:"SLOW_QUERY" default:"500ms" placeholder:"DURATION" help:"Queries that take longer are logged (${default})."`
+	DataDir            string        `env:"DATA_DIR" default:"${data_dir}" placeholder:"DIR" help:"Where the server's own PostgreSQL keeps its data (${default})."`
 }
 
 // Run serves until it is told to stop.
@@ -67,16 +71,33 @@ func (c *serveCommand) Run() (err error) {
 	if err := c.migrate(ctx, logger); err != nil {
 		return err
 	}
-	pool, err := db.Open(ctx, c.DatabaseURL)
+	metrics := prometheus.NewRegistry()
+	tracers := []pgx.QueryTracer{db.MeasureQueries(metrics), db.LogSlowQueries(logger, c.SlowQuery)}
+	tracing, err := startTracing(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, tracing.stop()) }()
+	if tracing.on() {
+		tracers = append(tracers, db.TraceQueries())
+	}
+	pool, err := db.Open(ctx, c.DatabaseURL, tracers...)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
+	db.MeasurePool(metrics, pool)
+	stopMetrics, err := serveMetrics(c.MetricsAddr, metrics, logger)
+	if err != nil {
+		return err
+	}
+	defer stopMetrics()
 
 	server := &http.Server{
-		Handler: api.New(api.Config{
-			Pool: pool, APISecretKey: c.APISecretKey, AllowedOrigins: c.AllowedOrigins, Logger: logger, Version: version,
-		}),
+		Handler: tracing.wrap(api.New(api.Config{
+			Pool: pool, APISecretKey: c.APISecretKey, AllowedOrigins: c.AllowedOrigins, Logger: logger, Metrics: metrics,
+			Version: version,
+		})),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
@@ -132,9 +153,9 @@ func isLoopback(addr string) bool {
 // logger writes lines for people in local, and JSON elsewhere.
 func (c *serveCommand) logger() *slog.Logger {
 	if c.Environment == "local" {
-		return slog.New(slog.NewTextHandler(os.Stderr, nil))
+		return api.NewLogger(slog.NewTextHandler(os.Stderr, nil))
 	}
-	return slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	return api.NewLogger(slog.NewJSONHandler(os.Stderr, nil))
 }
 
 // migrate brings the schema up to date, and waits for a database that is still
