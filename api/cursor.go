@@ -52,7 +52,7 @@ type runPosition struct {
 
 func (p runPosition) cursor(filters url.Values) string {
 	position := appendTime(nil, p.startedAt)
-	position = binary.BigEndian.AppendUint64(position, uint64(p.id)) //nolint:gosec // the same bits
+	position = binary.BigEndian.AppendUint64(position, uint64(p.id))
 	return sealCursor("runs?"+filters.Encode(), position)
 }
 
@@ -66,7 +66,7 @@ func parseRunCursor(cursor string, filters url.Values) (runPosition, error) {
 	}
 	return runPosition{
 		startedAt: timeOf(position),
-		id:        int64(binary.BigEndian.Uint64(position[8:])), //nolint:gosec // the same bits
+		id:        int64(binary.BigEndian.Uint64(position[8:])),
 	}, nil
 }
 
@@ -97,5 +97,5 @@ func appendTime(b []byte, t time.Time) []byte {
 }
 
 func timeOf(b []byte) time.Time {
-	return time.UnixMicro(int64(binary.BigEndian.Uint64(b))).UTC() //nolint:gosec // the same bits
+	return time.UnixMicro(int64(binary.BigEndian.Uint64(b))).UTC()
 }

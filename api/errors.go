@@ -58,7 +58,7 @@ var problemMeanings = map[int]string{
 
 func problemOf(status int, detail string, fields ...FieldError) *Problem {
 	return &Problem{
-		Type: "about:blank", Title: http.StatusText(status), Status: int32(status), //nolint:gosec // three digits
+		Type: "about:blank", Title: http.StatusText(status), Status: int32(status),
 		Detail: detail, Errors: fields,
 	}
 }

@@ -151,7 +151,7 @@ type scores struct {
 func storeScoredRuns(t testing.TB, q *db.Queries) scores {
 	t.Helper()
 	var s scores
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same each time
+	random := rand.New(rand.NewPCG(1, 2))
 	for i, status := range []string{"completed", "failed", "completed", "running", "completed", "incomplete", "completed", "completed"} {
 		for j := range 8 {
 			run := inBatch(fmt.Sprint("run-", i, "-", j), func(r *db.CreateRunParams) {
@@ -216,7 +216,7 @@ func TestListBatches(t *testing.T) {
 			return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), cmp.Compare(b.BatchID, a.BatchID))
 		})
 		for _, size := range []int{1, 5, len(want), 100} {
-			position := db.ListBatchesParams{BeforeCreatedAt: beyondEveryTime, RowLimit: int32(size)} //nolint:gosec // small
+			position := db.ListBatchesParams{BeforeCreatedAt: beyondEveryTime, RowLimit: int32(size)}
 			for rest := want; ; rest = rest[min(size, len(rest)):] {
 				page, err := q.ListBatches(t.Context(), position)
 				if err != nil {

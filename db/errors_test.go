@@ -193,7 +193,7 @@ func TestClassifyWhatHappens(t *testing.T) {
 		conn, err := pool.Acquire(t.Context())
 		wantNoError(t, err)
 		defer conn.Release()
-		exec(t, pool, "select pg_terminate_backend($1)", int32(conn.Conn().PgConn().PID())) //nolint:gosec // small
+		exec(t, pool, "select pg_terminate_backend($1)", int32(conn.Conn().PgConn().PID()))
 		_, err = db.New(conn).GetRun(t.Context(), "run-1")
 		wantKind(t, err, db.Unavailable)
 		if !db.IsServerLost(err) {

@@ -109,7 +109,7 @@ func (m *Migrations) Down() error {
 
 // Force records version (0: none) as the database's own and clean, and runs nothing.
 func (m *Migrations) Force(version uint) error {
-	recorded := int(version) //nolint:gosec // a version is a small number
+	recorded := int(version)
 	if version == 0 {
 		recorded = -1 // golang-migrate's "no version"
 	}

@@ -80,7 +80,6 @@ func LogSlowQueries(logger *slog.Logger, threshold time.Duration) pgx.QueryTrace
 func TraceQueries(options ...otelpgx.Option) pgx.QueryTracer {
 	return otelpgx.NewTracer(append([]otelpgx.Option{
 		otelpgx.WithSpanNameFunc(QueryName),
-		otelpgx.WithDisableQuerySpanNamePrefix(),
 		otelpgx.WithDisableConnectionDetailsInAttributes(),
 	}, options...)...)
 }

@@ -48,7 +48,7 @@ func wantRuns(t testing.TB, query runsQuery, runs []db.BenchmarkRun, matches fun
 	for _, size := range []int{1, 3, len(want), 100} {
 		startedAt, id := beyondEveryTime, int64(math.MaxInt64)
 		for rest := want; ; rest = rest[min(size, len(rest)):] {
-			page, err := query(startedAt, id, int32(size)) //nolint:gosec // small
+			page, err := query(startedAt, id, int32(size))
 			if err != nil {
 				t.Fatal(err)
 			}

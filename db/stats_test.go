@@ -82,7 +82,7 @@ func TestGetStats(t *testing.T) {
 // manyScores stores 400 completed runs of 5 agents, with scores of every size.
 func manyScores(t testing.TB, q *db.Queries) []db.CreateRunParams {
 	t.Helper()
-	random := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // the same each time
+	random := rand.New(rand.NewPCG(3, 4))
 	runs := make([]db.CreateRunParams, 400)
 	for i := range runs {
 		runs[i] = with(leastRun(fmt.Sprint("run-", i)), func(r *db.CreateRunParams) {

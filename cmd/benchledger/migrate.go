@@ -128,7 +128,7 @@ func printSchemaVersion(m *db.Migrations) error {
 
 // confirm asks a person, and fails unless the answer is yes.
 func confirm(question string) error {
-	if !term.IsTerminal(int(os.Stdin.Fd())) { //nolint:gosec // a file descriptor
+	if !term.IsTerminal(int(os.Stdin.Fd())) {
 		return errors.New("there is nobody to ask: add --yes to go on")
 	}
 	fmt.Fprint(os.Stderr, question, " [y/N] ")

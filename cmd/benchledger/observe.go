@@ -23,12 +23,12 @@ import (
 
 // serveMetrics serves /metrics at addr, nowhere when it is empty, until the
 // function it returns is called.
-func serveMetrics(addr string, registry *prometheus.Registry, logger *slog.Logger) (func(), error) {
+func serveMetrics(ctx context.Context, addr string, registry *prometheus.Registry, logger *slog.Logger) (func(), error) {
 	if addr == "" {
 		return func() {}, nil
 	}
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	listener, err := net.Listen("tcp", addr)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen for metrics: %w", err)
 	}

@@ -52,7 +52,7 @@ func (c *serveCommand) Run() (err error) {
 	logger := c.logger()
 
 	// A port that is taken is said at once.
-	listener, err := net.Listen("tcp", c.Addr)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Addr)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
@@ -87,7 +87,7 @@ func (c *serveCommand) Run() (err error) {
 	}
 	defer pool.Close()
 	db.MeasurePool(metrics, pool)
-	stopMetrics, err := serveMetrics(c.MetricsAddr, metrics, logger)
+	stopMetrics, err := serveMetrics(ctx, c.MetricsAddr, metrics, logger)
 	if err != nil {
 		return err
 	}

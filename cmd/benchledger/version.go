@@ -21,6 +21,6 @@ func (versionCommand) Run() error {
 			}
 		}
 	}
-	fmt.Printf("benchledger %s%s %s\n", version, commit, runtime.Version())
-	return nil
+	_, err := fmt.Printf("benchledger %s%s %s\n", version, commit, runtime.Version())
+	return err
 }

@@ -177,7 +177,7 @@ func TempDir() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return dir, os.Chmod(dir, 0o755) //nolint:gosec // see above
+	return dir, os.Chmod(dir, 0o755)
 }
 
 func parse(connection string) (pgtestdb.Config, error) {
