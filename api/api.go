@@ -31,6 +31,8 @@ const (
 	bodyReadTimeout = time.Minute
 	// requestTimeout bounds the work of a request after its body was read.
 	requestTimeout = 10 * time.Second
+	// connectionWait is how long a request waits for a connection of the pool.
+	connectionWait = time.Second
 )
 
 // huma has these settings once for the whole process: names of fields are
@@ -63,6 +65,9 @@ type server struct {
 	api huma.API
 	// queries runs each statement on a connection of the pool.
 	queries *db.Queries
+	// connections has a place for each connection of the pool: a request has one
+	// while it works, and no request waits long for one.
+	connections chan struct{}
 }
 
 // New returns the service as a handler.
@@ -92,6 +97,9 @@ func OpenAPI(version string) ([]byte, error) {
 func newServer(config Config) (*chi.Mux, *server) {
 	router := chi.NewMux()
 	s := &server{Config: config, queries: db.New(config.Pool)}
+	if config.Pool != nil { // The document needs none.
+		s.connections = make(chan struct{}, config.Pool.Config().MaxConns)
+	}
 	router.Use(jsonByDefault, textIsUTF8(s))
 	router.NotFound(s.notFound)
 	router.MethodNotAllowed(s.methodNotAllowed(router))
@@ -135,14 +143,23 @@ func (s *server) humaConfig() huma.Config {
 	return config
 }
 
-// register adds an operation whose handler gets a deadline, and whose errors all
-// become problem documents.
+// register adds an operation that needs the database: its handler gets a deadline
+// and a connection to itself, and its errors all become problem documents. What is
+// invalid was refused before, and waits for nothing.
 func register[I, O any](s *server, operation huma.Operation, handler func(context.Context, *I) (*O, error)) {
 	operation.MaxBodyBytes = maxBodyBytes
 	operation.BodyReadTimeout = bodyReadTimeout
 	huma.Register(s.api, operation, func(ctx context.Context, input *I) (*O, error) {
 		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 		defer cancel()
+		select {
+		case s.connections <- struct{}{}:
+			defer func() { <-s.connections }()
+		case <-time.After(connectionWait):
+			return nil, busy()
+		case <-ctx.Done():
+			return nil, s.problem(ctx, ctx.Err())
+		}
 		output, err := handler(ctx, input)
 		if err != nil {
 			return nil, s.problem(ctx, err)

@@ -136,6 +136,13 @@ func constraint(err error) string {
 	return ""
 }
 
+// busy is the answer when all connections of the pool are taken.
+func busy() *Problem {
+	problem := problemOf(http.StatusServiceUnavailable, "The server has too much to do. Nothing was stored; repeat the request after a moment.")
+	problem.headers = http.Header{"Retry-After": {"1"}}
+	return problem
+}
+
 // notThere is the answer to an id that nothing has.
 func notThere(what string) *Problem {
 	return problemOf(http.StatusNotFound, "There is no such "+what+".")

@@ -12,6 +12,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/benchledger/benchledger/internal/testdb"
 )
@@ -436,11 +439,7 @@ func TestDatabaseAway(t *testing.T) {
 	}
 	waiting := make(chan answer)
 	go func() { waiting <- s.submit(leastRun("run-1")) }()
-	for blocked := 0; blocked == 0; {
-		if err := direct.QueryRow(t.Context(), "select count(*) from pg_locks where not granted and pid in (select pid from pg_stat_activity where datname = current_database())").Scan(&blocked); err != nil {
-			t.Fatal(err)
-		}
-	}
+	waitUntilBlocked(t, direct, 1)
 	way.cut()
 	wantUnavailable := func(got answer) {
 		t.Helper()
@@ -494,6 +493,62 @@ func TestServerTerminatesConnections(t *testing.T) {
 	}
 	for range 10 {
 		s.get("/api/runs").want(http.StatusOK)
+	}
+}
+
+// TestFullPool takes every connection of the pool.
+func TestFullPool(t *testing.T) {
+	t.Parallel()
+	url := testdb.URL(t)
+	direct := testdb.Pool(t, url)
+	s := serve(t, testdb.Pool(t, url+"&pool_max_conns=2"))
+	s.submit(leastRun("run-1", object{"status": "running"})).want(http.StatusCreated)
+	tx, err := direct.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "select 1 from benchmark_runs for update"); err != nil {
+		t.Fatal(err)
+	}
+	waiting := make(chan answer)
+	for range 2 {
+		go func() { waiting <- s.submit(leastRun("run-1")) }()
+	}
+	waitUntilBlocked(t, direct, 2)
+
+	start := time.Now()
+	full := s.get("/api/runs")
+	full.wantProblem(http.StatusServiceUnavailable)
+	if took := time.Since(start); took > 1500*time.Millisecond || full.header.Get("Retry-After") == "" {
+		t.Errorf("after %v, Retry-After %q", took, full.header.Get("Retry-After"))
+	}
+	// Neither of these waits for a connection.
+	start = time.Now()
+	s.get("/health").want(http.StatusOK)
+	s.submit(`{bad`).wantProblem(http.StatusBadRequest)
+	s.submit(object{}).wantProblem(http.StatusUnprocessableEntity)
+	if took := time.Since(start); took > 500*time.Millisecond {
+		t.Errorf("what needs no connection took %v", took)
+	}
+
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	statuses := map[int]int{(<-waiting).status: 1}
+	statuses[(<-waiting).status]++
+	if statuses[http.StatusCreated] != 1 || statuses[http.StatusOK] != 1 {
+		t.Errorf("statuses %v", statuses)
+	}
+	s.get("/api/runs").want(http.StatusOK)
+}
+
+// waitUntilBlocked returns when n statements wait for a lock.
+func waitUntilBlocked(t *testing.T, pool *pgxpool.Pool, n int) {
+	t.Helper()
+	for blocked := 0; blocked < n; {
+		if err := pool.QueryRow(t.Context(), "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'").Scan(&blocked); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

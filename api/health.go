@@ -19,7 +19,7 @@ type getHealthOutput struct {
 }
 
 func (s *server) registerHealth() {
-	register(s, huma.Operation{
+	huma.Register(s.api, huma.Operation{
 		OperationID: "get-health", Method: http.MethodGet, Path: "/health", Tags: []string{"Health"},
 		Summary: "Is the server there?", Description: "Answers as long as the server runs; does not ask the database.",
 		Security: open, Errors: []int{http.StatusUnprocessableEntity},
