@@ -14,42 +14,38 @@ import (
 
 func TestGetBatch(t *testing.T) {
 	t.Parallel()
+	_, pool := setup(t)
 
 	t.Run("gives what was reported, whatever its runs say", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
+		q, _ := begin(t, pool)
 		upsertBatch(t, q, fullBatch("batch-a"))
 		create(t, q, fullRun("run-1"))
 		wantEqual(t, getBatch(t, q, "batch-a"), summaryOf(fullBatch("batch-a")))
 	})
 
 	t.Run("gives no row for a batch that is not there", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
+		q, _ := begin(t, pool)
 		upsertBatch(t, q, fullBatch("batch-a"))
 		_, err := q.GetBatch(t.Context(), "batch-b")
 		wantKind(t, err, db.NotFound)
 	})
 
 	t.Run("counts nothing, and has no averages, without runs", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
+		q, _ := begin(t, pool)
 		upsertBatch(t, q, db.UpsertBatchParams{BatchID: "batch-a", CreatedAt: new(noon)})
 		create(t, q, otherRun("run-1"))
 		wantEqual(t, getBatch(t, q, "batch-a"), db.BatchSummary{BatchID: "batch-a", CreatedAt: noon})
 	})
 
 	t.Run("counts over all of its runs, averages over its completed ones", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
+		q, _ := begin(t, pool)
 		want := storeScoredRuns(t, q)
 		wantSummary(t, getBatch(t, q, "batch-a"), want)
 		wantSummary(t, getBatch(t, q, "batch-b"), scores{total: []float64{99}, weighted: []float64{99}, runs: 1, successful: 1})
 	})
 
 	t.Run("computes each figure that was not reported, and no other", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
+		q, _ := begin(t, pool)
 		upsertBatch(t, q, fullBatch("batch-a"))
 		computed := storeScoredRuns(t, q)
 		for _, leaveOut := range []func(*db.UpsertBatchParams){
@@ -73,8 +69,7 @@ func TestGetBatch(t *testing.T) {
 	})
 
 	t.Run("has no averages where no completed run has the score", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
+		q, _ := begin(t, pool)
 		create(t, q, inBatch("run-1", func(r *db.CreateRunParams) { r.TotalScore = nil }))
 		create(t, q, inBatch("run-2", func(r *db.CreateRunParams) { r.Status, r.WeightedScore = "failed", new(3.0) }))
 		got := getBatch(t, q, "batch-a")
@@ -84,18 +79,12 @@ func TestGetBatch(t *testing.T) {
 	})
 
 	t.Run("averages scores at the ends of the range", func(t *testing.T) {
-		t.Parallel()
+		q, _ := begin(t, pool)
+		storeExtremes(t, q)
 		for name, extreme := range extremes {
-			t.Run(name, func(t *testing.T) {
-				t.Parallel()
-				q, _ := setup(t)
-				for i, score := range extreme {
-					create(t, q, inBatch(fmt.Sprint("run-", i), func(r *db.CreateRunParams) { r.TotalScore, r.WeightedScore = &score, &score }))
-				}
-				got := getBatch(t, q, "batch-a")
-				wantAverage(t, got.AvgScore, mean(extreme))
-				wantAverage(t, got.AvgWeightedScore, mean(extreme))
-			})
+			got := getBatch(t, q, name)
+			wantAverage(t, got.AvgScore, mean(extreme))
+			wantAverage(t, got.AvgWeightedScore, mean(extreme))
 		}
 	})
 }
@@ -110,6 +99,18 @@ var extremes = map[string][]float64{
 	"small, and one other": {1e-310, 3, -1e-305},
 	"around the threshold": {1e-200, 0.9e-200, -1e-200, 1e-199},
 	"zero":                 {0, 0},
+}
+
+// storeExtremes stores a batch of runs for each.
+func storeExtremes(t testing.TB, q *db.Queries) {
+	t.Helper()
+	for name, extreme := range extremes {
+		for i, score := range extreme {
+			create(t, q, with(leastRun(fmt.Sprint(name, i)), func(r *db.CreateRunParams) {
+				r.BatchID, r.TotalScore, r.WeightedScore = &name, &score, &score
+			}))
+		}
+	}
 }
 
 // mean is computed without leaving the range.
@@ -193,10 +194,10 @@ func wantSummary(t testing.TB, got db.BatchSummary, want scores) {
 
 func TestListBatches(t *testing.T) {
 	t.Parallel()
+	_, pool := setup(t)
 
 	t.Run("gives all batches, newest first, all of their columns, in pages of any size", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
+		q, _ := begin(t, pool)
 		want := []db.BatchSummary{}
 		for i := range 12 {
 			batch := with(fullBatch(fmt.Sprintf("batch-%02d", i)), func(b *db.UpsertBatchParams) {
@@ -219,9 +220,7 @@ func TestListBatches(t *testing.T) {
 			position := db.ListBatchesParams{BeforeCreatedAt: beyondEveryTime, RowLimit: int32(size)}
 			for rest := want; ; rest = rest[min(size, len(rest)):] {
 				page, err := q.ListBatches(t.Context(), position)
-				if err != nil {
-					t.Fatal(err)
-				}
+				wantNoError(t, err)
 				wantEqual(t, page, append([]db.BatchSummary{}, rest[:min(size, len(rest))]...))
 				if len(page) == 0 {
 					break
@@ -233,30 +232,18 @@ func TestListBatches(t *testing.T) {
 	})
 
 	t.Run("gives none where there is none", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
+		q, _ := begin(t, pool)
 		create(t, q, leastRun("run-1"))
 		got, err := q.ListBatches(t.Context(), db.ListBatchesParams{BeforeCreatedAt: beyondEveryTime, RowLimit: 9})
-		if err != nil {
-			t.Fatal(err)
-		}
+		wantNoError(t, err)
 		wantEqual(t, got, []db.BatchSummary{})
 	})
 
 	t.Run("averages scores at the ends of the range", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
-		for name, extreme := range extremes {
-			for i, score := range extreme {
-				create(t, q, inBatch(fmt.Sprint(name, i), func(r *db.CreateRunParams) {
-					r.BatchID, r.TotalScore, r.WeightedScore = &name, &score, &score
-				}))
-			}
-		}
+		q, _ := begin(t, pool)
+		storeExtremes(t, q)
 		batches, err := q.ListBatches(t.Context(), db.ListBatchesParams{BeforeCreatedAt: beyondEveryTime, RowLimit: 100})
-		if err != nil {
-			t.Fatal(err)
-		}
+		wantNoError(t, err)
 		if len(batches) != len(extremes) {
 			t.Errorf("%d batches", len(batches))
 		}

@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/go-json-experiment/json"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/benchledger/benchledger/db"
@@ -66,6 +65,7 @@ var longest = strings.Repeat("🐘", 150)
 
 func TestConstraints(t *testing.T) {
 	t.Parallel()
+	pool := setupRows(t)
 
 	violations := []struct {
 		constraint, table string
@@ -115,8 +115,6 @@ func TestConstraints(t *testing.T) {
 	}
 
 	t.Run("each refuses what it should, by its name", func(t *testing.T) {
-		t.Parallel()
-		pool := setupRows(t)
 		for _, v := range violations {
 			err := insert(t, pool, v.table, v.changes)
 			if name := db.ConstraintName(err); name != v.constraint {
@@ -131,8 +129,6 @@ func TestConstraints(t *testing.T) {
 	})
 
 	t.Run("none is left out above", func(t *testing.T) {
-		t.Parallel()
-		_, pool := setup(t)
 		named := []string{}
 		for _, v := range violations {
 			named = append(named, v.constraint)
@@ -148,8 +144,7 @@ func TestConstraints(t *testing.T) {
 	})
 
 	t.Run("each accepts what is just allowed", func(t *testing.T) {
-		t.Parallel()
-		pool := setupRows(t)
+		_, tx := begin(t, pool)
 		for _, c := range []struct {
 			table   string
 			changes columns
@@ -167,26 +162,23 @@ func TestConstraints(t *testing.T) {
 			{"run_telemetry", columns{"run_id": longest, "tool_calls": 0, "tokens_in": 0, "tokens_out": 0, "duration_ms": 0, "cost_usd": -1}},
 			{"run_telemetry", columns{"run_id": "r"}},
 		} {
-			if err := insert(t, pool, c.table, c.changes); err != nil {
-				t.Errorf("%v: %v", c.changes, err)
+			if err := insert(t, tx, c.table, c.changes); err != nil {
+				t.Fatalf("%v: %v", c.changes, err)
 			}
 		}
 	})
 
 	t.Run("a run that is deleted takes what it owns with it", func(t *testing.T) {
-		t.Parallel()
-		pool := setupRows(t)
-		exec(t, pool, "delete from benchmark_runs where run_id = 'run-1'")
+		_, tx := begin(t, pool)
+		exec(t, tx, "delete from benchmark_runs where run_id = 'run-1'")
 		for _, table := range []string{"evaluation_results", "run_telemetry"} {
-			if n := value[int](t, pool, "select count(*) from "+table); n != 0 {
+			if n := value[int](t, tx, "select count(*) from "+table); n != 0 {
 				t.Errorf("%d rows are left in %s", n, table)
 			}
 		}
 	})
 
 	t.Run("a batch that has runs cannot be deleted", func(t *testing.T) {
-		t.Parallel()
-		pool := setupRows(t)
 		_, err := pool.Exec(t.Context(), "delete from batch_runs where batch_id = 'batch-1'")
 		wantKind(t, err, db.Invalid)
 		if name := db.ConstraintName(err); name != "benchmark_runs_batch_id_fkey" {
@@ -195,13 +187,9 @@ func TestConstraints(t *testing.T) {
 	})
 
 	t.Run("ids are the database's to give", func(t *testing.T) {
-		t.Parallel()
-		pool := setupRows(t)
 		for _, table := range []string{"benchmark_runs", "evaluation_results", "run_telemetry"} {
-			inTx(t, pool, func(tx pgx.Tx) {
-				_, err := tx.Exec(t.Context(), "update "+table+" set id = 7")
-				wantState(t, err, "428C9")
-			})
+			_, err := pool.Exec(t.Context(), "update "+table+" set id = 7")
+			wantState(t, err, "428C9")
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package db_test
 
 import (
+	"context"
 	"math"
 	"os"
 	"path/filepath"
@@ -141,27 +142,21 @@ func evaluations(list ...evaluation) []byte {
 func create(t testing.TB, q *db.Queries, run db.CreateRunParams) int64 {
 	t.Helper()
 	id, err := q.CreateRun(t.Context(), run)
-	if err != nil {
-		t.Fatal(err)
-	}
+	wantNoError(t, err)
 	return id
 }
 
 // update stores a run over the one that is there.
 func update(t testing.TB, q *db.Queries, run db.CreateRunParams) {
 	t.Helper()
-	if err := q.UpdateRun(t.Context(), db.UpdateRunParams(run)); err != nil {
-		t.Fatal(err)
-	}
+	wantNoError(t, q.UpdateRun(t.Context(), db.UpdateRunParams(run)))
 }
 
 // get reads a run.
 func get(t testing.TB, q *db.Queries, id string) db.GetRunRow {
 	t.Helper()
 	row, err := q.GetRun(t.Context(), id)
-	if err != nil {
-		t.Fatal(err)
-	}
+	wantNoError(t, err)
 	return row
 }
 
@@ -169,9 +164,7 @@ func get(t testing.TB, q *db.Queries, id string) db.GetRunRow {
 func getBatch(t testing.TB, q *db.Queries, id string) db.BatchSummary {
 	t.Helper()
 	row, err := q.GetBatch(t.Context(), id)
-	if err != nil {
-		t.Fatal(err)
-	}
+	wantNoError(t, err)
 	return row
 }
 
@@ -246,6 +239,13 @@ func wantEqual[T any](t testing.TB, got, want T) {
 	}
 }
 
+func wantNoError(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // wantKind fails the test unless err means what is wanted.
 func wantKind(t testing.TB, err error, want db.Kind) {
 	t.Helper()
@@ -301,17 +301,12 @@ func values[T any](t testing.TB, on db.DBTX, sql string, args ...any) []T {
 	return list
 }
 
-// inTx runs fn in a transaction, and rolls it back.
-func inTx(t testing.TB, pool *pgxpool.Pool, fn func(pgx.Tx)) {
+// begin returns the queries on a transaction that is rolled back when the test
+// ends, and the transaction: tests that follow one another share a database.
+func begin(t testing.TB, pool *pgxpool.Pool) (*db.Queries, pgx.Tx) {
 	t.Helper()
 	tx, err := pool.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := tx.Rollback(t.Context()); err != nil {
-			t.Error(err)
-		}
-	}()
-	fn(tx)
+	wantNoError(t, err)
+	t.Cleanup(func() { wantNoError(t, tx.Rollback(context.Background())) })
+	return db.New(tx), tx
 }

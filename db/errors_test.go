@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/benchledger/benchledger/db"
 	"github.com/benchledger/benchledger/internal/testdb"
@@ -96,6 +97,8 @@ func TestClassify(t *testing.T) {
 // What really comes from the driver and from the database.
 func TestClassifyWhatHappens(t *testing.T) {
 	t.Parallel()
+	q, pool := setup(t)
+	create(t, q, leastRun("run-1"))
 
 	t.Run("nothing listens", func(t *testing.T) {
 		t.Parallel()
@@ -119,8 +122,6 @@ func TestClassifyWhatHappens(t *testing.T) {
 	})
 
 	t.Run("the time is up before the query", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
 		ctx, cancel := context.WithDeadline(t.Context(), time.Now())
 		defer cancel()
 		_, err := q.GetStats(ctx)
@@ -128,8 +129,6 @@ func TestClassifyWhatHappens(t *testing.T) {
 	})
 
 	t.Run("the caller is gone before the query", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		_, err := q.GetStats(ctx)
@@ -137,59 +136,40 @@ func TestClassifyWhatHappens(t *testing.T) {
 	})
 
 	t.Run("the caller goes during the query", func(t *testing.T) {
-		t.Parallel()
-		q, pool := setup(t)
-		create(t, q, leastRun("run-1"))
 		ctx, cancel := context.WithCancel(t.Context())
-		inTx(t, pool, func(tx pgx.Tx) {
-			if _, err := q.WithTx(tx).GetRunStatusForUpdate(t.Context(), "run-1"); err != nil {
-				t.Fatal(err)
-			}
-			failed := make(chan error)
-			go func() {
-				_, err := q.GetRunStatusForUpdate(ctx, "run-1")
-				failed <- err
-			}()
-			waitUntilBlocked(t, pool)
-			cancel()
-			wantKind(t, <-failed, db.Canceled)
-		})
+		hold(t, pool, "run-1")
+		failed := make(chan error)
+		go func() {
+			_, err := q.GetRunStatusForUpdate(ctx, "run-1")
+			failed <- err
+		}()
+		waitUntilBlocked(t, pool)
+		cancel()
+		wantKind(t, <-failed, db.Canceled)
 	})
 
 	t.Run("no connection of the pool is free in time", func(t *testing.T) {
 		t.Parallel()
 		q, pool := setupOne(t)
-		inTx(t, pool, func(pgx.Tx) {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-			defer cancel()
-			_, err := q.GetStats(ctx)
-			wantKind(t, err, db.Unavailable)
-		})
+		begin(t, pool)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		_, err := q.GetStats(ctx)
+		wantKind(t, err, db.Unavailable)
 	})
 
 	t.Run("a lock is not to be had in time", func(t *testing.T) {
-		t.Parallel()
+		hold(t, pool, "run-1")
 		for setting, state := range map[string]string{"lock_timeout": "55P03", "statement_timeout": "57014"} {
-			q, pool := setup(t)
-			create(t, q, leastRun("run-1"))
-			inTx(t, pool, func(holder pgx.Tx) {
-				if _, err := q.WithTx(holder).GetRunStatusForUpdate(t.Context(), "run-1"); err != nil {
-					t.Fatal(err)
-				}
-				inTx(t, pool, func(tx pgx.Tx) {
-					exec(t, tx, "set local "+setting+" = '1ms'")
-					_, err := q.WithTx(tx).GetRunStatusForUpdate(t.Context(), "run-1")
-					wantState(t, err, state)
-					wantKind(t, err, db.Unavailable)
-				})
-			})
+			q, tx := begin(t, pool)
+			exec(t, tx, "set local "+setting+" = '1ms'")
+			_, err := q.GetRunStatusForUpdate(t.Context(), "run-1")
+			wantState(t, err, state)
+			wantKind(t, err, db.Unavailable)
 		}
 	})
 
 	t.Run("the server ends the connection", func(t *testing.T) {
-		t.Parallel()
-		q, pool := setup(t)
-		create(t, q, leastRun("run-1"))
 		conn, err := pool.Acquire(t.Context())
 		wantNoError(t, err)
 		defer conn.Release()
@@ -205,21 +185,16 @@ func TestClassifyWhatHappens(t *testing.T) {
 	})
 
 	t.Run("the server only reads", func(t *testing.T) {
-		t.Parallel()
-		q, pool := setup(t)
-		inTx(t, pool, func(tx pgx.Tx) {
-			exec(t, tx, "set transaction read only")
-			_, err := q.WithTx(tx).CreateRun(t.Context(), leastRun("run-1"))
-			wantKind(t, err, db.Unavailable)
-			if !db.IsServerLost(err) {
-				t.Errorf("connections to a standby are kept: %v", err)
-			}
-		})
+		q, tx := begin(t, pool)
+		exec(t, tx, "set transaction read only")
+		_, err := q.CreateRun(t.Context(), leastRun("run-2"))
+		wantKind(t, err, db.Unavailable)
+		if !db.IsServerLost(err) {
+			t.Errorf("connections to a standby are kept: %v", err)
+		}
 	})
 
 	t.Run("a value is refused", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
 		for name, run := range map[string]db.CreateRunParams{
 			"NUL in a text":           with(leastRun("r"), func(r *db.CreateRunParams) { r.Agent = "a\x00b" }),
 			"NUL in metadata":         with(leastRun("r"), func(r *db.CreateRunParams) { r.Metadata = []byte(`{"a": "\u0000"}`) }),
@@ -235,6 +210,14 @@ func TestClassifyWhatHappens(t *testing.T) {
 			}
 		}
 	})
+}
+
+// hold locks a run until the test ends.
+func hold(t testing.TB, pool *pgxpool.Pool, id string) {
+	t.Helper()
+	q, _ := begin(t, pool)
+	_, err := q.GetRunStatusForUpdate(t.Context(), id)
+	wantNoError(t, err)
 }
 
 func TestIsServerLost(t *testing.T) {

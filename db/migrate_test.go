@@ -25,14 +25,8 @@ func setupMigrations(t testing.TB) (*db.Migrations, *pgxpool.Pool, string) {
 func openMigrations(t testing.TB, url string) *db.Migrations {
 	t.Helper()
 	migrations, err := db.OpenMigrations(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := migrations.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	wantNoError(t, err)
+	t.Cleanup(func() { wantNoError(t, migrations.Close()) })
 	return migrations
 }
 
@@ -206,13 +200,6 @@ func closedPort(t testing.TB) string {
 	wantNoError(t, err)
 	wantNoError(t, listener.Close())
 	return "postgres://user:password@" + listener.Addr().String() + "/database?sslmode=disable"
-}
-
-func wantNoError(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // latestVersion is the newest that the program knows.

@@ -16,76 +16,67 @@ import (
 
 func TestCreateRun(t *testing.T) {
 	t.Parallel()
+	_, pool := setup(t)
 
 	t.Run("stores all of a run", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
+		q, _ := begin(t, pool)
 		wantRun(t, q, fullRun("run-1"), create(t, q, fullRun("run-1")))
 	})
 
 	t.Run("stores the least of a run, and no batch and no telemetry with it", func(t *testing.T) {
-		t.Parallel()
-		q, pool := setup(t)
+		q, tx := begin(t, pool)
 		wantRun(t, q, leastRun("run-1"), create(t, q, leastRun("run-1")))
-		if n := value[int](t, pool, "select count(*) from batch_runs"); n != 0 {
+		if n := value[int](t, tx, "select count(*) from batch_runs"); n != 0 {
 			t.Errorf("%d batches", n)
 		}
 	})
 
 	t.Run("stores telemetry that says nothing", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
+		q, _ := begin(t, pool)
 		run := with(leastRun("run-1"), func(r *db.CreateRunParams) { r.HasTelemetry = true })
 		wantRun(t, q, run, create(t, q, run))
 	})
 
 	t.Run("takes the time of receipt for what has no time", func(t *testing.T) {
-		t.Parallel()
-		_, pool := setup(t)
-		inTx(t, pool, func(tx pgx.Tx) {
-			q := db.New(tx)
-			now := value[time.Time](t, tx, "select now()")
-			create(t, q, with(fullRun("run-1"), func(r *db.CreateRunParams) { r.StartedAt = nil }))
+		q, tx := begin(t, pool)
+		now := value[time.Time](t, tx, "select now()")
+		create(t, q, with(fullRun("run-1"), func(r *db.CreateRunParams) { r.StartedAt = nil }))
 
-			stored := get(t, q, "run-1")
-			if !stored.BenchmarkRun.StartedAt.Equal(now) || stored.BenchmarkRun.StartedAtGiven {
-				t.Errorf("started at %v, given: %v; want %v, not given", stored.BenchmarkRun.StartedAt, stored.BenchmarkRun.StartedAtGiven, now)
+		stored := get(t, q, "run-1")
+		if !stored.BenchmarkRun.StartedAt.Equal(now) || stored.BenchmarkRun.StartedAtGiven {
+			t.Errorf("started at %v, given: %v; want %v, not given", stored.BenchmarkRun.StartedAt, stored.BenchmarkRun.StartedAtGiven, now)
+		}
+		for _, e := range decodeEvaluations(t, stored.Evaluations) {
+			if !e.CreatedAt.Equal(now) {
+				t.Errorf("evaluation created at %v, want %v", e.CreatedAt, now)
 			}
-			for _, e := range decodeEvaluations(t, stored.Evaluations) {
-				if !e.CreatedAt.Equal(now) {
-					t.Errorf("evaluation created at %v, want %v", e.CreatedAt, now)
-				}
-			}
-			if batch := getBatch(t, q, "batch-a"); !batch.CreatedAt.Equal(now) {
-				t.Errorf("batch created at %v, want %v", batch.CreatedAt, now)
-			}
-		})
+		}
+		if batch := getBatch(t, q, "batch-a"); !batch.CreatedAt.Equal(now) {
+			t.Errorf("batch created at %v, want %v", batch.CreatedAt, now)
+		}
 	})
 
 	t.Run("gives each run an id above those before", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
+		q, _ := begin(t, pool)
 		if first, second := create(t, q, leastRun("b")), create(t, q, leastRun("a")); first >= second {
 			t.Errorf("id %d, then %d", first, second)
 		}
 	})
 
 	t.Run("leaves an announced batch as it is", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
+		q, _ := begin(t, pool)
 		upsertBatch(t, q, fullBatch("batch-a"))
 		create(t, q, fullRun("run-1"))
 		wantEqual(t, getBatch(t, q, "batch-a"), summaryOf(fullBatch("batch-a")))
 	})
 
 	t.Run("gives no row and stores nothing when the run is there", func(t *testing.T) {
-		t.Parallel()
-		q, pool := setup(t)
+		q, tx := begin(t, pool)
 		id := create(t, q, fullRun("run-1"))
 		_, err := q.CreateRun(t.Context(), otherRun("run-1"))
 		wantKind(t, err, db.NotFound)
 		wantRun(t, q, fullRun("run-1"), id)
-		wantEqual(t, values[string](t, pool, "select batch_id from batch_runs"), []string{"batch-a"})
+		wantEqual(t, values[string](t, tx, "select batch_id from batch_runs"), []string{"batch-a"})
 	})
 
 	t.Run("stores nothing of a run with an evaluation that is not valid", func(t *testing.T) {
@@ -106,8 +97,7 @@ func TestCreateRun(t *testing.T) {
 	})
 
 	t.Run("keeps floating-point scores to the bit", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
+		q, _ := begin(t, pool)
 		for i, score := range []float64{
 			math.MaxFloat64, -math.MaxFloat64, math.SmallestNonzeroFloat64, 0.1, math.Nextafter(1, 2), 1.0 / 3,
 		} {
@@ -208,10 +198,10 @@ func atOnce[T any](n int, fn func(int) (T, error)) ([]T, []error) {
 
 func TestGetRunStatusForUpdate(t *testing.T) {
 	t.Parallel()
+	_, pool := setup(t)
 
 	t.Run("gives the status", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
+		q, _ := begin(t, pool)
 		for _, status := range []string{"running", "completed", "failed", "incomplete"} {
 			create(t, q, with(leastRun("run-"+status), func(r *db.CreateRunParams) { r.Status = status }))
 			if got, err := q.GetRunStatusForUpdate(t.Context(), "run-"+status); got != status || err != nil {
@@ -221,8 +211,7 @@ func TestGetRunStatusForUpdate(t *testing.T) {
 	})
 
 	t.Run("gives no row for a run that is not there", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
+		q, _ := begin(t, pool)
 		create(t, q, leastRun("run-1"))
 		_, err := q.GetRunStatusForUpdate(t.Context(), "run-2")
 		wantKind(t, err, db.NotFound)
@@ -257,21 +246,17 @@ func TestGetRunStatusForUpdate(t *testing.T) {
 	// A commit waits for a synchronous standby only where its transaction has an
 	// id: that is what makes it write to the log.
 	t.Run("makes the answer to a replay as durable as the first", func(t *testing.T) {
-		t.Parallel()
-		q, pool := setup(t)
-		create(t, q, fullRun("run-1"))
+		create(t, db.New(pool), fullRun("an earlier one"))
+		q, tx := begin(t, pool)
 		const transactionID = "select pg_current_xact_id_if_assigned()::text"
-		inTx(t, pool, func(tx pgx.Tx) {
-			if id := value[*string](t, tx, transactionID); id != nil {
-				t.Errorf("the transaction has the id %s before it does anything", *id)
-			}
-			if _, err := q.WithTx(tx).GetRunStatusForUpdate(t.Context(), "run-1"); err != nil {
-				t.Error(err)
-			}
-			if id := value[*string](t, tx, transactionID); id == nil {
-				t.Error("the transaction has no id: its commit writes nothing")
-			}
-		})
+		if id := value[*string](t, tx, transactionID); id != nil {
+			t.Errorf("the transaction has the id %s before it does anything", *id)
+		}
+		_, err := q.GetRunStatusForUpdate(t.Context(), "an earlier one")
+		wantNoError(t, err)
+		if id := value[*string](t, tx, transactionID); id == nil {
+			t.Error("the transaction has no id: its commit writes nothing")
+		}
 	})
 }
 
@@ -412,10 +397,10 @@ func TestListRunDifferences(t *testing.T) {
 
 func TestUpdateRun(t *testing.T) {
 	t.Parallel()
+	_, pool := setup(t)
 
 	t.Run("replaces all of a run but its id, and nothing of others", func(t *testing.T) {
-		t.Parallel()
-		q, pool := setup(t)
+		q, tx := begin(t, pool)
 		before := create(t, q, fullRun("run-0"))
 		id := create(t, q, fullRun("run-1"))
 		after := create(t, q, fullRun("run-2"))
@@ -425,12 +410,11 @@ func TestUpdateRun(t *testing.T) {
 			wantRun(t, q, fullRun("run-0"), before)
 			wantRun(t, q, fullRun("run-2"), after)
 		}
-		wantEqual(t, values[string](t, pool, "select batch_id from batch_runs order by 1"), []string{"batch-a", "batch-b"})
+		wantEqual(t, values[string](t, tx, "select batch_id from batch_runs order by 1"), []string{"batch-a", "batch-b"})
 	})
 
 	t.Run("replaces evaluations by fewer, more, none", func(t *testing.T) {
-		t.Parallel()
-		q, pool := setup(t)
+		q, tx := begin(t, pool)
 		run := leastRun("run-1")
 		id := create(t, q, run)
 		for i, n := range []int{3, 1, 7, 7, 0, 2} {
@@ -441,29 +425,27 @@ func TestUpdateRun(t *testing.T) {
 			run.Evaluations = evaluations(list...)
 			update(t, q, run)
 			wantRun(t, q, run, id)
-			if stored := value[int](t, pool, "select count(*) from evaluation_results"); stored != n {
+			if stored := value[int](t, tx, "select count(*) from evaluation_results"); stored != n {
 				t.Errorf("%d evaluations are stored, want %d", stored, n)
 			}
 		}
 	})
 
 	t.Run("adds telemetry, replaces it and takes it away", func(t *testing.T) {
-		t.Parallel()
-		q, pool := setup(t)
+		q, tx := begin(t, pool)
 		id := create(t, q, leastRun("run-1"))
 		silent := with(leastRun("run-1"), func(r *db.CreateRunParams) { r.HasTelemetry = true })
 		for _, run := range []db.CreateRunParams{fullRun("run-1"), otherRun("run-1"), silent, fullRun("run-1"), leastRun("run-1")} {
 			update(t, q, run)
 			wantRun(t, q, run, id)
-			if n := value[int](t, pool, "select count(*) from run_telemetry"); (n == 1) != run.HasTelemetry {
+			if n := value[int](t, tx, "select count(*) from run_telemetry"); (n == 1) != run.HasTelemetry {
 				t.Errorf("%d telemetries", n)
 			}
 		}
 	})
 
 	t.Run("keeps an announced start, and notes that it was left out", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
+		q, _ := begin(t, pool)
 		id := create(t, q, openRun("run-1"))
 		update(t, q, with(otherRun("run-1"), func(r *db.CreateRunParams) { r.StartedAt = nil }))
 		wantEqual(t, get(t, q, "run-1").BenchmarkRun, with(runOf(otherRun("run-1"), id), func(r *db.BenchmarkRun) {
@@ -474,25 +456,27 @@ func TestUpdateRun(t *testing.T) {
 	t.Run("takes the time of receipt for evaluations and a new batch", func(t *testing.T) {
 		t.Parallel()
 		q, pool := setup(t)
-		create(t, q, leastRun("run-1"))
-		inTx(t, pool, func(tx pgx.Tx) {
-			q := q.WithTx(tx)
-			now := value[time.Time](t, tx, "select now()")
-			update(t, q, with(leastRun("run-1"), func(r *db.CreateRunParams) {
-				r.BatchID, r.Evaluations = new("batch-new"), evaluations(evaluation{EvaluatorName: "e", Score: 1, MaxScore: 1})
-			}))
-			if stored := decodeEvaluations(t, get(t, q, "run-1").Evaluations); len(stored) != 1 || !stored[0].CreatedAt.Equal(now) {
-				t.Errorf("evaluations %v, want one created at %v", stored, now)
+		create(t, q, fullRun("run-1"))
+		q, tx := begin(t, pool)
+		now := value[time.Time](t, tx, "select now()")
+		update(t, q, with(fullRun("run-1"), func(r *db.CreateRunParams) {
+			r.BatchID, r.Evaluations = new("batch-new"), evaluations(
+				evaluation{EvaluatorName: "e", Score: 1, MaxScore: 1}, evaluation{EvaluatorName: "e", Score: 1, MaxScore: 1},
+				evaluation{EvaluatorName: "e", Score: 1, MaxScore: 1}, evaluation{EvaluatorName: "e", Score: 1, MaxScore: 1},
+			)
+		}))
+		for _, e := range decodeEvaluations(t, get(t, q, "run-1").Evaluations) {
+			if !e.CreatedAt.Equal(now) { // over an earlier one, or new
+				t.Errorf("evaluation created at %v, want %v", e.CreatedAt, now)
 			}
-			if batch := getBatch(t, q, "batch-new"); !batch.CreatedAt.Equal(now) {
-				t.Errorf("batch created at %v, want %v", batch.CreatedAt, now)
-			}
-		})
+		}
+		if batch := getBatch(t, q, "batch-new"); !batch.CreatedAt.Equal(now) {
+			t.Errorf("batch created at %v, want %v", batch.CreatedAt, now)
+		}
 	})
 
 	t.Run("leaves an announced batch as it is", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
+		q, _ := begin(t, pool)
 		upsertBatch(t, q, fullBatch("batch-b"))
 		create(t, q, fullRun("run-1"))
 		update(t, q, otherRun("run-1"))
@@ -500,11 +484,10 @@ func TestUpdateRun(t *testing.T) {
 	})
 
 	t.Run("does nothing when there is no such run", func(t *testing.T) {
-		t.Parallel()
-		q, pool := setup(t)
+		q, tx := begin(t, pool)
 		update(t, q, fullRun("run-1"))
 		for _, table := range []string{"batch_runs", "benchmark_runs", "evaluation_results", "run_telemetry"} {
-			if n := value[int](t, pool, "select count(*) from "+table); n != 0 {
+			if n := value[int](t, tx, "select count(*) from "+table); n != 0 {
 				t.Errorf("%d rows in %s", n, table)
 			}
 		}
@@ -577,6 +560,7 @@ func TestUpdateRun(t *testing.T) {
 
 func TestUpsertBatch(t *testing.T) {
 	t.Parallel()
+	_, pool := setup(t)
 	announcement := func() db.UpsertBatchParams {
 		return db.UpsertBatchParams{BatchID: "batch-a", CreatedAt: new(noon)}
 	}
@@ -665,8 +649,7 @@ func TestUpsertBatch(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			q, _ := setup(t)
+			q, _ := begin(t, pool)
 			upsertBatch(t, q, db.UpsertBatchParams{BatchID: "batch-b", CreatedAt: new(noon)})
 			for _, batch := range c.sent {
 				upsertBatch(t, q, batch)
@@ -678,15 +661,9 @@ func TestUpsertBatch(t *testing.T) {
 	}
 
 	t.Run("a batch without its creation was created on receipt", func(t *testing.T) {
-		t.Parallel()
-		_, pool := setup(t)
-		inTx(t, pool, func(tx pgx.Tx) {
-			q := db.New(tx)
-			upsertBatch(t, q, db.UpsertBatchParams{BatchID: "batch-a"})
-			if now := value[time.Time](t, tx, "select now()"); !getBatch(t, q, "batch-a").CreatedAt.Equal(now) {
-				t.Errorf("created at %v, want %v", getBatch(t, q, "batch-a").CreatedAt, now)
-			}
-		})
+		q, tx := begin(t, pool)
+		upsertBatch(t, q, db.UpsertBatchParams{BatchID: "batch-a"})
+		wantEqual(t, getBatch(t, q, "batch-a"), db.BatchSummary{BatchID: "batch-a", CreatedAt: value[time.Time](t, tx, "select now()")})
 	})
 
 	t.Run("a negative count is refused, and changes nothing", func(t *testing.T) {
@@ -717,7 +694,5 @@ func summaryOf(b db.UpsertBatchParams) db.BatchSummary {
 
 func upsertBatch(t testing.TB, q *db.Queries, batch db.UpsertBatchParams) {
 	t.Helper()
-	if err := q.UpsertBatch(t.Context(), batch); err != nil {
-		t.Fatal(err)
-	}
+	wantNoError(t, q.UpsertBatch(t.Context(), batch))
 }

@@ -151,6 +151,12 @@ The list of runs has a query for each combination of filters that an index
 serves in the list's order, and one for the rest. Each gives the runs that come
 after a position (started_at, id), newest first; a position beyond every time
 gives the first page. No row when nothing matches.
+
+"= any(array[x])" is "= x", but no constant to the planner, so that ordering by
+the column leaves it the list's own index alone. With "= x" the plan that is kept
+for all values goes along (started_at, id), and reads every run of the table to
+find that an agent has none.
+
 sqlc replaces * by the columns of the table as they are when it generates.
 */
 
@@ -210,9 +216,9 @@ func (q *Queries) ListRuns(ctx context.Context, arg ListRunsParams) ([]Benchmark
 
 const listRunsByAgent = `-- name: ListRunsByAgent :many
 select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata from benchmark_runs
-where agent = $1
+where agent = any(array[$1::text])
   and (started_at, id) < ($2::timestamptz, $3::bigint)
-order by started_at desc, id desc
+order by agent desc, started_at desc, id desc
 limit $4::int
 `
 
@@ -393,9 +399,9 @@ func (q *Queries) ListRunsByFilters(ctx context.Context, arg ListRunsByFiltersPa
 
 const listRunsByScenario = `-- name: ListRunsByScenario :many
 select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata from benchmark_runs
-where scenario = $1
+where scenario = any(array[$1::text])
   and (started_at, id) < ($2::timestamptz, $3::bigint)
-order by started_at desc, id desc
+order by scenario desc, started_at desc, id desc
 limit $4::int
 `
 
@@ -455,9 +461,9 @@ func (q *Queries) ListRunsByScenario(ctx context.Context, arg ListRunsByScenario
 
 const listRunsByStatus = `-- name: ListRunsByStatus :many
 select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata from benchmark_runs
-where status = $1
+where status = any(array[$1::text])
   and (started_at, id) < ($2::timestamptz, $3::bigint)
-order by started_at desc, id desc
+order by status desc, started_at desc, id desc
 limit $4::int
 `
 
@@ -517,9 +523,9 @@ func (q *Queries) ListRunsByStatus(ctx context.Context, arg ListRunsByStatusPara
 
 const listRunsBySuite = `-- name: ListRunsBySuite :many
 select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata from benchmark_runs
-where suite = $1
+where suite = any(array[$1::text])
   and (started_at, id) < ($2::timestamptz, $3::bigint)
-order by started_at desc, id desc
+order by suite desc, started_at desc, id desc
 limit $4::int
 `
 
@@ -579,10 +585,10 @@ func (q *Queries) ListRunsBySuite(ctx context.Context, arg ListRunsBySuiteParams
 
 const listRunsBySuiteAndScenario = `-- name: ListRunsBySuiteAndScenario :many
 select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata from benchmark_runs
-where suite = $1
+where suite = any(array[$1::text])
   and scenario = $2
   and (started_at, id) < ($3::timestamptz, $4::bigint)
-order by started_at desc, id desc
+order by suite desc, started_at desc, id desc
 limit $5::int
 `
 

@@ -62,67 +62,70 @@ func wantRuns(t testing.TB, query runsQuery, runs []db.BenchmarkRun, matches fun
 	}
 }
 
+func allRuns(t testing.TB, q *db.Queries) runsQuery {
+	return func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
+		return q.ListRuns(t.Context(), db.ListRunsParams{BeforeStartedAt: before, BeforeID: id, RowLimit: limit})
+	}
+}
+
 func TestListRuns(t *testing.T) {
 	t.Parallel()
 
 	t.Run("gives all runs", func(t *testing.T) {
 		t.Parallel()
 		q, _, runs := setupRuns(t)
-		wantRuns(t, func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
-			return q.ListRuns(t.Context(), db.ListRunsParams{BeforeStartedAt: before, BeforeID: id, RowLimit: limit})
-		}, runs, func(db.BenchmarkRun) bool { return true })
+		wantRuns(t, allRuns(t, q), runs, func(db.BenchmarkRun) bool { return true })
 	})
 
-	t.Run("gives none where there is none", func(t *testing.T) {
+	t.Run("gives what is absent as absent, and nothing where there is no run", func(t *testing.T) {
 		t.Parallel()
 		q, _ := setup(t)
-		got, err := q.ListRuns(t.Context(), db.ListRunsParams{BeforeStartedAt: beyondEveryTime, RowLimit: 9})
-		if err != nil {
-			t.Fatal(err)
-		}
-		wantEqual(t, got, []db.BenchmarkRun{})
-	})
-
-	t.Run("gives what is absent as absent", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
+		wantNoRuns(t, allRuns(t, q))
 		run := runOf(leastRun("run-1"), create(t, q, leastRun("run-1")))
-		got, err := q.ListRuns(t.Context(), db.ListRunsParams{BeforeStartedAt: beyondEveryTime, RowLimit: 9})
-		if err != nil {
-			t.Fatal(err)
-		}
-		wantEqual(t, got, []db.BenchmarkRun{run})
+		wantRuns(t, allRuns(t, q), []db.BenchmarkRun{run}, func(db.BenchmarkRun) bool { return true })
 	})
+}
+
+func runsBySuite(t testing.TB, q *db.Queries, suite string) runsQuery {
+	return func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
+		return q.ListRunsBySuite(t.Context(), db.ListRunsBySuiteParams{
+			Suite: suite, BeforeStartedAt: before, BeforeID: id, RowLimit: limit,
+		})
+	}
 }
 
 func TestListRunsBySuite(t *testing.T) {
 	t.Parallel()
 	q, _, runs := setupRuns(t)
 	for _, suite := range []string{"suite-a", "suite-b"} {
-		wantRuns(t, func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
-			return q.ListRunsBySuite(t.Context(), db.ListRunsBySuiteParams{
-				Suite: suite, BeforeStartedAt: before, BeforeID: id, RowLimit: limit,
-			})
-		}, runs, func(r db.BenchmarkRun) bool { return r.Suite == suite })
+		wantRuns(t, runsBySuite(t, q, suite), runs, func(r db.BenchmarkRun) bool { return r.Suite == suite })
 	}
-	wantNoRuns(t)(q.ListRunsBySuite(t.Context(), db.ListRunsBySuiteParams{
-		Suite: "suite-c", BeforeStartedAt: beyondEveryTime, RowLimit: 9,
-	}))
+	wantNoRuns(t, runsBySuite(t, q, "suite-c"))
+}
+
+func runsByScenario(t testing.TB, q *db.Queries, scenario string) runsQuery {
+	return func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
+		return q.ListRunsByScenario(t.Context(), db.ListRunsByScenarioParams{
+			Scenario: scenario, BeforeStartedAt: before, BeforeID: id, RowLimit: limit,
+		})
+	}
 }
 
 func TestListRunsByScenario(t *testing.T) {
 	t.Parallel()
 	q, _, runs := setupRuns(t)
 	for _, scenario := range []string{"scenario-a", "scenario-b"} {
-		wantRuns(t, func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
-			return q.ListRunsByScenario(t.Context(), db.ListRunsByScenarioParams{
-				Scenario: scenario, BeforeStartedAt: before, BeforeID: id, RowLimit: limit,
-			})
-		}, runs, func(r db.BenchmarkRun) bool { return r.Scenario == scenario })
+		wantRuns(t, runsByScenario(t, q, scenario), runs, func(r db.BenchmarkRun) bool { return r.Scenario == scenario })
 	}
-	wantNoRuns(t)(q.ListRunsByScenario(t.Context(), db.ListRunsByScenarioParams{
-		Scenario: "scenario-c", BeforeStartedAt: beyondEveryTime, RowLimit: 9,
-	}))
+	wantNoRuns(t, runsByScenario(t, q, "scenario-c"))
+}
+
+func runsBySuiteAndScenario(t testing.TB, q *db.Queries, suite, scenario string) runsQuery {
+	return func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
+		return q.ListRunsBySuiteAndScenario(t.Context(), db.ListRunsBySuiteAndScenarioParams{
+			Suite: suite, Scenario: scenario, BeforeStartedAt: before, BeforeID: id, RowLimit: limit,
+		})
+	}
 }
 
 func TestListRunsBySuiteAndScenario(t *testing.T) {
@@ -130,46 +133,54 @@ func TestListRunsBySuiteAndScenario(t *testing.T) {
 	q, _, runs := setupRuns(t)
 	for _, suite := range []string{"suite-a", "suite-b"} {
 		for _, scenario := range []string{"scenario-a", "scenario-b"} {
-			wantRuns(t, func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
-				return q.ListRunsBySuiteAndScenario(t.Context(), db.ListRunsBySuiteAndScenarioParams{
-					Suite: suite, Scenario: scenario, BeforeStartedAt: before, BeforeID: id, RowLimit: limit,
-				})
-			}, runs, func(r db.BenchmarkRun) bool { return r.Suite == suite && r.Scenario == scenario })
+			wantRuns(t, runsBySuiteAndScenario(t, q, suite, scenario), runs, func(r db.BenchmarkRun) bool {
+				return r.Suite == suite && r.Scenario == scenario
+			})
 		}
 	}
-	wantNoRuns(t)(q.ListRunsBySuiteAndScenario(t.Context(), db.ListRunsBySuiteAndScenarioParams{
-		Suite: "suite-a", Scenario: "scenario-c", BeforeStartedAt: beyondEveryTime, RowLimit: 9,
-	}))
+	wantNoRuns(t, runsBySuiteAndScenario(t, q, "suite-a", "scenario-c"))
+	wantNoRuns(t, runsBySuiteAndScenario(t, q, "suite-c", "scenario-a"))
+}
+
+func runsByAgent(t testing.TB, q *db.Queries, agent string) runsQuery {
+	return func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
+		return q.ListRunsByAgent(t.Context(), db.ListRunsByAgentParams{
+			Agent: agent, BeforeStartedAt: before, BeforeID: id, RowLimit: limit,
+		})
+	}
 }
 
 func TestListRunsByAgent(t *testing.T) {
 	t.Parallel()
 	q, _, runs := setupRuns(t)
 	for _, agent := range []string{"agent-a", "agent-b"} {
-		wantRuns(t, func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
-			return q.ListRunsByAgent(t.Context(), db.ListRunsByAgentParams{
-				Agent: agent, BeforeStartedAt: before, BeforeID: id, RowLimit: limit,
-			})
-		}, runs, func(r db.BenchmarkRun) bool { return r.Agent == agent })
+		wantRuns(t, runsByAgent(t, q, agent), runs, func(r db.BenchmarkRun) bool { return r.Agent == agent })
 	}
-	wantNoRuns(t)(q.ListRunsByAgent(t.Context(), db.ListRunsByAgentParams{
-		Agent: "agent-c", BeforeStartedAt: beyondEveryTime, RowLimit: 9,
-	}))
+	wantNoRuns(t, runsByAgent(t, q, "agent-c"))
+}
+
+func runsByStatus(t testing.TB, q *db.Queries, status string) runsQuery {
+	return func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
+		return q.ListRunsByStatus(t.Context(), db.ListRunsByStatusParams{
+			Status: status, BeforeStartedAt: before, BeforeID: id, RowLimit: limit,
+		})
+	}
 }
 
 func TestListRunsByStatus(t *testing.T) {
 	t.Parallel()
 	q, _, runs := setupRuns(t)
 	for _, status := range []string{"completed", "failed"} {
-		wantRuns(t, func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
-			return q.ListRunsByStatus(t.Context(), db.ListRunsByStatusParams{
-				Status: status, BeforeStartedAt: before, BeforeID: id, RowLimit: limit,
-			})
-		}, runs, func(r db.BenchmarkRun) bool { return r.Status == status })
+		wantRuns(t, runsByStatus(t, q, status), runs, func(r db.BenchmarkRun) bool { return r.Status == status })
 	}
-	wantNoRuns(t)(q.ListRunsByStatus(t.Context(), db.ListRunsByStatusParams{
-		Status: "running", BeforeStartedAt: beyondEveryTime, RowLimit: 9,
-	}))
+	wantNoRuns(t, runsByStatus(t, q, "running"))
+}
+
+func runsByFilters(t testing.TB, q *db.Queries, filters db.ListRunsByFiltersParams) runsQuery {
+	return func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
+		filters.BeforeStartedAt, filters.BeforeID, filters.RowLimit = before, id, limit
+		return q.ListRunsByFilters(t.Context(), filters)
+	}
 }
 
 func TestListRunsByFilters(t *testing.T) {
@@ -177,53 +188,52 @@ func TestListRunsByFilters(t *testing.T) {
 	q, pool, runs := setupRuns(t)
 	for name, q := range map[string]*db.Queries{"prepared": q, "planned for its values": db.New(db.PlanForValues{DBTX: pool})} {
 		t.Run(name, func(t *testing.T) {
-			for filters := range 16 {
+			t.Parallel()
+			for set := range 16 {
 				given := func(bit int, value string) *string {
-					if filters>>bit&1 == 0 {
+					if set>>bit&1 == 0 {
 						return nil
 					}
 					return &value
 				}
-				suite, scenario := given(0, "suite-b"), given(1, "scenario-a")
-				agent, status := given(2, "agent-b"), given(3, "failed")
+				filters := db.ListRunsByFiltersParams{
+					Suite: given(0, "suite-b"), Scenario: given(1, "scenario-a"), Agent: given(2, "agent-b"), Status: given(3, "failed"),
+				}
 				is := func(filter *string, value string) bool { return filter == nil || *filter == value }
-				wantRuns(t, func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
-					return q.ListRunsByFilters(t.Context(), db.ListRunsByFiltersParams{
-						Suite: suite, Scenario: scenario, Agent: agent, Status: status,
-						BeforeStartedAt: before, BeforeID: id, RowLimit: limit,
-					})
-				}, runs, func(r db.BenchmarkRun) bool {
-					return is(suite, r.Suite) && is(scenario, r.Scenario) && is(agent, r.Agent) && is(status, r.Status)
+				wantRuns(t, runsByFilters(t, q, filters), runs, func(r db.BenchmarkRun) bool {
+					return is(filters.Suite, r.Suite) && is(filters.Scenario, r.Scenario) && is(filters.Agent, r.Agent) && is(filters.Status, r.Status)
 				})
 			}
+			for _, nothing := range []db.ListRunsByFiltersParams{
+				{Suite: new("suite-c")}, {Scenario: new("scenario-c")}, {Agent: new("agent-c")}, {Status: new("running")}, {Suite: new("")},
+			} {
+				wantNoRuns(t, runsByFilters(t, q, nothing))
+			}
 		})
-	}
-	for _, nothing := range []db.ListRunsByFiltersParams{
-		{Suite: new("suite-c")}, {Scenario: new("scenario-c")}, {Agent: new("agent-c")}, {Status: new("running")}, {Suite: new("")},
-	} {
-		nothing.BeforeStartedAt, nothing.RowLimit = beyondEveryTime, 9
-		wantNoRuns(t)(q.ListRunsByFilters(t.Context(), nothing))
 	}
 }
 
 // wantNoRuns fails the test unless a query gives an empty list.
-func wantNoRuns(t testing.TB) func([]db.BenchmarkRun, error) {
+func wantNoRuns(t testing.TB, query runsQuery) {
 	t.Helper()
-	return func(got []db.BenchmarkRun, err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		wantEqual(t, got, []db.BenchmarkRun{})
-	}
+	got, err := query(beyondEveryTime, math.MaxInt64, 9)
+	wantNoError(t, err)
+	wantEqual(t, got, []db.BenchmarkRun{})
+}
+
+func runsByBatch(t testing.TB, q *db.Queries, batch string) []db.BenchmarkRun {
+	t.Helper()
+	runs, err := q.ListRunsByBatch(t.Context(), batch)
+	wantNoError(t, err)
+	return runs
 }
 
 func TestListRunsByBatch(t *testing.T) {
 	t.Parallel()
 
+	q, _ := setup(t)
+
 	t.Run("gives the runs of the batch, oldest first", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
 		want := map[string][]db.BenchmarkRun{"batch-a": {}, "batch-b": {}}
 		for i := range 20 {
 			run := with(fullRun(fmt.Sprint("run-", i)), func(r *db.CreateRunParams) {
@@ -239,29 +249,25 @@ func TestListRunsByBatch(t *testing.T) {
 			slices.SortFunc(runs, func(a, b db.BenchmarkRun) int {
 				return cmp.Or(a.StartedAt.Compare(b.StartedAt), cmp.Compare(a.ID, b.ID))
 			})
-			got, err := q.ListRunsByBatch(t.Context(), batch)
-			if err != nil {
-				t.Fatal(err)
-			}
-			wantEqual(t, got, runs)
+			wantEqual(t, runsByBatch(t, q, batch), runs)
 		}
 	})
 
 	t.Run("gives none for a batch without runs, and one that is not there", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
-		upsertBatch(t, q, fullBatch("batch-a"))
-		create(t, q, leastRun("run-1"))
-		wantNoRuns(t)(q.ListRunsByBatch(t.Context(), "batch-a"))
-		wantNoRuns(t)(q.ListRunsByBatch(t.Context(), "batch-b"))
+		upsertBatch(t, q, fullBatch("batch-c"))
+		wantEqual(t, runsByBatch(t, q, "batch-c"), []db.BenchmarkRun{})
+		wantEqual(t, runsByBatch(t, q, "batch-d"), []db.BenchmarkRun{})
 	})
 }
 
-// setupRow stores a full run by its columns, and another beside it.
-func setupRow(t testing.TB) *db.Queries {
+// setupRow stores a full run by its columns, one that says the least, and others
+// beside them.
+func setupRow(t testing.TB) (*db.Queries, *pgxpool.Pool) {
 	t.Helper()
 	q, pool := setup(t)
-	create(t, q, otherRun("run-2"))
+	create(t, q, leastRun("least"))
+	create(t, q, with(leastRun("silent"), func(r *db.CreateRunParams) { r.HasTelemetry = true }))
+	create(t, q, otherRun("other"))
 	exec(t, pool, "insert into batch_runs (batch_id, created_at) values ('batch-a', $1)", noon)
 	exec(t, pool, `
 		insert into benchmark_runs (
@@ -287,7 +293,7 @@ func setupRow(t testing.TB) *db.Queries {
 		)
 		overriding system value
 		values ('run-1', 301, 10, 11, 12, 13.5, 14, 'here', 'Do it.')`)
-	return q
+	return q, pool
 }
 
 // rowEvaluations are those that setupRow stores.
@@ -299,10 +305,10 @@ var rowEvaluations = []storedEvaluation{
 
 func TestGetRun(t *testing.T) {
 	t.Parallel()
+	q, pool := setupRow(t)
 
 	t.Run("gives all of a run", func(t *testing.T) {
-		t.Parallel()
-		row := get(t, setupRow(t), "run-1")
+		row := get(t, q, "run-1")
 		wantEqual(t, decodeEvaluations(t, row.Evaluations), rowEvaluations)
 		row.Evaluations = nil
 		wantEqual(t, row, db.GetRunRow{
@@ -319,17 +325,11 @@ func TestGetRun(t *testing.T) {
 	})
 
 	t.Run("gives no evaluations and no telemetry where there are none", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
-		create(t, q, fullRun("run-2"))
-		id := create(t, q, leastRun("run-1"))
-		wantEqual(t, get(t, q, "run-1"), db.GetRunRow{BenchmarkRun: runOf(leastRun("run-1"), id), Evaluations: []byte("[]")})
+		id := value[int64](t, pool, "select id from benchmark_runs where run_id = 'least'")
+		wantEqual(t, get(t, q, "least"), db.GetRunRow{BenchmarkRun: runOf(leastRun("least"), id), Evaluations: []byte("[]")})
 	})
 
 	t.Run("gives no row for a run that is not there", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
-		create(t, q, fullRun("run-1"))
 		_, err := q.GetRun(t.Context(), "RUN-1")
 		wantKind(t, err, db.NotFound)
 	})
@@ -337,79 +337,45 @@ func TestGetRun(t *testing.T) {
 
 func TestGetRunEvaluations(t *testing.T) {
 	t.Parallel()
+	q, _ := setupRow(t)
 
 	t.Run("gives them in the order submitted", func(t *testing.T) {
-		t.Parallel()
-		encoded, err := setupRow(t).GetRunEvaluations(t.Context(), "run-1")
-		if err != nil {
-			t.Fatal(err)
-		}
+		encoded, err := q.GetRunEvaluations(t.Context(), "run-1")
+		wantNoError(t, err)
 		wantEqual(t, decodeEvaluations(t, encoded), rowEvaluations)
 	})
 
 	t.Run("gives an empty list where there are none", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
-		create(t, q, fullRun("run-2"))
-		create(t, q, leastRun("run-1"))
-		encoded, err := q.GetRunEvaluations(t.Context(), "run-1")
-		if err != nil || string(encoded) != "[]" {
-			t.Errorf("evaluations %s, error %v", encoded, err)
-		}
+		encoded, err := q.GetRunEvaluations(t.Context(), "least")
+		wantNoError(t, err)
+		wantEqual(t, string(encoded), "[]")
 	})
 
 	t.Run("gives no row for a run that is not there", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
-		create(t, q, fullRun("run-1"))
-		_, err := q.GetRunEvaluations(t.Context(), "run-2")
+		_, err := q.GetRunEvaluations(t.Context(), "RUN-1")
 		wantKind(t, err, db.NotFound)
 	})
 }
 
 func TestGetRunTelemetry(t *testing.T) {
 	t.Parallel()
+	q, pool := setupRow(t)
 
-	t.Run("gives all of it", func(t *testing.T) {
-		t.Parallel()
-		row, err := setupRow(t).GetRunTelemetry(t.Context(), "run-1")
-		if err != nil {
-			t.Fatal(err)
-		}
-		wantEqual(t, row, db.GetRunTelemetryRow{
+	for _, want := range []db.GetRunTelemetryRow{
+		{
 			RunID: "run-1", ID: new(int64(301)), ToolCalls: new(int64(10)), TokensIn: new(int64(11)), TokensOut: new(int64(12)),
 			CostUsd: new(13.5), DurationMs: new(int64(14)), WorkspaceDir: new("here"), PromptSent: new("Do it."),
-		})
-	})
-
-	t.Run("gives no id where there is none", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
-		create(t, q, fullRun("run-2"))
-		create(t, q, leastRun("run-1"))
-		row, err := q.GetRunTelemetry(t.Context(), "run-1")
-		if err != nil {
-			t.Fatal(err)
-		}
-		wantEqual(t, row, db.GetRunTelemetryRow{RunID: "run-1"})
-	})
-
-	t.Run("gives an id where it says nothing", func(t *testing.T) {
-		t.Parallel()
-		q, pool := setup(t)
-		create(t, q, with(leastRun("run-1"), func(r *db.CreateRunParams) { r.HasTelemetry = true }))
-		row, err := q.GetRunTelemetry(t.Context(), "run-1")
-		if err != nil {
-			t.Fatal(err)
-		}
-		wantEqual(t, row, db.GetRunTelemetryRow{RunID: "run-1", ID: new(value[int64](t, pool, "select id from run_telemetry"))})
-	})
+		},
+		{RunID: "silent", ID: new(value[int64](t, pool, "select id from run_telemetry where run_id = 'silent'"))},
+		{RunID: "least"}, // It has none.
+	} {
+		row, err := q.GetRunTelemetry(t.Context(), want.RunID)
+		wantNoError(t, err)
+		wantEqual(t, row, want)
+	}
 
 	t.Run("gives no row for a run that is not there", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
-		create(t, q, fullRun("run-1"))
-		_, err := q.GetRunTelemetry(t.Context(), "run-2")
+		_, err := q.GetRunTelemetry(t.Context(), "RUN-1")
 		wantKind(t, err, db.NotFound)
 	})
 }

@@ -11,18 +11,16 @@ import (
 
 func TestGetStats(t *testing.T) {
 	t.Parallel()
+	_, pool := setup(t)
 	stats := func(t *testing.T, q *db.Queries) db.GetStatsRow {
 		t.Helper()
 		row, err := q.GetStats(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		wantNoError(t, err)
 		return row
 	}
 
 	t.Run("gives zeros and no averages without completed runs", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
+		q, _ := begin(t, pool)
 		wantEqual(t, stats(t, q), db.GetStatsRow{})
 		for _, status := range []string{"running", "failed", "incomplete"} {
 			create(t, q, with(fullRun(status), func(r *db.CreateRunParams) { r.Status = status }))
@@ -31,8 +29,7 @@ func TestGetStats(t *testing.T) {
 	})
 
 	t.Run("counts and averages completed runs alone", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
+		q, _ := begin(t, pool)
 		create(t, q, with(leastRun("run-1"), func(r *db.CreateRunParams) { r.TotalScore, r.IsSuccessful = new(0.5), true }))
 		create(t, q, with(leastRun("run-2"), func(r *db.CreateRunParams) { r.TotalScore, r.WeightedScore = new(-1.0), new(3.0) }))
 		create(t, q, with(leastRun("run-3"), func(r *db.CreateRunParams) { r.IsSuccessful = true }))
@@ -43,15 +40,13 @@ func TestGetStats(t *testing.T) {
 	})
 
 	t.Run("gives no average of a score that no completed run has", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
+		q, _ := begin(t, pool)
 		create(t, q, leastRun("run-1"))
 		wantEqual(t, stats(t, q), db.GetStatsRow{TotalRuns: 1})
 	})
 
 	t.Run("gives the averages computed here", func(t *testing.T) {
-		t.Parallel()
-		q, _ := setup(t)
+		q, _ := begin(t, pool)
 		scored := manyScores(t, q)
 		var total, weighted []float64
 		for _, run := range scored {
@@ -63,11 +58,9 @@ func TestGetStats(t *testing.T) {
 	})
 
 	t.Run("averages scores at the ends of the range", func(t *testing.T) {
-		t.Parallel()
 		for name, extreme := range extremes {
 			t.Run(name, func(t *testing.T) {
-				t.Parallel()
-				q, _ := setup(t)
+				q, _ := begin(t, pool)
 				for i, score := range extreme {
 					create(t, q, with(leastRun(fmt.Sprint(i)), func(r *db.CreateRunParams) { r.TotalScore, r.WeightedScore = &score, &score }))
 				}
@@ -96,12 +89,11 @@ func manyScores(t testing.TB, q *db.Queries) []db.CreateRunParams {
 
 func TestListAgentStats(t *testing.T) {
 	t.Parallel()
+	_, pool := setup(t)
 	stats := func(t *testing.T, q *db.Queries) []db.ListAgentStatsRow {
 		t.Helper()
 		rows, err := q.ListAgentStats(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		wantNoError(t, err)
 		return rows
 	}
 	n := 0
@@ -113,7 +105,7 @@ func TestListAgentStats(t *testing.T) {
 	}
 
 	t.Run("gives the best average first, none last, equal ones by agent", func(t *testing.T) {
-		q, _ := setup(t)
+		q, _ := begin(t, pool)
 		for _, run := range []db.CreateRunParams{
 			scored("none-b", nil),
 			scored("none-a", nil), scored("none-a", nil),
@@ -148,13 +140,13 @@ func TestListAgentStats(t *testing.T) {
 	})
 
 	t.Run("gives none where no run counts", func(t *testing.T) {
-		q, _ := setup(t)
+		q, _ := begin(t, pool)
 		create(t, q, leastRun("run-1"))
 		wantEqual(t, stats(t, q), []db.ListAgentStatsRow{})
 	})
 
 	t.Run("gives the averages computed here", func(t *testing.T) {
-		q, _ := setup(t)
+		q, _ := begin(t, pool)
 		weighted := map[string][]float64{}
 		for _, run := range manyScores(t, q) {
 			weighted[run.Agent] = append(weighted[run.Agent], *run.WeightedScore)
@@ -174,7 +166,7 @@ func TestListAgentStats(t *testing.T) {
 	})
 
 	t.Run("averages scores at the ends of the range", func(t *testing.T) {
-		q, _ := setup(t)
+		q, _ := begin(t, pool)
 		for name, extreme := range extremes {
 			for _, score := range extreme {
 				create(t, q, scored(name, &score))

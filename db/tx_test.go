@@ -30,24 +30,21 @@ const maxTries = 4
 
 func TestWithTx(t *testing.T) {
 	t.Parallel()
+	q, pool := setup(t)
 
 	t.Run("commits what fn stored", func(t *testing.T) {
-		t.Parallel()
-		q, pool := setup(t)
 		var id int64
 		err := db.WithTx(t.Context(), pool, pgx.TxOptions{}, func(q *db.Queries) (err error) {
-			id, err = q.CreateRun(t.Context(), fullRun("run-1"))
+			id, err = q.CreateRun(t.Context(), fullRun("committed"))
 			return err
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantRun(t, q, fullRun("run-1"), id)
+		wantRun(t, q, fullRun("committed"), id)
 	})
 
 	t.Run("has the options asked for", func(t *testing.T) {
-		t.Parallel()
-		_, pool := setup(t)
 		err := db.WithTx(t.Context(), pool, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(q *db.Queries) error {
 			_, err := q.CreateRun(t.Context(), leastRun("run-1"))
 			return err
@@ -58,19 +55,17 @@ func TestWithTx(t *testing.T) {
 	})
 
 	t.Run("rolls back when fn fails, and gives its error", func(t *testing.T) {
-		t.Parallel()
-		q, pool := setup(t)
 		failure := errors.New("no")
 		tries := 0
 		err := db.WithTx(t.Context(), pool, pgx.TxOptions{}, func(q *db.Queries) error {
 			tries++
-			create(t, q, leastRun("run-1"))
+			create(t, q, leastRun("failed"))
 			return fmt.Errorf("wrapped: %w", failure)
 		})
 		if !errors.Is(err, failure) || err.Error() != "wrapped: no" || tries != 1 {
 			t.Errorf("%d tries, error %v", tries, err)
 		}
-		wantNoRun(t, q, "run-1")
+		wantNoRun(t, q, "failed")
 	})
 
 	t.Run("rolls back when the caller is gone, and the connection goes on", func(t *testing.T) {
@@ -121,8 +116,6 @@ func TestWithTx(t *testing.T) {
 	})
 
 	t.Run("fails when it cannot begin", func(t *testing.T) {
-		t.Parallel()
-		_, pool := setup(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		err := db.WithTx(ctx, pool, pgx.TxOptions{}, func(*db.Queries) error {
@@ -172,17 +165,15 @@ func TestWithTx(t *testing.T) {
 	})
 
 	t.Run("repeats what loses against an update", func(t *testing.T) {
-		t.Parallel()
-		q, pool := setup(t)
-		id := create(t, q, openRun("run-1"))
+		id := create(t, q, openRun("late"))
 		tries := 0
 		err := db.WithTx(t.Context(), pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead}, func(inside *db.Queries) error {
 			tries++
-			get(t, inside, "run-1")
+			get(t, inside, "late")
 			if tries < maxTries {
-				update(t, q, variant("run-1", tries))
+				update(t, q, variant("late", tries))
 			}
-			err := inside.UpdateRun(t.Context(), db.UpdateRunParams(variant("run-1", 100)))
+			err := inside.UpdateRun(t.Context(), db.UpdateRunParams(variant("late", 100)))
 			if err != nil {
 				wantState(t, err, "40001")
 			}
@@ -191,7 +182,7 @@ func TestWithTx(t *testing.T) {
 		if err != nil || tries != maxTries {
 			t.Errorf("%d tries, error %v", tries, err)
 		}
-		wantRun(t, q, variant("run-1", 100), id)
+		wantRun(t, q, variant("late", 100), id)
 	})
 
 	t.Run("repeats what loses at its commit", func(t *testing.T) {
@@ -223,22 +214,20 @@ func TestWithTx(t *testing.T) {
 	})
 
 	t.Run("gives up on what loses every time", func(t *testing.T) {
-		t.Parallel()
-		q, pool := setup(t)
-		id := create(t, q, openRun("run-1"))
+		id := create(t, q, openRun("loser"))
 		tries := 0
 		err := db.WithTx(t.Context(), pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead}, func(inside *db.Queries) error {
 			tries++
-			get(t, inside, "run-1")
-			update(t, q, variant("run-1", tries))
-			return inside.UpdateRun(t.Context(), db.UpdateRunParams(variant("run-1", 100)))
+			get(t, inside, "loser")
+			update(t, q, variant("loser", tries))
+			return inside.UpdateRun(t.Context(), db.UpdateRunParams(variant("loser", 100)))
 		})
 		wantKind(t, err, db.Transient)
 		wantState(t, err, "40001")
 		if tries != maxTries {
 			t.Errorf("%d tries", tries)
 		}
-		wantRun(t, q, variant("run-1", tries), id)
+		wantRun(t, q, variant("loser", tries), id)
 	})
 }
 

@@ -3,6 +3,12 @@ The list of runs has a query for each combination of filters that an index
 serves in the list's order, and one for the rest. Each gives the runs that come
 after a position (started_at, id), newest first; a position beyond every time
 gives the first page. No row when nothing matches.
+
+"= any(array[x])" is "= x", but no constant to the planner, so that ordering by
+the column leaves it the list's own index alone. With "= x" the plan that is kept
+for all values goes along (started_at, id), and reads every run of the table to
+find that an agent has none.
+
 sqlc replaces * by the columns of the table as they are when it generates.
 */
 
@@ -16,42 +22,42 @@ limit @row_limit::int;
 -- name: ListRunsBySuite :many
 -- The runs of a suite, newest first.
 select * from benchmark_runs
-where suite = @suite
+where suite = any(array[@suite::text])
   and (started_at, id) < (@before_started_at::timestamptz, @before_id::bigint)
-order by started_at desc, id desc
+order by suite desc, started_at desc, id desc
 limit @row_limit::int;
 
 -- name: ListRunsByScenario :many
 -- The runs of a scenario, newest first.
 select * from benchmark_runs
-where scenario = @scenario
+where scenario = any(array[@scenario::text])
   and (started_at, id) < (@before_started_at::timestamptz, @before_id::bigint)
-order by started_at desc, id desc
+order by scenario desc, started_at desc, id desc
 limit @row_limit::int;
 
 -- name: ListRunsBySuiteAndScenario :many
 -- The runs of a scenario of a suite, newest first.
 select * from benchmark_runs
-where suite = @suite
+where suite = any(array[@suite::text])
   and scenario = @scenario
   and (started_at, id) < (@before_started_at::timestamptz, @before_id::bigint)
-order by started_at desc, id desc
+order by suite desc, started_at desc, id desc
 limit @row_limit::int;
 
 -- name: ListRunsByAgent :many
 -- The runs of an agent, newest first.
 select * from benchmark_runs
-where agent = @agent
+where agent = any(array[@agent::text])
   and (started_at, id) < (@before_started_at::timestamptz, @before_id::bigint)
-order by started_at desc, id desc
+order by agent desc, started_at desc, id desc
 limit @row_limit::int;
 
 -- name: ListRunsByStatus :many
 -- The runs that have a status, newest first.
 select * from benchmark_runs
-where status = @status
+where status = any(array[@status::text])
   and (started_at, id) < (@before_started_at::timestamptz, @before_id::bigint)
-order by started_at desc, id desc
+order by status desc, started_at desc, id desc
 limit @row_limit::int;
 
 -- name: ListRunsByFilters :many
