@@ -54,7 +54,7 @@ func TestPlanForValues(t *testing.T) {
 	for use, want := range map[*db.Queries]int{db.New(db.PlanForValues{DBTX: pool}): 0, q: 1} {
 		pool.Reset()
 		for range 10 {
-			runs, err := runsByFilters(t, use, db.ListRunsByFiltersParams{Agent: new("agent-a")})(beyondEveryTime, math.MaxInt64, 9)
+			runs, err := runsByFilters(t.Context(), use, db.ListRunsByFiltersParams{Agent: new("agent-a")})(beyondEveryTime, math.MaxInt64, 9)
 			wantNoError(t, err)
 			if len(runs) != 1 {
 				t.Errorf("%d runs", len(runs))

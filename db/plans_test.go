@@ -143,23 +143,23 @@ func TestPlans(t *testing.T) {
 			}
 		}
 	}
-	list("all", "benchmark_runs_started_at_id_idx", func(q *db.Queries) runsQuery { return allRuns(t, q) })
+	list("all", "benchmark_runs_started_at_id_idx", func(q *db.Queries) runsQuery { return allRuns(t.Context(), q) })
 	// What there is most of, some of, and none of.
 	for _, suite := range []string{"suite-0", "suite-7", "suite-x"} {
-		list(suite, "benchmark_runs_suite_started_at_id_idx", func(q *db.Queries) runsQuery { return runsBySuite(t, q, suite) })
+		list(suite, "benchmark_runs_suite_started_at_id_idx", func(q *db.Queries) runsQuery { return runsBySuite(t.Context(), q, suite) })
 	}
 	for _, scenario := range []string{"scenario-0", "scenario-28", "scenario-x"} {
-		list(scenario, "benchmark_runs_scenario_started_at_id_idx", func(q *db.Queries) runsQuery { return runsByScenario(t, q, scenario) })
+		list(scenario, "benchmark_runs_scenario_started_at_id_idx", func(q *db.Queries) runsQuery { return runsByScenario(t.Context(), q, scenario) })
 	}
 	for _, agent := range []string{"agent-0", "agent-7", "agent-x"} {
-		list(agent, "benchmark_runs_agent_started_at_id_idx", func(q *db.Queries) runsQuery { return runsByAgent(t, q, agent) })
+		list(agent, "benchmark_runs_agent_started_at_id_idx", func(q *db.Queries) runsQuery { return runsByAgent(t.Context(), q, agent) })
 	}
 	for _, status := range []string{"completed", "running", "none"} {
-		list(status, "benchmark_runs_status_started_at_id_idx", func(q *db.Queries) runsQuery { return runsByStatus(t, q, status) })
+		list(status, "benchmark_runs_status_started_at_id_idx", func(q *db.Queries) runsQuery { return runsByStatus(t.Context(), q, status) })
 	}
 	for _, pair := range [][2]string{{"suite-0", "scenario-0"}, {"suite-7", "scenario-0"}, {"suite-0", "scenario-x"}} {
 		list(pair[0]+" and "+pair[1], "benchmark_runs_suite_scenario_started_at_id_idx", func(q *db.Queries) runsQuery {
-			return runsBySuiteAndScenario(t, q, pair[0], pair[1])
+			return runsBySuiteAndScenario(t.Context(), q, pair[0], pair[1])
 		})
 	}
 
@@ -168,7 +168,7 @@ func TestPlans(t *testing.T) {
 		t.Run("runs of a suite and a scenario that hardly any has, "+mode, func(t *testing.T) {
 			exec(t, pool, "set plan_cache_mode = "+mode)
 			got := explain(t, pool, func(q *db.Queries) error {
-				_, err := runsBySuiteAndScenario(t, q, "suite-7", "scenario-28")(beyondEveryTime, math.MaxInt64, 51)
+				_, err := runsBySuiteAndScenario(t.Context(), q, "suite-7", "scenario-28")(beyondEveryTime, math.MaxInt64, 51)
 				return err
 			})
 			wantIndexes(t, got, "benchmark_runs_suite_scenario_started_at_id_idx")
@@ -221,7 +221,7 @@ func TestPlans(t *testing.T) {
 			{"agent-0", "none", []string{"benchmark_runs_status_started_at_id_idx"}},
 		} {
 			got := explain(t, pool, func(q *db.Queries) error {
-				_, err := runsByFilters(t, q, db.ListRunsByFiltersParams{Agent: &c.agent, Status: &c.status})(beyondEveryTime, math.MaxInt64, 51)
+				_, err := runsByFilters(t.Context(), q, db.ListRunsByFiltersParams{Agent: &c.agent, Status: &c.status})(beyondEveryTime, math.MaxInt64, 51)
 				return err
 			})
 			wantIndexes(t, got, c.index...)

@@ -2,6 +2,7 @@ package db_test
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -62,9 +63,9 @@ func wantRuns(t testing.TB, query runsQuery, runs []db.BenchmarkRun, matches fun
 	}
 }
 
-func allRuns(t testing.TB, q *db.Queries) runsQuery {
+func allRuns(ctx context.Context, q *db.Queries) runsQuery {
 	return func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
-		return q.ListRuns(t.Context(), db.ListRunsParams{BeforeStartedAt: before, BeforeID: id, RowLimit: limit})
+		return q.ListRuns(ctx, db.ListRunsParams{BeforeStartedAt: before, BeforeID: id, RowLimit: limit})
 	}
 }
 
@@ -74,21 +75,21 @@ func TestListRuns(t *testing.T) {
 	t.Run("gives all runs", func(t *testing.T) {
 		t.Parallel()
 		q, _, runs := setupRuns(t)
-		wantRuns(t, allRuns(t, q), runs, func(db.BenchmarkRun) bool { return true })
+		wantRuns(t, allRuns(t.Context(), q), runs, func(db.BenchmarkRun) bool { return true })
 	})
 
 	t.Run("gives what is absent as absent, and nothing where there is no run", func(t *testing.T) {
 		t.Parallel()
 		q, _ := setup(t)
-		wantNoRuns(t, allRuns(t, q))
+		wantNoRuns(t, allRuns(t.Context(), q))
 		run := runOf(leastRun("run-1"), create(t, q, leastRun("run-1")))
-		wantRuns(t, allRuns(t, q), []db.BenchmarkRun{run}, func(db.BenchmarkRun) bool { return true })
+		wantRuns(t, allRuns(t.Context(), q), []db.BenchmarkRun{run}, func(db.BenchmarkRun) bool { return true })
 	})
 }
 
-func runsBySuite(t testing.TB, q *db.Queries, suite string) runsQuery {
+func runsBySuite(ctx context.Context, q *db.Queries, suite string) runsQuery {
 	return func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
-		return q.ListRunsBySuite(t.Context(), db.ListRunsBySuiteParams{
+		return q.ListRunsBySuite(ctx, db.ListRunsBySuiteParams{
 			Suite: suite, BeforeStartedAt: before, BeforeID: id, RowLimit: limit,
 		})
 	}
@@ -98,14 +99,14 @@ func TestListRunsBySuite(t *testing.T) {
 	t.Parallel()
 	q, _, runs := setupRuns(t)
 	for _, suite := range []string{"suite-a", "suite-b"} {
-		wantRuns(t, runsBySuite(t, q, suite), runs, func(r db.BenchmarkRun) bool { return r.Suite == suite })
+		wantRuns(t, runsBySuite(t.Context(), q, suite), runs, func(r db.BenchmarkRun) bool { return r.Suite == suite })
 	}
-	wantNoRuns(t, runsBySuite(t, q, "suite-c"))
+	wantNoRuns(t, runsBySuite(t.Context(), q, "suite-c"))
 }
 
-func runsByScenario(t testing.TB, q *db.Queries, scenario string) runsQuery {
+func runsByScenario(ctx context.Context, q *db.Queries, scenario string) runsQuery {
 	return func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
-		return q.ListRunsByScenario(t.Context(), db.ListRunsByScenarioParams{
+		return q.ListRunsByScenario(ctx, db.ListRunsByScenarioParams{
 			Scenario: scenario, BeforeStartedAt: before, BeforeID: id, RowLimit: limit,
 		})
 	}
@@ -115,14 +116,14 @@ func TestListRunsByScenario(t *testing.T) {
 	t.Parallel()
 	q, _, runs := setupRuns(t)
 	for _, scenario := range []string{"scenario-a", "scenario-b"} {
-		wantRuns(t, runsByScenario(t, q, scenario), runs, func(r db.BenchmarkRun) bool { return r.Scenario == scenario })
+		wantRuns(t, runsByScenario(t.Context(), q, scenario), runs, func(r db.BenchmarkRun) bool { return r.Scenario == scenario })
 	}
-	wantNoRuns(t, runsByScenario(t, q, "scenario-c"))
+	wantNoRuns(t, runsByScenario(t.Context(), q, "scenario-c"))
 }
 
-func runsBySuiteAndScenario(t testing.TB, q *db.Queries, suite, scenario string) runsQuery {
+func runsBySuiteAndScenario(ctx context.Context, q *db.Queries, suite, scenario string) runsQuery {
 	return func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
-		return q.ListRunsBySuiteAndScenario(t.Context(), db.ListRunsBySuiteAndScenarioParams{
+		return q.ListRunsBySuiteAndScenario(ctx, db.ListRunsBySuiteAndScenarioParams{
 			Suite: suite, Scenario: scenario, BeforeStartedAt: before, BeforeID: id, RowLimit: limit,
 		})
 	}
@@ -133,18 +134,18 @@ func TestListRunsBySuiteAndScenario(t *testing.T) {
 	q, _, runs := setupRuns(t)
 	for _, suite := range []string{"suite-a", "suite-b"} {
 		for _, scenario := range []string{"scenario-a", "scenario-b"} {
-			wantRuns(t, runsBySuiteAndScenario(t, q, suite, scenario), runs, func(r db.BenchmarkRun) bool {
+			wantRuns(t, runsBySuiteAndScenario(t.Context(), q, suite, scenario), runs, func(r db.BenchmarkRun) bool {
 				return r.Suite == suite && r.Scenario == scenario
 			})
 		}
 	}
-	wantNoRuns(t, runsBySuiteAndScenario(t, q, "suite-a", "scenario-c"))
-	wantNoRuns(t, runsBySuiteAndScenario(t, q, "suite-c", "scenario-a"))
+	wantNoRuns(t, runsBySuiteAndScenario(t.Context(), q, "suite-a", "scenario-c"))
+	wantNoRuns(t, runsBySuiteAndScenario(t.Context(), q, "suite-c", "scenario-a"))
 }
 
-func runsByAgent(t testing.TB, q *db.Queries, agent string) runsQuery {
+func runsByAgent(ctx context.Context, q *db.Queries, agent string) runsQuery {
 	return func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
-		return q.ListRunsByAgent(t.Context(), db.ListRunsByAgentParams{
+		return q.ListRunsByAgent(ctx, db.ListRunsByAgentParams{
 			Agent: agent, BeforeStartedAt: before, BeforeID: id, RowLimit: limit,
 		})
 	}
@@ -154,14 +155,14 @@ func TestListRunsByAgent(t *testing.T) {
 	t.Parallel()
 	q, _, runs := setupRuns(t)
 	for _, agent := range []string{"agent-a", "agent-b"} {
-		wantRuns(t, runsByAgent(t, q, agent), runs, func(r db.BenchmarkRun) bool { return r.Agent == agent })
+		wantRuns(t, runsByAgent(t.Context(), q, agent), runs, func(r db.BenchmarkRun) bool { return r.Agent == agent })
 	}
-	wantNoRuns(t, runsByAgent(t, q, "agent-c"))
+	wantNoRuns(t, runsByAgent(t.Context(), q, "agent-c"))
 }
 
-func runsByStatus(t testing.TB, q *db.Queries, status string) runsQuery {
+func runsByStatus(ctx context.Context, q *db.Queries, status string) runsQuery {
 	return func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
-		return q.ListRunsByStatus(t.Context(), db.ListRunsByStatusParams{
+		return q.ListRunsByStatus(ctx, db.ListRunsByStatusParams{
 			Status: status, BeforeStartedAt: before, BeforeID: id, RowLimit: limit,
 		})
 	}
@@ -171,15 +172,15 @@ func TestListRunsByStatus(t *testing.T) {
 	t.Parallel()
 	q, _, runs := setupRuns(t)
 	for _, status := range []string{"completed", "failed"} {
-		wantRuns(t, runsByStatus(t, q, status), runs, func(r db.BenchmarkRun) bool { return r.Status == status })
+		wantRuns(t, runsByStatus(t.Context(), q, status), runs, func(r db.BenchmarkRun) bool { return r.Status == status })
 	}
-	wantNoRuns(t, runsByStatus(t, q, "running"))
+	wantNoRuns(t, runsByStatus(t.Context(), q, "running"))
 }
 
-func runsByFilters(t testing.TB, q *db.Queries, filters db.ListRunsByFiltersParams) runsQuery {
+func runsByFilters(ctx context.Context, q *db.Queries, filters db.ListRunsByFiltersParams) runsQuery {
 	return func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
 		filters.BeforeStartedAt, filters.BeforeID, filters.RowLimit = before, id, limit
-		return q.ListRunsByFilters(t.Context(), filters)
+		return q.ListRunsByFilters(ctx, filters)
 	}
 }
 
@@ -200,14 +201,14 @@ func TestListRunsByFilters(t *testing.T) {
 					Suite: given(0, "suite-b"), Scenario: given(1, "scenario-a"), Agent: given(2, "agent-b"), Status: given(3, "failed"),
 				}
 				is := func(filter *string, value string) bool { return filter == nil || *filter == value }
-				wantRuns(t, runsByFilters(t, q, filters), runs, func(r db.BenchmarkRun) bool {
+				wantRuns(t, runsByFilters(t.Context(), q, filters), runs, func(r db.BenchmarkRun) bool {
 					return is(filters.Suite, r.Suite) && is(filters.Scenario, r.Scenario) && is(filters.Agent, r.Agent) && is(filters.Status, r.Status)
 				})
 			}
 			for _, nothing := range []db.ListRunsByFiltersParams{
 				{Suite: new("suite-c")}, {Scenario: new("scenario-c")}, {Agent: new("agent-c")}, {Status: new("running")}, {Suite: new("")},
 			} {
-				wantNoRuns(t, runsByFilters(t, q, nothing))
+				wantNoRuns(t, runsByFilters(t.Context(), q, nothing))
 			}
 		})
 	}
