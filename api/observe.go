@@ -31,6 +31,9 @@ func infoOf(ctx context.Context) *requestInfo {
 
 func requestID(ctx context.Context) string { return infoOf(ctx).id }
 
+// OperationID returns the operation that a context belongs to, "" outside of one.
+func OperationID(ctx context.Context) string { return infoOf(ctx).operation }
+
 // noteOperation names the request after its operation.
 func noteOperation(ctx context.Context, id string) {
 	infoOf(ctx).operation = id

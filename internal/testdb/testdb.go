@@ -26,6 +26,8 @@ import (
 	"github.com/testcontainers/testcontainers-go"
 	"github.com/testcontainers/testcontainers-go/modules/postgres"
 
+	"github.com/benchledger/benchledger/api"
+	"github.com/benchledger/benchledger/audit/recorder"
 	"github.com/benchledger/benchledger/db"
 	"github.com/benchledger/benchledger/internal/localpg"
 	"github.com/benchledger/benchledger/sql/schema"
@@ -70,12 +72,25 @@ func Empty(t testing.TB) string {
 // Pool opens a database until the end of the test.
 func Pool(t testing.TB, url string, tracers ...pgx.QueryTracer) *pgxpool.Pool {
 	t.Helper()
+	if tracer := recordingTracer(t); tracer != nil {
+		tracers = append(tracers, tracer)
+	}
 	pool, err := db.Open(context.Background(), url, tracers...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
 	return pool
+}
+
+// recordingTracer records which queries the test runs, where that is asked for.
+func recordingTracer(t testing.TB) pgx.QueryTracer {
+	t.Helper()
+	folder, err := os.Getwd() // That of the test's package.
+	if err != nil {
+		t.Fatal(err)
+	}
+	return recorder.New(filepath.Base(folder), t.Name(), api.OperationID)
 }
 
 var (

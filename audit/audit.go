@@ -1,0 +1,246 @@
+// Package audit establishes what a service made with sqlc and huma really does
+// with its database: which queries each operation reaches, what they do, which
+// tests ran them, how PostgreSQL plans them. It computes this from the type-checked
+// code, from a record of the tests, and from a database, and it can fail.
+//
+// code.go reads the Go code, sql.go the SQL files, database.go asks PostgreSQL,
+// rules.go judges, report.go prints, mutate.go changes queries to see tests fail.
+package audit
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/benchledger/benchledger/audit/recorder"
+)
+
+// Config says where things are in a project, and what is meant to be as it is.
+type Config struct {
+	Spec             string            `yaml:"spec"`
+	Queries          string            `yaml:"queries"`
+	Schema           string            `yaml:"schema"`
+	Generated        string            `yaml:"generated"`
+	Register         []string          `yaml:"register"`
+	Transaction      string            `yaml:"transaction"`
+	Commands         []string          `yaml:"commands"`
+	WithoutQuery     map[string]string `yaml:"without_query"`
+	SQLAllowed       map[string]string `yaml:"sql_allowed"`
+	LargeTable       int64             `yaml:"large_table"`
+	PlannedForValues []string          `yaml:"planned_for_values"`
+	Parameters       map[string]string `yaml:"parameters"`
+	Lint             []string          `yaml:"lint"`
+	Seed             string            `yaml:"seed"`
+	Mutations        string            `yaml:"mutations"`
+	AcceptedMutants  map[string]string `yaml:"accepted_mutants"`
+	Report           string            `yaml:"report"`
+
+	// Root is the project's folder.
+	Root string `yaml:"-"`
+}
+
+// ReadConfig reads audit.yaml in a project's folder.
+func ReadConfig(root string) (Config, error) {
+	config := Config{Root: root}
+	err := readYAML(filepath.Join(root, "audit.yaml"), &config)
+	return config, err
+}
+
+func readYAML(path string, value any) error {
+	content, err := os.ReadFile(path) //nolint:gosec // the project's own file
+	if err != nil {
+		return err
+	}
+	if err := yaml.Unmarshal(content, value); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+func (c Config) path(relative string) string { return filepath.Join(c.Root, relative) }
+
+// Position is a line of a file of the project.
+type Position struct {
+	File string `json:"file"`
+	Line int    `json:"line"`
+}
+
+func (p Position) String() string {
+	if p.Line == 0 {
+		return p.File
+	}
+	return fmt.Sprintf("%s:%d", p.File, p.Line)
+}
+
+// Finding is a rule that is broken somewhere, and what to do.
+type Finding struct {
+	Rule     string   `json:"rule"`
+	Position Position `json:"position"`
+	Message  string   `json:"message"`
+	Remedy   string   `json:"remedy"`
+}
+
+func (f Finding) String() string {
+	return fmt.Sprintf("%s: %s: %s %s", f.Position, f.Rule, f.Message, f.Remedy)
+}
+
+// Operation is an operation of the API.
+type Operation struct {
+	ID      string   `json:"id"`
+	Method  string   `json:"method"`
+	Path    string   `json:"path"`
+	Handler string   `json:"handler"`
+	At      Position `json:"at"`
+	// Registered is where it is registered.
+	Registered Position `json:"registered"`
+	// Uses are the queries that the handler can reach, by name.
+	Uses []Use `json:"uses"`
+	// Keys are the security schemes that the document asks for, "" for none needed.
+	Keys []string `json:"keys"`
+	// Tests are those that called it.
+	Tests []string `json:"tests"`
+}
+
+// Use is a query in reach of an operation.
+type Use struct {
+	Query string `json:"query"`
+	// Transaction is where the transaction begins in which it runs, "" for its own.
+	Transaction string `json:"transaction,omitempty"`
+}
+
+// Query is a named query.
+type Query struct {
+	Name    string   `json:"name"`
+	Rows    string   `json:"rows"` // one, many, exec
+	At      Position `json:"at"`
+	Comment string   `json:"comment"`
+	// Reason says why it may read all of a large table.
+	Reason string `json:"reason,omitempty"`
+	// Does are select, insert, update, delete.
+	Does []string `json:"does"`
+	// Tables are those it touches.
+	Tables []string `json:"tables"`
+	// Indexes are those that its plan uses.
+	Indexes []string `json:"indexes"`
+	// Reads are the large tables that its plan reads as a whole or sorts.
+	Reads []string `json:"reads,omitempty"`
+	// Operations and Tests use it.
+	Operations []string `json:"operations"`
+	Commands   []string `json:"commands,omitempty"`
+	Tests      []string `json:"tests"`
+
+	parameters []string // as the generated method passes them
+}
+
+// Index is an index of the schema.
+type Index struct {
+	Name       string   `json:"name"`
+	Table      string   `json:"table"`
+	Definition string   `json:"definition"`
+	Constraint bool     `json:"constraint"` // it keeps a constraint
+	Queries    []string `json:"queries"`
+}
+
+// Constraint is a constraint of the schema.
+type Constraint struct {
+	Name       string   `json:"name"`
+	Table      string   `json:"table"`
+	Definition string   `json:"definition"`
+	Tests      []string `json:"tests"`
+}
+
+// Seed is a statement of an earlier, hand-written audit.
+type Seed struct {
+	Statement string   `yaml:"statement" json:"statement"`
+	Query     string   `yaml:"query" json:"query"`
+	Tests     []string `yaml:"-" json:"tests"`
+}
+
+// Audit is everything that was established.
+type Audit struct {
+	Operations  []*Operation  `json:"operations"`
+	Queries     []*Query      `json:"queries"`
+	Tables      []Table       `json:"tables"`
+	Indexes     []*Index      `json:"indexes"`
+	Constraints []*Constraint `json:"constraints"`
+	Migrations  []Migration   `json:"migrations"`
+	Seed        []*Seed       `json:"seed"`
+	Mutations   MutationCount `json:"mutations"`
+	// Rules are those that looked.
+	Rules    []Rule    `json:"rules"`
+	Findings []Finding `json:"findings"`
+
+	config  Config
+	code    *code
+	sources map[string]string
+}
+
+// Input is what the audit cannot find by itself.
+type Input struct {
+	// Record holds what the tests ran.
+	Record []recorder.Entry
+	// DatabaseURL leads to a migrated database of realistic volume.
+	DatabaseURL string
+	// EmptyURL leads to an empty database on which migrations can be tried.
+	EmptyURL string
+	// SkipLint leaves the linters out.
+	SkipLint bool
+}
+
+func (a *Audit) query(name string) *Query {
+	for _, query := range a.Queries {
+		if query.Name == name {
+			return query
+		}
+	}
+	return nil
+}
+
+func (a *Audit) find(rule string, at Position, remedy, format string, args ...any) {
+	a.Findings = append(a.Findings, Finding{rule, at, fmt.Sprintf(format, args...), remedy})
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+func sortFindings(findings []Finding) {
+	slices.SortFunc(findings, func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(a.Position.File, b.Position.File), cmp.Compare(a.Position.Line, b.Position.Line),
+			cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Message, b.Message))
+	})
+}
+
+// RecordOf returns the record that a report was made of, from its JSON.
+func RecordOf(path string) ([]recorder.Entry, error) {
+	content, err := os.ReadFile(path) //nolint:gosec // a document
+	if err != nil {
+		return nil, err
+	}
+	var reported Audit
+	if err := json.Unmarshal(content, &reported); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	var record []recorder.Entry
+	add := func(entry recorder.Entry, tests []string) {
+		for _, test := range tests {
+			entry.Package, entry.Test, _ = strings.Cut(test, ".")
+			record = append(record, entry)
+		}
+	}
+	for _, query := range reported.Queries {
+		add(recorder.Entry{Query: query.Name}, query.Tests)
+	}
+	for _, operation := range reported.Operations {
+		add(recorder.Entry{Operation: operation.ID}, operation.Tests)
+	}
+	for _, constraint := range reported.Constraints {
+		add(recorder.Entry{Constraint: constraint.Name}, constraint.Tests)
+	}
+	return record, nil
+}

@@ -1,0 +1,450 @@
+package audit
+
+import (
+	"context"
+	"crypto/sha256"
+	_ "embed" // how a column is changed
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/benchledger/benchledger/audit/recorder"
+)
+
+//go:embed catalog/plus.sql
+var plusSQL string
+
+// MutationCount sums up what the mutations showed.
+type MutationCount struct {
+	Mutants  int `json:"mutants"`
+	Killed   int `json:"killed"`
+	Accepted int `json:"accepted"`
+	Survived int `json:"survived"`
+}
+
+// Mutations is what changing one query showed.
+type Mutations struct {
+	Query string `json:"query"`
+	// Hash is that of what was seen: the query, the schema, the tests that ran it.
+	Hash     string   `json:"hash"`
+	Mutants  int      `json:"mutants"`
+	Survived []string `json:"survived"`
+}
+
+// mutant is a query, changed.
+type mutant struct {
+	name string // what was changed
+	text string
+}
+
+// An operator changes a query wherever its pattern matches, once per match.
+type operator struct {
+	name        string
+	pattern     *regexp.Regexp
+	replacement string
+}
+
+var operators = []operator{
+	{"ignore parameter", regexp.MustCompile(`\$\d+::([a-z ]+) as (\w+)`), "null::$1 as $2"},
+	{"drop difference", regexp.MustCompile(`case when (?:[^\n]|\n            then)*? end(,?\n)`), "null$1"},
+	{"drop assignment", regexp.MustCompile(`\n +\w+ = (?:s|excluded|coalesce)[^\n]*,`), ""},
+	{"drop assignment", regexp.MustCompile(`,(\n +\w+ = (?:s|excluded|coalesce)[^,\n]*\n)`), "\n"},
+	{"turn order", regexp.MustCompile(` desc\b`), ""},
+	{"drop order", regexp.MustCompile(`\norder by [^\n;]*`), ""},
+	{"take equal too", regexp.MustCompile(`\) < \(`), ") <= ("},
+	{"drop condition", regexp.MustCompile(`\n +and [^\n]*`), ""},
+	{"negate condition", regexp.MustCompile(`where (\w[\w.]*) = `), "where $1 <> "},
+	{"drop limit", regexp.MustCompile(`\nlimit [^\n;]*`), ""},
+	{"drop lock", regexp.MustCompile(` for update`), ""},
+	{"turn minimum", regexp.MustCompile(`\bmin\(`), "max("},
+	{"turn maximum", regexp.MustCompile(`\bmax\(`), "min("},
+	{"count double", regexp.MustCompile(`count\(\*\)`), "2 * count(*)"},
+	{"drop filter", regexp.MustCompile(` filter \(where [^)]*\)`), ""},
+	{"drop nulls last", regexp.MustCompile(` nulls last`), ""},
+	{"turn delete", regexp.MustCompile(` >= jsonb_array_length`), " > jsonb_array_length"},
+}
+
+// mutants changes a query in each way that applies to it.
+func (a *Audit) mutants(ctx context.Context, connection *pgx.Conn, query *Query) ([]mutant, error) {
+	text := a.code.texts[query.Name]
+	var all []mutant
+	for _, o := range operators {
+		for i, at := range o.pattern.FindAllStringSubmatchIndex(text, -1) {
+			replaced := string(o.pattern.ExpandString(nil, o.replacement, text, at))
+			what := strings.Join(strings.Fields(text[at[0]:at[1]]), " ")
+			all = append(all, mutant{fmt.Sprintf("%s %d: %s", o.name, i+1, what), text[:at[0]] + replaced + text[at[1]:]})
+		}
+	}
+	columns, err := a.columnMutants(ctx, connection, query, text)
+	return append(all, columns...), err
+}
+
+// columnMutants changes each column of the result. A statement that writes cannot
+// be wrapped, and is left alone.
+func (a *Audit) columnMutants(ctx context.Context, connection *pgx.Conn, query *Query, text string) ([]mutant, error) {
+	if query.Rows == "exec" || !slices.Equal(query.Does, []string{"select"}) {
+		return nil, nil
+	}
+	described, err := connection.Prepare(ctx, "", text)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for i, field := range described.Fields {
+		names = append(names, fmt.Sprintf("c%d_%s", i, field.Name))
+	}
+	body := strings.TrimRight(strings.TrimSpace(text[strings.Index(text, "\n"):]), ";")
+	var all []mutant
+	for i, field := range described.Fields {
+		var kind, change string
+		if err := connection.QueryRow(ctx, typeSQL, field.DataTypeOID).Scan(&kind); err != nil {
+			return nil, err
+		}
+		if err := connection.QueryRow(ctx, plusSQL, kind).Scan(&change); err != nil {
+			return nil, err
+		}
+		if change == "" {
+			continue
+		}
+		selected := make([]string, len(names))
+		for j, column := range names {
+			selected[j] = "q." + column
+		}
+		if strings.Contains(change, "%s") {
+			change = fmt.Sprintf(change, selected[i])
+		}
+		selected[i] = change
+		all = append(all, mutant{"change column " + field.Name, fmt.Sprintf("-- name: %s :%s\nselect %s from (%s\n) as q (%s)",
+			query.Name, query.Rows, strings.Join(selected, ", "), body, strings.Join(names, ", "))})
+	}
+	return all, nil
+}
+
+// Mutate changes every query in small ways, runs the tests that are recorded to
+// have run it, and writes down which changes no test saw. Queries whose hash is
+// that of the last time are not tried again.
+//
+// The tests are built once, from a copy of the project in which each query can be
+// replaced from outside; testDatabaseURL is their server.
+func (a *Audit) Mutate(ctx context.Context, packages []string, record []recorder.Entry, databaseURL, testDatabaseURL string, progress func(string)) error {
+	copied, err := os.MkdirTemp("", "audit-mutate-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(copied) }()
+	if err := copyProject(a.config.Root, copied); err != nil {
+		return fmt.Errorf("copy the project: %w", err)
+	}
+	if err := makeReplaceable(filepath.Join(copied, a.config.Generated)); err != nil {
+		return fmt.Errorf("make queries replaceable: %w", err)
+	}
+	runner := &mutationRunner{copied: copied, packages: packages, url: testDatabaseURL}
+	if err := runner.build(ctx); err != nil {
+		return err
+	}
+	connection, err := pgx.Connect(ctx, databaseURL)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = connection.Close(ctx) }()
+
+	last, err := a.readMutations()
+	if err != nil {
+		return err
+	}
+	var results []Mutations
+	for _, query := range a.Queries {
+		result := Mutations{Query: query.Name, Hash: a.mutationHash(query), Survived: []string{}}
+		if i := slices.IndexFunc(last, func(m Mutations) bool { return m.Query == query.Name && m.Hash == result.Hash }); i >= 0 {
+			results = append(results, last[i])
+			continue
+		}
+		mutants, err := a.mutants(ctx, connection, query)
+		if err != nil {
+			return fmt.Errorf("change %s: %w", query.Name, err)
+		}
+		tests := testsOf(query.Name, record)
+		start := time.Now()
+		if err := runner.run(ctx, query.Name, a.code.texts[query.Name], tests); err != nil {
+			return fmt.Errorf("%s: its tests fail without a change: %w", query.Name, err)
+		}
+		result.Mutants = len(mutants)
+		result.Survived = runner.survivors(ctx, query.Name, mutants, tests)
+		progress(fmt.Sprintf("%-28s %3d changes, %2d survived, %5.1f s", query.Name, len(mutants), len(result.Survived), time.Since(start).Seconds()))
+		results = append(results, result)
+		if err := a.writeMutations(results); err != nil {
+			return err
+		}
+	}
+	return a.writeMutations(results)
+}
+
+func (a *Audit) writeMutations(results []Mutations) error {
+	encoded, err := json.MarshalIndent(results, "", " ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(a.config.path(a.config.Mutations), append(encoded, '\n'), 0o644) //nolint:gosec // a document
+}
+
+func (a *Audit) readMutations() ([]Mutations, error) {
+	content, err := os.ReadFile(a.config.path(a.config.Mutations))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	var results []Mutations
+	err = json.Unmarshal(content, &results)
+	return results, err
+}
+
+// testsOf returns the test functions that ran a query, by package.
+func testsOf(query string, record []recorder.Entry) map[string][]string {
+	tests := map[string][]string{}
+	for _, entry := range record {
+		if entry.Query == query {
+			name, _, _ := strings.Cut(entry.Test, "/")
+			if !slices.Contains(tests[entry.Package], name) {
+				tests[entry.Package] = append(tests[entry.Package], name)
+			}
+		}
+	}
+	return tests
+}
+
+// judgeMutations sees whether what was tried is current, and what survived.
+func (a *Audit) judgeMutations() error {
+	results, err := a.readMutations()
+	if err != nil {
+		return err
+	}
+	for _, query := range a.Queries {
+		i := slices.IndexFunc(results, func(m Mutations) bool { return m.Query == query.Name })
+		if i < 0 || results[i].Hash != a.mutationHash(query) {
+			a.find("query-unasserted", query.At, "Run `make audit-mutate`.", "%s, its schema or its tests have changed since it was tried.", query.Name)
+			continue
+		}
+		a.Mutations.Mutants += results[i].Mutants
+		a.Mutations.Killed += results[i].Mutants - len(results[i].Survived)
+		for _, survivor := range results[i].Survived {
+			if a.config.AcceptedMutants[query.Name+": "+survivor] != "" {
+				a.Mutations.Accepted++
+				continue
+			}
+			a.Mutations.Survived++
+			a.find("query-unasserted", query.At, "Assert on it in a test, or say in audit.yaml (accepted_mutants) why none can.",
+				"no test of %s sees this change: %s.", query.Name, survivor)
+		}
+	}
+	return nil
+}
+
+// mutationHash is that of the query, the schema, and the source of the tests that
+// ran the query.
+func (a *Audit) mutationHash(query *Query) string {
+	hash := sha256.New()
+	fmt.Fprintln(hash, a.code.texts[query.Name])
+	for _, migration := range a.Migrations {
+		text, _ := readStatement(a.config, migration.Up) // It was read before.
+		fmt.Fprintln(hash, text)
+	}
+	for _, test := range query.Tests {
+		pkg, name, _ := strings.Cut(test, ".")
+		name, _, _ = strings.Cut(name, "/")
+		fmt.Fprintln(hash, pkg, name, a.testSources()[pkg+"."+name])
+	}
+	return hex.EncodeToString(hash.Sum(nil))[:16]
+}
+
+// testSources returns the source of each test function, by package and name.
+func (a *Audit) testSources() map[string]string {
+	if a.sources != nil {
+		return a.sources
+	}
+	a.sources = map[string]string{}
+	_ = filepath.WalkDir(a.config.Root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		content, err := os.ReadFile(path) //nolint:gosec // the project's own file
+		if err != nil {
+			return err
+		}
+		set := token.NewFileSet()
+		file, err := parser.ParseFile(set, path, content, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		for _, declaration := range file.Decls {
+			if f, ok := declaration.(*ast.FuncDecl); ok && f.Recv == nil {
+				key := filepath.Base(filepath.Dir(path)) + "." + f.Name.Name
+				a.sources[key] = string(content[set.Position(f.Pos()).Offset:set.Position(f.End()).Offset])
+			}
+		}
+		return nil
+	})
+	return a.sources
+}
+
+// copyProject copies what the tests are built from.
+func copyProject(from, to string) error {
+	return filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		relative, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, relative)
+		if entry.IsDir() {
+			if name := entry.Name(); relative != "." && (name == ".git" || name == "node_modules") {
+				return filepath.SkipDir
+			}
+			return os.MkdirAll(target, 0o755) //nolint:gosec // as the project
+		}
+		if !entry.Type().IsRegular() {
+			return nil
+		}
+		content, err := os.ReadFile(path) //nolint:gosec // the project's own file
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(target, content, 0o644) //nolint:gosec // as the project
+	})
+}
+
+var generatedConst = regexp.MustCompile("(?s)const (\\w+) = (`-- name: (\\w+) .*?\n`)")
+
+// makeReplaceable turns the generated constants into variables that take another
+// text from the environment.
+func makeReplaceable(folder string) error {
+	files, err := filepath.Glob(folder + "/*.sql.go")
+	if err != nil {
+		return err
+	}
+	for _, path := range files {
+		content, err := os.ReadFile(path) //nolint:gosec // a copy
+		if err != nil {
+			return err
+		}
+		content = generatedConst.ReplaceAll(content, []byte("var $1 = replaceable(\"$3\", $2)"))
+		if err := os.WriteFile(path, content, 0o644); err != nil { //nolint:gosec // a copy
+			return err
+		}
+	}
+	return os.WriteFile(folder+"/replaceable.go", []byte(`package `+filepath.Base(folder)+`
+
+import "os"
+
+func replaceable(name, text string) string {
+	if os.Getenv("AUDIT_MUTANT") != name {
+		return text
+	}
+	replaced, err := os.ReadFile(os.Getenv("AUDIT_MUTANT_FILE"))
+	if err != nil {
+		panic(err)
+	}
+	return string(replaced)
+}
+`), 0o644) //nolint:gosec // a copy
+}
+
+type mutationRunner struct {
+	copied   string
+	packages []string
+	url      string
+}
+
+func (r *mutationRunner) binary(pkg string) string {
+	return filepath.Join(r.copied, filepath.Base(pkg)+".audit.test")
+}
+
+func (r *mutationRunner) build(ctx context.Context) error {
+	for _, pkg := range r.packages {
+		cmd := exec.CommandContext(ctx, "go", "test", "-c", "-o", r.binary(pkg), "./"+pkg) //nolint:gosec // the project's own
+		cmd.Dir = r.copied
+		if output, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("build the tests of %s: %w: %s", pkg, err, output)
+		}
+	}
+	return nil
+}
+
+// survivors returns the mutants that no test sees.
+func (r *mutationRunner) survivors(ctx context.Context, query string, mutants []mutant, tests map[string][]string) []string {
+	const workers = 2
+	var (
+		mu    sync.Mutex
+		group sync.WaitGroup
+		queue = make(chan mutant)
+		found = []string{}
+	)
+	for range workers {
+		group.Go(func() {
+			for m := range queue {
+				if r.run(ctx, query, m.text, tests) == nil {
+					mu.Lock()
+					found = append(found, m.name)
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	for _, m := range mutants {
+		queue <- m
+	}
+	close(queue)
+	group.Wait()
+	slices.Sort(found)
+	return found
+}
+
+// run runs the tests with a query's text replaced.
+func (r *mutationRunner) run(ctx context.Context, query, text string, tests map[string][]string) error {
+	file, err := os.CreateTemp(r.copied, "mutant-*.sql")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(file.Name()) }()
+	if _, err := file.WriteString(text); err != nil {
+		return err
+	}
+	if err := file.Close(); err != nil {
+		return err
+	}
+	ran := false
+	for _, pkg := range r.packages {
+		names := tests[filepath.Base(pkg)]
+		if len(names) == 0 {
+			continue
+		}
+		ran = true
+		cmd := exec.CommandContext(ctx, r.binary(pkg), "-test.run", "^("+strings.Join(names, "|")+")$", "-test.failfast", "-test.timeout=60s") //nolint:gosec // built above
+		cmd.Dir = filepath.Join(r.copied, pkg)
+		cmd.Env = append(os.Environ(), "AUDIT_MUTANT="+query, "AUDIT_MUTANT_FILE="+file.Name(), "TEST_DATABASE_URL="+r.url, recorder.Variable+"=")
+		if output, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%w: %s", err, output)
+		}
+	}
+	if !ran {
+		return errors.New("no test runs it")
+	}
+	return nil
+}

@@ -1,0 +1,125 @@
+// Package recorder writes down which queries the tests run, for the audit.
+//
+// Give New's tracer to the connections of each test's database. It writes only
+// where the environment variable AUDIT_RECORD names a directory.
+package recorder
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Variable names the directory that the record goes to.
+const Variable = "AUDIT_RECORD"
+
+// Entry says that a test ran a query, or violated a constraint.
+type Entry struct {
+	// Test is the name of the test, of its package's directory's last element.
+	Package, Test string
+	// Query is the name that sqlc leaves in the statement.
+	Query string `json:",omitempty"`
+	// Operation is the API's operation under which it ran, "" where none was.
+	Operation string `json:",omitempty"`
+	// Constraint is the name of the constraint that the statement violated.
+	Constraint string `json:",omitempty"`
+}
+
+var (
+	mu   sync.Mutex
+	file *os.File
+	seen = map[Entry]bool{}
+)
+
+// New returns a tracer that records for a test, or nil where nothing is recorded.
+// operation tells the operation that a context belongs to.
+func New(pkg, test string, operation func(context.Context) string) pgx.QueryTracer {
+	if os.Getenv(Variable) == "" {
+		return nil
+	}
+	return tracer{Entry{Package: pkg, Test: test}, operation}
+}
+
+type tracer struct {
+	entry     Entry
+	operation func(context.Context) string
+}
+
+type queryKey struct{}
+
+// TraceQueryStart records the query.
+func (t tracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	named, ok := strings.CutPrefix(data.SQL, "-- name: ")
+	if !ok {
+		return ctx
+	}
+	entry := t.entry
+	entry.Query, _, _ = strings.Cut(named, " ")
+	entry.Operation = t.operation(ctx)
+	write(entry)
+	return context.WithValue(ctx, queryKey{}, entry.Query)
+}
+
+// TraceQueryEnd records the constraint that the statement violated.
+func (t tracer) TraceQueryEnd(_ context.Context, _ *pgx.Conn, data pgx.TraceQueryEndData) {
+	var refused *pgconn.PgError
+	if errors.As(data.Err, &refused) && refused.ConstraintName != "" {
+		entry := t.entry
+		entry.Constraint = refused.ConstraintName
+		write(entry)
+	}
+}
+
+func write(entry Entry) {
+	mu.Lock()
+	defer mu.Unlock()
+	if seen[entry] {
+		return
+	}
+	seen[entry] = true
+	if file == nil {
+		var err error
+		file, err = os.CreateTemp(os.Getenv(Variable), "record-*.ndjson")
+		if err != nil {
+			panic(fmt.Errorf("record queries: %w", err))
+		}
+	}
+	line, err := json.Marshal(entry)
+	if err == nil {
+		_, err = file.Write(append(line, '\n'))
+	}
+	if err != nil {
+		panic(fmt.Errorf("record queries: %w", err))
+	}
+}
+
+// Read returns what was recorded in a directory.
+func Read(dir string) ([]Entry, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "record-*.ndjson"))
+	if err != nil {
+		return nil, err
+	}
+	var entries []Entry
+	for _, path := range files {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		for line := range strings.Lines(string(content)) {
+			var entry Entry
+			if err := json.Unmarshal([]byte(line), &entry); err != nil {
+				return nil, fmt.Errorf("%s: %w", path, err)
+			}
+			entries = append(entries, entry)
+		}
+	}
+	return entries, nil
+}
