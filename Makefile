@@ -8,7 +8,7 @@ export REDOCLY_TELEMETRY := off
 export REDOCLY_SUPPRESS_UPDATE_NOTICE := true
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race gen verify lint clients-check
+.PHONY: help build test race gen verify lint audit audit-mutate clients-check
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,12 @@ lint: $(NPM_BIN) ## Look for mistakes: go vet, golangci-lint, sqlc vet, redocly.
 	$(LINT) run
 	$(SQLC) vet
 	$(NPM_BIN)/redocly lint --format=stylish openapi.yaml 2>&1 | tee /dev/stderr | { ! grep -q 'warning'; }
+
+audit: ## Compute the audit from code, tests and database; write docs/audit.md.
+	go run ./cmd/benchledger-audit
+
+audit-mutate: ## Change each query in small ways and see the tests fail; takes minutes.
+	go run ./cmd/benchledger-audit mutate
 
 clients-check: $(NPM_BIN) ## See that clients generated from openapi.yaml have true types.
 	$(OAPI) -config test/clients/go/oapi-codegen.yaml openapi.yaml
