@@ -444,7 +444,7 @@ func (r *mutationRunner) run(ctx context.Context, query, text string, tests map[
 		if len(names) == 0 {
 			continue
 		}
-		cmd := exec.CommandContext(ctx, r.binary(pkg), "-test.run", "^("+strings.Join(names, "|")+")$", "-test.failfast", "-test.timeout=60s") //nolint:gosec // built above
+		cmd := exec.CommandContext(ctx, r.binary(pkg), "-test.run", "^("+strings.Join(names, "|")+")$", "-test.failfast", "-test.timeout=30s") //nolint:gosec // built above
 		cmd.Dir = filepath.Join(r.copied, pkg)
 		cmd.Env = append(os.Environ(), "AUDIT_MUTANT="+query, "AUDIT_MUTANT_FILE="+file.Name(), "TEST_DATABASE_URL="+r.url, recorder.Variable+"=")
 		if output, err := cmd.CombinedOutput(); err != nil {
