@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/adrg/xdg"
 	"github.com/alecthomas/kong"
@@ -19,17 +20,31 @@ type commands struct {
 }
 
 func main() {
+	unsetEmpty()
+	if len(os.Args) == 1 {
+		os.Args = append(os.Args, "--help")
+	}
 	cli := kong.Parse(&commands{},
 		kong.Name("benchledger"),
 		kong.Description("The place where the results of AI-agent benchmarks live.\n\n"+
 			"Every setting is a flag or an environment variable; a flag wins."),
-		kong.UsageOnError(),
+		kong.ShortUsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Vars{"data_dir": defaultDataDir()},
 	)
 	if err := cli.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "benchledger:", err)
 		os.Exit(1)
+	}
+}
+
+// unsetEmpty makes a variable that is set to nothing, as compose files do, the
+// same as one that is not set.
+func unsetEmpty() {
+	for _, variable := range os.Environ() {
+		if name, value, _ := strings.Cut(variable, "="); value == "" {
+			_ = os.Unsetenv(name) // It cannot fail: the name is there.
+		}
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 
 type migrateCommand struct {
 	DatabaseURL        string `env:"DATABASE_URL" placeholder:"URL" help:"The database, as a PostgreSQL connection string."`
-	DatabaseMigrateURL string `env:"DATABASE_MIGRATE_URL" placeholder:"URL" help:"The database by another way, where the server's leads through a pooler. Wins."`
+	DatabaseMigrateURL string `env:"DATABASE_MIGRATE_URL" placeholder:"URL" help:"The same database by another way, where DATABASE_URL leads through a pooler. Wins over it."`
 
 	Up     migrateUpCommand     `cmd:"" help:"Apply every migration that is missing."`
 	Down   migrateDownCommand   `cmd:"" help:"Take the last migration back, with the data it made room for."`
@@ -64,8 +64,12 @@ func (c *migrateDownCommand) Run(parent *commands) error {
 		if err != nil {
 			return err
 		}
-		if version.Current == 0 {
+		switch {
+		case version.Current == 0:
 			return errors.New("there is no schema to take back")
+		case version.Current > version.Latest:
+			return fmt.Errorf("the database has schema version %d, and this program knows %d at most: take it back with the program that made it",
+				version.Current, version.Latest)
 		}
 		if !c.Yes {
 			if err := confirm(fmt.Sprintf("Taking back migration %d deletes the data it made room for. Go on?", version.Current)); err != nil {

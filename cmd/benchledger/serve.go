@@ -9,6 +9,9 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strings"
 	"syscall"
 	"time"
 
@@ -26,50 +29,57 @@ const (
 	localKey = "dev-local-key"
 	// databaseWait is how long a server waits for a database that is not there yet.
 	databaseWait = time.Minute
-	// shutdownWait is how long requests in flight may take to finish.
-	shutdownWait = 30 * time.Second
+	// shutdownWait is how long requests in flight may take to finish: more than the
+	// API gives a body to arrive and its work to be done.
+	shutdownWait = 75 * time.Second
 )
 
 type serveCommand struct {
-	Addr               string        `env:"ADDR" default:"127.0.0.1:8787" placeholder:"HOST:PORT" help:"Where to listen (${default})."`
-	DatabaseURL        string        `env:"DATABASE_URL" placeholder:"URL" help:"The database, as a PostgreSQL connection string. Without it, in local, a PostgreSQL of the server's own."`
-	DatabaseMigrateURL string        `env:"DATABASE_MIGRATE_URL" placeholder:"URL" help:"The database by another way, for migrations, where the server's leads through a pooler."`
-	Environment        string        `env:"ENVIRONMENT" enum:"local,dev,staging,production" default:"local" help:"One of ${enum} (${default})."`
-	APISecretKey       string        `name:"api-secret-key" env:"API_SECRET_KEY" placeholder:"KEY" help:"The key that writes need. Without it, in local and on loopback, dev-local-key."`
-	AllowedOrigins     []string      `env:"ALLOWED_ORIGINS" placeholder:"ORIGIN" help:"Origins whose pages may read answers. Without it, in local, http://localhost:3000 and http://localhost:5173; elsewhere none."`
-	MetricsAddr        string        `env:"METRICS_ADDR" placeholder:"HOST:PORT" help:"Where to serve /metrics for Prometheus; without it, nowhere. Keep it off the public address."`
-	SlowQuery          time.Duration `env:"SLOW_QUERY" default:"500ms" placeholder:"DURATION" help:"Queries that take longer are logged (${default})."`
-	DataDir            string        `env:"DATA_DIR" default:"${data_dir}" placeholder:"DIR" help:"Where the server's own PostgreSQL keeps its data (${default})."`
+	Addr               string        `env:"ADDR" default:"127.0.0.1:8787" placeholder:"HOST:PORT" help:"Where to listen; ${default} by default."`
+	DatabaseURL        string        `env:"DATABASE_URL" placeholder:"URL" help:"The database, as a PostgreSQL connection string. In local it may be left out: then the server starts a PostgreSQL of its own."`
+	DatabaseMigrateURL string        `env:"DATABASE_MIGRATE_URL" placeholder:"URL" help:"The same database for migrations, where DATABASE_URL leads through a pooler."`
+	Environment        string        `env:"ENVIRONMENT" enum:"local,dev,staging,production" default:"local" placeholder:"NAME" help:"One of ${enum}; ${default} by default."`
+	APISecretKey       string        `name:"api-secret-key" env:"API_SECRET_KEY" placeholder:"KEY" help:"The key that writes need. In local, listening on loopback, it may be left out: then it is dev-local-key."`
+	AllowedOrigins     []string      `env:"ALLOWED_ORIGINS" placeholder:"ORIGIN" help:"Origins whose pages may read answers, or * for all. In local http://localhost:3000 and http://localhost:5173 by default, elsewhere none."`
+	DataDir            string        `env:"DATA_DIR" default:"${data_dir}" placeholder:"DIR" help:"Where the server's own PostgreSQL keeps its data; ${default} by default."`
+	MetricsAddr        string        `env:"METRICS_ADDR" placeholder:"HOST:PORT" help:"Where to serve /metrics for Prometheus; nowhere by default. Keep it off the public address."`
+	SlowQuery          time.Duration `env:"SLOW_QUERY" default:"500ms" placeholder:"DURATION" help:"Queries that take longer are logged; ${default} by default."`
+}
+
+// Help says what happens.
+func (serveCommand) Help() string {
+	return "It brings the schema of the database up to date, prints one line that says where everything is, and logs to " +
+		"standard error. On SIGTERM or Ctrl-C it finishes the requests in flight; a second one ends it at once."
 }
 
 // Run serves until it is told to stop.
 func (c *serveCommand) Run() (err error) {
-	if err := c.complete(); err != nil {
-		return err
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // A second signal ends the program at once.
 	logger := c.logger()
 
 	// A port that is taken is said at once.
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Addr)
 	if err != nil {
-		return fmt.Errorf("listen: %w", err)
+		return fmt.Errorf("%w: choose where to listen with --addr or ADDR", err)
 	}
 	defer listener.Close()
+	if err := c.complete(listener.Addr()); err != nil {
+		return err
+	}
 
-	databaseEnded := (<-chan struct{})(nil)
-	where := "the database of DATABASE_URL"
+	where, databaseEnded := "", (<-chan struct{})(nil)
 	if c.DatabaseURL == "" {
 		local, err := localpg.Start(ctx, localpg.Options{DataDir: c.DataDir, Progress: func(step string) { logger.Info(step) }})
 		if err != nil {
-			return err
+			return unlessTold(ctx, logger, err)
 		}
 		defer func() { err = errors.Join(err, local.Stop()) }()
-		c.DatabaseURL, databaseEnded, where = local.URL(), local.Exited(), c.DataDir
+		c.DatabaseURL, where, databaseEnded = local.URL(), c.DataDir, local.Exited()
 	}
 	if err := c.migrate(ctx, logger); err != nil {
-		return err
+		return unlessTold(ctx, logger, err)
 	}
 	metrics := prometheus.NewRegistry()
 	tracers := []pgx.QueryTracer{db.MeasureQueries(metrics), db.LogSlowQueries(logger, c.SlowQuery)}
@@ -86,6 +96,10 @@ func (c *serveCommand) Run() (err error) {
 		return err
 	}
 	defer pool.Close()
+	if where == "" {
+		database := pool.Config().ConnConfig
+		where = fmt.Sprintf("%s at %s:%d", database.Database, database.Host, database.Port)
+	}
 	db.MeasurePool(metrics, pool)
 	stopMetrics, err := serveMetrics(ctx, c.MetricsAddr, metrics, logger)
 	if err != nil {
@@ -105,49 +119,84 @@ func (c *serveCommand) Run() (err error) {
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	at := "http://" + listener.Addr().String()
+	at := "http://" + address(listener.Addr())
 	fmt.Printf("BenchLedger %s: data in %s, API at %s/api, spec at %s/openapi.yaml, docs at %s/docs\n", version, where, at, at, at)
 
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve: %w", err)
 	case <-databaseEnded:
-		err = fmt.Errorf("the database ended; %s/postgres.log says why", c.DataDir)
+		err = fmt.Errorf("the database ended; %s says why", filepath.Join(c.DataDir, "postgres.log"))
 	case <-ctx.Done():
-		stop() // A second signal ends the program at once.
 	}
 	logger.Info("stopping")
 	shutdown, cancel := context.WithTimeout(context.Background(), shutdownWait)
 	defer cancel()
-	return errors.Join(err, server.Shutdown(shutdown))
+	if shutdownErr := server.Shutdown(shutdown); shutdownErr != nil {
+		err = errors.Join(err, fmt.Errorf("cut off requests that had not finished after %s", shutdownWait))
+	}
+	return err
 }
 
-// complete fills in what depends on the environment, and refuses what is unsafe.
-func (c *serveCommand) complete() error {
+// unlessTold drops an error of a start that the server was told to give up.
+func unlessTold(ctx context.Context, logger *slog.Logger, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	logger.Info("stopped before it was ready", "error", err)
+	return nil
+}
+
+// complete fills in what depends on the environment, and refuses what is unsafe or
+// cannot be meant.
+func (c *serveCommand) complete(addr net.Addr) (err error) {
 	local := c.Environment == "local"
 	if c.APISecretKey == "" {
-		if !local || !isLoopback(c.Addr) {
+		if !local || !isLoopback(addr) {
 			return fmt.Errorf("a key is needed: set API_SECRET_KEY or --api-secret-key. Only in the environment local, "+
 				"listening on loopback, is there a default; this is %s on %s", c.Environment, c.Addr)
 		}
 		c.APISecretKey = localKey
 	}
+	if strings.ContainsFunc(c.APISecretKey, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return errors.New("API_SECRET_KEY has to fit into a header: printable ASCII without spaces")
+	}
 	if c.DatabaseURL == "" && !local {
 		return fmt.Errorf("a database is needed: set DATABASE_URL or --database-url. "+
 			"Only in the environment local does the server start one of its own; this is %s", c.Environment)
 	}
+	if c.DatabaseURL == "" && c.DatabaseMigrateURL != "" {
+		return errors.New("DATABASE_MIGRATE_URL is set, and DATABASE_URL is not: set both, or neither for a database of the server's own")
+	}
 	if len(c.AllowedOrigins) == 0 && local {
 		c.AllowedOrigins = []string{"http://localhost:3000", "http://localhost:5173"}
+	}
+	for i, origin := range c.AllowedOrigins {
+		c.AllowedOrigins[i] = strings.TrimSpace(origin)
+		if !origins.MatchString(c.AllowedOrigins[i]) {
+			return fmt.Errorf("ALLOWED_ORIGINS: %q is no origin: write it as browsers send it, like https://dashboard.example:8443", origin)
+		}
+	}
+	if c.DataDir, err = filepath.Abs(c.DataDir); err != nil {
+		return fmt.Errorf("DATA_DIR: %w", err)
 	}
 	return nil
 }
 
-func isLoopback(addr string) bool {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return false
+// origins matches "*", or a scheme and a host with an optional port, where a * stands for any text.
+var origins = regexp.MustCompile(`^(\*|[a-z][a-z0-9+.-]*://[^/?#@\s]+)$`)
+
+func isLoopback(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}
+
+// address is where to reach the listener from this machine.
+func address(addr net.Addr) string {
+	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		return fmt.Sprintf("localhost:%d", tcp.Port)
 	}
-	return host == "localhost" || net.ParseIP(host).IsLoopback()
+	return addr.String()
 }
 
 // logger writes lines for people in local, and JSON elsewhere.

@@ -1,4 +1,4 @@
-//go:build unix
+//go:build unix && !aix && !solaris
 
 package localpg
 
@@ -6,19 +6,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
 	embeddedpostgres "github.com/fergusstrange/embedded-postgres"
 )
 
-// installed are the folders in which packages of PostgreSQL put their programs.
-var installed = []string{
+// packaged are the folders in which packages of PostgreSQL put their programs.
+var packaged = []string{
 	"/usr/lib/postgresql/*/bin", // Debian, Ubuntu
 	"/usr/pgsql-*/bin",          // PostgreSQL's own RPMs
 	"/usr/libexec/postgresql*",  // Alpine
@@ -28,37 +28,45 @@ var installed = []string{
 	"/usr/local/pgsql/bin", // built from source
 }
 
-// BinaryRepositoryURL is where binaries are fetched from when none are installed:
-// a Maven repository with the packages of zonky's embedded-postgres-binaries.
-var BinaryRepositoryURL = "https://repo1.maven.org/maven2"
+const (
+	// repository is where programs are fetched from when none are installed: a
+	// Maven repository with the packages of zonky's embedded-postgres-binaries.
+	repository = "https://repo1.maven.org/maven2"
+	// oldest is the oldest major version that is taken for new data.
+	oldest = 14
+
+	// unfinishedPrefix and fetchPrefix begin the names of folders that are of no
+	// use to a later start.
+	unfinishedPrefix = "unfinished-"
+	fetchPrefix      = "fetch-"
+)
 
 // findBinaries returns the folder of PostgreSQL's programs: of the version that
 // the data has, else of the newest installed, else fetched.
-func findBinaries(ctx context.Context, dir, data string, progress func(string)) (string, error) {
-	needed, err := dataVersion(data)
+func (s *Server) findBinaries(ctx context.Context, installed []string, repository string) (string, error) {
+	needed, err := dataVersion(s.data)
 	if err != nil {
 		return "", err
 	}
-	fetched := filepath.Join(dir, "binaries", "bin")
-	folder, found := choose(ctx, append(installedFolders(), fetched), needed)
+	fetched := filepath.Join(s.dir, "binaries")
+	folder, found := choose(ctx, s.user, append(installed, filepath.Join(fetched, "bin")), needed)
 	if folder != "" {
 		return folder, nil
 	}
 	if needed != 0 {
-		if len(found) == 0 {
-			return "", fmt.Errorf("the data in %s is of PostgreSQL %d, which is not installed: install it", data, needed)
+		there := "none"
+		if len(found) > 0 {
+			there = "only " + strings.Join(found, ", ")
 		}
-		return "", fmt.Errorf("the data in %s is of PostgreSQL %d, and this machine has only %s: install version %d, "+
-			"or move the data with pg_upgrade, or choose another data directory (DATA_DIR)",
-			data, needed, strings.Join(found, ", "), needed)
+		return "", fmt.Errorf("the data in %s is of PostgreSQL %d, and this machine has %s: install version %d, "+
+			"or move the data with pg_upgrade, or choose another data directory (DATA_DIR)", s.data, needed, there, needed)
 	}
-	if progress != nil {
-		progress("no PostgreSQL is installed: fetching one from " + BinaryRepositoryURL)
+	s.progress("no PostgreSQL is installed: fetching one from " + repository)
+	if err := fetch(ctx, s.dir, fetched, repository); err != nil {
+		return "", fmt.Errorf("no PostgreSQL (%d or newer) is installed, and none can be fetched from %s: install PostgreSQL, "+
+			"or set DATABASE_URL to one that runs elsewhere: %w", oldest, repository, err)
 	}
-	if err := fetch(dir); err != nil {
-		return "", err
-	}
-	return fetched, nil
+	return filepath.Join(fetched, "bin"), nil
 }
 
 // dataVersion returns the major version of the data, 0 when there is none.
@@ -70,9 +78,10 @@ func dataVersion(data string) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read the version of the data: %w", err)
 	}
-	version, err := strconv.Atoi(strings.TrimSpace(string(content)))
+	text := strings.TrimSpace(string(content))
+	version, err := strconv.Atoi(text)
 	if err != nil {
-		return 0, fmt.Errorf("read the version of the data: %w", err)
+		return 0, fmt.Errorf("the data in %s is of a PostgreSQL %q, which is not supported: choose another data directory (DATA_DIR)", data, text)
 	}
 	return version, nil
 }
@@ -84,7 +93,7 @@ func installedFolders() []string {
 			folders = append(folders, filepath.Dir(resolved))
 		}
 	}
-	for _, pattern := range installed {
+	for _, pattern := range packaged {
 		matches, _ := filepath.Glob(pattern) // The patterns are sound.
 		folders = append(folders, matches...)
 	}
@@ -93,15 +102,17 @@ func installedFolders() []string {
 
 // choose returns the folder with the needed major version (0: the newest), or ""
 // and the versions there are.
-func choose(ctx context.Context, folders []string, needed int) (string, []string) {
-	best, bestFolder := 0, ""
+func choose(ctx context.Context, user *account, folders []string, needed int) (string, []string) {
+	best, bestFolder := oldest-1, ""
 	var found []string
 	for _, folder := range folders {
-		version := programVersion(ctx, folder)
+		version := programVersion(ctx, user, folder)
 		if version == 0 {
 			continue
 		}
-		found = append(found, strconv.Itoa(version))
+		if text := strconv.Itoa(version); !slices.Contains(found, text) {
+			found = append(found, text)
+		}
 		if version == needed || needed == 0 && version > best {
 			best, bestFolder = version, folder
 		}
@@ -112,12 +123,12 @@ func choose(ctx context.Context, folders []string, needed int) (string, []string
 var versionOutput = regexp.MustCompile(`^postgres \(PostgreSQL\) (\d+)`)
 
 // programVersion returns the major version of the programs in a folder, 0 when
-// they are not all there.
-func programVersion(ctx context.Context, folder string) int {
+// they are not all there or do not run.
+func programVersion(ctx context.Context, user *account, folder string) int {
 	if _, err := os.Stat(filepath.Join(folder, "initdb")); err != nil {
 		return 0
 	}
-	output, err := exec.CommandContext(ctx, filepath.Join(folder, "postgres"), "--version").Output()
+	output, err := user.command(ctx, filepath.Join(folder, "postgres"), "--version").Output()
 	if err != nil {
 		return 0
 	}
@@ -129,46 +140,49 @@ func programVersion(ctx context.Context, folder string) int {
 	return version
 }
 
-// fetch gets PostgreSQL's programs into the data directory. The library can only
-// fetch as a part of starting a database; that one is thrown away.
-func fetch(dir string) error {
-	throwaway, err := os.MkdirTemp(dir, "fetch-")
+// fetch gets PostgreSQL's programs into the folder target, whole or not at all.
+func fetch(ctx context.Context, dir, target, repository string) error {
+	work, err := os.MkdirTemp(dir, fetchPrefix)
 	if err != nil {
-		return fmt.Errorf("fetch PostgreSQL: %w", err)
+		return err
 	}
-	defer os.RemoveAll(throwaway)
-	port, err := freePort()
-	if err != nil {
-		return fmt.Errorf("fetch PostgreSQL: %w", err)
-	}
-	binaries := filepath.Join(dir, "binaries")
+	defer func() { _ = os.RemoveAll(work) }() // Else the next start does.
+	extracted, extractedAll := filepath.Join(work, "binaries"), filepath.Join(work, "runtime")
+	// The library fetches as a part of starting a database, which would listen on a
+	// port. An encoding that does not exist ends that before it begins.
 	var log strings.Builder
 	database := embeddedpostgres.NewDatabase(embeddedpostgres.DefaultConfig().
 		Version(embeddedpostgres.V18).
-		BinaryRepositoryURL(BinaryRepositoryURL).
-		CachePath(filepath.Join(throwaway, "cache")).
-		RuntimePath(filepath.Join(throwaway, "runtime")).
-		DataPath(filepath.Join(throwaway, "data")).
-		BinariesPath(binaries).
-		Port(port).
+		BinaryRepositoryURL(repository).
+		CachePath(filepath.Join(work, "cache")).
+		DataPath(filepath.Join(work, "data")).
+		BinariesPath(extracted).
+		RuntimePath(extractedAll). // It makes this folder after the last file.
+		Encoding("none").
+		Port(0).
 		Logger(&log))
-	startErr := database.Start()
-	if startErr == nil {
-		return database.Stop()
+	started := make(chan error, 1)
+	go func() { started <- database.Start() }()
+	select {
+	case err = <-started:
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	// As root, only the start fails: what was asked for is there.
-	if _, err := os.Stat(filepath.Join(binaries, "bin", "initdb")); err == nil {
-		return nil
+	if _, statErr := os.Stat(extractedAll); statErr != nil {
+		return err
 	}
-	return fmt.Errorf("no PostgreSQL is installed, and none can be fetched from %s: install PostgreSQL, or set DATABASE_URL "+
-		"to one that runs elsewhere: %w", BinaryRepositoryURL, startErr)
+	if err := os.RemoveAll(target); err != nil { // Programs that do not run here.
+		return err
+	}
+	return os.Rename(extracted, target)
 }
 
-func freePort() (uint32, error) {
-	listener, err := net.Listen("tcp", "localhost:0")
-	if err != nil {
-		return 0, err
+// removeLeftovers removes what servers began and could not finish.
+func removeLeftovers(dir string) {
+	entries, _ := os.ReadDir(dir) // Where that fails, so does what follows.
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), unfinishedPrefix) || strings.HasPrefix(entry.Name(), fetchPrefix) {
+			_ = os.RemoveAll(filepath.Join(dir, entry.Name())) // Else the next start does.
+		}
 	}
-	defer listener.Close()
-	return uint32(listener.Addr().(*net.TCPAddr).Port), nil //nolint:gosec // a port
 }

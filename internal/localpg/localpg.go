@@ -1,4 +1,4 @@
-//go:build unix
+//go:build unix && !aix && !solaris
 
 // Package localpg runs a PostgreSQL of this program's own: for whoever has none at
 // hand, and for tests.
@@ -6,42 +6,41 @@ package localpg
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net/url"
 	"os"
-	"os/exec"
-	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
-	"github.com/gofrs/flock"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// name is that of the role and the database.
-const name = "benchledger"
-
 const (
-	readyTimeout = 2 * time.Minute // recovery after a crash takes its time
+	// name is that of the role and the database.
+	name = "benchledger"
+	// port only names the socket.
+	port = "5432"
+
+	slowStart    = 5 * time.Second // after which it is mentioned
+	readyTimeout = 5 * time.Minute // recovery after a crash takes its time
 	stopTimeout  = 20 * time.Second
 	pollInterval = 10 * time.Millisecond
 	// maxSocketPath is what the shortest of the systems allows for
 	// <folder>/.s.PGSQL.5432.
 	maxSocketPath = 103
-	socketName    = ".s.PGSQL.5432"
+	// maxLogBytes is when a start begins a new log, and keeps one old.
+	maxLogBytes = 10 << 20
 )
 
 // Options say what to run.
 type Options struct {
-	// DataDir holds everything: the data, the lock, the log, and binaries that
+	// DataDir holds everything: the data, the locks, the log, and binaries that
 	// were fetched. It is created where it is missing, and kept.
 	DataDir string
 	// Settings are PostgreSQL's, as in postgresql.conf.
@@ -53,152 +52,259 @@ type Options struct {
 // Server is a PostgreSQL that runs until Stop, or until this process ends,
 // however it ends.
 type Server struct {
+	dir       string // DataDir, absolute
+	data      string // PostgreSQL's own folder in it
 	socketDir string
-	lock      *flock.Flock
-	postgres  *exec.Cmd
-	watcher   *watcher
-	exited    chan struct{}
+	user      *account
+	log       *os.File
+	progress  func(string)
+	// inUse is locked by this process, running by PostgreSQL's processes too: they
+	// inherit it, so that it is free when the last of them has ended.
+	inUse, running *os.File
+	postgres       *process
 }
 
 // Start starts PostgreSQL on the data in DataDir, which is initialised where
 // there is none. It listens on a socket that only this user reaches, and on no
 // port. Only one server at a time can use the data.
 func Start(ctx context.Context, options Options) (*Server, error) {
+	return startWith(ctx, options, installedFolders(), repository)
+}
+
+// startWith starts with the programs in one of the folders, else with fetched ones.
+func startWith(ctx context.Context, options Options, installed []string, repository string) (*Server, error) {
 	dir, err := filepath.Abs(options.DataDir)
 	if err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
-	owner, err := databaseUser()
-	if err != nil {
-		return nil, err
+	s := &Server{dir: dir, data: filepath.Join(dir, "postgres"), socketDir: socketDir(dir), progress: options.Progress}
+	if s.progress == nil {
+		s.progress = func(string) {}
 	}
-	if err := makeDataDir(dir, owner); err != nil {
-		return nil, err
-	}
-	lock := flock.New(filepath.Join(dir, "lock"))
-	if locked, err := lock.TryLock(); err != nil {
-		return nil, fmt.Errorf("lock data directory: %w", err)
-	} else if !locked {
-		return nil, fmt.Errorf("another server is using the data in %s: stop it, or give this one a data directory of its own", dir)
-	}
-	s := &Server{lock: lock, exited: make(chan struct{})}
-	if err := s.start(ctx, dir, owner, options); err != nil {
+	if err := s.start(ctx, options.Settings, installed, repository); err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
 	return s, nil
 }
 
-func (s *Server) start(ctx context.Context, dir string, owner *account, options Options) error {
-	data := filepath.Join(dir, "postgres")
-	binaries, err := findBinaries(ctx, dir, data, options.Progress)
+func (s *Server) start(ctx context.Context, settings map[string]string, installed []string, repository string) error {
+	var err error
+	if s.user, err = databaseUser(s.dir, s.data); err != nil {
+		return err
+	}
+	if err := s.makeDataDir(ctx); err != nil {
+		return err
+	}
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	removeLeftovers(s.dir)
+	binaries, err := s.findBinaries(ctx, installed, repository)
 	if err != nil {
 		return err
 	}
-	if s.socketDir, err = makeSocketDir(dir, owner); err != nil {
-		return err
-	}
-	if err := stopOrphan(ctx, s.socketDir, data); err != nil {
-		return err
-	}
-	if err := initialise(ctx, binaries, data, owner); err != nil {
-		return err
-	}
-	logPath := filepath.Join(dir, "postgres.log")
-	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	logStart, err := s.openLog()
 	if err != nil {
-		return fmt.Errorf("open the database's log: %w", err)
+		return err
 	}
-	defer log.Close()
-	logStart, err := log.Seek(0, io.SeekEnd)
-	if err != nil {
-		return fmt.Errorf("open the database's log: %w", err)
+	defer s.log.Close()
+	if err := s.run(ctx, binaries, settings); err != nil {
+		if text := tail(s.log.Name(), logStart); text != "" {
+			err = fmt.Errorf("%w; %s says:\n%s", err, s.log.Name(), text)
+		}
+		return err
 	}
+	return nil
+}
 
-	args := []string{
-		"-D", data, "-k", s.socketDir,
-		"-c", "listen_addresses=", "-c", "unix_socket_permissions=0700", "-c", "logging_collector=off",
+// run starts the programs.
+func (s *Server) run(ctx context.Context, binaries string, settings map[string]string) error {
+	if err := s.initialise(ctx, binaries); err != nil {
+		return err
 	}
-	for setting, value := range options.Settings {
+	if err := s.removeStaleLock(); err != nil {
+		return err
+	}
+	if err := s.makeSocketDir(); err != nil {
+		return err
+	}
+	args := []string{
+		"-D", s.data, "-k", s.socketDir, "-p", port,
+		"-c", "listen_addresses=", "-c", "unix_socket_permissions=0700",
+		// What a statement did wrong is in the server's log; here it would only grow.
+		"-c", "logging_collector=off", "-c", "log_min_messages=log",
+	}
+	for setting, value := range settings {
 		args = append(args, "-c", setting+"="+value)
 	}
-	s.postgres = owner.command(context.WithoutCancel(ctx), filepath.Join(binaries, "postgres"), args...)
-	s.postgres.Stdout, s.postgres.Stderr = log, log
-	if err := s.postgres.Start(); err != nil {
-		s.postgres = nil
+	var err error
+	if s.postgres, err = start(ctx, s.user, s.running, s.log, filepath.Join(binaries, "postgres"), args...); err != nil {
 		return fmt.Errorf("start the database: %w", err)
-	}
-	go func() {
-		_ = s.postgres.Wait() // How it ended is in its log.
-		close(s.exited)
-	}()
-	if s.watcher, err = watch(s.postgres.Process.Pid); err != nil {
-		return err
-	}
-	if err := s.waitReady(ctx); err != nil {
-		return fmt.Errorf("%w; %s says:\n%s", err, logPath, tail(logPath, logStart))
 	}
 	return s.createDatabase(ctx)
 }
 
 // URL returns the connection string of the database.
-func (s *Server) URL() string { return connectionURL(s.socketDir, name) }
+func (s *Server) URL() string { return s.url(name) }
 
-func connectionURL(socketDir, database string) string {
-	query := url.Values{"host": {socketDir}, "user": {name}}
-	return "postgres:///" + database + "?" + query.Encode()
+func (s *Server) url(database string) string {
+	query := url.Values{"host": {s.socketDir}, "port": {port}, "user": {name}}
+	// As libpq, pgx does not take "+" for a space.
+	return "postgres:///" + database + "?" + strings.ReplaceAll(query.Encode(), "+", "%20")
 }
 
 // Exited is closed when PostgreSQL has ended, by Stop or by itself.
-func (s *Server) Exited() <-chan struct{} { return s.exited }
+func (s *Server) Exited() <-chan struct{} { return s.postgres.exited }
 
 // Stop ends PostgreSQL, after its open transactions were rolled back, and
 // everything else that Start began.
 func (s *Server) Stop() error {
 	var err error
 	if s.postgres != nil {
-		err = s.stopPostgres()
+		err = s.postgres.stop()
+		_ = os.Remove(s.socketDir) // A socket that PostgreSQL left keeps it.
 	}
-	if s.watcher != nil {
-		s.watcher.stop()
-	}
-	return errors.Join(err, s.lock.Unlock())
-}
-
-func (s *Server) stopPostgres() error {
-	// A fast shutdown; where that hangs, one that recovers on the next start.
-	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGQUIT, syscall.SIGKILL} {
-		_ = s.postgres.Process.Signal(signal) // It may have ended by itself.
-		select {
-		case <-s.exited:
-			return nil
-		case <-time.After(stopTimeout):
+	for _, lock := range []*os.File{s.running, s.inUse} {
+		if lock != nil {
+			_ = lock.Close() // Nothing was written.
 		}
 	}
-	return fmt.Errorf("the database (process %d) does not stop", s.postgres.Process.Pid)
+	return err
 }
 
-func (s *Server) waitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+func (s *Server) makeDataDir(ctx context.Context) error {
+	if _, err := os.Stat(filepath.Join(s.dir, "PG_VERSION")); err == nil {
+		return fmt.Errorf("%s is the data of a PostgreSQL: choose a data directory of the server's own (DATA_DIR)", s.dir)
+	}
+	if s.user != nil {
+		syscall.Umask(0o022) // What root makes, the database's user has to reach.
+	}
+	if _, err := os.Stat(s.dir); errors.Is(err, os.ErrNotExist) {
+		if err := os.MkdirAll(s.dir, s.user.folderMode()); err != nil {
+			return fmt.Errorf("data directory: %w", err)
+		}
+		if err := s.user.own(s.dir); err != nil {
+			return fmt.Errorf("data directory: %w", err)
+		}
+	}
+	if !s.user.reaches(ctx, s.dir) {
+		return fmt.Errorf("the database runs as user %s, who cannot reach %s: choose another data directory (DATA_DIR), "+
+			"or make the folders above it passable", s.user.name, s.dir)
+	}
+	return nil
+}
+
+// lock makes sure that no other server uses the data, and waits until PostgreSQL
+// has ended that belonged to one that was killed.
+func (s *Server) lock(ctx context.Context) error {
+	var err error
+	if s.inUse, err = s.user.lock(filepath.Join(s.dir, "server.lock")); errors.Is(err, errLocked) {
+		return fmt.Errorf("another server is using the data in %s: stop it, or give this one a data directory of its own (DATA_DIR)", s.dir)
+	} else if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
 	for {
-		connection, err := pgx.Connect(ctx, connectionURL(s.socketDir, "postgres"))
-		if err == nil {
-			return connection.Close(ctx)
+		if s.running, err = s.user.lock(filepath.Join(s.dir, "postgres.lock")); !errors.Is(err, errLocked) {
+			return err
 		}
+		s.stopOrphan(ctx)
 		select {
-		case <-s.exited:
-			return errors.New("the database does not start")
 		case <-ctx.Done():
-			return errors.New("the database does not become ready")
+			return fmt.Errorf("a PostgreSQL that an earlier server started on the data in %s has not ended: end it", s.dir)
 		case <-time.After(pollInterval):
 		}
 	}
 }
 
-func (s *Server) createDatabase(ctx context.Context) error {
-	connection, err := pgx.Connect(ctx, connectionURL(s.socketDir, "postgres"))
+// stopOrphan ends PostgreSQL where nothing else did, because what should have
+// was killed too.
+func (s *Server) stopOrphan(ctx context.Context) {
+	connection, err := pgx.Connect(ctx, s.url("postgres"))
 	if err != nil {
-		return fmt.Errorf("connect to the database: %w", err)
+		return // It is ending.
+	}
+	_ = connection.Close(ctx)
+	if pid, err := strconv.Atoi(s.pidFile()[0]); err == nil {
+		_ = syscall.Kill(pid, syscall.SIGINT) // Whether it worked, the lock tells.
+	}
+}
+
+// removeStaleLock removes the lock file of a PostgreSQL that was killed. It names
+// a process, and where that number meanwhile is another one's, PostgreSQL would not start.
+func (s *Server) removeStaleLock() error {
+	// One that names another socket is of a PostgreSQL started by hand, which may
+	// run. One that names none was never finished.
+	if lines := s.pidFile(); len(lines) > 5 && lines[4] != s.socketDir {
+		return nil
+	}
+	if err := os.Remove(s.pidPath()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove a stale lock: %w", err)
+	}
+	return nil
+}
+
+func (s *Server) pidPath() string { return filepath.Join(s.data, "postmaster.pid") }
+
+// pidFile returns the lines of PostgreSQL's lock file: the process, the data, the
+// time, the port, the folder of the socket, and more.
+func (s *Server) pidFile() []string {
+	content, _ := os.ReadFile(s.pidPath()) // Where there is none it is empty.
+	return strings.Split(string(content), "\n")
+}
+
+// makeSocketDir makes the folder of the socket anew, for the database's user and
+// root alone. What a PostgreSQL that was killed left there is gone.
+func (s *Server) makeSocketDir() error {
+	err := os.RemoveAll(s.socketDir)
+	if err == nil {
+		err = os.Mkdir(s.socketDir, 0o700)
+	}
+	if err == nil {
+		err = s.user.own(s.socketDir)
+	}
+	if err != nil {
+		return fmt.Errorf("folder of the database's socket: %w", err)
+	}
+	return nil
+}
+
+// initialise makes the data where there is none. It appears whole or not at all.
+func (s *Server) initialise(ctx context.Context, binaries string) error {
+	if _, err := os.Stat(filepath.Join(s.data, "PG_VERSION")); err == nil {
+		return nil
+	}
+	if _, err := os.Stat(s.data); err == nil {
+		return fmt.Errorf("%s is there, but holds no database: move it away, or choose another data directory (DATA_DIR)", s.data)
+	}
+	unfinished, err := os.MkdirTemp(s.dir, unfinishedPrefix)
+	if err != nil {
+		return fmt.Errorf("make the database: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(unfinished) }()
+	if err := s.user.own(unfinished); err != nil {
+		return fmt.Errorf("make the database: %w", err)
+	}
+	// The socket's folder is closed to others, so whoever reaches it is trusted.
+	initdb, err := start(ctx, s.user, s.running, s.log, filepath.Join(binaries, "initdb"), "-D", unfinished, "-U", name,
+		"--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions")
+	if err == nil {
+		err = initdb.wait(ctx)
+	}
+	if err == nil {
+		err = os.Rename(unfinished, s.data)
+	}
+	if err != nil {
+		return fmt.Errorf("make the database: %w", err)
+	}
+	return nil
+}
+
+func (s *Server) createDatabase(ctx context.Context) error {
+	connection, err := s.connect(ctx)
+	if err != nil {
+		return err
 	}
 	defer connection.Close(ctx)
 	_, err = connection.Exec(ctx, "create database "+name)
@@ -212,193 +318,45 @@ func (s *Server) createDatabase(ctx context.Context) error {
 	return nil
 }
 
-// account is whom the database runs as: this process's user, or, since
-// PostgreSQL refuses to run as root, another one. nil is this process's.
-type account struct {
-	name     string
-	uid, gid int
-}
-
-func databaseUser() (*account, error) {
-	if os.Geteuid() != 0 {
-		return nil, nil
-	}
-	for _, candidate := range []string{"postgres", "nobody"} {
-		found, err := user.Lookup(candidate)
-		if err != nil {
-			continue
+// connect waits until PostgreSQL is ready.
+func (s *Server) connect(ctx context.Context) (*pgx.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	slow := time.After(slowStart)
+	for {
+		connection, err := pgx.Connect(ctx, s.url("postgres"))
+		if err == nil {
+			return connection, nil
 		}
-		uid, uidErr := strconv.Atoi(found.Uid)
-		gid, gidErr := strconv.Atoi(found.Gid)
-		if err := errors.Join(uidErr, gidErr); err != nil {
-			return nil, fmt.Errorf("user %s: %w", candidate, err)
+		var refusal *pgconn.PgError
+		if errors.As(err, &refusal) && refusal.Code != "57P03" { // It starts, or recovers.
+			return nil, fmt.Errorf("the database refuses the server: %w", err)
 		}
-		return &account{name: candidate, uid: uid, gid: gid}, nil
-	}
-	return nil, errors.New("PostgreSQL does not run as root, and this machine has neither a user postgres nor nobody: " +
-		"start as another user, or set DATABASE_URL")
-}
-
-// command prepares a command to run as the account, away from the terminal's
-// signals.
-func (a *account) command(ctx context.Context, program string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if a != nil {
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(a.uid), Gid: uint32(a.gid)} //nolint:gosec // ids of the system
-	}
-	return cmd
-}
-
-// own gives a path to the account.
-func (a *account) own(path string) error {
-	if a == nil {
-		return nil
-	}
-	return os.Chown(path, a.uid, a.gid)
-}
-
-func makeDataDir(dir string, owner *account) error {
-	mode := os.FileMode(0o700)
-	if owner != nil {
-		mode = 0o755
-	}
-	if err := os.MkdirAll(dir, mode); err != nil {
-		return fmt.Errorf("data directory: %w", err)
-	}
-	if owner == nil {
-		return nil
-	}
-	if err := owner.command(context.Background(), "/bin/sh", "-c", `cd "$0"`, dir).Run(); err != nil {
-		return fmt.Errorf("the database runs as user %s, who cannot reach %s: choose another data directory (DATA_DIR), "+
-			"or make the folders above it passable", owner.name, dir)
-	}
-	return nil
-}
-
-// makeSocketDir returns a folder for the socket that only the database's user and
-// root enter: in the data directory, or where its path is too long, in the
-// temporary one.
-func makeSocketDir(dir string, owner *account) (string, error) {
-	socketDir := filepath.Join(dir, "socket")
-	if len(filepath.Join(socketDir, socketName)) > maxSocketPath {
-		hash := sha256.Sum256([]byte(dir))
-		socketDir = filepath.Join("/tmp", "benchledger-"+hex.EncodeToString(hash[:8]))
-	}
-	if err := os.Mkdir(socketDir, 0o700); err == nil {
-		err = owner.own(socketDir)
-		if err != nil {
-			return "", fmt.Errorf("folder of the database's socket: %w", err)
-		}
-	} else if !errors.Is(err, os.ErrExist) {
-		return "", fmt.Errorf("folder of the database's socket: %w", err)
-	}
-	// In the temporary folder anyone may have been first.
-	info, err := os.Lstat(socketDir)
-	if err != nil {
-		return "", fmt.Errorf("folder of the database's socket: %w", err)
-	}
-	uid := os.Geteuid()
-	if owner != nil {
-		uid = owner.uid
-	}
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || !info.IsDir() || info.Mode().Perm() != 0o700 || int(stat.Uid) != uid {
-		return "", fmt.Errorf("%s has to be a folder that only the database's user enters: remove it", socketDir)
-	}
-	return socketDir, nil
-}
-
-// stopOrphan ends a PostgreSQL that outlived the server it belonged to.
-func stopOrphan(ctx context.Context, socketDir, data string) error {
-	if !answers(ctx, socketDir) {
-		return nil
-	}
-	content, err := os.ReadFile(filepath.Join(data, "postmaster.pid"))
-	if err != nil {
-		return fmt.Errorf("a database answers in %s that does not belong to %s: %w", socketDir, data, err)
-	}
-	firstLine, _, _ := strings.Cut(string(content), "\n")
-	pid, err := strconv.Atoi(firstLine)
-	if err != nil {
-		return fmt.Errorf("a database answers in %s that does not belong to %s: %w", socketDir, data, err)
-	}
-	_ = syscall.Kill(pid, syscall.SIGINT) // Whether it worked is seen below.
-	for deadline := time.Now().Add(stopTimeout); answers(ctx, socketDir); time.Sleep(pollInterval) {
-		if time.Now().After(deadline) {
-			return fmt.Errorf("the database of an earlier server (process %d) does not stop", pid)
+		select {
+		case <-s.postgres.exited:
+			return nil, errors.New("the database does not start")
+		case <-ctx.Done():
+			return nil, fmt.Errorf("the database does not become ready: %w", err)
+		case <-slow:
+			s.progress(fmt.Sprintf("the database is still not ready, as after a crash; %s tells more", s.log.Name()))
+		case <-time.After(pollInterval):
 		}
 	}
-	return nil
 }
 
-// answers reports whether a PostgreSQL listens, be it ready or not.
-func answers(ctx context.Context, socketDir string) bool {
-	connection, err := pgx.Connect(ctx, connectionURL(socketDir, "postgres"))
-	if err == nil {
-		_ = connection.Close(ctx)
-		return true
+// openLog opens PostgreSQL's log, and returns where this start's part begins.
+func (s *Server) openLog() (int64, error) {
+	path := filepath.Join(s.dir, "postgres.log")
+	if info, err := os.Stat(path); err == nil && info.Size() > maxLogBytes {
+		if err := os.Rename(path, path+".old"); err != nil {
+			return 0, fmt.Errorf("open the database's log: %w", err)
+		}
 	}
-	var refused *pgconn.PgError
-	return errors.As(err, &refused)
-}
-
-// initialise makes the data where there is none. It appears whole or not at all.
-func initialise(ctx context.Context, binaries, data string, owner *account) error {
-	if _, err := os.Stat(filepath.Join(data, "PG_VERSION")); err == nil {
-		return nil
+	var err error
+	if s.log, err = s.user.open(path); err != nil {
+		return 0, fmt.Errorf("open the database's log: %w", err)
 	}
-	if _, err := os.Stat(data); err == nil {
-		return fmt.Errorf("%s is there, but holds no database: move it away, or choose another data directory (DATA_DIR)", data)
-	}
-	unfinished := data + ".unfinished"
-	if err := os.RemoveAll(unfinished); err != nil {
-		return fmt.Errorf("make the database: %w", err)
-	}
-	if err := os.Mkdir(unfinished, 0o700); err != nil {
-		return fmt.Errorf("make the database: %w", err)
-	}
-	if err := owner.own(unfinished); err != nil {
-		return fmt.Errorf("make the database: %w", err)
-	}
-	// The socket's folder is closed to others, so whoever reaches it is trusted.
-	cmd := owner.command(ctx, filepath.Join(binaries, "initdb"), "-D", unfinished, "-U", name,
-		"--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions")
-	if output, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("make the database: %w:\n%s", err, output)
-	}
-	if err := os.Rename(unfinished, data); err != nil {
-		return fmt.Errorf("make the database: %w", err)
-	}
-	return nil
-}
-
-// watcher is a process that ends PostgreSQL when this process has ended, even by
-// SIGKILL: its standard input is then at its end.
-type watcher struct {
-	cmd   *exec.Cmd
-	input io.Closer
-}
-
-func watch(pid int) (*watcher, error) {
-	cmd := exec.Command("/bin/sh", "-c", `trap "" HUP INT TERM; read -r _; kill -INT "$0"`, strconv.Itoa(pid))
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	input, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, fmt.Errorf("watch the database: %w", err)
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("watch the database: %w", err)
-	}
-	return &watcher{cmd: cmd, input: input}, nil
-}
-
-// stop ends the watcher before it sees the end of its input.
-func (w *watcher) stop() {
-	_ = w.cmd.Process.Kill()
-	_ = w.input.Close()
-	_ = w.cmd.Wait()
+	return s.log.Seek(0, io.SeekEnd)
 }
 
 // tail returns what was written to the file since start, its last lines at most.

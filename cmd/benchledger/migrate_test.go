@@ -1,0 +1,116 @@
+package main
+
+import (
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/creack/pty"
+
+	"github.com/benchledger/benchledger/internal/testdb"
+)
+
+// TestMigrate walks one database up and down.
+func TestMigrate(t *testing.T) {
+	t.Parallel()
+	env := []string{"DATABASE_URL=" + testdb.Empty(t)}
+	for _, step := range []struct {
+		args string
+		code int
+		want string
+	}{
+		{"status", 0, "schema version 0 of 1: `benchledger migrate up` applies what is missing\n"},
+		{"down --yes", 1, "benchledger: there is no schema to take back\n"},
+		{"up", 0, "schema version 1 of 1: up to date\n"},
+		{"up", 0, "schema version 1 of 1: up to date\n"},
+		{"status", 0, "schema version 1 of 1: up to date\n"},
+		{"down", 1, "benchledger: there is nobody to ask: add --yes to go on\n"},
+		{"status", 0, "schema version 1 of 1: up to date\n"},
+		{"down --yes", 0, "schema version 0 of 1: `benchledger migrate up` applies what is missing\n"},
+		{"force 2", 1, "benchledger: there is no version 2; the newest is 1\n"},
+		{"force 1", 0, "schema version 1 of 1: up to date\n"},
+		{"force 0", 0, "schema version 0 of 1: `benchledger migrate up` applies what is missing\n"},
+		{"up", 0, "schema version 1 of 1: up to date\n"},
+	} {
+		code, stdout, stderr := run(t, env, append([]string{"migrate"}, strings.Fields(step.args)...)...)
+		if code != step.code || stdout+stderr != step.want {
+			t.Errorf("migrate %s: %d %q, want %d %q", step.args, code, stdout+stderr, step.code, step.want)
+		}
+	}
+}
+
+// TestMigrateBrokenOff mends a migration that broke off half-way.
+func TestMigrateBrokenOff(t *testing.T) {
+	t.Parallel()
+	url := testdb.URL(t)
+	env := []string{"DATABASE_URL=" + url}
+	if _, err := testdb.Pool(t, url).Exec(t.Context(), "update schema_migrations set dirty = true"); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, _ := run(t, env, "migrate", "status")
+	wantOutput(t, code, stdout, 0, "the migration to 1 broke off half-way", "benchledger migrate force VERSION")
+	code, _, stderr := run(t, env, "migrate", "up")
+	wantOutput(t, code, stderr, 1, "broke off half-way", "benchledger migrate force VERSION")
+	code, _, stderr = run(t, env, "serve", "--addr=127.0.0.1:0")
+	wantOutput(t, code, stderr, 1, "broke off half-way", "benchledger migrate force VERSION")
+	code, stdout, _ = run(t, env, "migrate", "force", "1")
+	wantOutput(t, code, stdout, 0, "up to date")
+}
+
+// TestMigrateNewer meets a schema that a newer program made.
+func TestMigrateNewer(t *testing.T) {
+	t.Parallel()
+	url := testdb.URL(t)
+	env := []string{"DATABASE_URL=" + url}
+	if _, err := testdb.Pool(t, url).Exec(t.Context(), "update schema_migrations set version = 99"); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, _ := run(t, env, "migrate", "up")
+	wantOutput(t, code, stdout, 0, "schema version 99", "newer than this program")
+	code, _, stderr := run(t, env, "migrate", "down", "--yes")
+	wantOutput(t, code, stderr, 1, "schema version 99", "the program that made it")
+	serveDatabase(t, url).submit("run")
+}
+
+func TestMigrateURL(t *testing.T) {
+	t.Parallel()
+	migrated, other := testdb.URL(t), testdb.Empty(t)
+	code, stdout, _ := run(t, []string{"DATABASE_URL=" + other, "DATABASE_MIGRATE_URL=" + migrated}, "migrate", "status")
+	wantOutput(t, code, stdout, 0, "schema version 1 of 1: up to date")
+
+	code, _, stderr := run(t, nil, "migrate", "status")
+	wantOutput(t, code, stderr, 1, "which database?", "DATABASE_URL")
+}
+
+// TestMigrateDownAsks answers the question on a terminal.
+func TestMigrateDownAsks(t *testing.T) {
+	t.Parallel()
+	for answer, want := range map[string]struct {
+		code   int
+		output string
+	}{
+		"y\n":   {0, "schema version 0 of 1"},
+		"Yes\n": {0, "schema version 0 of 1"},
+		"n\n":   {1, "nothing was changed"},
+		"\n":    {1, "nothing was changed"},
+		"\x04":  {1, "nothing was changed"}, // the end of the input
+	} {
+		t.Run(answer, func(t *testing.T) {
+			t.Parallel()
+			terminal, screen, err := pty.Open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer terminal.Close()
+			p := command(t, []string{"DATABASE_URL=" + testdb.URL(t)}, "migrate", "down")
+			p.cmd.Stdin = screen
+			p.start()
+			eventually(t, "it asks", func() bool { return strings.Contains(p.stderr.String(), "deletes the data") })
+			if _, err := io.WriteString(terminal, answer); err != nil {
+				t.Fatal(err)
+			}
+			wantOutput(t, p.wait(), p.stdout.String()+p.stderr.String(), want.code, "Go on? [y/N]", want.output)
+			screen.Close()
+		})
+	}
+}

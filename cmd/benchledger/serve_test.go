@@ -1,0 +1,272 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/benchledger/benchledger/internal/testdb"
+)
+
+// TestServeRefuses is about what is said at once, before anything is started.
+func TestServeRefuses(t *testing.T) {
+	t.Parallel()
+	taken := listen(t)
+	for name, test := range map[string]struct {
+		env  []string
+		code int
+		want []string
+	}{
+		"no key in production":      {[]string{"ENVIRONMENT=production"}, 1, []string{"a key is needed", "production"}},
+		"no key in staging":         {[]string{"ENVIRONMENT=staging"}, 1, []string{"a key is needed"}},
+		"no key in dev":             {[]string{"ENVIRONMENT=dev"}, 1, []string{"a key is needed"}},
+		"no key on all addresses":   {[]string{"ADDR=0.0.0.0:0"}, 1, []string{"a key is needed", "0.0.0.0"}},
+		"no key on all of IPv6":     {[]string{"ADDR=:0"}, 1, []string{"a key is needed"}},
+		"an empty key":              {[]string{"ENVIRONMENT=production", "API_SECRET_KEY="}, 1, []string{"a key is needed"}},
+		"a key with a line's end":   {[]string{"API_SECRET_KEY=key\n"}, 1, []string{"API_SECRET_KEY"}},
+		"no database in production": {[]string{"ENVIRONMENT=production", "API_SECRET_KEY=k"}, 1, []string{"a database is needed"}},
+		"migrations elsewhere":      {[]string{"DATABASE_MIGRATE_URL=postgres://h/d"}, 1, []string{"DATABASE_URL is not"}},
+		"an unknown environment":    {[]string{"ENVIRONMENT=test"}, 80, []string{"--environment", `"staging"`, `"test"`}},
+		"an address without a port": {[]string{"ADDR=localhost"}, 1, []string{"missing port", "ADDR"}},
+		"an address that is taken":  {[]string{"ADDR=" + taken.Addr().String()}, 1, []string{"address already in use", "--addr"}},
+		"an origin without scheme":  {[]string{"ALLOWED_ORIGINS=https://a.example,localhost:3000"}, 1, []string{"ALLOWED_ORIGINS", `"localhost:3000"`}},
+		"an origin with a path":     {[]string{"ALLOWED_ORIGINS=https://a.example/"}, 1, []string{"ALLOWED_ORIGINS"}},
+		"a duration without a unit": {[]string{"SLOW_QUERY=5"}, 1, []string{"SLOW_QUERY"}},
+		"another kind of database":  {[]string{"DATABASE_URL=mysql://u:hunter2@h/d"}, 1, []string{"database url"}},
+		"a database's wrong port":   {[]string{"DATABASE_URL=postgres://u:hunter2@h:x/d"}, 1, []string{"database url", "port"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(newDir(t), "data")
+			code, stdout, stderr := run(t, append([]string{"ADDR=127.0.0.1:0", "DATA_DIR=" + dir}, test.env...), "serve")
+			wantOutput(t, code, stderr, test.code, test.want...)
+			if strings.Contains(stderr, "hunter2") {
+				t.Error("the password is shown")
+			}
+			if strings.Contains(stdout, "API at") {
+				t.Errorf("it says that it serves: %q", stdout)
+			}
+			if exists(t, dir) {
+				t.Error("the data directory was made")
+			}
+		})
+	}
+}
+
+func TestServeEmptyVariablesAreNotSet(t *testing.T) {
+	t.Parallel()
+	p := serveDatabase(t, testdb.Empty(t), "ADDR=", "ENVIRONMENT=", "API_SECRET_KEY=", "ALLOWED_ORIGINS=", "DATA_DIR=",
+		"DATABASE_MIGRATE_URL=", "SLOW_QUERY=", "METRICS_ADDR=")
+	p.submit("run") // with dev-local-key
+}
+
+func TestServeKey(t *testing.T) {
+	t.Parallel()
+	p := serveDatabase(t, testdb.Empty(t), "ENVIRONMENT=production", "API_SECRET_KEY=another")
+	if response, body := p.request(http.MethodPost, "/api/results", submitted("run")); response.StatusCode != http.StatusForbidden {
+		t.Errorf("with dev-local-key: %d %s", response.StatusCode, body)
+	}
+}
+
+// TestServeTogether starts servers on one empty database at once, as a rollout does.
+func TestServeTogether(t *testing.T) {
+	t.Parallel()
+	url := testdb.Empty(t)
+	var servers []*program
+	for range 3 {
+		servers = append(servers, command(t, []string{"DATABASE_URL=" + url}, "serve", "--addr=127.0.0.1:0").start())
+	}
+	for i, p := range servers {
+		p.ready().submit(fmt.Sprint("run-", i))
+	}
+	for _, p := range servers {
+		p.wantRuns("run-0", "run-1", "run-2")
+	}
+}
+
+func TestServeSaysWhere(t *testing.T) {
+	t.Parallel()
+	url := testdb.Empty(t)
+	config, err := pgconn.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := serveDatabase(t, url)
+	if want := fmt.Sprintf("%s at %s:%d", config.Database, config.Host, config.Port); p.dir != want {
+		t.Errorf("data in %q, want %q", p.dir, want)
+	}
+}
+
+// TestServeMigrateURL has the server and its migrations on two databases, to tell
+// them apart.
+func TestServeMigrateURL(t *testing.T) {
+	t.Parallel()
+	served, migrated := testdb.Empty(t), testdb.Empty(t)
+	serveDatabase(t, served, "DATABASE_MIGRATE_URL="+migrated)
+	for url, want := range map[string]bool{served: false, migrated: true} {
+		var there bool
+		row := testdb.Pool(t, url).QueryRow(t.Context(), "select to_regclass('benchmark_runs') is not null")
+		if err := row.Scan(&there); err != nil {
+			t.Fatal(err)
+		}
+		if there != want {
+			t.Errorf("the schema is in %s: %t, want %t", url, there, want)
+		}
+	}
+}
+
+// TestServeWaitsForDatabase starts a server before its database.
+func TestServeWaitsForDatabase(t *testing.T) {
+	t.Parallel()
+	config, err := pgconn.ParseConfig(testdb.Empty(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := freeAddr(t)
+	url := fmt.Sprintf("postgres://%s:%s@%s/%s?sslmode=disable", config.User, config.Password, addr, config.Database)
+	p := command(t, []string{"DATABASE_URL=" + url}, "serve", "--addr=127.0.0.1:0").start()
+	eventually(t, "it waits", func() bool { return strings.Contains(p.stderr.String(), "not there yet") })
+
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	network, address := pgconn.NetworkAddress(config.Host, config.Port)
+	go forward(listener, network, address)
+	p.ready().submit("run")
+}
+
+// forward leads each connection to an address.
+func forward(listener net.Listener, network, address string) {
+	for {
+		from, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		to, err := net.Dial(network, address)
+		if err != nil {
+			from.Close()
+			continue
+		}
+		for _, pair := range [][2]net.Conn{{from, to}, {to, from}} {
+			go func() {
+				_, _ = io.Copy(pair[0], pair[1]) // It ends with either side.
+				pair[0].Close()
+			}()
+		}
+	}
+}
+
+func TestServeStopsWhileItWaits(t *testing.T) {
+	t.Parallel()
+	p := command(t, []string{"DATABASE_URL=postgres://u@" + freeAddr(t) + "/d"}, "serve", "--addr=127.0.0.1:0").start()
+	eventually(t, "it waits", func() bool { return strings.Contains(p.stderr.String(), "not there yet") })
+	p.terminate()
+}
+
+// TestServeLogs finds a request in the log by the id in its answer.
+func TestServeLogs(t *testing.T) {
+	t.Parallel()
+	p := serveDatabase(t, testdb.Empty(t), "ENVIRONMENT=dev", "API_SECRET_KEY=k")
+	response, _ := p.request(http.MethodGet, "/api/stats", "")
+	id := response.Header.Get("X-Request-Id")
+	want := fmt.Sprintf(`"requestId":%q,"operation":"get-stats"`, id)
+	eventually(t, "the log has "+want, func() bool { return id != "" && strings.Contains(p.stderr.String(), want) })
+}
+
+// TestServeFinishesRequests has the server told to stop while a submission's body
+// is still on its way: it is answered and stored, and only then all ends.
+func TestServeFinishesRequests(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t)
+	p := serve(t, dir)
+	addr := strings.TrimPrefix(p.url, "http://")
+	connection, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close()
+	body := submitted("run")
+	fmt.Fprintf(connection, "POST /api/results HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n"+
+		"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n", addr, localKey, len(body))
+	answers := bufio.NewReader(connection)
+	// Go on, says the server when it begins to read the body.
+	if response, err := http.ReadResponse(answers, nil); err != nil || response.StatusCode != http.StatusContinue {
+		t.Fatalf("%v %v", response, err)
+	}
+	fmt.Fprint(connection, body[:10])
+
+	p.signal(syscall.SIGTERM)
+	eventually(t, "the server takes no more connections", func() bool {
+		refused, err := net.Dial("tcp", addr)
+		if err == nil {
+			refused.Close()
+		}
+		return err != nil
+	})
+	fmt.Fprint(connection, body[10:])
+	response, err := http.ReadResponse(answers, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if response.StatusCode != http.StatusCreated {
+		t.Errorf("status %d", response.StatusCode)
+	}
+	if code := p.wait(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	wantNothingRunning(t, dir)
+	serve(t, dir).wantRuns("run")
+}
+
+// TestServeSecondSignal ends a server at once that waits for a request.
+func TestServeSecondSignal(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t)
+	p := serve(t, dir)
+	connection, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close()
+	fmt.Fprintf(connection, "POST /api/results HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n"+
+		"Content-Length: 9\r\nExpect: 100-continue\r\n\r\n", localKey)
+	if _, err := http.ReadResponse(bufio.NewReader(connection), nil); err != nil {
+		t.Fatal(err)
+	}
+	p.signal(syscall.SIGTERM)
+	eventually(t, "it is stopping", func() bool { return strings.Contains(p.stderr.String(), "stopping") })
+	p.signal(syscall.SIGTERM)
+	if p.wait(); p.cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGTERM {
+		t.Errorf("ended by %s", p.cmd.ProcessState)
+	}
+	wantNothingRunning(t, dir)
+}
+
+// listen listens on an address of its own, until the end of the test.
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	return listener
+}
+
+// freeAddr returns an address on which nothing listens.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	listener := listen(t)
+	defer listener.Close()
+	return listener.Addr().String()
+}
