@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed" // the questions to the catalog
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -101,7 +102,7 @@ type node struct {
 func (a *Audit) readPlan(ctx context.Context, connection *pgx.Conn, query *Query) error {
 	text := a.code.texts[query.Name]
 	if text == "" {
-		return fmt.Errorf("there is no generated method; generate the code")
+		return errors.New("there is no generated method; generate the code")
 	}
 	prepared, err := connection.Prepare(ctx, "audited_"+query.Name, text)
 	if err != nil {

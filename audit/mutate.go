@@ -108,7 +108,8 @@ func (a *Audit) columnMutants(ctx context.Context, connection *pgx.Conn, query *
 	for i, field := range described.Fields {
 		names = append(names, fmt.Sprintf("c%d_%s", i, field.Name))
 	}
-	body := strings.TrimRight(strings.TrimSpace(text[strings.Index(text, "\n"):]), ";")
+	_, body, _ := strings.Cut(text, "\n") // without its name
+	body = strings.TrimRight(strings.TrimSpace(body), ";")
 	var all []mutant
 	for i, field := range described.Fields {
 		var kind, change string
@@ -202,7 +203,7 @@ func (a *Audit) writeMutations(results []Mutations) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(a.config.path(a.config.Mutations), append(encoded, '\n'), 0o644) //nolint:gosec // a document
+	return os.WriteFile(a.config.path(a.config.Mutations), append(encoded, '\n'), 0o644)
 }
 
 func (a *Audit) readMutations() ([]Mutations, error) {
@@ -285,7 +286,7 @@ func (a *Audit) testSources() map[string]string {
 		if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
 			return err
 		}
-		content, err := os.ReadFile(path) //nolint:gosec // the project's own file
+		content, err := os.ReadFile(path)
 		if err != nil {
 			return err
 		}
@@ -320,16 +321,16 @@ func copyProject(from, to string) error {
 			if name := entry.Name(); relative != "." && (name == ".git" || name == "node_modules") {
 				return filepath.SkipDir
 			}
-			return os.MkdirAll(target, 0o755) //nolint:gosec // as the project
+			return os.MkdirAll(target, 0o755)
 		}
 		if !entry.Type().IsRegular() {
 			return nil
 		}
-		content, err := os.ReadFile(path) //nolint:gosec // the project's own file
+		content, err := os.ReadFile(path)
 		if err != nil {
 			return err
 		}
-		return os.WriteFile(target, content, 0o644) //nolint:gosec // as the project
+		return os.WriteFile(target, content, 0o644)
 	})
 }
 
@@ -343,12 +344,12 @@ func makeReplaceable(folder string) error {
 		return err
 	}
 	for _, path := range files {
-		content, err := os.ReadFile(path) //nolint:gosec // a copy
+		content, err := os.ReadFile(path)
 		if err != nil {
 			return err
 		}
 		content = generatedConst.ReplaceAll(content, []byte("var $1 = replaceable(\"$3\", $2)"))
-		if err := os.WriteFile(path, content, 0o644); err != nil { //nolint:gosec // a copy
+		if err := os.WriteFile(path, content, 0o644); err != nil {
 			return err
 		}
 	}
@@ -366,7 +367,7 @@ func replaceable(name, text string) string {
 	}
 	return string(replaced)
 }
-`), 0o644) //nolint:gosec // a copy
+`), 0o644)
 }
 
 type mutationRunner struct {
@@ -381,7 +382,7 @@ func (r *mutationRunner) binary(pkg string) string {
 
 func (r *mutationRunner) build(ctx context.Context) error {
 	for _, pkg := range r.packages {
-		cmd := exec.CommandContext(ctx, "go", "test", "-c", "-o", r.binary(pkg), "./"+pkg) //nolint:gosec // the project's own
+		cmd := exec.CommandContext(ctx, "go", "test", "-c", "-o", r.binary(pkg), "./"+pkg)
 		cmd.Dir = r.copied
 		if output, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("build the tests of %s: %w: %s", pkg, err, output)
@@ -444,7 +445,7 @@ func (r *mutationRunner) run(ctx context.Context, query, text string, tests map[
 		if len(names) == 0 {
 			continue
 		}
-		cmd := exec.CommandContext(ctx, r.binary(pkg), "-test.run", "^("+strings.Join(names, "|")+")$", "-test.failfast", "-test.timeout=30s") //nolint:gosec // built above
+		cmd := exec.CommandContext(ctx, r.binary(pkg), "-test.run", "^("+strings.Join(names, "|")+")$", "-test.failfast", "-test.timeout=30s")
 		cmd.Dir = filepath.Join(r.copied, pkg)
 		cmd.Env = append(os.Environ(), "AUDIT_MUTANT="+query, "AUDIT_MUTANT_FILE="+file.Name(), "TEST_DATABASE_URL="+r.url, recorder.Variable+"=")
 		if output, err := cmd.CombinedOutput(); err != nil {

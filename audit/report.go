@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -167,7 +168,7 @@ func (a *Audit) reportOperations(r *report) {
 			}
 			rows = append(rows, []string{
 				code1(operation.ID), code1(operation.Method + " " + operation.Path), link(operation.Handler, operation.At),
-				strings.Join(uses, "<br>"), fmt.Sprint(len(operation.Tests)),
+				strings.Join(uses, "<br>"), strconv.Itoa(len(operation.Tests)),
 			})
 		}
 		r.table([]string{"operation", "method and path", "handler", "queries", "tests"}, rows)

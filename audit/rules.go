@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"regexp"
@@ -185,7 +186,7 @@ func (a *Audit) judgeOperation(operation *Operation) {
 		case len(operation.Uses) == 0:
 			a.find("operation-without-query", operation.At, "Call the query that it needs, or say in audit.yaml why it needs none.",
 				"%s reaches no query.", operation.ID)
-		case operation.Method != "GET" && operation.Method != "HEAD" && len(a.Tables) > 0 && !slices.ContainsFunc(operation.Uses, writes):
+		case operation.Method != http.MethodGet && operation.Method != http.MethodHead && len(a.Tables) > 0 && !slices.ContainsFunc(operation.Uses, writes):
 			a.find("operation-without-query", operation.At, "Call the query that writes, or make it a GET.",
 				"%s is a %s and reaches no query that writes.", operation.ID, operation.Method)
 		}
@@ -244,7 +245,7 @@ func (a *Audit) judgeDocument() error {
 				open = open || len(alternative) == 0
 				operation.Keys = append(operation.Keys, strings.Join(sortedKeys(alternative), "+"))
 			}
-			if open && operation.Method != "GET" && operation.Method != "HEAD" {
+			if open && operation.Method != http.MethodGet && operation.Method != http.MethodHead {
 				a.find("operation-unsecured", operation.Registered, "Ask for a key.", "%s writes, and needs no key.", operation.ID)
 			}
 		}
@@ -321,7 +322,7 @@ func (a *Audit) judgeLint(ctx context.Context) error {
 	if len(a.config.Lint) == 0 {
 		return nil
 	}
-	cmd := exec.CommandContext(ctx, a.config.Lint[0], a.config.Lint[1:]...) //nolint:gosec // the project's own configuration
+	cmd := exec.CommandContext(ctx, a.config.Lint[0], a.config.Lint[1:]...)
 	cmd.Dir = a.config.Root
 	cmd.Env = os.Environ()
 	var output, problems bytes.Buffer

@@ -20,7 +20,7 @@ func readQueries(config Config) ([]*Query, error) {
 	slices.Sort(files)
 	var queries []*Query
 	for _, path := range files {
-		content, err := os.ReadFile(path) //nolint:gosec // the project's own file
+		content, err := os.ReadFile(path)
 		if err != nil {
 			return nil, err
 		}
