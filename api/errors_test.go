@@ -409,7 +409,7 @@ func TestRequestIDs(t *testing.T) {
 func TestGetHealth(t *testing.T) {
 	t.Parallel()
 	// Health does not ask the database, which here is not there.
-	s := serve(t, testdb.Pool(t, "postgres://nobody@127.0.0.1:1/none"))
+	s := serve(t, testdb.Pool(t, "postgres://nobody@127.0.0.1:1/none"), patience)
 	got := decode[object](s.get("/health").want(http.StatusOK))
 	if got["status"] != "ok" || len(got) != 2 || differences("", got["timestamp"], "<time>") != nil {
 		t.Errorf("%v", got)
@@ -425,7 +425,7 @@ func TestDatabaseAway(t *testing.T) {
 	url := testdb.URL(t)
 	direct := testdb.Pool(t, url)
 	way := openWay(t, direct.Config().ConnConfig)
-	s := serve(t, testdb.Pool(t, way.through(url)))
+	s := serve(t, testdb.Pool(t, way.through(url)), patience)
 	s.submit(leastRun("run-1", object{"status": "running"})).want(http.StatusCreated)
 
 	// A request waits for a lock when the connection goes.
@@ -433,7 +433,7 @@ func TestDatabaseAway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Rollback(context.WithoutCancel(t.Context()))
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
 	if _, err := tx.Exec(t.Context(), "select 1 from benchmark_runs where run_id = 'run-1' for update"); err != nil {
 		t.Fatal(err)
 	}
@@ -483,7 +483,7 @@ func TestServerTerminatesConnections(t *testing.T) {
 	t.Parallel()
 	url := testdb.URL(t)
 	direct := testdb.Pool(t, url)
-	s := serve(t, testdb.Pool(t, url+"&application_name=under-test"))
+	s := serve(t, testdb.Pool(t, url+"&application_name=under-test"), patience)
 	atOnce(8, func(i int) int { return s.submit(leastRun(fmt.Sprint("run-", i))).status })
 	if _, err := direct.Exec(t.Context(), "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'under-test'"); err != nil {
 		t.Fatal(err)
@@ -501,7 +501,7 @@ func TestFullPool(t *testing.T) {
 	t.Parallel()
 	url := testdb.URL(t)
 	direct := testdb.Pool(t, url)
-	s := serve(t, testdb.Pool(t, url+"&pool_max_conns=2"))
+	s := serve(t, testdb.Pool(t, url+"&pool_max_conns=2"), 0)
 	s.submit(leastRun("run-1", object{"status": "running"})).want(http.StatusCreated)
 	tx, err := direct.Begin(t.Context())
 	if err != nil {
@@ -556,7 +556,7 @@ func waitUntilBlocked(t *testing.T, pool *pgxpool.Pool, n int) {
 func TestUnexpectedError(t *testing.T) {
 	t.Parallel()
 	pool := testdb.New(t)
-	s := serve(t, pool)
+	s := serve(t, pool, patience)
 	if _, err := pool.Exec(t.Context(), "alter table benchmark_runs rename to secret_table"); err != nil {
 		t.Fatal(err)
 	}

@@ -15,11 +15,11 @@ import (
 )
 
 // setupMigrations opens the migrations of a database that has nothing.
-func setupMigrations(t testing.TB) (*db.Migrations, *pgxpool.Pool, string) {
+func setupMigrations(t testing.TB) (*db.Migrations, *pgxpool.Pool) {
 	t.Helper()
 	url := testdb.Empty(t)
 	pool := testdb.Pool(t, url)
-	return openMigrations(t, url), pool, url
+	return openMigrations(t, url), pool
 }
 
 func openMigrations(t testing.TB, url string) *db.Migrations {
@@ -35,7 +35,7 @@ func TestMigrations(t *testing.T) {
 
 	t.Run("up, down and up leave the same schema", func(t *testing.T) {
 		t.Parallel()
-		migrations, pool, _ := setupMigrations(t)
+		migrations, pool := setupMigrations(t)
 		wantVersion(t, migrations, 0, false)
 		wantNoError(t, migrations.Up())
 		latest := wantVersion(t, migrations, latestVersion(t, migrations), false).Latest
@@ -54,7 +54,7 @@ func TestMigrations(t *testing.T) {
 
 	t.Run("up changes nothing where everything is applied", func(t *testing.T) {
 		t.Parallel()
-		migrations, pool, _ := setupMigrations(t)
+		migrations, pool := setupMigrations(t)
 		wantNoError(t, migrations.Up())
 		create(t, db.New(pool), fullRun("run-1"))
 		before := catalog(t, pool)
@@ -65,7 +65,7 @@ func TestMigrations(t *testing.T) {
 
 	t.Run("down fails where there is no schema", func(t *testing.T) {
 		t.Parallel()
-		migrations, _, _ := setupMigrations(t)
+		migrations, _ := setupMigrations(t)
 		if migrations.Down() == nil {
 			t.Error("no error")
 		}
@@ -98,7 +98,7 @@ func TestMigrations(t *testing.T) {
 
 	t.Run("one that broke off is explained, and goes on when it was mended", func(t *testing.T) {
 		t.Parallel()
-		migrations, pool, _ := setupMigrations(t)
+		migrations, pool := setupMigrations(t)
 		exec(t, pool, "create table benchmark_runs ()") // In the way of the first migration.
 		if migrations.Up() == nil {
 			t.Fatal("the migration did not break off")
@@ -120,7 +120,7 @@ func TestMigrations(t *testing.T) {
 
 	t.Run("force records a version and runs nothing", func(t *testing.T) {
 		t.Parallel()
-		migrations, pool, _ := setupMigrations(t)
+		migrations, pool := setupMigrations(t)
 		wantNoError(t, migrations.Force(1))
 		wantVersion(t, migrations, 1, false)
 		wantEqual(t, catalog(t, pool), []string{})
@@ -128,7 +128,7 @@ func TestMigrations(t *testing.T) {
 
 	t.Run("a schema newer than the program is left alone", func(t *testing.T) {
 		t.Parallel()
-		migrations, pool, _ := setupMigrations(t)
+		migrations, pool := setupMigrations(t)
 		wantNoError(t, migrations.Up())
 		newer := latestVersion(t, migrations) + 3
 		wantNoError(t, migrations.Force(newer))
@@ -144,7 +144,7 @@ func TestMigrations(t *testing.T) {
 
 	t.Run("a newer schema whose migration broke off is explained", func(t *testing.T) {
 		t.Parallel()
-		migrations, pool, _ := setupMigrations(t)
+		migrations, pool := setupMigrations(t)
 		wantNoError(t, migrations.Up())
 		newer := latestVersion(t, migrations) + 3
 		wantNoError(t, migrations.Force(newer))
@@ -157,7 +157,7 @@ func TestMigrations(t *testing.T) {
 
 	t.Run("a newer program that migrates at the same time is waited for, and left alone", func(t *testing.T) {
 		t.Parallel()
-		migrations, pool, _ := setupMigrations(t)
+		migrations, pool := setupMigrations(t)
 		wantNoError(t, migrations.Up())
 		newer := latestVersion(t, migrations) + 1
 

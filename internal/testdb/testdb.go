@@ -37,7 +37,7 @@ import (
 const timeZone = "Asia/Kathmandu"
 
 // settings trade durability, which a test does not need, for speed.
-var settings = map[string]string{"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "max_connections": "300"}
+var settings = map[string]string{"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "max_connections": "1000"}
 
 // Main runs a package's tests, and ends the server that they used.
 func Main(m *testing.M) {
@@ -148,7 +148,7 @@ func dockerAnswers(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer provider.Close()
+	defer func() { _ = provider.Close() }()
 	return provider.Health(ctx)
 }
 
