@@ -5,6 +5,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -31,7 +32,7 @@ const (
 	bodyReadTimeout = time.Minute
 	// requestTimeout bounds the work of a request after its body was read.
 	requestTimeout = 10 * time.Second
-	// connectionWait is how long a request waits for a connection of the pool.
+	// connectionWait is how long a request waits for a connection, by default.
 	connectionWait = time.Second
 )
 
@@ -57,6 +58,9 @@ type Config struct {
 	Metrics prometheus.Registerer
 	// Version is the program's.
 	Version string
+	// ConnectionWait is how long a request waits for a connection of the pool
+	// before it is answered 503; a second where it is 0.
+	ConnectionWait time.Duration
 }
 
 // server is what the handlers share.
@@ -155,7 +159,7 @@ func register[I, O any](s *server, operation huma.Operation, handler func(contex
 		select {
 		case s.connections <- struct{}{}:
 			defer func() { <-s.connections }()
-		case <-time.After(connectionWait):
+		case <-time.After(cmp.Or(s.ConnectionWait, connectionWait)):
 			return nil, busy()
 		case <-ctx.Done():
 			return nil, s.problem(ctx, ctx.Err())

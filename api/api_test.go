@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -34,14 +35,17 @@ type service struct {
 
 func setup(t testing.TB) *service {
 	t.Helper()
-	return serve(t, testdb.New(t))
+	return serve(t, testdb.New(t), patience)
 }
 
-func serve(t testing.TB, pool *pgxpool.Pool) *service {
+// patience is for a machine that is busy with other tests.
+const patience = 8 * time.Second
+
+func serve(t testing.TB, pool *pgxpool.Pool, connectionWait time.Duration) *service {
 	t.Helper()
 	log := &syncBuffer{}
 	server := httptest.NewServer(api.New(api.Config{
-		Pool: pool, APISecretKey: key, AllowedOrigins: []string{origin},
+		Pool: pool, APISecretKey: key, AllowedOrigins: []string{origin}, ConnectionWait: connectionWait,
 		Logger: api.NewLogger(slog.NewJSONHandler(log, nil)), Version: "test",
 	}))
 	t.Cleanup(server.Close)
