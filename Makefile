@@ -24,11 +24,14 @@ race: ## Run all tests with the race detector.
 
 gen: ## Regenerate everything that is generated: db/, openapi.yaml.
 	$(SQLC) generate
-	go run ./cmd/benchledger openapi >openapi.yaml.new && mv openapi.yaml.new openapi.yaml
+	@echo 'go run ./cmd/benchledger openapi >openapi.yaml'
+	@spec=$$(go run ./cmd/benchledger openapi) && printf '%s\n' "$$spec" >openapi.yaml
 
 verify: ## See that what is generated is current, and go.mod tidy.
 	$(SQLC) diff
-	go run ./cmd/benchledger openapi | diff -u openapi.yaml - || { echo 'openapi.yaml is not current: make gen'; exit 1; }
+	@echo 'go run ./cmd/benchledger openapi | diff openapi.yaml -'
+	@spec=$$(go run ./cmd/benchledger openapi) || exit 1; \
+	printf '%s\n' "$$spec" | diff -u openapi.yaml - || { echo 'openapi.yaml is not current: make gen' >&2; exit 1; }
 	go mod tidy -diff
 
 lint: $(NPM_BIN) ## Look for mistakes: go vet, golangci-lint, sqlc vet, redocly.
@@ -44,11 +47,13 @@ audit-mutate: ## Change each query in small ways and see the tests fail; takes m
 	go run ./cmd/benchledger-audit mutate
 
 clients-check: $(NPM_BIN) ## See that clients generated from openapi.yaml have true types.
-	$(OAPI) -config test/clients/go/oapi-codegen.yaml openapi.yaml
-	cd test/clients/go && go vet ./...
-	$(NPM_BIN)/openapi-typescript openapi.yaml -o test/clients/typescript/api.gen.ts
-	$(NPM_BIN)/tsc -p test/clients/typescript
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && cp -R test/clients/. "$$tmp" && set -ex; \
+	$(OAPI) -config test/clients/go/oapi-codegen.yaml -o "$$tmp/go/client.gen.go" openapi.yaml; \
+	(cd "$$tmp/go" && go vet ./...); \
+	if grep -nE '[ *](float32|int) .*(json|form):' "$$tmp/go/client.gen.go"; then echo 'a number has no format' >&2; exit 1; fi; \
+	$(NPM_BIN)/openapi-typescript openapi.yaml -o "$$tmp/typescript/api.gen.ts" >/dev/null; \
+	$(NPM_BIN)/tsc -p "$$tmp/typescript"
 
 $(NPM_BIN): tools/package-lock.json
-	npm ci --prefix tools --silent
+	npm ci --prefix tools --loglevel=error >/dev/null
 	@touch $(NPM_BIN)
