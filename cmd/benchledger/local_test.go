@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/benchledger/benchledger/internal/testdb"
 )
 
 // TestLocal is the life of a server with a database of its own.
@@ -115,6 +117,31 @@ func TestLocalDatabaseKilled(t *testing.T) {
 	serve(t, dir).wantRuns("run")
 }
 
+// TestLocalBackendKilled kills one of PostgreSQL's processes: it begins anew, and
+// the server finds it again.
+func TestLocalBackendKilled(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t)
+	p := serve(t, dir)
+	p.submit("run")
+	url := "postgres:///benchledger?user=benchledger&host=" + filepath.Join(dir, "socket")
+	var backend int
+	row := testdb.Pool(t, url).QueryRow(t.Context(), "select pid from pg_stat_activity where pid <> pg_backend_pid() and datname = 'benchledger'")
+	if err := row.Scan(&backend); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(backend, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the backend is gone", func() bool { return syscall.Kill(backend, 0) != nil })
+	eventually(t, "it answers again", func() bool {
+		response, _ := p.request(http.MethodGet, "/api/runs", "")
+		return response.StatusCode == http.StatusOK
+	})
+	p.wantRuns("run")
+	p.terminate()
+}
+
 // TestLocalAllKilled kills the server together with what would end its PostgreSQL.
 func TestLocalAllKilled(t *testing.T) {
 	t.Parallel()
@@ -159,7 +186,7 @@ func TestLocalEndsWhileItStarts(t *testing.T) {
 		signals []syscall.Signal
 	}{
 		"before there is data":          {"server.lock", []syscall.Signal{syscall.SIGKILL}},
-		"while the data is made":        {"unfinished-*/global", []syscall.Signal{syscall.SIGKILL, syscall.SIGINT}},
+		"while the data is made":        {"postgres.unfinished-*/global", []syscall.Signal{syscall.SIGKILL, syscall.SIGINT}},
 		"while PostgreSQL starts":       {"postgres", []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM}},
 		"while it creates its database": {"postgres/postmaster.pid", []syscall.Signal{syscall.SIGKILL}},
 	} {
@@ -173,13 +200,13 @@ func TestLocalEndsWhileItStarts(t *testing.T) {
 				code := p.wait()
 				if signal != syscall.SIGKILL {
 					wantOutput(t, code, p.stderr.String(), 0, "stop")
-					if exists(t, filepath.Join(dir, "unfinished-*")) {
+					if exists(t, filepath.Join(dir, "*.unfinished-*")) {
 						t.Error("what was unfinished is still there")
 					}
 				}
 				wantNothingRunning(t, dir)
 				serve(t, dir).submit("run")
-				if exists(t, filepath.Join(dir, "unfinished-*")) {
+				if exists(t, filepath.Join(dir, "*.unfinished-*")) {
 					t.Error("what was unfinished is still there after another start")
 				}
 			})

@@ -35,10 +35,10 @@ const (
 	// oldest is the oldest major version that is taken for new data.
 	oldest = 14
 
-	// unfinishedPrefix and fetchPrefix begin the names of folders that are of no
-	// use to a later start.
-	unfinishedPrefix = "unfinished-"
-	fetchPrefix      = "fetch-"
+	// unfinishedData and unfinishedBinaries begin the names of folders that are of
+	// no use to a later start.
+	unfinishedData     = "postgres.unfinished-"
+	unfinishedBinaries = "binaries.unfinished-"
 )
 
 // findBinaries returns the folder of PostgreSQL's programs: of the version that
@@ -142,7 +142,7 @@ func programVersion(ctx context.Context, user *account, folder string) int {
 
 // fetch gets PostgreSQL's programs into the folder target, whole or not at all.
 func fetch(ctx context.Context, dir, target, repository string) error {
-	work, err := os.MkdirTemp(dir, fetchPrefix)
+	work, err := os.MkdirTemp(dir, unfinishedBinaries)
 	if err != nil {
 		return err
 	}
@@ -171,17 +171,14 @@ func fetch(ctx context.Context, dir, target, repository string) error {
 	if _, statErr := os.Stat(extractedAll); statErr != nil {
 		return err
 	}
-	if err := os.RemoveAll(target); err != nil { // Programs that do not run here.
-		return err
-	}
-	return os.Rename(extracted, target)
+	return os.Rename(extracted, target) // It fails where something else is.
 }
 
 // removeLeftovers removes what servers began and could not finish.
 func removeLeftovers(dir string) {
 	entries, _ := os.ReadDir(dir) // Where that fails, so does what follows.
 	for _, entry := range entries {
-		if strings.HasPrefix(entry.Name(), unfinishedPrefix) || strings.HasPrefix(entry.Name(), fetchPrefix) {
+		if strings.HasPrefix(entry.Name(), unfinishedData) || strings.HasPrefix(entry.Name(), unfinishedBinaries) {
 			_ = os.RemoveAll(filepath.Join(dir, entry.Name())) // Else the next start does.
 		}
 	}

@@ -159,13 +159,13 @@ func TestStartFetchCanceled(t *testing.T) {
 func TestStartCleansUp(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
-	for _, leftover := range []string{"fetch-1/binaries/bin", "unfinished-1/base"} {
+	for _, leftover := range []string{"binaries.unfinished-1/binaries/bin", "postgres.unfinished-1/base", "unfinished-novel/1"} {
 		if err := os.MkdirAll(filepath.Join(dir, leftover), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
 	startIn(t, dir)
-	wantFiles(t, dir, "postgres", "postgres.lock", "postgres.log", "server.lock", "socket")
+	wantFiles(t, dir, "postgres", "postgres.lock", "postgres.log", "server.lock", "socket", "unfinished-novel")
 }
 
 func wantFiles(t *testing.T, dir string, want ...string) {

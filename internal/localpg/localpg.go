@@ -25,14 +25,14 @@ const (
 	// name is that of the role and the database.
 	name = "benchledger"
 	// port only names the socket.
-	port = "5432"
+	port       = "5432"
+	socketName = ".s.PGSQL." + port
 
 	slowStart    = 5 * time.Second // after which it is mentioned
 	readyTimeout = 5 * time.Minute // recovery after a crash takes its time
 	stopTimeout  = 20 * time.Second
 	pollInterval = 10 * time.Millisecond
-	// maxSocketPath is what the shortest of the systems allows for
-	// <folder>/.s.PGSQL.5432.
+	// maxSocketPath is what the shortest of the systems allows for a socket.
 	maxSocketPath = 103
 	// maxLogBytes is when a start begins a new log, and keeps one old.
 	maxLogBytes = 10 << 20
@@ -255,16 +255,18 @@ func (s *Server) pidFile() []string {
 }
 
 // makeSocketDir makes the folder of the socket anew, for the database's user and
-// root alone. What a PostgreSQL that was killed left there is gone.
+// root alone. What a PostgreSQL that was killed left there goes; what anyone else
+// put there is in the way.
 func (s *Server) makeSocketDir() error {
-	err := os.RemoveAll(s.socketDir)
-	if err == nil {
-		err = os.Mkdir(s.socketDir, 0o700)
+	for _, leftover := range []string{socketName, socketName + ".lock", ""} {
+		if err := os.Remove(filepath.Join(s.socketDir, leftover)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("folder of the database's socket: %w", err)
+		}
 	}
-	if err == nil {
-		err = s.user.own(s.socketDir)
+	if err := os.Mkdir(s.socketDir, 0o700); err != nil {
+		return fmt.Errorf("folder of the database's socket: %w", err)
 	}
-	if err != nil {
+	if err := s.user.own(s.socketDir); err != nil {
 		return fmt.Errorf("folder of the database's socket: %w", err)
 	}
 	return nil
@@ -278,7 +280,7 @@ func (s *Server) initialise(ctx context.Context, binaries string) error {
 	if _, err := os.Stat(s.data); err == nil {
 		return fmt.Errorf("%s is there, but holds no database: move it away, or choose another data directory (DATA_DIR)", s.data)
 	}
-	unfinished, err := os.MkdirTemp(s.dir, unfinishedPrefix)
+	unfinished, err := os.MkdirTemp(s.dir, unfinishedData)
 	if err != nil {
 		return fmt.Errorf("make the database: %w", err)
 	}

@@ -112,7 +112,7 @@ func TestStartStaleLock(t *testing.T) {
 			if err := s.makeSocketDir(); err != nil {
 				t.Fatal(err)
 			}
-			for _, path := range []string{s.pidPath(), filepath.Join(s.socketDir, ".s.PGSQL.5432.lock")} {
+			for _, path := range []string{s.pidPath(), filepath.Join(s.socketDir, socketName+".lock")} {
 				if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 					t.Fatal(err)
 				}
@@ -224,6 +224,30 @@ func TestStartShowsLog(t *testing.T) {
 	}
 }
 
+// TestStartKeepsWhatIsThere has files of someone's in the way.
+func TestStartKeepsWhatIsThere(t *testing.T) {
+	t.Parallel()
+	for _, file := range []string{"socket/notes", "postgres/notes"} {
+		t.Run(file, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(newDir(t), file)
+			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err := Start(t.Context(), Options{DataDir: filepath.Dir(filepath.Dir(path))})
+			if err == nil || !strings.Contains(err.Error(), filepath.Dir(path)) {
+				t.Errorf("%v, want that %s is in the way", err, filepath.Dir(path))
+			}
+			if _, err := os.Stat(path); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func TestSocketDir(t *testing.T) {
 	t.Parallel()
 	for dir, inside := range map[string]bool{
@@ -238,7 +262,7 @@ func TestSocketDir(t *testing.T) {
 		if (got == filepath.Join(dir, "socket")) != inside {
 			t.Errorf("%s: %s, want it inside: %t", dir, got, inside)
 		}
-		if path := filepath.Join(got, ".s.PGSQL."+port); len(path) > maxSocketPath {
+		if path := filepath.Join(got, socketName); len(path) > maxSocketPath {
 			t.Errorf("%s has %d bytes", path, len(path))
 		}
 		if socketDir(dir+"x") == got {

@@ -34,13 +34,16 @@ func databaseUser(dir, data string) (*account, error) {
 			continue
 		}
 		owner, ok := info.Sys().(*syscall.Stat_t)
+		if !ok {
+			continue
+		}
+		name, known := userName(owner.Uid)
 		switch {
-		case !ok:
-		case os.Geteuid() == 0 && owner.Uid != 0:
-			return &account{name: userName(owner.Uid), uid: int(owner.Uid), gid: int(owner.Gid)}, nil
-		case os.Geteuid() != 0 && path == data && int(owner.Uid) != os.Geteuid():
+		case os.Geteuid() == 0 && owner.Uid != 0 && (known || path == data): // initdb refuses an unknown user.
+			return &account{name: name, uid: int(owner.Uid), gid: int(owner.Gid)}, nil
+		case os.Geteuid() != 0 && int(owner.Uid) != os.Geteuid() && path == data:
 			return nil, fmt.Errorf("the data in %s belongs to user %s: start as that user, or choose another data directory (DATA_DIR)",
-				dir, userName(owner.Uid))
+				dir, name)
 		}
 	}
 	if os.Geteuid() != 0 {
@@ -62,12 +65,13 @@ func databaseUser(dir, data string) (*account, error) {
 		"start as another user, or set DATABASE_URL")
 }
 
-func userName(uid uint32) string {
+// userName returns the name of a user, or where the user is not known the number.
+func userName(uid uint32) (name string, known bool) {
 	id := strconv.FormatUint(uint64(uid), 10)
 	if found, err := user.LookupId(id); err == nil {
-		return found.Username
+		return found.Username, true
 	}
-	return id
+	return id, false
 }
 
 // folderMode is that of the data directory. Where the database's user is another
@@ -206,7 +210,7 @@ func (p *process) stop() error {
 // path is too long, or one that PostgreSQL would take for two, in the temporary one.
 func socketDir(dir string) string {
 	inside := filepath.Join(dir, "socket")
-	if len(filepath.Join(inside, ".s.PGSQL."+port)) <= maxSocketPath && !strings.Contains(inside, ",") {
+	if len(filepath.Join(inside, socketName)) <= maxSocketPath && !strings.Contains(inside, ",") {
 		return inside
 	}
 	hash := sha256.Sum256([]byte(dir))

@@ -1,80 +1,81 @@
-// Package docs runs what the documents say.
+// Package docs runs what the documents say, and compares what cannot be run with
+// the program.
 package docs
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/benchledger/benchledger/internal/testdb"
 )
 
-const documented = "http://127.0.0.1:8787"
+// root is where the documents are.
+const root = "../.."
 
-// TestReadme starts the program as the README does, sends its requests in their
-// order, and compares the answers with those printed there.
-func TestReadme(t *testing.T) {
+// What the README shows of a start; a test has an address and a folder of its own.
+const (
+	shownAddress = "http://127.0.0.1:8787"
+	shownFolder  = "/home/you/.local/share/benchledger"
+	serveCommand = "go run ./cmd/benchledger serve"
+)
+
+// TestStart starts the program as the README does, sends its requests in their
+// order, and compares what comes back with what is printed there.
+func TestStart(t *testing.T) {
 	t.Parallel()
-	content, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	readme := string(content)
-	for _, command := range []string{"go run ./cmd/benchledger serve", "go test ./..."} {
+	readme := read(t, "README.md")
+	for _, command := range []string{serveCommand, "go test ./..."} {
 		if !strings.Contains(readme, "```sh\n"+command+"\n```") {
 			t.Errorf("the README has no block %q", command)
 		}
 	}
-	requests := regexp.MustCompile("(?s)```sh\n(curl .*?)\n```\n\n(?:.*?\n\n)??```json\n(.*?)\n```").FindAllStringSubmatch(readme, -1)
-	if len(requests) != 2 {
-		t.Fatalf("%d requests with answers, want 2", len(requests))
-	}
-	server := start(t)
-	for _, request := range requests {
-		command, want := strings.ReplaceAll(request[1], documented, server), request[2]
+	printed := find(t, readme, "(?s)```text\n(BenchLedger .*?\n)```")[0][1]
+	address := serve(t, printed)
+
+	for _, request := range find(t, readme, "(?s)```sh\n(curl .*?)\n```\n\n(?:[^`]*?\n\n)?```json\n(.*?)\n```") {
+		command, want := strings.ReplaceAll(request[1], shownAddress, address), request[2]
 		got, err := exec.Command("sh", "-c", strings.Replace(command, "curl", "curl --silent --show-error", 1)).CombinedOutput()
 		if err != nil {
 			t.Fatalf("%s: %v: %s", command, err, got)
 		}
-		var gotValue, wantValue any
-		if err := json.Unmarshal(got, &gotValue); err != nil {
-			t.Fatalf("%s: %v: %s", command, err, got)
-		}
-		if err := json.Unmarshal([]byte(want), &wantValue); err != nil {
-			t.Fatal(err)
-		}
-		if !reflect.DeepEqual(gotValue, wantValue) {
+		if !reflect.DeepEqual(decode(t, string(got)), decode(t, want)) {
 			t.Errorf("%s\nanswers %s\nwant %s", command, got, want)
 		}
 	}
+	if blocks := strings.Count(readme, "```sh\n"); blocks != 4 {
+		t.Errorf("the README has %d blocks of commands; 4 are run", blocks)
+	}
 }
 
-// start serves with a database of its own until the end of the test, and returns
-// the address.
-func start(t *testing.T) string {
+// serve serves with a database of its own until the end of the test, checks the
+// line that is printed, and returns the address.
+func serve(t *testing.T, printed string) string {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "benchledger")
-	if output, err := exec.Command("go", "build", "-o", program, "../../cmd/benchledger").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, output)
-	}
-	data, err := testdb.TempDir()
+	folder, err := testdb.TempDir()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(data) })
-	server := exec.Command(program, "serve", "--addr", "127.0.0.1:0", "--data-dir", data)
-	server.Stderr = os.Stderr
+	t.Cleanup(func() { _ = os.RemoveAll(folder) })
+	server := program(t, strings.Fields(serveCommand)[3:]...)
+	server.Env = append(server.Env, "ADDR=127.0.0.1:0", "DATA_DIR="+folder)
 	output, err := server.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
+	var log bytes.Buffer
+	server.Stderr = &log
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -83,14 +84,142 @@ func start(t *testing.T) string {
 		if err := server.Wait(); err != nil {
 			t.Error(err)
 		}
+		if t.Failed() {
+			t.Logf("the server's log:\n%s", log.String())
+		}
 	})
 	line, err := bufio.NewReader(output).ReadString('\n')
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := regexp.MustCompile(`API at (http://\S+)/api,`).FindStringSubmatch(line)
-	if address == nil {
-		t.Fatalf("no address in %q", line)
+	printed = strings.Replace(printed, shownFolder, folder, 1)
+	pattern := strings.ReplaceAll(regexp.QuoteMeta(printed), regexp.QuoteMeta(shownAddress), `(http://127\.0\.0\.1:\d+)`)
+	match := regexp.MustCompile("^" + pattern + "$").FindStringSubmatch(line)
+	if match == nil {
+		t.Fatalf("the program prints %q, the README %q", line, printed)
 	}
-	return address[1]
+	return match[1]
+}
+
+// TestSettings compares the README's settings with those of the program.
+func TestSettings(t *testing.T) {
+	t.Parallel()
+	output, err := program(t, "serve", "--help").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	help := map[string]string{} // the help, by variable and flag
+	for _, setting := range find(t, strings.Join(strings.Fields(string(output)), " "), `(--[a-z-]+)=(.*?)\(\$([A-Z_]+)\)`) {
+		help[setting[3]+" "+setting[1]] = setting[2]
+	}
+	for _, row := range find(t, read(t, "README.md"), "(?m)^\\| `([A-Z_]+)` \\| `(--[a-z-]+)` \\| (?:`(.*?)`)?") {
+		name := row[1] + " " + row[2]
+		if text, ok := help[name]; !ok {
+			t.Errorf("the README has the setting %s, and the program has not", name)
+		} else if !strings.Contains(text, row[3]) {
+			t.Errorf("the README has %s as the default of %s, and the program says: %s", row[3], name, text)
+		}
+		delete(help, name)
+	}
+	for name := range help {
+		t.Errorf("the program has the setting %s, and the README has not", name)
+	}
+}
+
+// TestOperations compares the README's operations with those of the document.
+func TestOperations(t *testing.T) {
+	t.Parallel()
+	var document struct {
+		Paths map[string]map[string]struct{ Security []map[string][]string }
+	}
+	if err := yaml.Unmarshal([]byte(read(t, "openapi.yaml")), &document); err != nil {
+		t.Fatal(err)
+	}
+	var want, got []string
+	for path, operations := range document.Paths {
+		for method, operation := range operations {
+			key := "yes"
+			if slices.ContainsFunc(operation.Security, func(way map[string][]string) bool { return len(way) == 0 }) {
+				key = ""
+			}
+			want = append(want, strings.ToUpper(method)+" "+path+" "+key)
+		}
+	}
+	for _, row := range find(t, read(t, "README.md"), "(?m)^\\| `([A-Z]+ /.*?)` \\|.*\\| (.*?) ?\\|$") {
+		got = append(got, row[1]+" "+row[2])
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Errorf("operations in the README\n%s\nin openapi.yaml\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestNames finds files and make's targets that documents name, and that are gone.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	targets := map[string]bool{}
+	for _, target := range find(t, read(t, "Makefile"), `(?m)^([a-z-]+):`) {
+		targets[target[1]] = true
+	}
+	for _, document := range []string{"README.md", "CONTRIBUTING.md"} {
+		text := read(t, document)
+		for _, command := range regexp.MustCompile("`make ([a-z -]+)`").FindAllStringSubmatch(text, -1) {
+			for target := range strings.FieldsSeq(command[1]) {
+				if !targets[target] {
+					t.Errorf("%s: there is no `make %s`", document, target)
+				}
+			}
+		}
+		// In links, and in quotes what has a folder or an ending.
+		for _, named := range find(t, text, "\\]\\(([^:)]+)\\)|`([a-z.]+(?:/[a-z_.]+)+/?|[a-z]+\\.(?:md|yaml|sql|go))`") {
+			if path := named[1] + named[2]; !exists(path) {
+				t.Errorf("%s: there is no %s", document, path)
+			}
+		}
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(filepath.Join(root, path))
+	return err == nil
+}
+
+// program prepares the program, which sees none of the settings of whoever runs the tests.
+func program(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "benchledger")
+	if output, err := exec.Command("go", "build", "-o", path, root+"/cmd/benchledger").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, output)
+	}
+	command := exec.Command(path, args...)
+	command.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}
+	return command
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(root, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+// find returns the places that match, of which there has to be one.
+func find(t *testing.T, text, pattern string) [][]string {
+	t.Helper()
+	matches := regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1)
+	if len(matches) == 0 {
+		t.Fatalf("nothing matches %s", pattern)
+	}
+	return matches
+}
+
+func decode(t *testing.T, text string) (value any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), &value); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	return value
 }
