@@ -24,23 +24,26 @@ import (
 
 // Config says where things are in a project, and what is meant to be as it is.
 type Config struct {
-	Spec             string            `yaml:"spec"`
-	Queries          string            `yaml:"queries"`
-	Schema           string            `yaml:"schema"`
-	Generated        string            `yaml:"generated"`
-	Register         []string          `yaml:"register"`
-	Transaction      string            `yaml:"transaction"`
-	Commands         []string          `yaml:"commands"`
-	WithoutQuery     map[string]string `yaml:"without_query"`
-	SQLAllowed       map[string]string `yaml:"sql_allowed"`
-	LargeTable       int64             `yaml:"large_table"`
-	PlannedForValues []string          `yaml:"planned_for_values"`
-	Parameters       map[string]string `yaml:"parameters"`
-	Lint             []string          `yaml:"lint"`
-	Seed             string            `yaml:"seed"`
-	Mutations        string            `yaml:"mutations"`
-	AcceptedMutants  map[string]string `yaml:"accepted_mutants"`
-	Report           string            `yaml:"report"`
+	Spec            string            `yaml:"spec"`
+	Queries         string            `yaml:"queries"`
+	Schema          string            `yaml:"schema"`
+	Generated       string            `yaml:"generated"`
+	Register        []string          `yaml:"register"`
+	Transaction     string            `yaml:"transaction"`
+	Commands        []string          `yaml:"commands"`
+	WithoutQuery    map[string]string `yaml:"without_query"`
+	SQLAllowed      map[string]string `yaml:"sql_allowed"`
+	LargeTable      int64             `yaml:"large_table"`
+	PlanForValues   string            `yaml:"plan_for_values"`
+	WritesApart     map[string]string `yaml:"writes_apart"`
+	Parameters      map[string]string `yaml:"parameters"`
+	Lint            []string          `yaml:"lint"`
+	Pitfalls        map[string]string `yaml:"pitfalls"`
+	Clients         map[string]string `yaml:"clients"`
+	Seed            string            `yaml:"seed"`
+	Mutations       string            `yaml:"mutations"`
+	AcceptedMutants map[string]string `yaml:"accepted_mutants"`
+	Report          string            `yaml:"report"`
 
 	// Root is the project's folder.
 	Root string `yaml:"-"`
@@ -49,8 +52,17 @@ type Config struct {
 // ReadConfig reads audit.yaml in a project's folder.
 func ReadConfig(root string) (Config, error) {
 	config := Config{Root: root}
-	err := readYAML(filepath.Join(root, "audit.yaml"), &config)
-	return config, err
+	file, err := os.Open(filepath.Join(root, "audit.yaml"))
+	if err != nil {
+		return config, err
+	}
+	defer file.Close()
+	decoder := yaml.NewDecoder(file)
+	decoder.KnownFields(true)
+	if err := decoder.Decode(&config); err != nil {
+		return config, fmt.Errorf("audit.yaml: %w", err)
+	}
+	return config, nil
 }
 
 func readYAML(path string, value any) error {
@@ -106,6 +118,16 @@ type Operation struct {
 	Keys []string `json:"keys"`
 	// Tests are those that called it.
 	Tests []string `json:"tests"`
+	// Clients are the generated clients that have it.
+	Clients []string `json:"clients"`
+}
+
+// Setting is an environment variable that a command reads.
+type Setting struct {
+	Variable string   `json:"variable"`
+	Default  string   `json:"default,omitempty"`
+	Help     string   `json:"help"`
+	At       Position `json:"at"`
 }
 
 // Use is a query in reach of an operation.
@@ -113,6 +135,12 @@ type Use struct {
 	Query string `json:"query"`
 	// Transaction is where the transaction begins in which it runs, "" for its own.
 	Transaction string `json:"transaction,omitempty"`
+	// Around is where the transaction begins that it goes around.
+	Around string `json:"around,omitempty"`
+	// Repeated says that it runs in a loop.
+	Repeated bool `json:"repeated,omitempty"`
+	// ForValues says that it is planned for the values of each call.
+	ForValues bool `json:"forValues,omitempty"`
 }
 
 // Query is a named query.
@@ -171,6 +199,7 @@ type Audit struct {
 	Indexes     []*Index      `json:"indexes"`
 	Constraints []*Constraint `json:"constraints"`
 	Migrations  []Migration   `json:"migrations"`
+	Settings    []Setting     `json:"settings"`
 	Seed        []*Seed       `json:"seed"`
 	Mutations   MutationCount `json:"mutations"`
 	// Rules are those that looked.
@@ -179,7 +208,7 @@ type Audit struct {
 
 	config  Config
 	code    *code
-	sources map[string]string
+	sources map[string]*testSource
 }
 
 // Input is what the audit cannot find by itself.
@@ -192,6 +221,8 @@ type Input struct {
 	EmptyURL string
 	// SkipLint leaves the linters out.
 	SkipLint bool
+
+	code *code // read before
 }
 
 func (a *Audit) query(name string) *Query {

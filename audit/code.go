@@ -8,7 +8,9 @@ import (
 	"go/token"
 	"go/types"
 	"path/filepath"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/tools/go/packages"
@@ -16,9 +18,11 @@ import (
 
 // code is what the type-checked Go code says.
 type code struct {
-	root      string
-	module    string
-	functions map[*types.Func]*function
+	root   string
+	module string
+	// planForValues is the type whose statements are planned for their values.
+	planForValues string
+	functions     map[*types.Func]*function
 	// queries are the generated methods, by the name of their query.
 	queries    map[*types.Func]string
 	parameters map[string][]string
@@ -28,6 +32,8 @@ type code struct {
 	commands map[string][]string
 	// statements are the places that execute SQL outside the generated code.
 	statements []Position
+	// settings are the environment variables of the commands.
+	settings []Setting
 }
 
 type function struct {
@@ -56,7 +62,7 @@ func readCode(config Config) (*code, error) {
 		return nil, fmt.Errorf("load the code: %w", err)
 	}
 	c := &code{
-		root: root, functions: map[*types.Func]*function{}, queries: map[*types.Func]string{},
+		root: root, planForValues: config.PlanForValues, functions: map[*types.Func]*function{}, queries: map[*types.Func]string{},
 		parameters: map[string][]string{}, texts: map[string]string{}, commands: map[string][]string{},
 	}
 	for _, pkg := range loaded {
@@ -88,8 +94,10 @@ func readCode(config Config) (*code, error) {
 		for _, file := range pkg.Syntax {
 			c.readOperations(config, pkg, file)
 			c.readStatements(config, pkg, file)
+			c.readSettings(config, pkg, file)
 		}
 	}
+	slices.SortFunc(c.settings, func(a, b Setting) int { return strings.Compare(a.Variable+a.At.String(), b.Variable+b.At.String()) })
 	slices.SortFunc(c.operations, func(a, b *Operation) int { return strings.Compare(a.ID, b.ID) })
 	for _, operation := range c.operations {
 		for object, f := range c.functions {
@@ -109,6 +117,29 @@ func readCode(config Config) (*code, error) {
 		}
 	}
 	return c, nil
+}
+
+// readSettings notes the fields of structs whose tag names an environment variable.
+func (c *code) readSettings(config Config, pkg *packages.Package, file *ast.File) {
+	if !slices.Contains(config.Commands, filepath.Dir(c.position(pkg, file.Pos()).File)) {
+		return
+	}
+	ast.Inspect(file, func(node ast.Node) bool {
+		field, ok := node.(*ast.Field)
+		if !ok || field.Tag == nil {
+			return true
+		}
+		text, err := strconv.Unquote(field.Tag.Value)
+		if err != nil {
+			return true
+		}
+		tag := reflect.StructTag(text)
+		if variable := tag.Get("env"); variable != "" {
+			help := strings.NewReplacer("${default}", tag.Get("default"), "${enum}", tag.Get("enum")).Replace(tag.Get("help"))
+			c.settings = append(c.settings, Setting{variable, tag.Get("default"), help, c.position(pkg, field.Pos())})
+		}
+		return true
+	})
 }
 
 func (c *code) position(pkg *packages.Package, at token.Pos) Position {
@@ -276,61 +307,158 @@ func (c *code) readStatements(config Config, pkg *packages.Package, file *ast.Fi
 	})
 }
 
-// reach returns the queries that a function can reach, each with the transaction
-// in which it runs.
+// reach returns the queries that a function can reach: those whose methods it
+// names, and those of every function that it names. A method of an interface
+// stands for that of each type here that implements it.
 func (c *code) reach(config Config, from *types.Func) []Use {
-	type step struct {
-		function    *types.Func
-		transaction string
-	}
-	seen, uses := map[step]bool{}, map[Use]bool{}
-	var visit func(step)
-	visit = func(s step) {
-		if seen[s] {
-			return
-		}
-		seen[s] = true
-		if query, ok := c.queries[s.function]; ok {
-			uses[Use{query, s.transaction}] = true
-			return
-		}
-		f := c.functions[s.function]
-		if f == nil {
-			return
-		}
-		var inspect func(node ast.Node, transaction string)
-		inspect = func(root ast.Node, transaction string) {
-			ast.Inspect(root, func(node ast.Node) bool {
-				switch node := node.(type) {
-				case *ast.CallExpr:
-					called := callee(f.pkg, node)
-					switch {
-					case c.registers(config, f.pkg, node):
-						return false // Handlers belong to their operations.
-					case called != nil && called.FullName() == config.Transaction && transaction == "":
-						for _, argument := range node.Args {
-							inspect(argument, c.position(f.pkg, node.Pos()).String())
-						}
-						visit(step{called, transaction})
-						return false
-					}
-				case *ast.Ident:
-					if used, ok := f.pkg.TypesInfo.Uses[node].(*types.Func); ok {
-						visit(step{used.Origin(), transaction})
-					}
-				}
-				return true
-			})
-		}
-		inspect(f.decl.Body, s.transaction)
-	}
-	visit(step{function: from})
+	w := &walk{code: c, config: config, seen: map[step]bool{}, uses: map[Use]bool{}}
+	w.visit(step{function: from})
 	var sorted []Use
-	for use := range uses {
+	for use := range w.uses {
 		sorted = append(sorted, use)
 	}
 	slices.SortFunc(sorted, func(a, b Use) int {
-		return strings.Compare(a.Query+" "+a.Transaction, b.Query+" "+b.Transaction)
+		return strings.Compare(fmt.Sprint(a.Query, a.Transaction, a.Repeated), fmt.Sprint(b.Query, b.Transaction, b.Repeated))
 	})
 	return sorted
+}
+
+// step is a function on the way, in the transaction and the loop of its caller.
+type step struct {
+	function    *types.Func
+	transaction string
+	repeated    bool
+}
+
+type walk struct {
+	*code
+	config Config
+	seen   map[step]bool
+	uses   map[Use]bool
+}
+
+func (w *walk) visit(s step) {
+	if w.seen[s] {
+		return
+	}
+	w.seen[s] = true
+	if query, ok := w.queries[s.function]; ok {
+		w.uses[Use{Query: query, Transaction: s.transaction, Repeated: s.repeated}] = true
+		return
+	}
+	for _, implementation := range w.implementations(s.function) {
+		w.visit(step{implementation, s.transaction, s.repeated})
+	}
+	if f := w.functions[s.function]; f != nil {
+		w.inspect(f, f.decl.Body, s, f.decl)
+	}
+}
+
+// inspect follows what a part of a function names. scope is what the values of the
+// transaction are declared in.
+func (w *walk) inspect(f *function, root ast.Node, s step, scope ast.Node) {
+	ast.Inspect(root, func(node ast.Node) bool {
+		switch node := node.(type) {
+		case *ast.ForStmt:
+			if !s.repeated {
+				w.inspect(f, node, step{s.function, s.transaction, true}, scope)
+				return false
+			}
+		case *ast.RangeStmt:
+			if !s.repeated {
+				w.inspect(f, node.X, s, scope)
+				w.inspect(f, node.Body, step{s.function, s.transaction, true}, scope)
+				return false
+			}
+		case *ast.CallExpr:
+			called := callee(f.pkg, node)
+			switch {
+			case w.registers(w.config, f.pkg, node):
+				return false // Handlers belong to their operations.
+			case called != nil && called.FullName() == w.config.Transaction && s.transaction == "":
+				at := w.position(f.pkg, node.Pos()).String()
+				for _, argument := range node.Args {
+					// A loop around a transaction repeats the whole of it.
+					w.inspect(f, argument, step{s.function, at, false}, argument)
+				}
+				w.visit(step{called, s.transaction, s.repeated})
+				return false
+			}
+		case *ast.SelectorExpr:
+			method, ok := f.pkg.TypesInfo.Uses[node.Sel].(*types.Func)
+			if !ok {
+				return true
+			}
+			query, ok := w.queries[method.Origin()]
+			if !ok {
+				return true
+			}
+			use := Use{Query: query, Transaction: s.transaction, Repeated: s.repeated, ForValues: w.forValues(f.pkg, node.X)}
+			if !declaredIn(f.pkg, node.X, scope) {
+				use.Transaction, use.Around = "", s.transaction
+			}
+			w.uses[use] = true
+			w.inspect(f, node.X, s, scope)
+			return false
+		case *ast.Ident:
+			if used, ok := f.pkg.TypesInfo.Uses[node].(*types.Func); ok {
+				w.visit(step{used.Origin(), s.transaction, s.repeated})
+			}
+		}
+		return true
+	})
+}
+
+// declaredIn says whether a value comes from within a scope: a variable declared
+// there, not a field, and not a variable from outside.
+func declaredIn(pkg *packages.Package, expression ast.Expr, scope ast.Node) bool {
+	inside := true
+	ast.Inspect(expression, func(node ast.Node) bool {
+		switch node := node.(type) {
+		case *ast.SelectorExpr:
+			if selection := pkg.TypesInfo.Selections[node]; selection != nil && selection.Kind() == types.FieldVal {
+				inside = false
+			}
+		case *ast.Ident:
+			if variable, ok := pkg.TypesInfo.Uses[node].(*types.Var); ok && !variable.IsField() {
+				inside = inside && scope.Pos() <= variable.Pos() && variable.Pos() < scope.End()
+			}
+		}
+		return inside
+	})
+	return inside
+}
+
+// forValues says whether a receiver has its statements planned for their values.
+func (c *code) forValues(pkg *packages.Package, receiver ast.Expr) bool {
+	found := false
+	ast.Inspect(receiver, func(node ast.Node) bool {
+		if literal, ok := node.(*ast.CompositeLit); ok {
+			found = found || types.TypeString(pkg.TypesInfo.TypeOf(literal), nil) == c.planForValues
+		}
+		return !found
+	})
+	return found
+}
+
+// implementations are the methods here that a method of an interface may be.
+func (c *code) implementations(method *types.Func) []*types.Func {
+	receiver := method.Signature().Recv()
+	if receiver == nil {
+		return nil
+	}
+	asked, ok := receiver.Type().Underlying().(*types.Interface)
+	if !ok {
+		return nil
+	}
+	var found []*types.Func
+	for candidate := range c.functions {
+		if candidate.Name() != method.Name() || candidate.Signature().Recv() == nil {
+			continue
+		}
+		if of := candidate.Signature().Recv().Type(); types.Implements(of, asked) || types.Implements(types.NewPointer(of), asked) {
+			found = append(found, candidate)
+		}
+	}
+	return found
 }

@@ -94,6 +94,7 @@ type node struct {
 	Relation  string   `json:"Relation Name"`
 	Index     string   `json:"Index Name"`
 	IndexCond string   `json:"Index Cond"`
+	Filter    string   `json:"Filter"`
 	Arbiters  []string `json:"Conflict Arbiter Indexes"`
 	Rows      float64  `json:"Plan Rows"`
 	Plans     []node   `json:"Plans"`
@@ -122,7 +123,7 @@ func (a *Audit) readPlan(ctx context.Context, connection *pgx.Conn, query *Query
 		}
 	}
 	mode := "force_generic_plan"
-	if slices.Contains(a.config.PlannedForValues, query.Name) {
+	if a.plannedForValues(query.Name) {
 		mode = "force_custom_plan"
 	}
 	explain := "explain (format json) execute \"audited_" + query.Name + "\""
@@ -178,7 +179,11 @@ func (a *Audit) readNode(query *Query, n node, limited bool) {
 		if table == "" {
 			table = a.tableOf(n.Index)
 		}
-		if n.IndexCond == "" && !limited && a.isLarge(table) {
+		// A limit does not end it where it drops rows, or collects them for a bitmap.
+		ends := limited && n.Filter == "" && n.Type != "Bitmap Index Scan"
+		few := n.IndexCond != "" && n.Filter == "" && n.Rows < float64(a.config.LargeTable)
+		bounded := ends || few || strings.Contains(n.IndexCond, " = ")
+		if !bounded && a.isLarge(table) {
 			query.Reads = append(query.Reads, "reads all of "+n.Index)
 		}
 	case "Sort":
@@ -189,6 +194,22 @@ func (a *Audit) readNode(query *Query, n node, limited bool) {
 	for _, child := range n.Plans {
 		a.readNode(query, child, limited)
 	}
+}
+
+// plannedForValues says whether every use of a query has it planned for its values.
+func (a *Audit) plannedForValues(name string) bool {
+	used := false
+	for _, operation := range a.Operations {
+		for _, use := range operation.Uses {
+			if use.Query == name {
+				if !use.ForValues {
+					return false
+				}
+				used = true
+			}
+		}
+	}
+	return used
 }
 
 func relations(n node) []string {

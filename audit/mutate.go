@@ -268,20 +268,51 @@ func (a *Audit) mutationHash(query *Query) string {
 		text, _ := readStatement(a.config, migration.Up) // It was read before.
 		fmt.Fprintln(hash, text)
 	}
+	sources := a.testSources()
 	for _, test := range query.Tests {
-		pkg, name, _ := strings.Cut(test, ".")
+		folder, name, _ := strings.Cut(test, ".")
 		name, _, _ = strings.Cut(name, "/")
-		fmt.Fprintln(hash, pkg, name, a.testSources()[pkg+"."+name])
+		fmt.Fprintln(hash, test, strings.Join(sources[folder].reach(name), "\n"))
 	}
 	return hex.EncodeToString(hash.Sum(nil))[:16]
 }
 
-// testSources returns the source of each test function, by package and name.
-func (a *Audit) testSources() map[string]string {
+// testSource is the source of what the tests of a package declare, by name, and
+// the names that each declaration uses.
+type testSource struct {
+	text map[string]string
+	uses map[string][]string
+}
+
+// reach returns the source of a test with that of everything it uses.
+func (s *testSource) reach(name string) []string {
+	if s == nil {
+		return nil
+	}
+	reached := map[string]bool{}
+	var visit func(string)
+	visit = func(name string) {
+		if _, declared := s.text[name]; declared && !reached[name] {
+			reached[name] = true
+			for _, used := range s.uses[name] {
+				visit(used)
+			}
+		}
+	}
+	visit(name)
+	var texts []string
+	for _, name := range sortedKeys(reached) {
+		texts = append(texts, s.text[name])
+	}
+	return texts
+}
+
+// testSources reads the tests, by the last element of their folder.
+func (a *Audit) testSources() map[string]*testSource {
 	if a.sources != nil {
 		return a.sources
 	}
-	a.sources = map[string]string{}
+	a.sources = map[string]*testSource{}
 	_ = filepath.WalkDir(a.config.Root, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
 			return err
@@ -295,15 +326,43 @@ func (a *Audit) testSources() map[string]string {
 		if err != nil {
 			return err
 		}
-		for _, declaration := range file.Decls {
-			if f, ok := declaration.(*ast.FuncDecl); ok && f.Recv == nil {
-				key := filepath.Base(filepath.Dir(path)) + "." + f.Name.Name
-				a.sources[key] = string(content[set.Position(f.Pos()).Offset:set.Position(f.End()).Offset])
-			}
+		folder := filepath.Base(filepath.Dir(path))
+		if a.sources[folder] == nil {
+			a.sources[folder] = &testSource{map[string]string{}, map[string][]string{}}
 		}
+		a.sources[folder].add(set, content, file)
 		return nil
 	})
 	return a.sources
+}
+
+func (s *testSource) add(set *token.FileSet, content []byte, file *ast.File) {
+	note := func(name string, node ast.Node) {
+		s.text[name] += string(content[set.Position(node.Pos()).Offset:set.Position(node.End()).Offset])
+		ast.Inspect(node, func(node ast.Node) bool {
+			if identifier, ok := node.(*ast.Ident); ok {
+				s.uses[name] = append(s.uses[name], identifier.Name)
+			}
+			return true
+		})
+	}
+	for _, declaration := range file.Decls {
+		switch declaration := declaration.(type) {
+		case *ast.FuncDecl: // A method goes by its name alone: whoever uses the name uses it.
+			note(declaration.Name.Name, declaration)
+		case *ast.GenDecl:
+			for _, spec := range declaration.Specs {
+				switch spec := spec.(type) {
+				case *ast.TypeSpec:
+					note(spec.Name.Name, spec)
+				case *ast.ValueSpec:
+					for _, name := range spec.Names {
+						note(name.Name, spec)
+					}
+				}
+			}
+		}
+	}
 }
 
 // copyProject copies what the tests are built from.
@@ -410,7 +469,7 @@ func (r *mutationRunner) survivors(ctx context.Context, query string, mutants []
 		group.Go(func() {
 			for m := range queue {
 				// The tests that bear the query's name see most, and soon.
-				if r.run(ctx, query, m.text, own) == nil && r.run(ctx, query, m.text, tests) == nil {
+				if (len(own) == 0 || r.run(ctx, query, m.text, own) == nil) && r.run(ctx, query, m.text, tests) == nil {
 					mu.Lock()
 					found = append(found, m.name)
 					mu.Unlock()
@@ -440,17 +499,22 @@ func (r *mutationRunner) run(ctx context.Context, query, text string, tests map[
 	if err := file.Close(); err != nil {
 		return err
 	}
+	ran := false
 	for _, pkg := range r.packages {
 		names := tests[filepath.Base(pkg)]
 		if len(names) == 0 {
 			continue
 		}
-		cmd := exec.CommandContext(ctx, r.binary(pkg), "-test.run", "^("+strings.Join(names, "|")+")$", "-test.failfast", "-test.timeout=30s")
+		ran = true
+		cmd := exec.CommandContext(ctx, r.binary(pkg), "-test.run", "^("+strings.Join(names, "|")+")$", "-test.failfast", "-test.timeout=60s")
 		cmd.Dir = filepath.Join(r.copied, pkg)
 		cmd.Env = append(os.Environ(), "AUDIT_MUTANT="+query, "AUDIT_MUTANT_FILE="+file.Name(), "TEST_DATABASE_URL="+r.url, recorder.Variable+"=")
 		if output, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("%w: %s", err, output)
 		}
+	}
+	if !ran {
+		return errors.New("no test runs it")
 	}
 	return nil
 }

@@ -36,6 +36,9 @@ func (a *Audit) Markdown() []byte {
 	a.reportQueries(r)
 	a.reportSchema(r)
 	a.reportSecurity(r)
+	a.reportClients(r)
+	a.reportPitfalls(r)
+	a.reportSettings(r)
 	a.reportPerformance(r)
 	a.reportMutations(r)
 	a.reportSeed(r)
@@ -107,7 +110,10 @@ func (a *Audit) reportFindings(r *report) {
 	r.heading("Rules and findings")
 	var rows [][]string
 	for _, rule := range a.Rules {
-		found := "none found"
+		found := fmt.Sprintf("none found in %d", rule.Looked)
+		if rule.Looked == 0 {
+			found = "did not look"
+		}
 		if rule.Findings > 0 {
 			found = fmt.Sprintf("**%d**", rule.Findings)
 		}
@@ -158,9 +164,7 @@ func (a *Audit) reportOperations(r *report) {
 				if query := a.query(use.Query); query != nil {
 					text = link(use.Query, query.At) + " (" + strings.Join(query.Does, ", ") + ")"
 				}
-				if use.Transaction != "" {
-					text += " in the transaction at `" + use.Transaction + "`"
-				}
+				text += inTransaction(use)
 				uses = append(uses, text)
 			}
 			if reason, ok := a.config.WithoutQuery[operation.ID]; ok {
@@ -241,6 +245,20 @@ func (a *Audit) reportSecurity(r *report) {
 
 func (a *Audit) reportPerformance(r *report) {
 	r.heading("Performance considerations")
+	var repeated, transactions int
+	for _, operation := range a.Operations {
+		for _, use := range operation.Uses {
+			if use.Repeated {
+				repeated++
+				r.line("- `%s` runs %s in a loop%s.", operation.ID, code1(use.Query), inTransaction(use))
+			}
+			if use.Transaction != "" {
+				transactions++
+			}
+		}
+	}
+	r.line("- Queries that an operation runs once per row or in another loop: %d. Uses of a query within a transaction: %d.", repeated, transactions)
+	r.line("- Indexes: %d, of which %d keep a constraint; each costs every write.\n", len(a.Indexes), countConstraints(a.Indexes))
 	r.line("Planned by PostgreSQL on data of realistic volume; a table of %d rows is large. Queries that read or sort all of one:\n", a.config.LargeTable)
 	none := true
 	for _, query := range a.Queries {
@@ -252,6 +270,76 @@ func (a *Audit) reportPerformance(r *report) {
 	if none {
 		r.line("- none found")
 	}
+}
+
+func inTransaction(use Use) string {
+	if use.Transaction == "" {
+		return ""
+	}
+	return " in the transaction at " + code1(use.Transaction)
+}
+
+func countConstraints(indexes []*Index) (n int) {
+	for _, index := range indexes {
+		if index.Constraint {
+			n++
+		}
+	}
+	return n
+}
+
+func (a *Audit) reportClients(r *report) {
+	if len(a.config.Clients) == 0 {
+		return
+	}
+	r.heading("Clients")
+	head, rows := []string{"operation"}, make([][]string, len(a.Operations))
+	for _, client := range sortedKeys(a.config.Clients) {
+		head = append(head, fmt.Sprintf("%s, `%s`", client, a.config.Clients[client]))
+	}
+	for i, operation := range a.Operations {
+		rows[i] = []string{code1(operation.ID)}
+		for _, client := range sortedKeys(a.config.Clients) {
+			has := "**missing**"
+			if slices.Contains(operation.Clients, client) {
+				has = "there"
+			}
+			rows[i] = append(rows[i], has)
+		}
+	}
+	r.table(head, rows)
+}
+
+func (a *Audit) reportPitfalls(r *report) {
+	r.heading("Pitfalls")
+	looked := slices.ContainsFunc(a.Rules, func(rule Rule) bool { return rule.ID == "lint" && rule.Looked > 0 })
+	var rows [][]string
+	for _, linter := range sortedKeys(a.config.Pitfalls) {
+		var at []string
+		for _, finding := range a.Findings {
+			if finding.Rule == "lint" && strings.Contains(finding.Message, "("+linter+")") {
+				at = append(at, code1(finding.Position.String()))
+			}
+		}
+		found := "did not look"
+		switch {
+		case len(at) > 0:
+			found = strings.Join(at, ", ")
+		case looked:
+			found = "none found"
+		}
+		rows = append(rows, []string{a.config.Pitfalls[linter], code1(linter), found})
+	}
+	r.table([]string{"pitfall", "linter", "found"}, rows)
+}
+
+func (a *Audit) reportSettings(r *report) {
+	r.heading("Environments and settings")
+	var rows [][]string
+	for _, setting := range a.Settings {
+		rows = append(rows, []string{link(setting.Variable, setting.At), code1(setting.Default), setting.Help})
+	}
+	r.table([]string{"variable", "default", "what it does"}, rows)
 }
 
 func (a *Audit) reportMutations(r *report) {

@@ -18,6 +18,8 @@ import (
 type Rule struct {
 	ID    string `json:"id"`
 	Looks string `json:"looks"`
+	// Looked counts what it looked at; 0 says that it did not look.
+	Looked int `json:"looked"`
 	// Findings counts where it does not.
 	Findings int `json:"findings"`
 }
@@ -33,6 +35,7 @@ var rules = []Rule{
 	{ID: "operation-without-query", Looks: "every operation reaches a query, and one that writes reaches a write"},
 	{ID: "operation-undocumented", Looks: "the operations of the code and of the OpenAPI document are the same"},
 	{ID: "operation-unsecured", Looks: "every operation says who may call it, and every write needs a key"},
+	{ID: "operation-without-client", Looks: "every generated client has every operation"},
 	{ID: "writes-apart", Looks: "several writes of an operation share one transaction"},
 	{ID: "lint", Looks: "contexts are passed on, errors and rows are checked (golangci-lint)"},
 	{ID: "plan-reads-large-table", Looks: "no plan reads or sorts a large table without a written reason"},
@@ -46,8 +49,10 @@ var rules = []Rule{
 func New(ctx context.Context, config Config, input Input) (*Audit, error) {
 	a := &Audit{config: config, Rules: slices.Clone(rules)}
 	var err error
-	if a.code, err = readCode(config); err != nil {
-		return nil, err
+	if a.code = input.code; a.code == nil {
+		if a.code, err = readCode(config); err != nil {
+			return nil, err
+		}
 	}
 	if a.Queries, err = readQueries(config); err != nil {
 		return nil, err
@@ -55,7 +60,10 @@ func New(ctx context.Context, config Config, input Input) (*Audit, error) {
 	if a.Migrations, err = readMigrations(config); err != nil {
 		return nil, err
 	}
-	a.Operations = a.code.operations
+	for _, operation := range a.code.operations {
+		copied := *operation
+		a.Operations = append(a.Operations, &copied)
+	}
 	for _, query := range a.Queries {
 		query.parameters = a.code.parameters[query.Name]
 		query.Commands = a.code.commands[query.Name]
@@ -90,6 +98,11 @@ func New(ctx context.Context, config Config, input Input) (*Audit, error) {
 			return nil, err
 		}
 	}
+	a.Settings = a.code.settings
+	if err := a.judgeClients(); err != nil {
+		return nil, err
+	}
+	a.countLooks(input)
 	sortFindings(a.Findings)
 	for _, finding := range a.Findings {
 		for i := range a.Rules {
@@ -136,6 +149,40 @@ func (a *Audit) connect(input Input) {
 	for _, list := range a.lists() {
 		slices.Sort(*list)
 		*list = slices.Compact(*list)
+	}
+}
+
+// countLooks notes at how much each rule looked, so that a rule that had nothing to
+// look at is not taken for one that found nothing.
+func (a *Audit) countLooks(input Input) {
+	recorded, planned := 0, 0
+	if input.Record != nil {
+		recorded = 1
+	}
+	for _, table := range a.Tables {
+		if table.Large {
+			planned = 1
+		}
+	}
+	linted := 0
+	if !input.SkipLint && len(a.config.Lint) > 0 {
+		linted = len(a.code.functions)
+	}
+	migrations := len(a.Migrations)
+	if input.EmptyURL == "" {
+		migrations = 0
+	}
+	looked := map[string]int{
+		"sql-in-go": len(a.code.functions), "query-unused": len(a.Queries), "query-comment": len(a.Queries),
+		"query-untested": recorded * len(a.Queries), "query-unasserted": a.Mutations.Mutants,
+		"operation-untested": recorded * len(a.Operations), "operation-handler": len(a.Operations),
+		"operation-without-query": len(a.Operations), "operation-undocumented": len(a.Operations),
+		"operation-without-client": len(a.Operations) * len(a.config.Clients), "operation-unsecured": len(a.Operations), "writes-apart": len(a.Operations), "lint": linted,
+		"plan-reads-large-table": planned * len(a.Queries), "constraint-untested": recorded * len(a.Constraints),
+		"index-unused": planned * len(a.Indexes), "migration-down": migrations, "seed": len(a.Seed),
+	}
+	for i := range a.Rules {
+		a.Rules[i].Looked = looked[a.Rules[i].ID]
 	}
 }
 
@@ -191,22 +238,41 @@ func (a *Audit) judgeOperation(operation *Operation) {
 				"%s is a %s and reaches no query that writes.", operation.ID, operation.Method)
 		}
 	}
+	if operation.Method == http.MethodGet || operation.Method == http.MethodHead {
+		for _, use := range operation.Uses {
+			if writes(use) {
+				a.find("operation-without-query", operation.At, "Read without writing, or make it a POST.",
+					"%s is a %s and reaches %s, which writes.", operation.ID, operation.Method, use.Query)
+			}
+		}
+	}
+	a.judgeTransactions(operation, writes)
+}
+
+// judgeTransactions finds writes of which the first may stay when the next fails.
+func (a *Audit) judgeTransactions(operation *Operation, writes func(Use) bool) {
 	var apart []string
-	transactions := map[string]bool{}
 	for _, use := range operation.Uses {
 		switch {
 		case !writes(use):
-		case use.Transaction == "":
-			apart = append(apart, use.Query)
+		case use.Around != "":
+			a.find("writes-apart", operation.At, "Call it on the transaction's queries.",
+				"%s runs %s around the transaction at %s.", operation.ID, use.Query, use.Around)
+		case use.Transaction != "":
+			apart = append(apart, "a transaction at "+use.Transaction)
+		case use.Repeated:
+			apart = append(apart, use.Query, use.Query+" again")
 		default:
-			transactions[use.Transaction] = true
+			apart = append(apart, use.Query)
 		}
 	}
-	// One statement beside one transaction are alternatives; two statements, or two
-	// transactions, leave half behind when the second fails.
-	if len(apart) > 1 || len(transactions) > 1 {
-		a.find("writes-apart", operation.At, "Put them into one transaction ("+a.config.Transaction+"), or into one statement.",
-			"%s writes in several transactions (%s).", operation.ID, strings.Join(append(apart, sortedKeys(transactions)...), ", "))
+	slices.Sort(apart)
+	apart = slices.Compact(apart)
+	_, allowed := a.config.WritesApart[operation.ID]
+	if len(apart) > 1 && !allowed {
+		a.find("writes-apart", operation.At, "Put them into one transaction ("+a.config.Transaction+
+			") or one statement, or say in audit.yaml (writes_apart) why the first may stay without the next.",
+			"%s writes in several transactions: %s.", operation.ID, strings.Join(apart, ", "))
 	}
 }
 
@@ -267,7 +333,7 @@ func (a *Audit) judgePlans() {
 	}
 	for _, index := range a.Indexes {
 		if len(index.Queries) == 0 && !index.Constraint {
-			a.find("index-unused", Position{File: a.config.Schema}, "Drop it: each index costs every write.", "no query uses %s.", index.Name)
+			a.find("index-unused", a.definition(index.Name), "Drop it: each index costs every write.", "no query uses %s.", index.Name)
 		}
 	}
 }
@@ -288,7 +354,7 @@ func (a *Audit) judgeTests(input Input) {
 	}
 	for _, constraint := range a.Constraints {
 		if len(constraint.Tests) == 0 {
-			a.find("constraint-untested", Position{File: a.config.Schema}, "Violate it in a test, and see that it holds.",
+			a.find("constraint-untested", a.definition(constraint.Name), "Violate it in a test, and see that it holds.",
 				"no test violated %s of %s.", constraint.Name, constraint.Table)
 		}
 	}
@@ -302,7 +368,7 @@ func (a *Audit) judgeSeed() error {
 		return err
 	}
 	for _, seed := range a.Seed {
-		at := Position{File: a.config.Seed}
+		at := Position{a.config.Seed, a.lineOf(a.config.Seed, seed.Statement)}
 		query := a.query(seed.Query)
 		if query == nil {
 			a.find("seed", at, "Name the query that does its work here.", "%q has no query (%q).", seed.Statement, seed.Query)
@@ -316,13 +382,61 @@ func (a *Audit) judgeSeed() error {
 	return nil
 }
 
+// judgeClients looks for each operation in the generated clients: by its ID, as
+// TypeScript has it, or by its ID as a name of Go.
+func (a *Audit) judgeClients() error {
+	for _, client := range sortedKeys(a.config.Clients) {
+		path := a.config.Clients[client]
+		content, err := os.ReadFile(a.config.path(path))
+		if err != nil {
+			return fmt.Errorf("read the client for %s: %w", client, err)
+		}
+		for _, operation := range a.Operations {
+			var name strings.Builder
+			for word := range strings.SplitSeq(operation.ID, "-") {
+				name.WriteString(strings.ToUpper(word[:1]) + word[1:])
+			}
+			if strings.Contains(string(content), fmt.Sprintf("%q", operation.ID)) || strings.Contains(string(content), ") "+name.String()+"(") {
+				operation.Clients = append(operation.Clients, client)
+			} else {
+				a.find("operation-without-client", Position{File: path}, "Generate it anew.", "the client for %s has no %s.", client, operation.ID)
+			}
+		}
+	}
+	return nil
+}
+
+// definition is where the schema makes what is called name.
+func (a *Audit) definition(name string) Position {
+	for _, migration := range slices.Backward(a.Migrations) {
+		if line := a.lineOf(migration.Up, name); line > 0 {
+			return Position{migration.Up, line}
+		}
+	}
+	return Position{File: a.config.Schema}
+}
+
+// lineOf is the first line of a file that has a text, 0 when none has.
+func (a *Audit) lineOf(path, text string) int {
+	content, err := readStatement(a.config, path)
+	if err != nil {
+		return 0
+	}
+	before, _, found := strings.Cut(content, text)
+	if !found {
+		return 0
+	}
+	return strings.Count(before, "\n") + 1
+}
+
 var lintLine = regexp.MustCompile(`^([^\s:]+\.go):(\d+):\d+: (.*)$`)
 
 func (a *Audit) judgeLint(ctx context.Context) error {
 	if len(a.config.Lint) == 0 {
 		return nil
 	}
-	cmd := exec.CommandContext(ctx, a.config.Lint[0], a.config.Lint[1:]...)
+	arguments := append(slices.Clone(a.config.Lint[1:]), "--enable-only", strings.Join(sortedKeys(a.config.Pitfalls), ","), "./...")
+	cmd := exec.CommandContext(ctx, a.config.Lint[0], arguments...)
 	cmd.Dir = a.config.Root
 	cmd.Env = os.Environ()
 	var output, problems bytes.Buffer

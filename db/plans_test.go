@@ -58,7 +58,7 @@ type recorder struct {
 
 func (r *recorder) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	r.sql, r.args = sql, args
-	return r.DBTX.Query(ctx, sql, args...)
+	return r.DBTX.Query(ctx, sql, args...) //nolint:rowserrcheck // the caller checks
 }
 
 func (r *recorder) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {

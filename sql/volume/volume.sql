@@ -28,7 +28,7 @@ select
     case when v < 0.9 then u end,
     case when v < 0.9 then u * 10 end,
     u > 0.5,
-    jsonb_build_object('n', n)
+    jsonb_build_object('cli', '1.2.0', 'host', 'runner-17.internal.example', 'commit', md5(n::text), 'workspace', '/var/lib/runner/work/' || n)
 from (
     select
         n,
