@@ -61,6 +61,10 @@ type Config struct {
 	// ConnectionWait is how long a request waits for a connection of the pool
 	// before it is answered 503; a second where it is 0.
 	ConnectionWait time.Duration
+	// SchemaVersion is the oldest version of the schema that the server works with.
+	SchemaVersion int64
+	// Stopping is closed when the server is about to stop.
+	Stopping <-chan struct{}
 }
 
 // server is what the handlers share.
@@ -72,6 +76,8 @@ type server struct {
 	// connections has a place for each connection of the pool: a request has one
 	// while it works, and no request waits long for one.
 	connections chan struct{}
+	// bulkRequests has a place for each bulk submission that is being read.
+	bulkRequests chan struct{}
 }
 
 // New returns the service as a handler.
@@ -82,10 +88,10 @@ func New(config Config) http.Handler {
 		// Without any, the library would allow all.
 		AllowOriginFunc: denyAllUnless(config.AllowedOrigins),
 		AllowedMethods:  []string{http.MethodGet, http.MethodPost},
-		AllowedHeaders:  []string{"Authorization", "Content-Type", "X-Request-Id"},
+		AllowedHeaders:  []string{"Authorization", "Content-Encoding", "Content-Type", "X-Request-Id"},
 		ExposedHeaders:  []string{"Link", "Idempotent-Replayed", "Retry-After", "X-Request-Id"},
 		MaxAge:          600,
-	}).Handler(s.withRequestID(s.observeRequests(s.recoverPanics(router))))
+	}).Handler(s.withRequestID(s.observeRequests(s.recoverPanics(s.closeWhenStopping(router)))))
 }
 
 // OpenAPI returns the OpenAPI document of the service, as YAML.
@@ -100,11 +106,12 @@ func OpenAPI(version string) ([]byte, error) {
 
 func newServer(config Config) (*chi.Mux, *server) {
 	router := chi.NewMux()
+	config.ConnectionWait = cmp.Or(config.ConnectionWait, connectionWait)
 	s := &server{Config: config, queries: db.New(config.Pool)}
 	if config.Pool != nil { // The document needs none.
 		s.connections = make(chan struct{}, config.Pool.Config().MaxConns)
 	}
-	router.Use(jsonByDefault, textIsUTF8(s))
+	router.Use(jsonByDefault, decompress(s), textIsUTF8(s))
 	router.NotFound(s.notFound)
 	router.MethodNotAllowed(s.methodNotAllowed(router))
 	s.api = humachi.New(router, s.humaConfig())
@@ -112,6 +119,7 @@ func newServer(config Config) (*chi.Mux, *server) {
 
 	s.registerHealth()
 	s.registerResults()
+	s.registerBulk()
 	s.registerRuns()
 	s.registerBatches()
 	s.registerStats()
@@ -153,23 +161,32 @@ func (s *server) humaConfig() huma.Config {
 func register[I, O any](s *server, operation huma.Operation, handler func(context.Context, *I) (*O, error)) {
 	operation.MaxBodyBytes = maxBodyBytes
 	operation.BodyReadTimeout = bodyReadTimeout
-	huma.Register(s.api, operation, func(ctx context.Context, input *I) (*O, error) {
-		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-		defer cancel()
-		select {
-		case s.connections <- struct{}{}:
-			defer func() { <-s.connections }()
-		case <-time.After(cmp.Or(s.ConnectionWait, connectionWait)):
-			return nil, busy()
-		case <-ctx.Done():
-			return nil, s.problem(ctx, ctx.Err())
-		}
-		output, err := handler(ctx, input)
+	huma.Register(s.api, operation, func(ctx context.Context, input *I) (output *O, err error) {
+		err = s.withConnection(ctx, func(ctx context.Context) error {
+			output, err = handler(ctx, input)
+			return err
+		})
 		if err != nil {
 			return nil, s.problem(ctx, err)
 		}
 		return output, nil
 	})
+}
+
+// withConnection does work that needs a connection, which it has to itself, within
+// requestTimeout. Where all are taken it gives up after ConnectionWait.
+func (s *server) withConnection(ctx context.Context, work func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	select {
+	case s.connections <- struct{}{}:
+		defer func() { <-s.connections }()
+	case <-time.After(s.ConnectionWait):
+		return busy()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return work(ctx)
 }
 
 // example is a body's example. It goes through the API's own encoder, so that it

@@ -43,13 +43,18 @@ const patience = 8 * time.Second
 
 func serve(t testing.TB, pool *pgxpool.Pool, connectionWait time.Duration) *service {
 	t.Helper()
+	return start(t, api.Config{Pool: pool, ConnectionWait: connectionWait})
+}
+
+// start starts the service with a configuration, completed by what all tests share.
+func start(t testing.TB, config api.Config) *service {
+	t.Helper()
 	log := &syncBuffer{}
-	server := httptest.NewServer(api.New(api.Config{
-		Pool: pool, APISecretKey: key, AllowedOrigins: []string{origin}, ConnectionWait: connectionWait,
-		Logger: api.NewLogger(slog.NewJSONHandler(log, nil)), Version: "test",
-	}))
+	config.APISecretKey, config.AllowedOrigins, config.Version = key, []string{origin}, "test"
+	config.Logger = api.NewLogger(slog.NewJSONHandler(log, nil))
+	server := httptest.NewServer(api.New(config))
 	t.Cleanup(server.Close)
-	return &service{t: t, url: server.URL, pool: pool, log: log}
+	return &service{t: t, url: server.URL, pool: config.Pool, log: log}
 }
 
 // answer is a response, read to its end.
@@ -58,6 +63,8 @@ type answer struct {
 	status int
 	header http.Header
 	body   string
+	// closed says that the server ends the connection.
+	closed bool
 }
 
 // do sends a request: body is text as it is, or a value sent as JSON; headers are
@@ -92,7 +99,7 @@ func (s *service) do(method, path string, body any, headers ...string) answer {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return answer{t: s.t, status: response.StatusCode, header: response.Header, body: string(text)}
+	return answer{t: s.t, status: response.StatusCode, header: response.Header, body: string(text), closed: response.Close}
 }
 
 func (s *service) get(path string) answer {

@@ -43,14 +43,14 @@ func (p *Problem) ContentType(string) string { return "application/problem+json"
 
 // problemMeanings says in the OpenAPI document when a status is answered.
 var problemMeanings = map[int]string{
-	http.StatusBadRequest:            "The body is not JSON.",
+	http.StatusBadRequest:            "The body is not JSON, or broke off.",
 	http.StatusUnauthorized:          "No key was sent.",
 	http.StatusForbidden:             "The key does not hold.",
 	http.StatusNotFound:              "There is no such thing.",
 	http.StatusRequestTimeout:        "The body did not arrive in time.",
 	http.StatusConflict:              "The run is finished, and this is something else; `errors` lists the fields that differ.",
-	http.StatusRequestEntityTooLarge: "The body is larger than 8 MiB.",
-	http.StatusUnsupportedMediaType:  "The body is declared as something other than JSON.",
+	http.StatusRequestEntityTooLarge: "The body is larger than the operation takes.",
+	http.StatusUnsupportedMediaType:  "The body is declared as something other than JSON, or compressed other than by gzip.",
 	http.StatusUnprocessableEntity:   "Parts of the request are not valid; `errors` lists them.",
 	http.StatusInternalServerError:   "The server failed; its log says why.",
 	http.StatusServiceUnavailable:    "The database cannot answer now. The request may be repeated safely.",
@@ -87,7 +87,7 @@ func newProblem(status int, message string, causes ...error) huma.StatusError {
 	case http.StatusInternalServerError:
 		// With this status huma itself says only that the body broke off; the
 		// errors of handlers are problems already.
-		return problemOf(http.StatusBadRequest, "The body broke off before its end.")
+		return problemOf(http.StatusBadRequest, "The body broke off before its end, or is not compressed as it says.")
 	}
 	return problemOf(status, message, fields...)
 }
@@ -100,7 +100,10 @@ func (s *server) problem(ctx context.Context, err error) *Problem {
 		return problem
 	}
 	kind := db.Classify(err)
-	if kind == db.Canceled && ctx.Err() == nil {
+	switch gone := errors.Is(ctx.Err(), context.Canceled); {
+	case gone:
+		kind = db.Canceled // However the statement ended.
+	case kind == db.Canceled:
 		kind = db.Internal
 	}
 	if db.IsServerLost(err) {

@@ -16,6 +16,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/benchledger/benchledger/api"
+	"github.com/benchledger/benchledger/db"
 	"github.com/benchledger/benchledger/internal/testdb"
 )
 
@@ -79,9 +81,11 @@ func TestInvalidRuns(t *testing.T) {
 			strings.TrimSuffix(encode(t, evaluation), "}")+`,"`+field+`":`+value+`}]`)
 	}
 
+	var lines, answers []string
 	check := func(body, location string) {
 		t.Helper()
 		got := s.submit(body)
+		lines, answers = append(lines, body), append(answers, encode(t, decode[object](got)["errors"]))
 		if found := got.wantProblem(http.StatusUnprocessableEntity); found[location] == "" || len(found) != 1 {
 			t.Errorf("%.200s: faults %v, want %s", body, found, location)
 		}
@@ -133,6 +137,16 @@ func TestInvalidRuns(t *testing.T) {
 	}
 	for _, value := range []string{`null`, `5`, `"x"`, `[]`, `true`} {
 		check(value, "body")
+	}
+	// In bulk it is the same.
+	receipts := s.submitBulk("", strings.Join(lines, "\n")).wantReceipts()
+	if len(receipts) != len(lines) {
+		t.Fatalf("%d receipts for %d lines", len(receipts), len(lines))
+	}
+	for i, receipt := range receipts {
+		if receipt.Outcome != "refused" || encode(t, receipt.Errors) != answers[i] {
+			t.Errorf("%.200s: in bulk %v, alone %s", lines[i], receipt, answers[i])
+		}
 	}
 	if stored := runIDs(s.get("/api/runs?limit=10000")); len(stored) != 0 {
 		t.Errorf("stored: %v", stored)
@@ -199,6 +213,7 @@ func TestMalformedText(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	run := encode(t, leastRun("run-1"))
+	var lines []string
 	for name, body := range map[string]string{
 		"no JSON":                  `{bad`,
 		"empty":                    ``,
@@ -227,13 +242,23 @@ func TestMalformedText(t *testing.T) {
 	} {
 		got := s.submit(body)
 		got.wantProblem(http.StatusBadRequest)
+		if strings.TrimSpace(body) != "" && !strings.Contains(body, "\n") {
+			lines = append(lines, body)
+		}
 		for _, leak := range []string{"secret-value", "jsontext", "api.", "map["} {
 			if strings.Contains(got.body, leak) {
 				t.Errorf("%s: the answer has %q: %s", name, leak, got.body)
 			}
 		}
 	}
-	if stored := runIDs(s.get("/api/runs")); len(stored) != 0 {
+	// In bulk, each spoils its own line alone.
+	receipts := s.submitBulk("", strings.Join(append(lines, run), "\n")).wantReceipts()
+	for i, receipt := range receipts[:len(lines)] {
+		if receipt.Outcome != "refused" || len(receipt.Errors) != 1 || receipt.Errors[0].Location != "body" {
+			t.Errorf("%.200s: %v", lines[i], receipt)
+		}
+	}
+	if stored := runIDs(s.get("/api/runs")); !slices.Equal(stored, []string{"run-1"}) {
 		t.Errorf("stored: %v", stored)
 	}
 }
@@ -276,7 +301,7 @@ func TestContentTypes(t *testing.T) {
 func TestKeys(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
-	for _, path := range []string{"/api/results", "/api/results/batch"} {
+	for _, path := range []string{"/api/results", "/api/results/batch", "/api/results/bulk"} {
 		for _, authorization := range []string{"", "Basic dXNlcjpwYXNz", "Bearer", "Bearer ", key, "Token " + key} {
 			got := s.do(http.MethodPost, path, `{bad`, "Authorization", authorization)
 			got.wantProblem(http.StatusUnauthorized)
@@ -292,7 +317,7 @@ func TestKeys(t *testing.T) {
 			}
 		}
 		for _, scheme := range []string{"Bearer", "bearer", "BEARER"} {
-			s.do(http.MethodPost, path, `{bad`, "Authorization", scheme+" "+key).wantProblem(http.StatusBadRequest)
+			s.do(http.MethodPost, path, ` `, "Authorization", scheme+" "+key).wantProblem(http.StatusBadRequest)
 		}
 	}
 	if strings.Contains(s.log.String(), key) {
@@ -341,7 +366,7 @@ func TestPathsAndMethods(t *testing.T) {
 		s.get(path).wantProblem(http.StatusNotFound)
 	}
 	for path, allow := range map[string]string{
-		"/health": "GET", "/api/results": "POST", "/api/results/batch": "POST", "/api/runs": "GET", "/api/runs/a": "GET", "/api/runs/a%2Fb": "GET",
+		"/health": "GET", "/livez": "GET", "/readyz": "GET", "/api/results": "POST", "/api/results/bulk": "POST", "/api/results/batch": "POST", "/api/runs": "GET", "/api/runs/a": "GET", "/api/runs/a%2Fb": "GET",
 		"/api/runs/a/evaluations": "GET", "/api/runs/a/telemetry": "GET", "/api/batches": "GET", "/api/batches/a": "GET", "/api/stats": "GET", "/api/stats/agents": "GET",
 	} {
 		for _, method := range []string{http.MethodDelete, http.MethodPut, http.MethodPatch, http.MethodGet, http.MethodPost} {
@@ -420,6 +445,54 @@ func TestGetHealth(t *testing.T) {
 }
 
 // TestDatabaseAway stops the database under a request, and brings it back.
+func TestGetLiveness(t *testing.T) {
+	t.Parallel()
+	s := serve(t, testdb.Pool(t, "postgres://nobody@127.0.0.1:1/none"), patience)
+	if got := decode[object](s.get("/livez").want(http.StatusOK)); got["status"] != "ok" {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestGetReadiness(t *testing.T) {
+	t.Parallel()
+	latest, err := db.LatestSchemaVersion()
+	if err != nil {
+		t.Fatal(err)
+	}
+	readiness := func(pool *pgxpool.Pool, version uint, stopping <-chan struct{}) answer {
+		s := start(t, api.Config{Pool: pool, SchemaVersion: int64(version), Stopping: stopping})
+		got := s.get("/readyz")
+		if got.status != http.StatusOK {
+			got.wantProblem(http.StatusServiceUnavailable)
+			if got.header.Get("Retry-After") == "" {
+				t.Errorf("no Retry-After with %s", got.body)
+			}
+		}
+		return got
+	}
+	pool := testdb.New(t)
+	if got := readiness(pool, latest, nil).want(http.StatusOK); got.body != `{"status":"ready"}` {
+		t.Error(got.body)
+	}
+	stopping := make(chan struct{})
+	close(stopping)
+	url := testdb.URL(t)
+	for why, got := range map[string]answer{
+		"older than this server": readiness(pool, latest+1, nil),
+		"about to stop":          readiness(pool, latest, stopping),
+		"no schema":              readiness(testdb.Pool(t, testdb.Empty(t)), latest, nil),
+		"cannot answer":          readiness(testdb.Pool(t, "postgres://nobody@127.0.0.1:1/none"), latest, nil),
+		"read-only":              readiness(testdb.Pool(t, url+"&default_transaction_read_only=on"), latest, nil),
+	} {
+		if got.want(http.StatusServiceUnavailable); !strings.Contains(got.body, why) {
+			t.Errorf("%s, want that it says %q", got.body, why)
+		}
+	}
+	if got := start(t, api.Config{Pool: pool, Stopping: stopping}).get("/api/stats").want(http.StatusOK); !got.closed {
+		t.Error("a server that is about to stop keeps its connections")
+	}
+}
+
 func TestDatabaseAway(t *testing.T) {
 	t.Parallel()
 	url := testdb.URL(t)

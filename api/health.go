@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/benchledger/benchledger/db"
 )
 
 // Health says that the server answers.
@@ -18,6 +20,18 @@ type getHealthOutput struct {
 	Body Health
 }
 
+// Readiness says that the server takes requests.
+type Readiness struct {
+	Status string `json:"status" enum:"ready"`
+}
+
+type getReadinessOutput struct {
+	Body Readiness
+}
+
+// readinessTimeout is how long the database has to answer.
+const readinessTimeout = 2 * time.Second
+
 func (s *server) registerHealth() {
 	huma.Register(s.api, huma.Operation{
 		OperationID: "get-health", Method: http.MethodGet, Path: "/health", Tags: []string{"Health"},
@@ -27,8 +41,80 @@ func (s *server) registerHealth() {
 			Description: "It is.", Content: example(Health{Status: "ok", Timestamp: exampleRun.StartedAt}),
 		}},
 	}, s.getHealth)
+	huma.Register(s.api, huma.Operation{
+		OperationID: "get-liveness", Method: http.MethodGet, Path: "/livez", Tags: []string{"Health"},
+		Summary: "Is the process alive?", Description: "As `/health`. An orchestrator restarts a server that does not answer here.",
+		Security: open, Errors: []int{http.StatusUnprocessableEntity},
+		Responses: map[string]*huma.Response{"200": {
+			Description: "It is.", Content: example(Health{Status: "ok", Timestamp: exampleRun.StartedAt}),
+		}},
+	}, s.getLiveness)
+	huma.Register(s.api, huma.Operation{
+		OperationID: "get-readiness", Method: http.MethodGet, Path: "/readyz", Tags: []string{"Health"},
+		Summary: "Does the server take requests?",
+		Description: "It does when the database answers and takes writes, its schema is current, and the server is not about to stop. " +
+			"A load balancer sends requests elsewhere while it does not.",
+		Security: open, Errors: []int{http.StatusUnprocessableEntity, http.StatusServiceUnavailable},
+		Responses: map[string]*huma.Response{"200": {Description: "It does.", Content: example(Readiness{Status: "ready"})}},
+	}, s.getReadiness)
 }
 
 func (s *server) getHealth(context.Context, *struct{}) (*getHealthOutput, error) {
 	return &getHealthOutput{Body: Health{Status: "ok", Timestamp: UTCTime{time.Now().Truncate(time.Millisecond)}}}, nil
+}
+
+func (s *server) getLiveness(ctx context.Context, input *struct{}) (*getHealthOutput, error) {
+	return s.getHealth(ctx, input)
+}
+
+func (s *server) getReadiness(ctx context.Context, _ *struct{}) (*getReadinessOutput, error) {
+	if s.isStopping() {
+		return nil, notReady("The server is about to stop.")
+	}
+	ctx, cancel := context.WithTimeout(ctx, readinessTimeout)
+	defer cancel()
+	database, err := s.queries.GetReadiness(ctx)
+	switch {
+	case db.Classify(err) == db.NotFound:
+		return nil, notReady("The database has no schema: `benchledger migrate up` makes it.")
+	case err != nil:
+		if problem := s.problem(ctx, err); problem.Status == http.StatusServiceUnavailable {
+			return nil, problem
+		}
+		return nil, notReady("The database cannot be asked: it may have no schema (`benchledger migrate status`). The log says more.")
+	case !database.IsWritable:
+		return nil, notReady("The database takes no writes: it is a standby, or read-only.")
+	case database.SchemaDirty:
+		return nil, notReady("A migration of the database broke off: `benchledger migrate status` says more.")
+	case database.SchemaVersion < s.SchemaVersion:
+		return nil, notReady("The schema of the database is older than this server: `benchledger migrate up` brings it up to date.")
+	}
+	return &getReadinessOutput{Body: Readiness{Status: "ready"}}, nil
+}
+
+func notReady(why string) *Problem {
+	problem := problemOf(http.StatusServiceUnavailable, why)
+	problem.headers = http.Header{"Retry-After": {"1"}}
+	return problem
+}
+
+// isStopping reports whether the server is about to stop.
+func (s *server) isStopping() bool {
+	select {
+	case <-s.Stopping:
+		return true
+	default:
+		return false
+	}
+}
+
+// closeWhenStopping has clients open another connection, elsewhere, before this
+// server closes those that are idle.
+func (s *server) closeWhenStopping(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.isStopping() {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
 }

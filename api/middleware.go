@@ -1,9 +1,11 @@
 package api
 
 import (
+	"compress/gzip"
 	"context"
 	"crypto/rand"
 	"errors"
+	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -60,6 +62,53 @@ func jsonByDefault(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// decompress unpacks a body that is compressed by gzip. What it becomes is bounded
+// by the limits of the operation that reads it.
+func decompress(s *server) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch encoding := strings.ToLower(strings.TrimSpace(r.Header.Get("Content-Encoding"))); encoding {
+			case "", "identity":
+			case "gzip", "x-gzip":
+				r.Body = &gzipBody{compressed: r.Body}
+				r.Header.Del("Content-Length")
+				r.ContentLength = -1
+			default:
+				w.Header().Set("Accept-Encoding", "gzip")
+				s.writeProblem(w, r, problemOf(http.StatusUnsupportedMediaType, "Send the body as it is, or compressed by gzip."))
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+// gzipBody unpacks a body when it is read: not before its reader has set a deadline.
+type gzipBody struct {
+	compressed io.ReadCloser
+	unpacked   *gzip.Reader
+}
+
+func (b *gzipBody) Read(p []byte) (n int, err error) {
+	if b.unpacked == nil {
+		if b.unpacked, err = gzip.NewReader(b.compressed); err != nil {
+			b.unpacked = nil
+			return 0, notEOF(err)
+		}
+	}
+	return b.unpacked.Read(p)
+}
+
+func (b *gzipBody) Close() error { return b.compressed.Close() }
+
+// notEOF keeps a body that breaks off before it begins from being an empty one.
+func notEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // textIsUTF8 refuses paths and queries that are not UTF-8 text, or contain NUL,

@@ -172,32 +172,47 @@ func (s *server) submitRun(ctx context.Context, input *submitRunInput) (*submitR
 
 	// The run is there already.
 	err = db.WithTx(ctx, s.Pool, pgx.TxOptions{}, func(q *db.Queries) error {
-		stored, err := q.GetRunStatusForUpdate(ctx, run.RunID)
-		if err != nil {
-			return err
-		}
-		differences, err := q.ListRunDifferences(ctx, db.ListRunDifferencesParams(run))
+		wasReplayed, differences, err := replaceRun(ctx, q, run)
 		switch {
 		case err != nil:
 			return err
-		case len(differences) == 0:
+		case differences != nil:
+			return problemOf(http.StatusConflict, "The run is finished and stays as it is; errors lists the fields that differ. "+
+				"Submit another attempt under a runId of its own.", differenceErrors(differences)...)
+		case wasReplayed:
 			output.Status, output.Replayed = http.StatusOK, "true"
-			return nil
-		case Status(stored).isFinal():
-			return runIsFinal(differences)
 		}
-		return q.UpdateRun(ctx, db.UpdateRunParams(run))
+		return nil
 	})
 	return output, err
 }
 
-func runIsFinal(differences []string) *Problem {
-	problem := problemOf(http.StatusConflict, "The run is finished and stays as it is; errors lists the fields that differ. "+
-		"Submit another attempt under a runId of its own.")
-	for _, field := range differences {
-		problem.Errors = append(problem.Errors, FieldError{"body." + field, "differs from what is stored"})
+// replaceRun replaces a run that is there, within the transaction of q, unless
+// the same was submitted before or the run is final: then it returns in what they
+// differ.
+func replaceRun(ctx context.Context, q *db.Queries, run db.CreateRunParams) (wasReplayed bool, differences []string, err error) {
+	stored, err := q.GetRunStatusForUpdate(ctx, run.RunID)
+	if err != nil {
+		return false, nil, err
 	}
-	return problem
+	differences, err = q.ListRunDifferences(ctx, db.ListRunDifferencesParams(run))
+	switch {
+	case err != nil:
+		return false, nil, err
+	case len(differences) == 0:
+		return true, nil, nil
+	case Status(stored).isFinal():
+		return false, differences, nil
+	}
+	return false, nil, q.UpdateRun(ctx, db.UpdateRunParams(run))
+}
+
+func differenceErrors(differences []string) []FieldError {
+	fields := make([]FieldError, len(differences))
+	for i, field := range differences {
+		fields[i] = FieldError{"body." + field, "differs from what is stored"}
+	}
+	return fields
 }
 
 func (s *server) submitBatch(ctx context.Context, input *submitBatchInput) (*submitBatchOutput, error) {

@@ -39,9 +39,9 @@ limit $3::int
 `
 
 type ListBatchesParams struct {
-	BeforeCreatedAt time.Time
-	BeforeBatchID   string
-	RowLimit        int32
+	BeforeCreatedAt time.Time `json:"before_created_at"`
+	BeforeBatchID   string    `json:"before_batch_id"`
+	RowLimit        int32     `json:"row_limit"`
 }
 
 // Batches that come after a position (created_at, batch_id), newest first; a

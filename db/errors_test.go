@@ -135,7 +135,7 @@ func TestClassifyWhatHappens(t *testing.T) {
 		wantKind(t, err, db.Canceled)
 	})
 
-	t.Run("the caller goes during the query", func(t *testing.T) {
+	t.Run("the caller goes during the query, which PostgreSQL ends", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		hold(t, pool, "run-1")
 		failed := make(chan error)
@@ -145,7 +145,7 @@ func TestClassifyWhatHappens(t *testing.T) {
 		}()
 		waitUntilBlocked(t, pool)
 		cancel()
-		wantKind(t, <-failed, db.Canceled)
+		wantKind(t, <-failed, db.Unavailable)
 	})
 
 	t.Run("no connection of the pool is free in time", func(t *testing.T) {

@@ -62,6 +62,15 @@ func OpenMigrations(url string) (*Migrations, error) {
 	return &Migrations{migrate: m, latest: latest}, nil
 }
 
+// LatestSchemaVersion is the newest version that this program knows.
+func LatestSchemaVersion() (uint, error) {
+	files, err := iofs.New(schema.Files, ".")
+	if err != nil {
+		return 0, fmt.Errorf("read migrations: %w", err)
+	}
+	return latestVersion(files)
+}
+
 func latestVersion(files source.Driver) (uint, error) {
 	version, err := files.First()
 	for err == nil {

@@ -10,35 +10,35 @@ import (
 )
 
 type BatchSummary struct {
-	BatchID          string
-	CreatedAt        time.Time
-	CompletedAt      *time.Time
-	TotalRuns        int64
-	SuccessfulRuns   int64
-	AvgScore         *float64
-	AvgWeightedScore *float64
-	Metadata         json.RawMessage
+	BatchID          string          `json:"batch_id"`
+	CreatedAt        time.Time       `json:"created_at"`
+	CompletedAt      *time.Time      `json:"completed_at"`
+	TotalRuns        int64           `json:"total_runs"`
+	SuccessfulRuns   int64           `json:"successful_runs"`
+	AvgScore         *float64        `json:"avg_score"`
+	AvgWeightedScore *float64        `json:"avg_weighted_score"`
+	Metadata         json.RawMessage `json:"metadata"`
 }
 
 type BenchmarkRun struct {
-	RunID             string
-	ID                int64
-	BatchID           *string
-	Suite             string
-	Scenario          string
-	Tier              string
-	Agent             string
-	Model             *string
-	Status            string
-	StartedAt         time.Time
-	StartedAtGiven    bool
-	CompletedAt       *time.Time
-	TotalScore        *float64
-	WeightedScore     *float64
-	IsSuccessful      bool
-	SuccessMetric     *float64
-	SpecialistEnabled *bool
-	SpecialistName    *string
-	SpecialistVersion *string
-	Metadata          json.RawMessage
+	RunID             string          `json:"run_id"`
+	ID                int64           `json:"id"`
+	BatchID           *string         `json:"batch_id"`
+	Suite             string          `json:"suite"`
+	Scenario          string          `json:"scenario"`
+	Tier              string          `json:"tier"`
+	Agent             string          `json:"agent"`
+	Model             *string         `json:"model"`
+	Status            string          `json:"status"`
+	StartedAt         time.Time       `json:"started_at"`
+	StartedAtGiven    bool            `json:"started_at_given"`
+	CompletedAt       *time.Time      `json:"completed_at"`
+	TotalScore        *float64        `json:"total_score"`
+	WeightedScore     *float64        `json:"weighted_score"`
+	IsSuccessful      bool            `json:"is_successful"`
+	SuccessMetric     *float64        `json:"success_metric"`
+	SpecialistEnabled *bool           `json:"specialist_enabled"`
+	SpecialistName    *string         `json:"specialist_name"`
+	SpecialistVersion *string         `json:"specialist_version"`
+	Metadata          json.RawMessage `json:"metadata"`
 }

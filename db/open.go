@@ -4,14 +4,25 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/multitracer"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // maxConnections is the size of the pool unless pool_max_conns says otherwise.
 const maxConnections = 16
+
+const (
+	// statementTimeout is longer than any request.
+	statementTimeout = "15s"
+	// cancelWait is how long a statement that was told to end may take to do so,
+	// before the connection is given up.
+	cancelWait = time.Second
+)
 
 // Open returns a pool of connections to the database at url, a PostgreSQL
 // connection string whose pool_… parameters apply. It does not wait for the
@@ -26,6 +37,14 @@ func Open(ctx context.Context, url string, tracers ...pgx.QueryTracer) (*pgxpool
 	}
 	if _, named := config.ConnConfig.RuntimeParams["application_name"]; !named {
 		config.ConnConfig.RuntimeParams["application_name"] = "benchledger"
+	}
+	// A statement ends with its context, and also where its client is gone. A pooler
+	// that shares sessions refuses the setting.
+	config.ConnConfig.BuildContextWatcherHandler = func(connection *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.CancelRequestContextWatcherHandler{Conn: connection, DeadlineDelay: cancelWait}
+	}
+	if _, set := config.ConnConfig.RuntimeParams["statement_timeout"]; !set && config.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
+		config.ConnConfig.RuntimeParams["statement_timeout"] = statementTimeout
 	}
 	if len(tracers) > 0 {
 		config.ConnConfig.Tracer = multitracer.New(tracers...)

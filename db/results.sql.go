@@ -13,7 +13,7 @@ import (
 
 const createRun = `-- name: CreateRun :one
 /*
-The three queries that take a submission name it the same way, so that their
+The queries that take a submission name it the same way, so that their
 parameters convert into each other in Go. What a client left out is null.
 */
 
@@ -100,33 +100,33 @@ select run.id from run
 `
 
 type CreateRunParams struct {
-	RunID             string
-	BatchID           *string
-	Suite             string
-	Scenario          string
-	Tier              string
-	Agent             string
-	Model             *string
-	Status            string
-	StartedAt         *time.Time
-	CompletedAt       *time.Time
-	TotalScore        *float64
-	WeightedScore     *float64
-	IsSuccessful      bool
-	SuccessMetric     *float64
-	SpecialistEnabled *bool
-	SpecialistName    *string
-	SpecialistVersion *string
-	Metadata          json.RawMessage
-	Evaluations       json.RawMessage
-	HasTelemetry      bool
-	ToolCalls         *int64
-	TokensIn          *int64
-	TokensOut         *int64
-	CostUsd           *float64
-	DurationMs        *int64
-	WorkspaceDir      *string
-	PromptSent        *string
+	RunID             string          `json:"run_id"`
+	BatchID           *string         `json:"batch_id"`
+	Suite             string          `json:"suite"`
+	Scenario          string          `json:"scenario"`
+	Tier              string          `json:"tier"`
+	Agent             string          `json:"agent"`
+	Model             *string         `json:"model"`
+	Status            string          `json:"status"`
+	StartedAt         *time.Time      `json:"started_at"`
+	CompletedAt       *time.Time      `json:"completed_at"`
+	TotalScore        *float64        `json:"total_score"`
+	WeightedScore     *float64        `json:"weighted_score"`
+	IsSuccessful      bool            `json:"is_successful"`
+	SuccessMetric     *float64        `json:"success_metric"`
+	SpecialistEnabled *bool           `json:"specialist_enabled"`
+	SpecialistName    *string         `json:"specialist_name"`
+	SpecialistVersion *string         `json:"specialist_version"`
+	Metadata          json.RawMessage `json:"metadata"`
+	Evaluations       json.RawMessage `json:"evaluations"`
+	HasTelemetry      bool            `json:"has_telemetry"`
+	ToolCalls         *int64          `json:"tool_calls"`
+	TokensIn          *int64          `json:"tokens_in"`
+	TokensOut         *int64          `json:"tokens_out"`
+	CostUsd           *float64        `json:"cost_usd"`
+	DurationMs        *int64          `json:"duration_ms"`
+	WorkspaceDir      *string         `json:"workspace_dir"`
+	PromptSent        *string         `json:"prompt_sent"`
 }
 
 // Stores a run that is not there yet, with its evaluations, its telemetry and,
@@ -165,6 +165,130 @@ func (q *Queries) CreateRun(ctx context.Context, arg CreateRunParams) (int64, er
 	var id int64
 	err := row.Scan(&id)
 	return id, err
+}
+
+const createRuns = `-- name: CreateRuns :one
+with submitted as materialized (
+    -- The casts are for sqlc, which does not read the column list below.
+    select
+        r.run_id::text as run_id,
+        r.batch_id::text as batch_id,
+        r.suite::text as suite,
+        r.scenario::text as scenario,
+        r.tier::text as tier,
+        r.agent::text as agent,
+        r.model::text as model,
+        r.status::text as status,
+        r.started_at::timestamptz as started_at,
+        r.completed_at::timestamptz as completed_at,
+        r.total_score::double precision as total_score,
+        r.weighted_score::double precision as weighted_score,
+        r.is_successful::boolean as is_successful,
+        r.success_metric::double precision as success_metric,
+        r.specialist_enabled::boolean as specialist_enabled,
+        r.specialist_name::text as specialist_name,
+        r.specialist_version::text as specialist_version,
+        r.metadata::jsonb as metadata,
+        r.evaluations::jsonb as evaluations,
+        r.has_telemetry::boolean as has_telemetry,
+        r.tool_calls::bigint as tool_calls,
+        r.tokens_in::bigint as tokens_in,
+        r.tokens_out::bigint as tokens_out,
+        r.cost_usd::double precision as cost_usd,
+        r.duration_ms::bigint as duration_ms,
+        r.workspace_dir::text as workspace_dir,
+        r.prompt_sent::text as prompt_sent
+    from jsonb_to_recordset($1::jsonb) as r (
+        run_id text,
+        batch_id text,
+        suite text,
+        scenario text,
+        tier text,
+        agent text,
+        model text,
+        status text,
+        started_at timestamptz,
+        completed_at timestamptz,
+        total_score double precision,
+        weighted_score double precision,
+        is_successful boolean,
+        success_metric double precision,
+        specialist_enabled boolean,
+        specialist_name text,
+        specialist_version text,
+        metadata jsonb,
+        evaluations jsonb,
+        has_telemetry boolean,
+        tool_calls bigint,
+        tokens_in bigint,
+        tokens_out bigint,
+        cost_usd double precision,
+        duration_ms bigint,
+        workspace_dir text,
+        prompt_sent text
+    )
+),
+run as (
+    insert into benchmark_runs (
+        run_id, batch_id, suite, scenario, tier, agent, model, status,
+        started_at, started_at_given, completed_at,
+        total_score, weighted_score, is_successful, success_metric,
+        specialist_enabled, specialist_name, specialist_version, metadata
+    )
+    select
+        s.run_id, s.batch_id, s.suite, s.scenario, s.tier, s.agent, s.model, s.status,
+        coalesce(s.started_at, now()), s.started_at is not null, s.completed_at,
+        s.total_score, s.weighted_score, s.is_successful, s.success_metric,
+        s.specialist_enabled, s.specialist_name, s.specialist_version, s.metadata
+    from submitted as s
+    on conflict (run_id) do nothing
+    returning run_id, batch_id
+),
+batch as (
+    insert into batch_runs (batch_id, created_at)
+    select distinct run.batch_id, now()
+    from run
+    where run.batch_id is not null
+    order by run.batch_id
+    on conflict (batch_id) do nothing
+),
+evaluations as (
+    insert into evaluation_results (
+        run_id, position, evaluator_name, score, max_score, details, created_at
+    )
+    select run.run_id, e.position, e.evaluator_name, e.score, e.max_score, e.details, now()
+    from run
+    inner join submitted as s on s.run_id = run.run_id
+    cross join jsonb_to_recordset(s.evaluations) as e (
+        position integer,
+        evaluator_name text,
+        score double precision,
+        max_score double precision,
+        details text
+    )
+),
+telemetry as (
+    insert into run_telemetry (
+        run_id, tool_calls, tokens_in, tokens_out, cost_usd, duration_ms, workspace_dir, prompt_sent
+    )
+    select
+        run.run_id, s.tool_calls, s.tokens_in, s.tokens_out, s.cost_usd, s.duration_ms,
+        s.workspace_dir, s.prompt_sent
+    from run
+    inner join submitted as s on s.run_id = run.run_id
+    where s.has_telemetry
+)
+select coalesce(array_agg(run.run_id), '{}')::text[] as run_ids from run
+`
+
+// Stores those of many runs that are not there yet, as CreateRun does one; their
+// ids, which differ among the runs, are returned. The runs are objects with the
+// parameters of CreateRun.
+func (q *Queries) CreateRuns(ctx context.Context, runs json.RawMessage) ([]string, error) {
+	row := q.db.QueryRow(ctx, createRuns, runs)
+	var run_ids []string
+	err := row.Scan(&run_ids)
+	return run_ids, err
 }
 
 const getRunStatusForUpdate = `-- name: GetRunStatusForUpdate :one
@@ -282,33 +406,33 @@ full join submitted_evaluations as b on b.position = a.position
 `
 
 type ListRunDifferencesParams struct {
-	RunID             string
-	BatchID           *string
-	Suite             string
-	Scenario          string
-	Tier              string
-	Agent             string
-	Model             *string
-	Status            string
-	StartedAt         *time.Time
-	CompletedAt       *time.Time
-	TotalScore        *float64
-	WeightedScore     *float64
-	IsSuccessful      bool
-	SuccessMetric     *float64
-	SpecialistEnabled *bool
-	SpecialistName    *string
-	SpecialistVersion *string
-	Metadata          json.RawMessage
-	Evaluations       json.RawMessage
-	HasTelemetry      bool
-	ToolCalls         *int64
-	TokensIn          *int64
-	TokensOut         *int64
-	CostUsd           *float64
-	DurationMs        *int64
-	WorkspaceDir      *string
-	PromptSent        *string
+	RunID             string          `json:"run_id"`
+	BatchID           *string         `json:"batch_id"`
+	Suite             string          `json:"suite"`
+	Scenario          string          `json:"scenario"`
+	Tier              string          `json:"tier"`
+	Agent             string          `json:"agent"`
+	Model             *string         `json:"model"`
+	Status            string          `json:"status"`
+	StartedAt         *time.Time      `json:"started_at"`
+	CompletedAt       *time.Time      `json:"completed_at"`
+	TotalScore        *float64        `json:"total_score"`
+	WeightedScore     *float64        `json:"weighted_score"`
+	IsSuccessful      bool            `json:"is_successful"`
+	SuccessMetric     *float64        `json:"success_metric"`
+	SpecialistEnabled *bool           `json:"specialist_enabled"`
+	SpecialistName    *string         `json:"specialist_name"`
+	SpecialistVersion *string         `json:"specialist_version"`
+	Metadata          json.RawMessage `json:"metadata"`
+	Evaluations       json.RawMessage `json:"evaluations"`
+	HasTelemetry      bool            `json:"has_telemetry"`
+	ToolCalls         *int64          `json:"tool_calls"`
+	TokensIn          *int64          `json:"tokens_in"`
+	TokensOut         *int64          `json:"tokens_out"`
+	CostUsd           *float64        `json:"cost_usd"`
+	DurationMs        *int64          `json:"duration_ms"`
+	WorkspaceDir      *string         `json:"workspace_dir"`
+	PromptSent        *string         `json:"prompt_sent"`
 }
 
 // The fields in which a submission differs from the run that is stored, in the
@@ -480,33 +604,33 @@ set
 `
 
 type UpdateRunParams struct {
-	RunID             string
-	BatchID           *string
-	Suite             string
-	Scenario          string
-	Tier              string
-	Agent             string
-	Model             *string
-	Status            string
-	StartedAt         *time.Time
-	CompletedAt       *time.Time
-	TotalScore        *float64
-	WeightedScore     *float64
-	IsSuccessful      bool
-	SuccessMetric     *float64
-	SpecialistEnabled *bool
-	SpecialistName    *string
-	SpecialistVersion *string
-	Metadata          json.RawMessage
-	Evaluations       json.RawMessage
-	HasTelemetry      bool
-	ToolCalls         *int64
-	TokensIn          *int64
-	TokensOut         *int64
-	CostUsd           *float64
-	DurationMs        *int64
-	WorkspaceDir      *string
-	PromptSent        *string
+	RunID             string          `json:"run_id"`
+	BatchID           *string         `json:"batch_id"`
+	Suite             string          `json:"suite"`
+	Scenario          string          `json:"scenario"`
+	Tier              string          `json:"tier"`
+	Agent             string          `json:"agent"`
+	Model             *string         `json:"model"`
+	Status            string          `json:"status"`
+	StartedAt         *time.Time      `json:"started_at"`
+	CompletedAt       *time.Time      `json:"completed_at"`
+	TotalScore        *float64        `json:"total_score"`
+	WeightedScore     *float64        `json:"weighted_score"`
+	IsSuccessful      bool            `json:"is_successful"`
+	SuccessMetric     *float64        `json:"success_metric"`
+	SpecialistEnabled *bool           `json:"specialist_enabled"`
+	SpecialistName    *string         `json:"specialist_name"`
+	SpecialistVersion *string         `json:"specialist_version"`
+	Metadata          json.RawMessage `json:"metadata"`
+	Evaluations       json.RawMessage `json:"evaluations"`
+	HasTelemetry      bool            `json:"has_telemetry"`
+	ToolCalls         *int64          `json:"tool_calls"`
+	TokensIn          *int64          `json:"tokens_in"`
+	TokensOut         *int64          `json:"tokens_out"`
+	CostUsd           *float64        `json:"cost_usd"`
+	DurationMs        *int64          `json:"duration_ms"`
+	WorkspaceDir      *string         `json:"workspace_dir"`
+	PromptSent        *string         `json:"prompt_sent"`
 }
 
 // Replaces all of a run but its id: its fields, its evaluations, its telemetry.
@@ -586,14 +710,14 @@ where b.completed_at is null or excluded.completed_at is not null
 `
 
 type UpsertBatchParams struct {
-	BatchID          string
-	CreatedAt        *time.Time
-	CompletedAt      *time.Time
-	TotalRuns        *int64
-	SuccessfulRuns   *int64
-	AvgScore         *float64
-	AvgWeightedScore *float64
-	Metadata         json.RawMessage
+	BatchID          string          `json:"batch_id"`
+	CreatedAt        *time.Time      `json:"created_at"`
+	CompletedAt      *time.Time      `json:"completed_at"`
+	TotalRuns        *int64          `json:"total_runs"`
+	SuccessfulRuns   *int64          `json:"successful_runs"`
+	AvgScore         *float64        `json:"avg_score"`
+	AvgWeightedScore *float64        `json:"avg_weighted_score"`
+	Metadata         json.RawMessage `json:"metadata"`
 }
 
 // Creates a batch, or updates all of it but its creation. Without a completion

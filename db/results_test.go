@@ -1,6 +1,7 @@
 package db_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"reflect"
@@ -194,6 +195,94 @@ func atOnce[T any](n int, fn func(int) (T, error)) ([]T, []error) {
 	close(start)
 	group.Wait()
 	return results, errs
+}
+
+func TestCreateRuns(t *testing.T) {
+	t.Parallel()
+	_, pool := setup(t)
+	createAll := func(t *testing.T, q *db.Queries, runs ...db.CreateRunParams) []string {
+		t.Helper()
+		rows, err := json.Marshal(runs)
+		wantNoError(t, err)
+		ids, err := q.CreateRuns(t.Context(), rows)
+		wantNoError(t, err)
+		slices.Sort(ids)
+		return ids
+	}
+
+	t.Run("stores all of many runs, in their order", func(t *testing.T) {
+		q, _ := begin(t, pool)
+		runs := []db.CreateRunParams{fullRun("run-2"), leastRun("run-3"), otherRun("run-1"), openRun("run-4")}
+		wantEqual(t, createAll(t, q, runs...), []string{"run-1", "run-2", "run-3", "run-4"})
+		last := int64(0)
+		for _, run := range runs {
+			stored := get(t, q, run.RunID)
+			wantRun(t, q, run, stored.BenchmarkRun.ID)
+			if stored.BenchmarkRun.ID <= last {
+				t.Errorf("%s has the id %d, after %d", run.RunID, stored.BenchmarkRun.ID, last)
+			}
+			last = stored.BenchmarkRun.ID
+		}
+	})
+
+	t.Run("carries numbers, times and text to the last digit", func(t *testing.T) {
+		q, _ := begin(t, pool)
+		run := with(fullRun("run-1"), func(r *db.CreateRunParams) {
+			r.TotalScore, r.WeightedScore, r.CostUsd = new(math.MaxFloat64), new(math.SmallestNonzeroFloat64), new(0.1+0.2)
+			r.TokensIn = new(int64(math.MaxInt64))
+			r.StartedAt, r.CompletedAt = new(time.Date(1, 1, 1, 0, 0, 0, 1000, time.UTC)), new(time.Date(9999, 12, 31, 23, 59, 59, 999999000, time.UTC))
+			r.PromptSent = new("a \"b\" \\ \n \u2028 🐘")
+			r.Metadata = []byte(`{"n": 12345678901234567890.123456789, "null": null}`)
+		})
+		createAll(t, q, run)
+		wantRun(t, q, run, get(t, q, "run-1").BenchmarkRun.ID)
+	})
+
+	t.Run("takes the time of receipt for what has no time, and creates each batch once", func(t *testing.T) {
+		q, tx := begin(t, pool)
+		now := value[time.Time](t, tx, "select now()")
+		without := func(id string) db.CreateRunParams {
+			return with(fullRun(id), func(r *db.CreateRunParams) { r.StartedAt = nil })
+		}
+		createAll(t, q, without("run-1"), without("run-2"))
+		for _, id := range []string{"run-1", "run-2"} {
+			if stored := get(t, q, id).BenchmarkRun; !stored.StartedAt.Equal(now) || stored.StartedAtGiven {
+				t.Errorf("%s started at %v, given: %v; want %v, not given", id, stored.StartedAt, stored.StartedAtGiven, now)
+			}
+			for _, e := range decodeEvaluations(t, get(t, q, id).Evaluations) {
+				if !e.CreatedAt.Equal(now) {
+					t.Errorf("evaluation created at %v, want %v", e.CreatedAt, now)
+				}
+			}
+		}
+		if batch := getBatch(t, q, "batch-a"); !batch.CreatedAt.Equal(now) {
+			t.Errorf("batch created at %v, want %v", batch.CreatedAt, now)
+		}
+	})
+
+	t.Run("leaves what is there as it is, and stores the others", func(t *testing.T) {
+		q, _ := begin(t, pool)
+		upsertBatch(t, q, fullBatch("batch-a"))
+		batch := getBatch(t, q, "batch-a")
+		id := create(t, q, fullRun("run-1"))
+		wantEqual(t, createAll(t, q, otherRun("run-1"), fullRun("run-2")), []string{"run-2"})
+		wantRun(t, q, fullRun("run-1"), id)
+		wantRun(t, q, fullRun("run-2"), get(t, q, "run-2").BenchmarkRun.ID)
+		wantEqual(t, getBatch(t, q, "batch-a").CreatedAt, batch.CreatedAt)
+		wantEqual(t, createAll(t, q, otherRun("run-1")), []string{})
+	})
+
+	t.Run("stores none where one is refused", func(t *testing.T) {
+		q, pool := setup(t)
+		invalid := with(leastRun("run-2"), func(r *db.CreateRunParams) { r.Status = "unknown" })
+		rows, err := json.Marshal([]db.CreateRunParams{leastRun("run-1"), invalid})
+		wantNoError(t, err)
+		_, err = q.CreateRuns(t.Context(), rows)
+		wantKind(t, err, db.Invalid)
+		if n := value[int](t, pool, "select count(*) from benchmark_runs"); n != 0 {
+			t.Errorf("%d runs", n)
+		}
+	})
 }
 
 func TestGetRunStatusForUpdate(t *testing.T) {

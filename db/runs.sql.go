@@ -29,16 +29,16 @@ where r.run_id = $1
 `
 
 type GetRunRow struct {
-	BenchmarkRun BenchmarkRun
-	Evaluations  []byte
-	TelemetryID  *int64
-	ToolCalls    *int64
-	TokensIn     *int64
-	TokensOut    *int64
-	CostUsd      *float64
-	DurationMs   *int64
-	WorkspaceDir *string
-	PromptSent   *string
+	BenchmarkRun BenchmarkRun `json:"benchmark_run"`
+	Evaluations  []byte       `json:"evaluations"`
+	TelemetryID  *int64       `json:"telemetry_id"`
+	ToolCalls    *int64       `json:"tool_calls"`
+	TokensIn     *int64       `json:"tokens_in"`
+	TokensOut    *int64       `json:"tokens_out"`
+	CostUsd      *float64     `json:"cost_usd"`
+	DurationMs   *int64       `json:"duration_ms"`
+	WorkspaceDir *string      `json:"workspace_dir"`
+	PromptSent   *string      `json:"prompt_sent"`
 }
 
 // A run with all it owns, in one snapshot: its evaluations as an array of JSON
@@ -115,15 +115,15 @@ where r.run_id = $1
 `
 
 type GetRunTelemetryRow struct {
-	RunID        string
-	ID           *int64
-	ToolCalls    *int64
-	TokensIn     *int64
-	TokensOut    *int64
-	CostUsd      *float64
-	DurationMs   *int64
-	WorkspaceDir *string
-	PromptSent   *string
+	RunID        string   `json:"run_id"`
+	ID           *int64   `json:"id"`
+	ToolCalls    *int64   `json:"tool_calls"`
+	TokensIn     *int64   `json:"tokens_in"`
+	TokensOut    *int64   `json:"tokens_out"`
+	CostUsd      *float64 `json:"cost_usd"`
+	DurationMs   *int64   `json:"duration_ms"`
+	WorkspaceDir *string  `json:"workspace_dir"`
+	PromptSent   *string  `json:"prompt_sent"`
 }
 
 // The telemetry of a run; its id is null when there is none. No row when there
@@ -167,9 +167,9 @@ limit $3::int
 `
 
 type ListRunsParams struct {
-	BeforeStartedAt time.Time
-	BeforeID        int64
-	RowLimit        int32
+	BeforeStartedAt time.Time `json:"before_started_at"`
+	BeforeID        int64     `json:"before_id"`
+	RowLimit        int32     `json:"row_limit"`
 }
 
 // All runs, newest first.
@@ -223,10 +223,10 @@ limit $4::int
 `
 
 type ListRunsByAgentParams struct {
-	Agent           string
-	BeforeStartedAt time.Time
-	BeforeID        int64
-	RowLimit        int32
+	Agent           string    `json:"agent"`
+	BeforeStartedAt time.Time `json:"before_started_at"`
+	BeforeID        int64     `json:"before_id"`
+	RowLimit        int32     `json:"row_limit"`
 }
 
 // The runs of an agent, newest first.
@@ -336,13 +336,13 @@ limit $7::int
 `
 
 type ListRunsByFiltersParams struct {
-	Suite           *string
-	Scenario        *string
-	Agent           *string
-	Status          *string
-	BeforeStartedAt time.Time
-	BeforeID        int64
-	RowLimit        int32
+	Suite           *string   `json:"suite"`
+	Scenario        *string   `json:"scenario"`
+	Agent           *string   `json:"agent"`
+	Status          *string   `json:"status"`
+	BeforeStartedAt time.Time `json:"before_started_at"`
+	BeforeID        int64     `json:"before_id"`
+	RowLimit        int32     `json:"row_limit"`
 }
 
 // The runs that match every filter that is not null, newest first.
@@ -406,10 +406,10 @@ limit $4::int
 `
 
 type ListRunsByScenarioParams struct {
-	Scenario        string
-	BeforeStartedAt time.Time
-	BeforeID        int64
-	RowLimit        int32
+	Scenario        string    `json:"scenario"`
+	BeforeStartedAt time.Time `json:"before_started_at"`
+	BeforeID        int64     `json:"before_id"`
+	RowLimit        int32     `json:"row_limit"`
 }
 
 // The runs of a scenario, newest first.
@@ -468,10 +468,10 @@ limit $4::int
 `
 
 type ListRunsByStatusParams struct {
-	Status          string
-	BeforeStartedAt time.Time
-	BeforeID        int64
-	RowLimit        int32
+	Status          string    `json:"status"`
+	BeforeStartedAt time.Time `json:"before_started_at"`
+	BeforeID        int64     `json:"before_id"`
+	RowLimit        int32     `json:"row_limit"`
 }
 
 // The runs that have a status, newest first.
@@ -530,10 +530,10 @@ limit $4::int
 `
 
 type ListRunsBySuiteParams struct {
-	Suite           string
-	BeforeStartedAt time.Time
-	BeforeID        int64
-	RowLimit        int32
+	Suite           string    `json:"suite"`
+	BeforeStartedAt time.Time `json:"before_started_at"`
+	BeforeID        int64     `json:"before_id"`
+	RowLimit        int32     `json:"row_limit"`
 }
 
 // The runs of a suite, newest first.
@@ -593,11 +593,11 @@ limit $5::int
 `
 
 type ListRunsBySuiteAndScenarioParams struct {
-	Suite           string
-	Scenario        string
-	BeforeStartedAt time.Time
-	BeforeID        int64
-	RowLimit        int32
+	Suite           string    `json:"suite"`
+	Scenario        string    `json:"scenario"`
+	BeforeStartedAt time.Time `json:"before_started_at"`
+	BeforeID        int64     `json:"before_id"`
+	RowLimit        int32     `json:"row_limit"`
 }
 
 // The runs of a scenario of a suite, newest first.

@@ -20,10 +20,10 @@ where status = 'completed'
 `
 
 type GetStatsRow struct {
-	TotalRuns        int64
-	SuccessfulRuns   int64
-	AvgScore         *float64
-	AvgWeightedScore *float64
+	TotalRuns        int64    `json:"total_runs"`
+	SuccessfulRuns   int64    `json:"successful_runs"`
+	AvgScore         *float64 `json:"avg_score"`
+	AvgWeightedScore *float64 `json:"avg_weighted_score"`
 }
 
 // Counts and averages over completed runs; an average is null when no run has
@@ -55,11 +55,11 @@ order by avg_score desc nulls last, agent
 `
 
 type ListAgentStatsRow struct {
-	Agent    string
-	Runs     int64
-	AvgScore *float64
-	MinScore *float64
-	MaxScore *float64
+	Agent    string   `json:"agent"`
+	Runs     int64    `json:"runs"`
+	AvgScore *float64 `json:"avg_score"`
+	MinScore *float64 `json:"min_score"`
+	MaxScore *float64 `json:"max_score"`
 }
 
 // The weighted scores of each agent over its completed, successful runs, best

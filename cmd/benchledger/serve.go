@@ -43,6 +43,7 @@ type serveCommand struct {
 	AllowedOrigins     []string      `env:"ALLOWED_ORIGINS" placeholder:"ORIGIN" help:"Origins whose pages may read answers, or * for all. In local http://localhost:3000 and http://localhost:5173 by default, elsewhere none."`
 	DataDir            string        `env:"DATA_DIR" default:"${data_dir}" placeholder:"DIR" help:"Where the server's own PostgreSQL keeps its data; ${default} by default."`
 	MetricsAddr        string        `env:"METRICS_ADDR" placeholder:"HOST:PORT" help:"Where to serve /metrics for Prometheus; nowhere by default. Keep it off the public address."`
+	ShutdownDelay      time.Duration `env:"SHUTDOWN_DELAY" default:"2s" placeholder:"DURATION" help:"How long it still answers, and is not ready, before it stops; ${default} by default, nothing in local."`
 	SlowQuery          time.Duration `env:"SLOW_QUERY" default:"500ms" placeholder:"DURATION" help:"Queries that take longer are logged; ${default} by default."`
 }
 
@@ -107,15 +108,21 @@ func (c *serveCommand) Run() (err error) {
 	}
 	defer stopMetrics()
 
+	schemaVersion, err := db.LatestSchemaVersion()
+	if err != nil {
+		return err
+	}
 	server := &http.Server{
 		Handler: tracing.wrap(api.New(api.Config{
 			Pool: pool, APISecretKey: c.APISecretKey, AllowedOrigins: c.AllowedOrigins, Logger: logger, Metrics: metrics,
-			Version: version,
+			Version: version, SchemaVersion: int64(schemaVersion), Stopping: ctx.Done(),
 		})),
 		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+		// As long as a slow client may take to send a body, and to fetch the answer.
+		WriteTimeout:   3 * time.Minute,
+		IdleTimeout:    2 * time.Minute,
+		MaxHeaderBytes: 64 << 10,
+		ErrorLog:       slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
@@ -130,6 +137,12 @@ func (c *serveCommand) Run() (err error) {
 	case <-ctx.Done():
 	}
 	logger.Info("stopping")
+	if err == nil && c.Environment != "local" {
+		select { // Load balancers see that it is not ready, while it still answers.
+		case <-time.After(c.ShutdownDelay):
+		case err = <-served:
+		}
+	}
 	shutdown, cancel := context.WithTimeout(context.Background(), shutdownWait)
 	defer cancel()
 	if shutdownErr := server.Shutdown(shutdown); shutdownErr != nil {

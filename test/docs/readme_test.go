@@ -54,8 +54,8 @@ func TestStart(t *testing.T) {
 			t.Errorf("%s\nanswers %s\nwant %s", command, got, want)
 		}
 	}
-	if blocks := strings.Count(readme, "```sh\n"); blocks != 4 {
-		t.Errorf("the README has %d blocks of commands; 4 are run", blocks)
+	if blocks := strings.Count(readme, "```sh\n"); blocks != 5 {
+		t.Errorf("the README has %d blocks of commands; 5 are run", blocks)
 	}
 }
 
@@ -216,10 +216,14 @@ func find(t *testing.T, text, pattern string) [][]string {
 	return matches
 }
 
-func decode(t *testing.T, text string) (value any) {
+func decode(t *testing.T, text string) (values []any) {
 	t.Helper()
-	if err := json.Unmarshal([]byte(text), &value); err != nil {
-		t.Fatalf("%v: %s", err, text)
+	for decoder := json.NewDecoder(strings.NewReader(text)); decoder.More(); {
+		var value any
+		if err := decoder.Decode(&value); err != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
+		values = append(values, value)
 	}
-	return value
+	return values
 }

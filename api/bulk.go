@@ -1,0 +1,617 @@
+package api
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humachi"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/benchledger/benchledger/db"
+)
+
+const (
+	// maxLines is how many runs one request may have.
+	maxLines = 10_000
+	// maxEachBytes bounds a request whose lines stand for themselves: it is stored
+	// while it is read. One that is stored as a whole is kept until its end.
+	maxEachBytes   = 256 << 20
+	maxAtomicBytes = 64 << 20
+	// maxLineBytes is the largest run, as for a single submission.
+	maxLineBytes = maxBodyBytes - 1
+	// chunkRuns and chunkBytes bound what is stored by one statement.
+	chunkRuns  = 250
+	chunkBytes = 4 << 20
+	// maxLineErrors is how many faults of a line are named.
+	maxLineErrors = 20
+	// maxBulkRequests is how many are read at the same time, each with a chunk, or
+	// all it has, in memory.
+	maxBulkRequests = 8
+)
+
+// Receipt says what became of a line of a bulk submission.
+type Receipt struct {
+	Line    int32        `json:"line" doc:"The line of the request, the first being 1; of an array, the element."`
+	RunID   string       `json:"runId,omitempty" doc:"The run, where the line says one."`
+	Outcome string       `json:"outcome" enum:"recorded,replayed,conflict,refused" doc:"recorded: it is stored. replayed: the same was stored before. conflict: the run is finished, and this is something else. refused: the line is not valid. Of the last two nothing is stored."`
+	Errors  []FieldError `json:"errors,omitempty" doc:"What is at fault in the line, or differs from what is stored; the first 20."`
+}
+
+const (
+	recorded = "recorded"
+	replayed = "replayed"
+	conflict = "conflict"
+	refused  = "refused"
+)
+
+type submitRunsInput struct {
+	Mode string `query:"mode" enum:"each,atomic" default:"each" doc:"each: lines are stored or refused on their own. atomic: all are stored, or nothing."`
+	// request is kept to read the body as it arrives.
+	request huma.Context
+}
+
+// Resolve keeps the request.
+func (i *submitRunsInput) Resolve(ctx huma.Context) []error {
+	i.request = ctx
+	return nil
+}
+
+type submitRunsOutput struct {
+	ContentType string `header:"Content-Type"`
+	Body        []byte
+}
+
+func (s *server) registerBulk() {
+	receipts := []Receipt{
+		{Line: 1, RunID: "run-a1", Outcome: recorded},
+		{Line: 2, RunID: "run-a2", Outcome: refused, Errors: []FieldError{{"body.agent", "expected required property agent to be present"}}},
+	}
+	var lines bytes.Buffer
+	for _, receipt := range receipts {
+		_ = jsonFormat.Marshal(&lines, receipt) // A struct of strings.
+		lines.WriteByte('\n')
+	}
+	var oneRun bytes.Buffer
+	_ = jsonFormat.Marshal(&oneRun, exampleSubmission)
+	schemas := s.api.OpenAPI().Components.Schemas
+	receipt := schemas.Schema(reflect.TypeFor[Receipt](), true, "Receipt")
+	run := schemas.Schema(reflect.TypeFor[RunSubmission](), true, "RunSubmission")
+	s.bulkRequests = make(chan struct{}, maxBulkRequests)
+	huma.Register(s.api, huma.Operation{
+		OperationID: "submit-runs", Method: http.MethodPost, Path: "/api/results/bulk", Tags: []string{"Results"},
+		Summary: "Submit many runs",
+		Description: fmt.Sprintf("Takes up to %d runs, one per line (NDJSON) or as a JSON array, each as `submit-run` takes one. "+
+			"The body may be compressed (`Content-Encoding: gzip`). A run may have 8 MiB, the request %d MiB, in the mode `atomic` %d MiB.\n\n"+
+			"In the mode `each` (the default) every line is stored or refused on its own, and the answer is a receipt per line, "+
+			"in their order. Any other answer says that some lines may have been stored; the request may be repeated safely.\n\n"+
+			"In the mode `atomic` all lines are stored, or nothing: then the answer is a problem whose `errors` name the lines at fault.",
+			maxLines, maxEachBytes>>20, maxAtomicBytes>>20),
+		Security: needsKey,
+		Errors: []int{
+			http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusConflict,
+			http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusServiceUnavailable,
+		},
+		Responses: map[string]*huma.Response{"200": {
+			Description: "What became of each line.",
+			Content: map[string]*huma.MediaType{"application/x-ndjson": {
+				Schema:  linesOf(receipt, "A receipt per line."),
+				Example: lines.String(),
+			}},
+		}},
+	}, s.submitRuns)
+	// Told before, huma would read the body as a whole.
+	s.api.OpenAPI().Paths["/api/results/bulk"].Post.RequestBody = &huma.RequestBody{Description: "The runs.", Required: true, Content: map[string]*huma.MediaType{
+		"application/x-ndjson": {
+			Schema:  linesOf(run, "A run per line."),
+			Example: oneRun.String() + "\n",
+		},
+		"application/json": {
+			Schema:  &huma.Schema{Type: huma.TypeArray, Items: run, MaxItems: new(maxLines)},
+			Example: []any{example(exampleSubmission)["application/json"].Example},
+		},
+	}}
+}
+
+// linesOf is the schema of a text whose lines are JSON.
+func linesOf(line *huma.Schema, description string) *huma.Schema {
+	return &huma.Schema{
+		Type: huma.TypeString, Description: description,
+		Extensions: map[string]any{"contentMediaType": "application/x-ndjson", "contentSchema": line},
+	}
+}
+
+func (s *server) submitRuns(ctx context.Context, input *submitRunsInput) (*submitRunsOutput, error) {
+	select {
+	case s.bulkRequests <- struct{}{}:
+		defer func() { <-s.bulkRequests }()
+	case <-time.After(s.ConnectionWait):
+		return nil, busy()
+	case <-ctx.Done():
+		return nil, s.problem(ctx, ctx.Err())
+	}
+	submit := s.submitRunsEach
+	if input.Mode == "atomic" {
+		submit = s.submitRunsAtomically
+	}
+	receipts, err := submit(ctx, input.request)
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	var body bytes.Buffer
+	for _, receipt := range receipts {
+		if err := jsonFormat.Marshal(&body, receipt); err != nil {
+			return nil, s.problem(ctx, err)
+		}
+		body.WriteByte('\n')
+	}
+	_, w := humachi.Unwrap(input.request)
+	// A long body has used up the time that a short answer has.
+	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(bodyReadTimeout)); err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	return &submitRunsOutput{ContentType: "application/x-ndjson", Body: body.Bytes()}, nil
+}
+
+// submitRunsEach stores lines while it reads.
+func (s *server) submitRunsEach(ctx context.Context, request huma.Context) ([]Receipt, error) {
+	lines, err := readLines(request, maxEachBytes)
+	if err != nil {
+		return nil, err
+	}
+	var all []Receipt
+	for {
+		chunk, err := s.readChunk(lines)
+		if err != nil {
+			return nil, err
+		}
+		if err := s.storeEach(ctx, chunk); err != nil {
+			return nil, err
+		}
+		all = append(all, chunk.receipts...)
+		if chunk.last {
+			return all, nil
+		}
+	}
+}
+
+// storeEach stores a chunk by one transaction. Where PostgreSQL refuses one of its
+// runs, or others store the same runs in another order (a deadlock), each run gets a
+// transaction of its own.
+func (s *server) storeEach(ctx context.Context, chunk *chunk) error {
+	store := func(runs []db.CreateRunParams, receipts []*Receipt) error {
+		return s.withConnection(ctx, func(ctx context.Context) error {
+			return db.WithTx(ctx, s.Pool, pgx.TxOptions{}, func(q *db.Queries) error { return storeRuns(ctx, q, runs, receipts) })
+		})
+	}
+	err := store(chunk.runs, chunk.of)
+	if kind := db.Classify(err); kind != db.Invalid && kind != db.Transient {
+		return err
+	}
+	for i, receipt := range chunk.of {
+		err := store(chunk.runs[i:i+1], chunk.of[i:i+1])
+		if db.Classify(err) == db.Invalid {
+			receipt.Outcome = refused
+			receipt.Errors = []FieldError{{"body", "the database refuses a value" + constraint(err)}}
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// submitRunsAtomically reads all lines before it stores any.
+func (s *server) submitRunsAtomically(ctx context.Context, request huma.Context) ([]Receipt, error) {
+	lines, err := readLines(request, maxAtomicBytes)
+	if err != nil {
+		return nil, err
+	}
+	var chunks []*chunk
+	for {
+		chunk, err := s.readChunk(lines)
+		if err != nil {
+			return nil, err
+		}
+		chunks = append(chunks, chunk)
+		if chunk.last {
+			break
+		}
+	}
+	if err := faults(chunks, refused, http.StatusUnprocessableEntity, "Nothing was stored: lines are not valid"); err != nil {
+		return nil, err
+	}
+	err = s.withConnection(ctx, func(ctx context.Context) error {
+		return db.WithTx(ctx, s.Pool, pgx.TxOptions{}, func(q *db.Queries) error {
+			for _, chunk := range chunks {
+				if err := storeRuns(ctx, q, chunk.runs, chunk.of); err != nil {
+					return err
+				}
+			}
+			return faults(chunks, conflict, http.StatusConflict, "Nothing was stored: runs are finished and stay as they are")
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	var all []Receipt
+	for _, chunk := range chunks {
+		all = append(all, chunk.receipts...)
+	}
+	return all, nil
+}
+
+// faults returns a problem that names the lines with an outcome, nil where there
+// are none.
+func faults(chunks []*chunk, outcome string, status int, detail string) error {
+	const most = 1000
+	problem, count := problemOf(status, ""), 0
+	for _, chunk := range chunks {
+		for _, receipt := range chunk.receipts {
+			if receipt.Outcome != outcome {
+				continue
+			}
+			count++
+			for _, field := range receipt.Errors {
+				if len(problem.Errors) < most {
+					problem.Errors = append(problem.Errors, FieldError{fmt.Sprintf("line %d: %s", receipt.Line, field.Location), field.Message})
+				}
+			}
+		}
+	}
+	if count == 0 {
+		return nil
+	}
+	problem.Detail = fmt.Sprintf("%s (%d of them; errors names them).", detail, count)
+	return problem
+}
+
+// storeRuns stores runs, whose ids differ, within the transaction of q.
+func storeRuns(ctx context.Context, q *db.Queries, runs []db.CreateRunParams, receipts []*Receipt) error {
+	if len(runs) == 0 {
+		return nil
+	}
+	rows, err := json.Marshal(runs)
+	if err != nil {
+		return err
+	}
+	ids, err := q.CreateRuns(ctx, rows)
+	if err != nil {
+		return err
+	}
+	created := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		created[id] = true
+	}
+	for i, run := range runs {
+		receipt := receipts[i]
+		receipt.Outcome, receipt.Errors = recorded, nil
+		if created[run.RunID] {
+			continue
+		}
+		wasReplayed, differences, err := replaceRun(ctx, q, run)
+		switch {
+		case err != nil:
+			return err
+		case wasReplayed:
+			receipt.Outcome = replayed
+		case differences != nil:
+			receipt.Outcome, receipt.Errors = conflict, atMost(maxLineErrors, differenceErrors(differences))
+		}
+	}
+	return nil
+}
+
+// atMost shortens a list of errors, and says so.
+func atMost(most int, errors []FieldError) []FieldError {
+	if len(errors) <= most {
+		return errors
+	}
+	return append(slices.Clone(errors[:most-1]), FieldError{"body", fmt.Sprintf("and %d more", len(errors)-most+1)})
+}
+
+// chunk is what is stored at once: the receipts of some lines, and of those that
+// are valid the runs, whose ids differ.
+type chunk struct {
+	receipts []Receipt
+	runs     []db.CreateRunParams
+	// of are the receipts of the runs.
+	of   []*Receipt
+	last bool
+}
+
+// readChunk reads lines until they are enough to be stored.
+func (s *server) readChunk(lines *lineReader) (*chunk, error) {
+	c := &chunk{receipts: make([]Receipt, 0, chunkRuns)} // It does not grow, hence does not move.
+	ids, size := map[string]bool{}, 0
+	lines.extend()
+	for len(c.receipts) < chunkRuns && size < chunkBytes {
+		raw, err := lines.peek()
+		if errors.Is(err, io.EOF) {
+			c.last = true
+			break
+		}
+		var faulty lineError
+		if err != nil && !errors.As(err, &faulty) {
+			return nil, err
+		}
+		receipt := Receipt{Line: int32(lines.number)}
+		var run *RunSubmission
+		if faulty != "" {
+			receipt.Errors = []FieldError{{"body", string(faulty)}}
+		} else if run, receipt.Errors = s.parseRun(raw); run != nil {
+			receipt.RunID = string(run.RunID)
+		}
+		if ids[receipt.RunID] && receipt.Errors == nil {
+			break // It comes after the other, in the next chunk.
+		}
+		lines.advance()
+		size += len(raw)
+		c.receipts = append(c.receipts, receipt)
+		if receipt.Errors != nil {
+			c.receipts[len(c.receipts)-1].Outcome = refused
+			continue
+		}
+		params, err := runParams(run)
+		if err != nil {
+			return nil, err
+		}
+		ids[params.RunID] = true
+		c.runs, c.of = append(c.runs, params), append(c.of, &c.receipts[len(c.receipts)-1])
+	}
+	return c, nil
+}
+
+// parseRun reads a run as huma reads a body: against the schema, then into its
+// type, whose values have their say. It returns the run as far as it was read.
+func (s *server) parseRun(raw []byte) (*RunSubmission, []FieldError) {
+	var value any
+	if err := jsonFormat.Unmarshal(raw, &value); err != nil {
+		return nil, []FieldError{{"body", err.Error()}}
+	}
+	path, result := huma.NewPathBuffer([]byte("body"), 4), &huma.ValidateResult{}
+	schemas := s.api.OpenAPI().Components.Schemas
+	schema := schemas.Schema(reflect.TypeFor[RunSubmission](), true, "RunSubmission")
+	huma.Validate(schemas, schema, path, huma.ModeWriteToServer, value, result)
+	run := &RunSubmission{}
+	if err := jsonFormat.Unmarshal(raw, run); err != nil && len(result.Errors) == 0 {
+		return nil, []FieldError{{"body", err.Error()}}
+	}
+	var fields []FieldError
+	for _, err := range slices.Concat(result.Errors, resolve(path, reflect.ValueOf(run))) {
+		var detailer huma.ErrorDetailer
+		if errors.As(err, &detailer) {
+			detail := detailer.ErrorDetail()
+			fields = append(fields, FieldError{Location: detail.Location, Message: detail.Message})
+		}
+	}
+	if len(fields) > 0 && !isID(value) {
+		run.RunID = ""
+	}
+	return run, atMost(maxLineErrors, fields)
+}
+
+// isID reports whether the run's id is one that a receipt can repeat.
+func isID(value any) bool {
+	run, _ := value.(map[string]any)
+	id, ok := run["runId"].(string)
+	return ok && id != "" && len(id) <= 4*maxName
+}
+
+// resolve has all values within v resolve themselves.
+func resolve(path *huma.PathBuffer, v reflect.Value) (found []error) {
+	if v.CanAddr() {
+		if resolver, ok := v.Addr().Interface().(huma.ResolverWithPath); ok {
+			return resolver.Resolve(nil, path)
+		}
+	}
+	switch v.Kind() { //nolint:exhaustive // the others hold no values
+	case reflect.Pointer:
+		if !v.IsNil() {
+			found = resolve(path, v.Elem())
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			path.PushIndex(i)
+			found = append(found, resolve(path, v.Index(i))...)
+			path.Pop()
+		}
+	case reflect.Struct:
+		for field, value := range v.Fields() {
+			if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "" {
+				path.Push(name)
+				found = append(found, resolve(path, value)...)
+				path.Pop()
+			}
+		}
+	}
+	return found
+}
+
+// lineError is what is wrong with a line of which no more is known.
+type lineError string
+
+func (e lineError) Error() string { return string(e) }
+
+// lineReader reads the runs of a body, one by one.
+type lineReader struct {
+	// number is that of the line that peek returns.
+	number int
+	next   func() ([]byte, error)
+	peeked bool
+	raw    []byte
+	err    error
+	extend func()
+}
+
+// peek returns the next line; a lineError where that alone is at fault, io.EOF
+// after the last.
+func (l *lineReader) peek() ([]byte, error) {
+	if !l.peeked {
+		l.number++
+		l.raw, l.err = l.next()
+		if l.err == nil && l.number > maxLines {
+			l.err = problemOf(http.StatusRequestEntityTooLarge, fmt.Sprintf("The request has more than %d lines; send it in parts.", maxLines))
+		}
+		l.peeked = true
+	}
+	return l.raw, l.err
+}
+
+func (l *lineReader) advance() { l.peeked = false }
+
+// readLines looks at the beginning of the body, and finds out how it is made.
+func readLines(request huma.Context, maxBytes int64) (*lineReader, error) {
+	switch mediaType, _, _ := mime.ParseMediaType(request.Header("Content-Type")); mediaType {
+	case "application/json", "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines":
+	default:
+		return nil, problemOf(http.StatusUnsupportedMediaType, "Send runs, as Content-Type: application/x-ndjson or application/json.")
+	}
+	tooLarge := problemOf(http.StatusRequestEntityTooLarge, fmt.Sprintf("The body is larger than %d MiB; send it in parts.", maxBytes>>20))
+	if length, err := strconv.ParseInt(request.Header("Content-Length"), 10, 64); err == nil && length > maxBytes {
+		return nil, tooLarge
+	}
+	body := &bodyReader{Reader: request.BodyReader(), left: maxBytes, tooLarge: tooLarge}
+	lines := &lineReader{extend: func() {
+		_ = request.SetReadDeadline(time.Now().Add(bodyReadTimeout)) // Where there is none, it waits.
+	}}
+	lines.extend()
+	buffered := bufio.NewReaderSize(body, 64<<10)
+	for {
+		first, err := buffered.Peek(1)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil, problemOf(http.StatusBadRequest, "The body is empty: send a run per line, or an array of runs.")
+		case err != nil:
+			return nil, err
+		case strings.IndexByte(" \t\r\n", first[0]) < 0:
+			if first[0] == '[' {
+				lines.number, lines.next = 0, elements(body, buffered)
+			} else {
+				lines.next = func() ([]byte, error) { return readLine(lines, buffered) }
+			}
+			return lines, nil
+		}
+		_, _ = buffered.ReadByte() // It was peeked.
+		if first[0] == '\n' {
+			lines.number++
+		}
+	}
+}
+
+// bodyReader bounds a body, and makes its errors problems.
+type bodyReader struct {
+	io.Reader
+	left     int64
+	tooLarge error
+	// value is how much may be read until the value that is being read has an end.
+	value int64
+}
+
+func (r *bodyReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	r.left -= int64(n)
+	r.value -= int64(n)
+	var timeout interface{ Timeout() bool }
+	switch {
+	case r.left < 0:
+		return 0, r.tooLarge
+	case err == nil || errors.Is(err, io.EOF):
+		return n, err
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return 0, problemOf(http.StatusRequestTimeout, "The body did not arrive in time.")
+	}
+	return 0, problemOf(http.StatusBadRequest, "The body broke off before its end, or is not compressed as it says.")
+}
+
+// readLine returns the next line that is not blank.
+func readLine(lines *lineReader, r *bufio.Reader) ([]byte, error) {
+	for {
+		var line []byte
+		for {
+			part, err := r.ReadSlice('\n')
+			if len(line) <= maxLineBytes {
+				line = append(line, part...)
+			}
+			if errors.Is(err, bufio.ErrBufferFull) {
+				continue
+			}
+			if err != nil && (!errors.Is(err, io.EOF) || len(line) == 0) {
+				return nil, err
+			}
+			break
+		}
+		if line = bytes.TrimSpace(line); len(line) > maxLineBytes {
+			return nil, lineError("the line is larger than 8 MiB")
+		} else if len(line) > 0 {
+			return line, nil
+		}
+		lines.number++
+	}
+}
+
+// elements returns a function that reads the elements of an array. After one that
+// is no JSON nothing can be read.
+func elements(body *bodyReader, r io.Reader) func() ([]byte, error) {
+	decoder := jsontext.NewDecoder(&valueReader{r, body}, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	begun := false
+	return func() ([]byte, error) {
+		body.value = maxLineBytes
+		if !begun {
+			begun = true
+			if _, err := decoder.ReadToken(); err != nil {
+				return nil, arrayError(err)
+			}
+		}
+		if decoder.PeekKind() != ']' {
+			raw, err := decoder.ReadValue()
+			if err != nil {
+				return nil, arrayError(err)
+			}
+			return bytes.Clone(raw), nil
+		}
+		if _, err := decoder.ReadToken(); err != nil {
+			return nil, arrayError(err)
+		}
+		if _, err := decoder.ReadToken(); !errors.Is(err, io.EOF) {
+			if err == nil {
+				err = errors.New("there is more")
+			}
+			return nil, arrayError(err)
+		}
+		return nil, io.EOF
+	}
+}
+
+// valueReader stops in a value that is too large.
+type valueReader struct {
+	io.Reader
+	body *bodyReader
+}
+
+func (r *valueReader) Read(p []byte) (int, error) {
+	if r.body.value < 0 {
+		return 0, problemOf(http.StatusRequestEntityTooLarge, "A run is larger than 8 MiB.")
+	}
+	return r.Reader.Read(p)
+}
+
+func arrayError(err error) error {
+	var problem *Problem
+	if errors.As(err, &problem) {
+		return problem
+	}
+	return problemOf(http.StatusBadRequest, fmt.Sprintf("The body is no JSON array from here on: %s.", sayWhere(err)))
+}

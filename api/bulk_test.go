@@ -1,0 +1,363 @@
+package api_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/benchledger/benchledger/internal/testdb"
+)
+
+type receipt struct {
+	Line           int
+	RunID, Outcome string
+	Errors         []struct {
+		Location string `json:"location"`
+		Message  string `json:"message"`
+	}
+}
+
+// String is what a test says of a receipt.
+func (r receipt) String() string {
+	text := fmt.Sprintf("%d %s %s", r.Line, r.RunID, r.Outcome)
+	for _, e := range r.Errors {
+		text += " " + e.Location
+	}
+	return text
+}
+
+// submitBulk submits text as it is, with the key.
+func (s *service) submitBulk(query, body string, headers ...string) answer {
+	s.t.Helper()
+	return s.do(http.MethodPost, "/api/results/bulk"+query, body, append([]string{"Authorization", "Bearer " + key}, headers...)...)
+}
+
+func (a answer) wantReceipts(want ...string) []receipt {
+	a.t.Helper()
+	a.want(http.StatusOK)
+	if got := a.header.Get("Content-Type"); got != "application/x-ndjson" {
+		a.t.Errorf("content type %q of receipts", got)
+	}
+	var receipts []receipt
+	var got []string
+	for line := range strings.Lines(a.body) {
+		var r receipt
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			a.t.Fatalf("%v in %s", err, line)
+		}
+		receipts, got = append(receipts, r), append(got, r.String())
+	}
+	if want != nil && !slices.Equal(got, want) {
+		a.t.Errorf("receipts\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	return receipts
+}
+
+func ndjson(t *testing.T, runs ...object) string {
+	t.Helper()
+	var lines strings.Builder
+	for _, run := range runs {
+		lines.WriteString(encode(t, run) + "\n")
+	}
+	return lines.String()
+}
+
+func compressed(t *testing.T, text string) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	if _, err := io.WriteString(w, text); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func TestSubmitRuns(t *testing.T) {
+	t.Parallel()
+
+	t.Run("all runs come back whole, however they were sent", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		for name, send := range map[string]func(lines string) answer{
+			"lines":           func(lines string) answer { return s.submitBulk("", lines, "Content-Type", "application/x-ndjson") },
+			"no-type":         func(lines string) answer { return s.submitBulk("", lines) },
+			"crlf":            func(lines string) answer { return s.submitBulk("?mode=each", strings.ReplaceAll(lines, "\n", "\r\n")) },
+			"no-last-newline": func(lines string) answer { return s.submitBulk("", strings.TrimSpace(lines)) },
+			"array": func(lines string) answer {
+				return s.submitBulk("", " [\n"+strings.ReplaceAll(strings.TrimSpace(lines), "\n", " ,\n")+"] \n", "Content-Type", "application/json")
+			},
+			"gzip": func(lines string) answer {
+				return s.submitBulk("?mode=atomic", compressed(t, lines), "Content-Encoding", "gzip", "Content-Type", "application/x-ndjson")
+			},
+		} {
+			full, least := fullRun(name+"-1"), leastRun(name+"-2")
+			send(ndjson(t, full, least)).wantReceipts("1 "+name+"-1 recorded", "2 "+name+"-2 recorded")
+			wantRun(t, s, full)
+			wantRun(t, s, least)
+			send(ndjson(t, full, least)).wantReceipts("1 "+name+"-1 replayed", "2 "+name+"-2 replayed")
+		}
+	})
+
+	t.Run("each line has its own outcome", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		s.submit(fullRun("final")).want(http.StatusCreated)
+		s.submit(leastRun("open", object{"status": "running"})).want(http.StatusCreated)
+		lines := ndjson(t,
+			leastRun("new"),
+			leastRun("final", object{"agent": "other"}),
+			fullRun("final"),
+			fullRun("open"),
+			leastRun("invalid", object{"agent": absent, "telemetry": object{"tokensIn": -1}}),
+		) + "\n{bad\n" + ndjson(t, leastRun("last"))
+		receipts := s.submitBulk("", lines).wantReceipts(
+			"1 new recorded",
+			"2 final conflict body.batchId body.agent body.model body.completedAt body.totalScore body.weightedScore body.isSuccessful"+
+				" body.successMetric body.specialistEnabled body.specialistName body.specialistVersion body.metadata body.telemetry"+
+				" body.telemetry.toolCalls body.telemetry.tokensIn body.telemetry.tokensOut body.telemetry.costUsd body.telemetry.durationMs"+
+				" body.telemetry.workspaceDir body",
+			"3 final replayed",
+			"4 open recorded",
+			"5 invalid refused body body.telemetry.tokensIn",
+			"7  refused body",
+			"8 last recorded",
+		)
+		if last := receipts[1].Errors[19]; last.Message != "and 4 more" {
+			t.Errorf("the last of many differences says %q", last.Message)
+		}
+		wantRun(t, s, fullRun("final"))
+		wantRun(t, s, fullRun("open"))
+		wantRun(t, s, leastRun("last"))
+		s.get("/api/runs/invalid").wantProblem(http.StatusNotFound)
+	})
+
+	t.Run("a run that comes twice in one request is replaced while it is open", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		announced := leastRun("run-1", object{"status": "running"})
+		for _, mode := range []string{"?mode=each", "?mode=atomic"} {
+			id := "run-1" + mode
+			announced["runId"] = id
+			s.submitBulk(mode, ndjson(t, announced, fullRun(id), fullRun(id), leastRun("other"+mode))).wantReceipts(
+				"1 "+id+" recorded", "2 "+id+" recorded", "3 "+id+" replayed", "4 other"+mode+" recorded")
+			wantRun(t, s, fullRun(id))
+		}
+	})
+
+	t.Run("atomic stores nothing where a line is not valid, and names the lines", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		lines := ndjson(t, leastRun("run-1"), leastRun("run-2", object{"status": "done"})) + "{bad\n"
+		found := s.submitBulk("?mode=atomic", lines).wantProblem(http.StatusUnprocessableEntity)
+		if len(found) != 2 || found["line 2: body.status"] == "" || found["line 3: body"] == "" {
+			t.Errorf("faults %v", found)
+		}
+		if stored := runIDs(s.get("/api/runs")); len(stored) != 0 {
+			t.Errorf("stored: %v", stored)
+		}
+	})
+
+	t.Run("atomic stores nothing where a run is finished, and names the fields", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		s.submit(leastRun("final")).want(http.StatusCreated)
+		s.submit(leastRun("open", object{"status": "running"})).want(http.StatusCreated)
+		lines := ndjson(t, leastRun("new"), fullRun("open"), leastRun("final", object{"tier": "L9"}))
+		found := s.submitBulk("?mode=atomic", lines).wantProblem(http.StatusConflict)
+		if len(found) != 1 || found["line 3: body.tier"] == "" {
+			t.Errorf("faults %v", found)
+		}
+		s.get("/api/runs/new").wantProblem(http.StatusNotFound)
+		wantRun(t, s, leastRun("open", object{"status": "running"}))
+	})
+
+	t.Run("more runs than one statement takes are stored, in their order", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		var runs []object
+		for i := range 600 {
+			runs = append(runs, leastRun(fmt.Sprint("run-", i), object{"batchId": fmt.Sprint("batch-", i%3)}))
+		}
+		for _, mode := range []string{"?mode=each", "?mode=atomic"} {
+			receipts := s.submitBulk(mode, ndjson(t, runs...)).wantReceipts()
+			for i, r := range receipts {
+				if want := fmt.Sprint("run-", i); r.RunID != want || r.Line != i+1 {
+					t.Fatalf("receipt %d is %v", i, r)
+				}
+			}
+			if len(receipts) != 600 {
+				t.Errorf("%d receipts", len(receipts))
+			}
+		}
+		stored := runIDs(s.get("/api/runs?limit=1000"))
+		if len(stored) != 600 || stored[0] != "run-599" || stored[599] != "run-0" {
+			t.Errorf("%d runs, from %s to %s", len(stored), stored[0], stored[len(stored)-1])
+		}
+	})
+
+	t.Run("an empty list is nothing", func(t *testing.T) {
+		t.Parallel()
+		if got := setup(t).submitBulk("", "[]").want(http.StatusOK); got.body != "" {
+			t.Errorf("receipts %s", got.body)
+		}
+	})
+}
+
+func TestSubmitRunsRaces(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	const runs, requests = 300, 4
+	outcomes := make(chan string, runs*requests)
+	statuses := atOnce(requests, func(i int) int {
+		var list []object
+		for j := range runs {
+			list = append(list, fullRun(fmt.Sprint("run-", j)))
+		}
+		if i%2 == 1 {
+			slices.Reverse(list)
+		}
+		got := s.submitBulk("", ndjson(t, list...))
+		for _, r := range got.wantReceipts() {
+			outcomes <- r.Outcome
+		}
+		return got.status
+	})
+	close(outcomes)
+	counts := map[string]int{}
+	for outcome := range outcomes {
+		counts[outcome]++
+	}
+	if statuses[http.StatusOK] != requests || counts["recorded"] != runs || counts["replayed"] != runs*(requests-1) {
+		t.Errorf("statuses %v, outcomes %v", statuses, counts)
+	}
+	wantRun(t, s, fullRun("run-0"))
+	wantRun(t, s, fullRun("run-299"))
+}
+
+func TestInvalidBulk(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	run := func(id string) string { return encode(t, leastRun(id)) }
+	for _, body := range []string{
+		"", " \n\r\n\t", "[" + run("x"), "[" + run("x") + ",{bad]", "[" + run("x") + "] 5", "[][]",
+	} {
+		s.submitBulk("", body).wantProblem(http.StatusBadRequest)
+		s.submitBulk("?mode=atomic", body).wantProblem(http.StatusBadRequest)
+	}
+	s.submitBulk("?mode=some", run("x")).wantProblem(http.StatusUnprocessableEntity)
+	s.submitBulk("?other=1", run("x")).wantProblem(http.StatusUnprocessableEntity)
+	s.submitBulk("", run("x"), "Content-Type", "application/xml").wantProblem(http.StatusUnsupportedMediaType)
+	s.submitBulk("", run("x"), "Content-Encoding", "br").wantProblem(http.StatusUnsupportedMediaType)
+	s.submitBulk("", run("x"), "Content-Encoding", "gzip").wantProblem(http.StatusBadRequest)
+	cut := compressed(t, run("x"))
+	s.submitBulk("", cut[:len(cut)-9], "Content-Encoding", "gzip").wantProblem(http.StatusBadRequest)
+	if stored := runIDs(s.get("/api/runs")); len(stored) != 0 {
+		t.Errorf("stored: %v", stored)
+	}
+}
+
+func TestBulkLimits(t *testing.T) {
+	t.Parallel()
+	large := strings.Repeat("x", 8<<20)
+
+	t.Run("a line above 8 MiB is refused alone", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		lines := ndjson(t, leastRun("a"), leastRun("b", object{"telemetry": object{"promptSent": large}}), leastRun("c"))
+		s.submitBulk("", lines).wantReceipts("1 a recorded", "2  refused body", "3 c recorded")
+		almost := leastRun("d", object{"telemetry": object{"promptSent": large[:8<<20-500]}})
+		s.submitBulk("", ndjson(t, almost)).wantReceipts("1 d recorded")
+	})
+
+	t.Run("an element of an array above 8 MiB ends the request", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		s.submitBulk("", "["+encode(t, leastRun("a", object{"telemetry": object{"promptSent": large + large}}))+"]").
+			wantProblem(http.StatusRequestEntityTooLarge)
+	})
+
+	t.Run("more than 10000 lines are too many", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		s.submitBulk("", strings.Repeat("5\n", 10_001)).wantProblem(http.StatusRequestEntityTooLarge)
+		if receipts := s.submitBulk("", strings.Repeat("5\n", 10_000)).wantReceipts(); len(receipts) != 10_000 {
+			t.Errorf("%d receipts", len(receipts))
+		}
+	})
+
+	t.Run("a body is bounded, before it is sent and after it was unpacked", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		connection, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer connection.Close()
+		fmt.Fprintf(connection, "POST /api/results/bulk HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: 1000000000\r\n\r\n", key)
+		first := make([]byte, len("HTTP/1.1 413"))
+		if _, err := io.ReadFull(connection, first); err != nil || string(first) != "HTTP/1.1 413" {
+			t.Errorf("%q, %v", first, err)
+		}
+		bomb := compressed(t, strings.Repeat(" ", 65<<20))
+		s.submitBulk("?mode=atomic", bomb, "Content-Encoding", "gzip").wantProblem(http.StatusRequestEntityTooLarge)
+		s.do(http.MethodPost, "/api/results", bomb, "Authorization", "Bearer "+key, "Content-Encoding", "gzip").
+			wantProblem(http.StatusRequestEntityTooLarge)
+	})
+}
+
+// TestSlowBulk sends a body slowly: the only connection to the database stays free.
+func TestSlowBulk(t *testing.T) {
+	t.Parallel()
+	s := serve(t, testdb.Pool(t, testdb.URL(t)+"&pool_max_conns=1"), patience)
+	for _, mode := range []string{"each", "atomic"} {
+		connection, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer connection.Close()
+		line := encode(t, leastRun("slow-"+mode)) + "\n"
+		fmt.Fprintf(connection, "POST /api/results/bulk?mode=%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s",
+			mode, key, len(line)+1, line)
+		s.submit(leastRun("quick-" + mode)).want(http.StatusCreated)
+		fmt.Fprint(connection, "\n")
+		answer, err := io.ReadAll(connection)
+		if err != nil || !bytes.Contains(answer, []byte(`"outcome":"recorded"`)) {
+			t.Errorf("%.300s, %v", answer, err)
+		}
+	}
+
+	t.Run("what broke off is told, and what came before may stay", func(t *testing.T) {
+		connection, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer connection.Close()
+		fmt.Fprintf(connection, "POST /api/results/bulk HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: 100000\r\n\r\n%s",
+			key, ndjson(t, leastRun("broken-off")))
+		if err := connection.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := io.ReadAll(connection)
+		if err != nil || !bytes.HasPrefix(answer, []byte("HTTP/1.1 400")) {
+			t.Errorf("%.300s, %v", answer, err)
+		}
+	})
+}
+
+func TestCompressedSubmission(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	s.do(http.MethodPost, "/api/results", compressed(t, encode(t, fullRun("run-1"))),
+		"Authorization", "Bearer "+key, "Content-Encoding", "gzip", "Content-Type", "application/json").want(http.StatusCreated)
+	wantRun(t, s, fullRun("run-1"))
+}

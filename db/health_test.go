@@ -1,0 +1,51 @@
+package db_test
+
+import (
+	"testing"
+
+	"github.com/benchledger/benchledger/db"
+	"github.com/benchledger/benchledger/internal/testdb"
+)
+
+func TestGetReadiness(t *testing.T) {
+	t.Parallel()
+	_, pool := setup(t)
+	readiness := func(t *testing.T, q *db.Queries) db.GetReadinessRow {
+		t.Helper()
+		row, err := q.GetReadiness(t.Context())
+		wantNoError(t, err)
+		return row
+	}
+	latest, err := db.LatestSchemaVersion()
+	wantNoError(t, err)
+	ready := db.GetReadinessRow{SchemaVersion: int64(latest), IsWritable: true}
+
+	t.Run("a migrated database is ready", func(t *testing.T) {
+		q, _ := begin(t, pool)
+		wantEqual(t, readiness(t, q), ready)
+	})
+
+	t.Run("a migration that broke off is told", func(t *testing.T) {
+		q, tx := begin(t, pool)
+		exec(t, tx, "update schema_migrations set version = 1, dirty = true")
+		wantEqual(t, readiness(t, q), db.GetReadinessRow{SchemaVersion: 1, SchemaDirty: true, IsWritable: true})
+	})
+
+	t.Run("a transaction that may not write is told", func(t *testing.T) {
+		q, tx := begin(t, pool)
+		exec(t, tx, "set transaction_read_only = on")
+		wantEqual(t, readiness(t, q), db.GetReadinessRow{SchemaVersion: int64(latest)})
+	})
+
+	t.Run("there is no row without a schema", func(t *testing.T) {
+		q, tx := begin(t, pool)
+		exec(t, tx, "delete from schema_migrations")
+		_, err := q.GetReadiness(t.Context())
+		wantKind(t, err, db.NotFound)
+	})
+
+	t.Run("an empty database has no table to ask", func(t *testing.T) {
+		_, err := db.New(testdb.Pool(t, testdb.Empty(t))).GetReadiness(t.Context())
+		wantKind(t, err, db.Internal)
+	})
+}
