@@ -1,17 +1,23 @@
 package db_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/golang-migrate/migrate/v4/database"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/benchledger/benchledger/db"
 	"github.com/benchledger/benchledger/internal/testdb"
+	"github.com/benchledger/benchledger/sql/schema"
 )
 
 // setupMigrations opens the migrations of a database that has nothing.
@@ -253,5 +259,77 @@ func catalog(t testing.TB, on db.DBTX) []string {
 		where t.typnamespace = 'public'::regnamespace and t.typtype in ('d', 'e', 'r')
 		union all
 		select pg_get_functiondef(p.oid) from pg_proc as p where p.pronamespace = 'public'::regnamespace
+		order by 1`)
+}
+
+// TestMigrationsTakeNoLongLock runs each migration on a database that has data, and
+// finds what an older server beside it would wait for: a lock that keeps others from
+// writing, on a table that is read or written as a whole under it.
+func TestMigrationsTakeNoLongLock(t *testing.T) {
+	t.Parallel()
+
+	t.Run("of this schema, none does", func(t *testing.T) {
+		t.Parallel()
+		files, err := fs.Glob(schema.Files, "*.up.sql")
+		wantNoError(t, err)
+		pool := testdb.Pool(t, testdb.Empty(t))
+		for i, file := range files {
+			migration, err := schema.Files.ReadFile(file)
+			wantNoError(t, err)
+			if i == 1 { // The first has made the tables.
+				create(t, db.New(pool), fullRun("run-1"))
+			}
+			if locks := longLocks(t, pool, string(migration)); len(locks) > 0 {
+				t.Errorf("%s: %v; make room first, fill it in parts, check constraints later (not valid), and create indexes concurrently", file, locks)
+			}
+			exec(t, pool, string(migration))
+		}
+	})
+
+	for migration, want := range map[string][]string{
+		"alter table benchmark_runs add column note text":                                                         {},
+		"alter table benchmark_runs add column seen bigint not null default 0":                                    {},
+		"create table notes (run_id text references benchmark_runs)":                                              {},
+		"alter table benchmark_runs add constraint x check (tier <> '') not valid":                                {},
+		"create index concurrently x on benchmark_runs (model)":                                                   {},
+		"create index x on benchmark_runs (model)":                                                                {"benchmark_runs"},
+		"alter table benchmark_runs add constraint x check (tier <> '')":                                          {"benchmark_runs"},
+		"alter table benchmark_runs alter column model set not null":                                              {"benchmark_runs"},
+		"alter table run_telemetry alter column tool_calls type numeric":                                          {"run_telemetry"},
+		"alter table benchmark_runs add column token uuid default gen_random_uuid()":                              {"benchmark_runs"},
+		"alter table benchmark_runs add column x text; update benchmark_runs set x = tier where tier is not null": {"benchmark_runs"},
+		"alter table run_telemetry add constraint x foreign key (run_id) references benchmark_runs":               {"run_telemetry"},
+	} {
+		t.Run(migration, func(t *testing.T) {
+			t.Parallel()
+			q, pool := setup(t)
+			create(t, q, fullRun("run-1"))
+			wantEqual(t, longLocks(t, pool, migration), want)
+		})
+	}
+}
+
+// longLocks returns the tables that a migration locks against writing for as long as
+// it reads or rewrites them, and takes the migration back.
+func longLocks(t *testing.T, pool *pgxpool.Pool, migration string) []string {
+	t.Helper()
+	tx, err := pool.Begin(t.Context())
+	wantNoError(t, err)
+	defer func() { wantNoError(t, tx.Rollback(context.WithoutCancel(t.Context()))) }()
+	exec(t, tx, "create temporary table tables on commit drop as select oid, relname, relfilenode from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace")
+	_, err = tx.Exec(t.Context(), migration, pgx.QueryExecModeSimpleProtocol)
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) && refused.Code == "25001" { // Concurrently: not in a transaction, and without such a lock.
+		return []string{}
+	}
+	wantNoError(t, err)
+	return values[string](t, tx, `
+		select distinct t.relname::text
+		from tables as t
+		inner join pg_class as c on c.oid = t.oid
+		inner join pg_locks as l on l.relation = t.oid and l.pid = pg_backend_pid()
+		left join pg_stat_xact_user_tables as s on s.relid = t.oid
+		where l.mode in ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+		  and (c.relfilenode <> t.relfilenode or s.seq_tup_read > 0)
 		order by 1`)
 }
