@@ -298,7 +298,7 @@ func TestMigrationsTakeNoLongLock(t *testing.T) {
 		"alter table run_telemetry alter column tool_calls type numeric":                                          {"run_telemetry"},
 		"alter table benchmark_runs add column token uuid default gen_random_uuid()":                              {"benchmark_runs"},
 		"alter table benchmark_runs add column x text; update benchmark_runs set x = tier where tier is not null": {"benchmark_runs"},
-		"alter table run_telemetry add constraint x foreign key (run_id) references benchmark_runs":               {"run_telemetry"},
+		"alter table run_telemetry add constraint x foreign key (run_id) references benchmark_runs":               {"benchmark_runs", "run_telemetry"},
 	} {
 		t.Run(migration, func(t *testing.T) {
 			t.Parallel()
