@@ -8,7 +8,7 @@ export REDOCLY_TELEMETRY := off
 export REDOCLY_SUPPRESS_UPDATE_NOTICE := true
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race gen verify lint audit audit-mutate clients-check
+.PHONY: help build test race gen verify lint audit audit-mutate clients-check fuzz chaos
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ audit: ## Compute the audit from code, tests and database; write docs/audit.md.
 
 audit-mutate: ## Change each query in small ways and see the tests fail; takes minutes.
 	go run ./cmd/benchledger-audit mutate
+
+fuzz: ## Send 100,000 requests made from openapi.yaml, or FUZZ_CASES.
+	FUZZ_CASES=$${FUZZ_CASES:-100000} go test -count=1 -timeout=6h -v -run '^TestFuzz' ./test/fuzz $(FUZZ_FLAGS) | grep -Ev '^ *(===|--- PASS)|testdbconf'
 
 clients-check: $(NPM_BIN) ## See that clients generated from openapi.yaml have true types.
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && cp -R test/clients/. "$$tmp" && set -ex; \

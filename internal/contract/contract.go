@@ -19,6 +19,7 @@ import (
 	"github.com/pb33f/libopenapi-validator/helpers"
 	"github.com/pb33f/libopenapi-validator/paths"
 	v3 "github.com/pb33f/libopenapi/datamodel/high/v3"
+	"go.yaml.in/yaml/v3"
 )
 
 // Contract is an OpenAPI document that answers are held against. Many may use it
@@ -31,6 +32,10 @@ type Contract struct {
 
 // Parse reads a document, and compiles its schemas once for all answers.
 func Parse(document []byte) (*Contract, error) {
+	document, err := withoutUnknownFields(document)
+	if err != nil {
+		return nil, fmt.Errorf("read the OpenAPI document: %w", err)
+	}
 	parsed, err := libopenapi.NewDocument(document)
 	if err != nil {
 		return nil, fmt.Errorf("read the OpenAPI document: %w", err)
@@ -42,18 +47,40 @@ func Parse(document []byte) (*Contract, error) {
 	v := validator.NewValidatorFromV3Model(&model.Model,
 		config.WithFormatAssertions(),
 		config.WithCustomFormat("int64", int64Format),
-		// What is not documented is not answered either; metadata is whatever was submitted.
-		config.WithStrictMode(),
-		config.WithStrictIgnorePaths("$.body.**.metadata.**", "$.body.metadata.**", "$.body[*].metadata.**"),
-		// It wants every header documented, those of HTTP itself included.
-		config.WithStrictIgnoredHeadersExtra("Content-Type", "Content-Length", "Date", "Vary", "Connection", "Access-Control-Allow-Origin",
-			"Access-Control-Expose-Headers"),
 	)
 	return &Contract{&model.Model, config.NewValidationOptions(config.WithRegexCache(&sync.Map{})), v}, nil
 }
 
+// withoutUnknownFields closes every object that names its fields: a client may send
+// more, the service does not. (The library's strict mode closes metadata too.)
+func withoutUnknownFields(document []byte) ([]byte, error) {
+	var root any
+	if err := yaml.Unmarshal(document, &root); err != nil {
+		return nil, err
+	}
+	closeObjects(root)
+	return yaml.Marshal(root)
+}
+
+func closeObjects(node any) {
+	switch node := node.(type) {
+	case map[string]any:
+		_, named := node["properties"].(map[string]any)
+		if _, said := node["additionalProperties"]; named && !said {
+			node["additionalProperties"] = false
+		}
+		for _, inner := range node {
+			closeObjects(inner)
+		}
+	case []any:
+		for _, inner := range node {
+			closeObjects(inner)
+		}
+	}
+}
+
 // Check returns what is wrong with an answer whose body was read already: a status,
-// a content type, a header or a field that the document does not have, or has
+// a content type, the value of a header, or a field that the document does not have, or has
 // otherwise.
 func (c *Contract) Check(request *http.Request, response *http.Response, body []byte) error {
 	copied := *response
@@ -86,8 +113,8 @@ func (c *Contract) Operation(request *http.Request) string {
 
 func (c *Contract) operation(request *http.Request) *v3.Operation {
 	path, faults, _ := paths.FindPath(request, c.document, c.options)
-	// To the library a slash at the end changes nothing, to the service it does.
-	if len(faults) > 0 || strings.HasSuffix(request.URL.EscapedPath(), "/") {
+	// To the library an empty segment is nothing, to the service it is one.
+	if at := request.URL.EscapedPath(); len(faults) > 0 || strings.Contains(at+"/", "//") {
 		return nil
 	}
 	return helpers.ExtractOperation(request, path)
