@@ -114,7 +114,8 @@ func (c *Contract) Operation(request *http.Request) string {
 func (c *Contract) operation(request *http.Request) *v3.Operation {
 	path, faults, _ := paths.FindPath(request, c.document, c.options)
 	// To the library an empty segment is nothing, to the service it is one.
-	if at := request.URL.EscapedPath(); len(faults) > 0 || strings.Contains(at+"/", "//") {
+	// And it takes HEAD for GET.
+	if at := request.URL.EscapedPath(); len(faults) > 0 || strings.Contains(at+"/", "//") || request.Method == http.MethodHead {
 		return nil
 	}
 	return helpers.ExtractOperation(request, path)

@@ -118,6 +118,9 @@ func TestFuzz(t *testing.T) {
 		}
 	})
 	t.Logf("seed %s, %s\n%s", flag.Lookup("rapid.seed").Value, time.Since(start).Round(time.Second), f)
+	if f.total() < *cases {
+		t.Errorf("%d requests, want %d", f.total(), *cases)
+	}
 	if missing := f.missing(s); *cases >= allStatuses && len(missing) > 0 {
 		t.Errorf("never answered, though documented: %s", strings.Join(missing, ", "))
 	}

@@ -191,18 +191,33 @@ func (f *figures) String() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var table strings.Builder
-	total := 0
 	for _, operation := range slices.Sorted(maps.Keys(f.answers)) {
 		sum, line := 0, ""
 		for _, status := range slices.Sorted(maps.Keys(f.answers[operation])) {
 			sum += f.answers[operation][status]
 			line += fmt.Sprintf("  %d: %d", status, f.answers[operation][status])
 		}
-		total += sum
 		fmt.Fprintf(&table, "%-20s %7d %s\n", cmp.Or(operation, "(none)"), sum, line)
 	}
-	fmt.Fprintf(&table, "%-20s %7d\n", "all", total)
+	fmt.Fprintf(&table, "%-20s %7d\n", "all", f.sum())
 	return table.String()
+}
+
+// total is how many answers there were.
+func (f *figures) total() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.sum()
+}
+
+func (f *figures) sum() int {
+	sum := 0
+	for _, answers := range f.answers {
+		for _, n := range answers {
+			sum += n
+		}
+	}
+	return sum
 }
 
 // missing returns the documented statuses that no answer had.
