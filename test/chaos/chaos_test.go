@@ -20,6 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/benchledger/benchledger/internal/testdb"
 )
 
@@ -33,22 +35,20 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	flag.Parse()
+	zerolog.SetGlobalLevel(zerolog.Disabled) // Some of toxiproxy logs to it.
+	testdb.Main(m)
+}
+
+// begin skips a test that takes minutes unless it is asked for, and builds the server.
+func begin(t *testing.T) {
+	t.Helper()
 	if *seeds == 0 {
-		testdb.Main(m)
+		t.Skip("make chaos runs this")
 	}
-	dir, err := testdb.TempDir()
-	if err != nil {
-		panic(err)
-	}
-	program = filepath.Join(dir, "benchledger")
+	program = filepath.Join(t.TempDir(), "benchledger")
 	if output, err := exec.Command("go", "build", "-o", program, "github.com/benchledger/benchledger/cmd/benchledger").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build the server: %v\n%s", err, output)
-		os.Exit(1)
+		t.Fatalf("build the server: %v\n%s", err, output)
 	}
-	code := m.Run()
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
 }
 
 // workers are the clients that submit at the same time.
@@ -60,14 +60,13 @@ type total struct {
 	stored                                      int
 	faults                                      map[string]int
 	slowest                                     map[string]time.Duration
+	felt                                        map[string]int64 // requests that failed meanwhile
 	wrong                                       []string
 }
 
 func TestChaos(t *testing.T) { //nolint:paralleltest // it takes the whole machine
-	if *seeds == 0 {
-		t.Skip("make chaos runs this")
-	}
-	sum := total{faults: map[string]int{}, slowest: map[string]time.Duration{}}
+	begin(t)
+	sum := total{faults: map[string]int{}, slowest: map[string]time.Duration{}, felt: map[string]int64{}}
 	start := time.Now()
 	for i := range *seeds {
 		seed := *firstSeed + uint64(i)
@@ -89,7 +88,7 @@ func (s total) String() string {
 	for _, name := range slices.Sorted(maps.Keys(s.faults)) {
 		fmt.Fprintf(&table, "%-32s %6d", name, s.faults[name])
 		if slowest, measured := s.slowest[name]; measured {
-			fmt.Fprintf(&table, "   recovered within %s", slowest.Round(time.Millisecond))
+			fmt.Fprintf(&table, "   recovered within %6s   %6d requests failed", slowest.Round(time.Millisecond), s.felt[name])
 		}
 		fmt.Fprintln(&table)
 	}
@@ -156,6 +155,7 @@ func (s *total) injectAll(ctx context.Context, t *testing.T, c *cluster, seed ui
 		if !strings.Contains(f.name, *only) {
 			continue
 		}
+		before := c.client.ledger.failed()
 		err := f.run(ctx, c)
 		if errors.Is(err, errNotHere) {
 			t.Logf("%s: %v", f.name, err)
@@ -169,6 +169,7 @@ func (s *total) injectAll(ctx context.Context, t *testing.T, c *cluster, seed ui
 			return fmt.Errorf("after %s: %w", f.name, err)
 		}
 		s.faults[f.name]++
+		s.felt[f.name] += c.client.ledger.failed() - before
 		s.slowest[f.name] = max(s.slowest[f.name], took)
 		if f.database && took > *within {
 			s.wrong = append(s.wrong, fmt.Sprintf("seed %d: %s: the first success came %s after the database was writable", seed, f.name, took))
@@ -216,9 +217,7 @@ func (s *total) settle(ctx context.Context, c *cluster, l *ledger, seed uint64) 
 // TestRollingRestart replaces the server under load, again and again: no request
 // fails.
 func TestRollingRestart(t *testing.T) { //nolint:paralleltest // it takes the whole machine
-	if *seeds == 0 {
-		t.Skip("make chaos runs this")
-	}
+	begin(t)
 	const requests = 10_000
 	dir, err := testdb.TempDir()
 	if err != nil {

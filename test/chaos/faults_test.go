@@ -214,26 +214,43 @@ func (c *cluster) withSetting(ctx context.Context, name, value string, most time
 // deadlock has the server store a run whose batch somebody else is about to store,
 // who then wants the run: the server is the one to give way.
 func deadlock(ctx context.Context, c *cluster) error {
+	before, err := c.deadlocks(ctx)
+	if err != nil {
+		return err
+	}
 	for range 3 {
-		c.counts["(deadlocks)"]++
 		id := fmt.Sprintf("deadlock-%d-%d", time.Now().UnixNano(), c.random.Int64())
 		run := makeRun(id, final)
 		if err := deadlockOn(ctx, c, id, run.BatchID); err != nil {
 			return err
 		}
 	}
-	return nil
+	// It counts them a moment later.
+	return until(ctx, "PostgreSQL saw deadlocks", func() error {
+		now, err := c.deadlocks(ctx)
+		if err == nil && now < before+3 {
+			err = fmt.Errorf("%d", now-before)
+		}
+		return err
+	})
+}
+
+// deadlocks is how many there were.
+func (c *cluster) deadlocks(ctx context.Context) (n int, err error) {
+	connection, err := c.node().connect(ctx, role)
+	if err != nil {
+		return 0, err
+	}
+	defer connection.Close(ctx)
+	err = connection.QueryRow(ctx, "select deadlocks from pg_stat_database where datname = current_database()").Scan(&n)
+	return n, err
 }
 
 func deadlockOn(ctx context.Context, c *cluster, id, batch string) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	connection, err := c.node().connect(ctx, "postgres")
+	connection, err := pgx.Connect(ctx, c.node().url("postgres", role))
 	if err != nil {
-		return err
-	}
-	_ = connection.Close(ctx)
-	if connection, err = pgx.Connect(ctx, c.node().url("postgres", role)); err != nil {
 		return err
 	}
 	defer connection.Close(ctx)

@@ -48,6 +48,9 @@ func (l *ledger) note(id string, fn func(*entry)) {
 	fn(e)
 }
 
+// failed is how many requests were not acknowledged.
+func (l *ledger) failed() int64 { return l.unavailable.Load() + l.broken.Load() }
+
 // client submits runs, as a harness does: it repeats what was not acknowledged.
 type client struct {
 	ledger *ledger

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// program is the server's binary, built once by TestMain.
+// program is the server's binary.
 var program string
 
 var readyLine = regexp.MustCompile(`API at (http://\S+)/api,`)

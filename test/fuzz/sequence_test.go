@@ -18,7 +18,7 @@ import (
 )
 
 // perSequence is how many requests a sequence makes, about.
-const perSequence = 25
+const perSequence = 20
 
 type object = map[string]any
 
