@@ -98,7 +98,7 @@ func (s total) String() string {
 	return table.String()
 }
 
-func (s *total) runSeed(t *testing.T, seed uint64) error {
+func (s *total) runSeed(t *testing.T, seed uint64) (err error) {
 	t.Helper()
 	dir, err := testdb.TempDir()
 	if err != nil {
@@ -109,8 +109,10 @@ func (s *total) runSeed(t *testing.T, seed uint64) error {
 	c, err := newCluster(ctx, dir, random)
 	defer func() {
 		c.close()
-		if !t.Failed() {
-			_ = os.RemoveAll(dir)
+		if err == nil {
+			err = os.RemoveAll(dir)
+		} else {
+			err = fmt.Errorf("%w (the logs are in %s)", err, dir)
 		}
 	}()
 	if err != nil {
@@ -162,7 +164,7 @@ func (s *total) injectAll(ctx context.Context, t *testing.T, c *cluster, seed ui
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", f.name, err)
+			return fmt.Errorf("%s, after %v: %w", f.name, names(order[:i]), err)
 		}
 		took, err := c.recovery(ctx, fmt.Sprintf("%d-%d", seed, i))
 		if err != nil {
@@ -182,6 +184,14 @@ func (s *total) injectAll(ctx context.Context, t *testing.T, c *cluster, seed ui
 		c.hold(ctx, time.Second) // of peace
 	}
 	return nil
+}
+
+func names(of []fault) []string {
+	var all []string
+	for _, f := range of {
+		all = append(all, f.name)
+	}
+	return all
 }
 
 // settle compares what was acknowledged with what is stored.
@@ -225,7 +235,10 @@ func TestRollingRestart(t *testing.T) { //nolint:paralleltest // it takes the wh
 	}
 	ctx := t.Context()
 	c, err := newCluster(ctx, dir, rand.New(rand.NewPCG(1, 1)))
-	defer c.close()
+	defer func() {
+		c.close()
+		_ = os.RemoveAll(dir)
+	}()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -182,10 +182,10 @@ func store(t rapid.TB, s *service) []string {
 }
 
 // example makes requests outside of a check, the same for the same seed.
-func example(s *spec, make func(requests) request) func(seed int) request {
+func example(s *spec, maker func(requests) request) func(seed int) request {
 	made := rapid.Custom(func(t *rapid.T) request {
 		rapid.Bool().Draw(t, "") // It wants at least one draw.
-		return make(requests{values: values{t, s}})
+		return maker(requests{values: values{t, s}})
 	})
 	return func(seed int) request { return made.Example(seed) }
 }

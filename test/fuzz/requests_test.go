@@ -220,7 +220,7 @@ func (r requests) unrouted() request {
 	method := sample(r.values, "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "get")
 	made := request{method: method, target: path, header: http.Header{}}
 	if r.chance(2) {
-		made = made.with(r.values.any(2))
+		made = made.with(r.any(2))
 		made.header.Set("Authorization", "Bearer "+key)
 	}
 	return made

@@ -70,13 +70,11 @@ func (v values) array(of schema, fault []string) string {
 		parts = append(parts, v.valid(items))
 	}
 	if fault != nil {
-		part := "{}"
 		if len(fault) > 1 {
-			part = v.with(items, fault[1:], nil)
+			parts = append(parts, v.with(items, fault[1:], nil))
 		} else {
-			part = v.invalid(items, false)
+			parts = append(parts, v.invalid(items, false))
 		}
-		parts = append(parts, part)
 	}
 	return "[" + strings.Join(parts, ",") + "]"
 }
@@ -127,7 +125,7 @@ func (v values) text(of schema) string {
 	if of.text("pattern") == "" {
 		from = append(slices.Clone(pieces), controls...)
 	}
-	text := ""
+	var text string
 	switch rapid.IntRange(0, 9).Draw(v.T, "length") {
 	case 0:
 		text = strings.Repeat(sample(v, "x", "é", "😀"), most) // in code points
