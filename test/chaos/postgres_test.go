@@ -74,23 +74,15 @@ func (n *node) copyFrom(ctx context.Context, primary *node) error {
 	return run(command(ctx, "pg_basebackup", "-d", primary.url("postgres", ""), "-D", n.data(), "-R", "-X", "stream", "--checkpoint=fast"))
 }
 
-// start starts PostgreSQL, by another clock where one is given, and waits until it
-// takes connections.
-func (n *node) start(ctx context.Context, clock ...string) error {
+// start starts PostgreSQL, and waits until it takes connections.
+func (n *node) start(ctx context.Context, environment ...string) error {
 	_ = os.Remove(filepath.Join(n.data(), "postmaster.pid")) // of one that was killed
 	args := []string{"-D", n.data(), "-p", strconv.Itoa(n.port)}
 	for name, value := range settings {
 		args = append(args, "-c", name+"="+value)
 	}
 	n.cmd = command(context.WithoutCancel(ctx), "postgres", args...)
-	if len(clock) > 0 {
-		faketime, err := exec.LookPath("faketime")
-		if err != nil {
-			return err
-		}
-		n.cmd.Args = append(append([]string{faketime}, clock...), append([]string{n.cmd.Path}, args...)...)
-		n.cmd.Path = faketime
-	}
+	n.cmd.Env = append(n.cmd.Env, environment...)
 	log, err := os.OpenFile(n.dir+".log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
