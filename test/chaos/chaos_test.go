@@ -22,6 +22,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/benchledger/benchledger/audit/recorder"
 	"github.com/benchledger/benchledger/internal/testdb"
 )
 
@@ -36,6 +37,10 @@ var (
 
 func TestMain(m *testing.M) {
 	zerolog.SetGlobalLevel(zerolog.Disabled) // Some of toxiproxy logs to it.
+	// What is met by chance is no test of a query.
+	if err := os.Unsetenv(recorder.Variable); err != nil {
+		panic(err)
+	}
 	testdb.Main(m)
 }
 
