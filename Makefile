@@ -8,7 +8,7 @@ export REDOCLY_TELEMETRY := off
 export REDOCLY_SUPPRESS_UPDATE_NOTICE := true
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race gen verify lint audit audit-mutate clients-check
+.PHONY: help build test race gen verify lint audit audit-mutate clients-check fuzz chaos
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,12 @@ audit: ## Compute the audit from code, tests and database; write docs/audit.md.
 
 audit-mutate: ## Change each query in small ways and see the tests fail; takes minutes.
 	go run ./cmd/benchledger-audit mutate
+
+fuzz: ## Send 100,000 requests made from openapi.yaml (FUZZ_CASES=…, FUZZ_FLAGS=-rapid.seed=…).
+	FUZZ_CASES=$${FUZZ_CASES:-100000} go test -count=1 -timeout=24h -v -run '^TestFuzz' ./test/fuzz $(FUZZ_FLAGS)
+
+chaos: ## Break everything under load, for 20 seeds and 200,000 results (CHAOS_FLAGS='-seeds=… -fault=…').
+	go test -count=1 -timeout=24h -v ./test/chaos -seeds=20 $(CHAOS_FLAGS)
 
 clients-check: $(NPM_BIN) ## See that clients generated from openapi.yaml have true types.
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && cp -R test/clients/. "$$tmp" && set -ex; \

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/benchledger/benchledger/api"
+	"github.com/benchledger/benchledger/internal/contract"
 	"github.com/benchledger/benchledger/internal/testdb"
 )
 
@@ -67,8 +68,18 @@ type answer struct {
 	closed bool
 }
 
+// document is what every answer is held against.
+var document = sync.OnceValues(func() (*contract.Contract, error) {
+	text, err := api.OpenAPI("test")
+	if err != nil {
+		return nil, err
+	}
+	return contract.Parse(text)
+})
+
 // do sends a request: body is text as it is, or a value sent as JSON; headers are
-// pairs of name and value.
+// pairs of name and value. The answer of a documented operation has to conform to
+// the document.
 func (s *service) do(method, path string, body any, headers ...string) answer {
 	s.t.Helper()
 	var content io.Reader
@@ -98,6 +109,15 @@ func (s *service) do(method, path string, body any, headers ...string) answer {
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
 		s.t.Fatal(err)
+	}
+	document, err := document()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if document.Operation(request) != "" {
+		if err := document.Check(request, response, text); err != nil {
+			s.t.Error(err)
+		}
 	}
 	return answer{t: s.t, status: response.StatusCode, header: response.Header, body: string(text), closed: response.Close}
 }

@@ -192,17 +192,18 @@ func (s *server) submitRunsEach(ctx context.Context, request huma.Context) ([]Re
 // runs, or others store the same runs in another order (a deadlock), each run gets a
 // transaction of its own.
 func (s *server) storeEach(ctx context.Context, chunk *chunk) error {
-	store := func(runs []db.CreateRunParams, receipts []*Receipt) error {
-		return s.withConnection(ctx, func(ctx context.Context) error {
-			return db.WithTx(ctx, s.Pool, pgx.TxOptions{}, func(q *db.Queries) error { return storeRuns(ctx, q, runs, receipts) })
-		})
-	}
-	err := store(chunk.runs, chunk.of)
+	err := s.withConnection(ctx, func(ctx context.Context) error {
+		return db.TryTx(ctx, s.Pool, pgx.TxOptions{}, func(q *db.Queries) error { return storeRuns(ctx, q, chunk.runs, chunk.of) })
+	})
 	if kind := db.Classify(err); kind != db.Invalid && kind != db.Transient {
 		return err
 	}
 	for i, receipt := range chunk.of {
-		err := store(chunk.runs[i:i+1], chunk.of[i:i+1])
+		err := s.withConnection(ctx, func(ctx context.Context) error {
+			return db.WithTx(ctx, s.Pool, pgx.TxOptions{}, func(q *db.Queries) error {
+				return storeRuns(ctx, q, chunk.runs[i:i+1], chunk.of[i:i+1])
+			})
+		})
 		if db.Classify(err) == db.Invalid {
 			receipt.Outcome = refused
 			receipt.Errors = []FieldError{{"body", "the database refuses a value" + constraint(err)}}

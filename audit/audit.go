@@ -29,7 +29,7 @@ type Config struct {
 	Schema          string            `yaml:"schema"`
 	Generated       string            `yaml:"generated"`
 	Register        []string          `yaml:"register"`
-	Transaction     string            `yaml:"transaction"`
+	Transactions    []string          `yaml:"transactions"`
 	Commands        []string          `yaml:"commands"`
 	WithoutQuery    map[string]string `yaml:"without_query"`
 	SQLAllowed      map[string]string `yaml:"sql_allowed"`

@@ -375,7 +375,7 @@ func (w *walk) inspect(f *function, root ast.Node, s step, scope ast.Node) {
 			switch {
 			case w.registers(w.config, f.pkg, node):
 				return false // Handlers belong to their operations.
-			case called != nil && called.FullName() == w.config.Transaction && s.transaction == "":
+			case called != nil && slices.Contains(w.config.Transactions, called.FullName()) && s.transaction == "":
 				at := w.position(f.pkg, node.Pos()).String()
 				for _, argument := range node.Args {
 					// A loop around a transaction repeats the whole of it.

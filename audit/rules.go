@@ -270,7 +270,7 @@ func (a *Audit) judgeTransactions(operation *Operation, writes func(Use) bool) {
 	apart = slices.Compact(apart)
 	_, allowed := a.config.WritesApart[operation.ID]
 	if len(apart) > 1 && !allowed {
-		a.find("writes-apart", operation.At, "Put them into one transaction ("+a.config.Transaction+
+		a.find("writes-apart", operation.At, "Put them into one transaction ("+strings.Join(a.config.Transactions, ", ")+
 			") or one statement, or say in audit.yaml (writes_apart) why the first may stay without the next.",
 			"%s writes in several transactions: %s.", operation.ID, strings.Join(apart, ", "))
 	}

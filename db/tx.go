@@ -17,22 +17,25 @@ const maxTries = 4
 // rolled back otherwise. When it loses against another transaction (a deadlock, a
 // serialization failure) all of it runs again, so fn has to be safe to repeat.
 func WithTx(ctx context.Context, pool *pgxpool.Pool, options pgx.TxOptions, fn func(*Queries) error) error {
-	return Retry(ctx, func() error {
-		tx, err := pool.BeginTx(ctx, options)
-		if err != nil {
-			return err
-		}
-		defer func() {
-			// The caller may be gone; the connection still has to be cleaned.
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-			defer cancel()
-			_ = tx.Rollback(ctx) // After a commit there is nothing to roll back.
-		}()
-		if err := fn(New(tx)); err != nil {
-			return err
-		}
-		return tx.Commit(ctx)
-	})
+	return Retry(ctx, func() error { return TryTx(ctx, pool, options, fn) })
+}
+
+// TryTx is WithTx for a caller who knows better what to do when it loses.
+func TryTx(ctx context.Context, pool *pgxpool.Pool, options pgx.TxOptions, fn func(*Queries) error) error {
+	tx, err := pool.BeginTx(ctx, options)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		// The caller may be gone; the connection still has to be cleaned.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = tx.Rollback(ctx) // After a commit there is nothing to roll back.
+	}()
+	if err := fn(New(tx)); err != nil {
+		return err
+	}
+	return tx.Commit(ctx)
 }
 
 // Retry runs fn, a whole transaction or a single statement, until it does not

@@ -1,0 +1,236 @@
+package fuzz
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"pgregory.net/rapid"
+)
+
+const key = "the-key"
+
+// request is a request to be sent, and what may come of it.
+type request struct {
+	method, target string
+	header         http.Header
+	body           *string
+	want           []int // the statuses that are right; none: any that is documented
+}
+
+// invalidBody are the answers to a body at fault.
+var invalidBody = []int{http.StatusBadRequest, http.StatusUnprocessableEntity}
+
+// requests makes requests for an operation.
+type requests struct {
+	values
+	known []string // ids that are stored
+}
+
+// one returns a sound request, or one with a fault of some kind.
+func (r requests) one(o *operation) request {
+	makers := []func(*operation) request{r.sound, r.sound, r.unknownParameter, r.oddHeaders}
+	if len(o.parameters) > 0 {
+		makers = append(makers, r.sound, r.badParameter, r.badParameter, r.badParameter)
+	}
+	if o.secured {
+		makers = append(makers, r.withoutKey)
+	}
+	if o.body != nil {
+		makers = append(makers, r.badField, r.badField, r.badField, r.badField, r.badField, r.noJSON, r.noJSON, r.otherType)
+		if r.chance(200) {
+			return r.hugeBody(o)
+		}
+	}
+	return sample(r.values, makers...)(o)
+}
+
+// sound returns a request that the document allows.
+func (r requests) sound(o *operation) request {
+	made := request{method: o.method, header: http.Header{}, want: o.successes()}
+	target, query := o.path, url.Values{}
+	for _, p := range o.parameters {
+		switch {
+		case p.In == "path":
+			target = strings.ReplaceAll(target, "{"+p.Name+"}", r.id(p))
+		case p.Name == "cursor": // The next page's link has one; sequences follow it.
+		case r.chance(2):
+			query.Set(p.Name, r.parameter(p))
+		}
+	}
+	made.target = target
+	if len(query) > 0 {
+		made.target += "?" + query.Encode()
+	}
+	if o.secured {
+		made.header.Set("Authorization", sample(r.values, "Bearer ", "Bearer ", "bearer ", "BEARER  ")+key)
+	}
+	if o.body != nil {
+		made = made.with(r.valid(o.body))
+		if contentType := sample(r.values, "application/json", "application/json; charset=utf-8", "text/plain;charset=UTF-8", ""); contentType != "" {
+			made.header.Set("Content-Type", contentType)
+		}
+	}
+	return made
+}
+
+func (q request) with(body string) request {
+	q.body = &body
+	return q
+}
+
+// id returns an id for a path, mostly one that is there.
+func (r requests) id(p parameter) string {
+	if len(r.known) > 0 && !r.chance(4) {
+		return url.PathEscape(sample(r.values, r.known...))
+	}
+	return url.PathEscape(r.text(p.Schema))
+}
+
+func (r requests) parameter(p parameter) string {
+	s := r.spec.resolve(p.Schema)
+	if names, ok := s["enum"].([]any); ok {
+		return sample(r.values, names...).(string)
+	}
+	if s.kind() == "integer" {
+		number, _, _ := strings.Cut(r.integer(schema{"minimum": s.number("minimum", 0)}), ".")
+		if len(number) > 2 || strings.Contains(number, "e") {
+			return sample(r.values, "1", "2", "10000")
+		}
+		return number
+	}
+	return r.text(s)
+}
+
+// badParameter has one parameter at fault.
+func (r requests) badParameter(o *operation) request {
+	made := r.sound(o)
+	p := sample(r.values, o.parameters...)
+	s := r.spec.resolve(p.Schema)
+	bad := []string{"%00", "a%00b", "%ff", "%ed%a0%80", "%c0%af"}
+	switch {
+	case s["enum"] != nil:
+		bad = append(bad, "Completed", "x", "completed,failed")
+	case s.kind() == "integer":
+		bad = append(bad, "0", "-1", "10001", "1.5", "1e3", "0x10", "9223372036854775808", "%20", "abc", "null", "1%2C2")
+	case s.kind() == "string":
+		for _, text := range []string{strings.Repeat("x", s.number("maxLength", 0)+1), "a\nb", "\x7f"} {
+			if text != "x" && (!matches(s, text) || len(text) > 3) {
+				bad = append(bad, url.QueryEscape(text))
+			}
+		}
+	}
+	made.want = []int{http.StatusUnprocessableEntity}
+	value := sample(r.values, bad...)
+	if p.In == "path" {
+		made.target = strings.ReplaceAll(o.path, "{"+p.Name+"}", strings.ReplaceAll(value, "+", "%20"))
+		return made
+	}
+	if p.Name == "cursor" {
+		value = sample(r.values, append(bad, "x", "AAAA", "e30", "eyJhIjoxfQ", "..", "%7B%7D", strings.Repeat("A", 1000))...)
+	}
+	return made.and(p.Name + "=" + value)
+}
+
+// and adds to the query, in place of what is there by the same name.
+func (q request) and(parameter string) request {
+	path, query, _ := strings.Cut(q.target, "?")
+	name, _, _ := strings.Cut(parameter, "=")
+	parts := slices.DeleteFunc(strings.Split(query, "&"), func(part string) bool {
+		return part == "" || strings.HasPrefix(part, name+"=")
+	})
+	q.target = path + "?" + strings.Join(append(parts, parameter), "&")
+	return q
+}
+
+func (r requests) unknownParameter(o *operation) request {
+	made := r.sound(o).and(sample(r.values, "x=1", "Limit=1", "%00=1", "limit%5B%5D=1", "%zz=1", "unknown=%F0%9F%98%80", "filter[a]=b"))
+	made.want = []int{http.StatusUnprocessableEntity}
+	return made
+}
+
+func (r requests) withoutKey(o *operation) request {
+	made := r.sound(o)
+	if r.chance(2) {
+		made.header.Set("Authorization", sample(r.values, "Bearer wrong", "Bearer "+key+"x", "Bearer "+key+" "+key, "Bearer \xff", "Bearer "+strings.Repeat("k", 9000)))
+		made.want = []int{http.StatusForbidden}
+		return made
+	}
+	made.header.Del("Authorization")
+	if value := sample(r.values, "", "Bearer", "Bearer ", "Basic dGhlLWtleQ==", key, "Bearer\t"+key); value != "" {
+		made.header.Set("Authorization", value)
+	}
+	made.want = []int{http.StatusUnauthorized}
+	return made
+}
+
+// oddHeaders may be answered in any documented way.
+func (r requests) oddHeaders(o *operation) request {
+	made := r.sound(o)
+	made.want = nil
+	for range rapid.IntRange(1, 3).Draw(r.T, "headers") {
+		name := sample(r.values, "X-Request-Id", "Accept", "Accept-Encoding", "Content-Type", "Authorization", "Origin", "Content-Encoding",
+			"If-None-Match", "Range", "Expect-Ct", "Cookie", "X-Forwarded-For", "Traceparent", "Idempotency-Key")
+		made.header.Add(name, sample(r.values, "", "*", "x", "\xff\xfe", "é", "null", ";;;", "a/b;q=x", "application/json, text/html;q=0", "application/xml",
+			"gzip", "bytes=0-1", "'; drop table x; --", "00-"+strings.Repeat("0", 32)+"-0000000000000000-00", strings.Repeat("h", 8000)))
+	}
+	return made
+}
+
+// badField has one field of the body at fault.
+func (r requests) badField(o *operation) request {
+	made := r.sound(o).with(r.with(o.body, sample(r.values, r.spec.places(o.body)...), nil))
+	made.want = invalidBody
+	return made
+}
+
+// noJSON has a body that is no JSON, or not an object, or says things twice.
+func (r requests) noJSON(o *operation) request {
+	valid := r.valid(o.body)
+	body := sample(r.values, "", " ", "null", "[]", `"x"`, "1", "true", "{}", "{", "}", "[", "\x00", "\xff", "\ufeff", "\x1f\x8b\x08\x00",
+		"\ufeff"+valid, valid+valid, valid+"}", valid+",", valid+"\x00", "["+valid+"]", "/**/"+valid, valid[:len(valid)/2], valid[1:],
+		`{"unknown":1,"unknown":2,`+strings.TrimSpace(valid)[1:], "{\"unknown\":\"\xff\","+strings.TrimSpace(valid)[1:], `{"unknown":"\ud800",`+strings.TrimSpace(valid)[1:],
+		strings.Repeat("[", 100_000), strings.Repeat(`{"a":`, 50_000), "a=b&c=d", "<xml/>", string([]byte{0xfe, 0xff, 0, '{', 0, '}'}), strings.ReplaceAll(valid, `"`, "'"))
+	made := r.sound(o).with(body)
+	made.want = invalidBody
+	return made
+}
+
+func (r requests) otherType(o *operation) request {
+	made := r.sound(o)
+	made.header.Set("Content-Type", sample(r.values, "application/xml", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x",
+		"application/octet-stream", "text/html", "image/png"))
+	made.want = []int{http.StatusUnsupportedMediaType}
+	return made
+}
+
+func (r requests) hugeBody(o *operation) request {
+	made := r.sound(o).with(`{"unknown":"` + strings.Repeat("x", 9<<20) + `"}`)
+	made.want = []int{http.StatusRequestEntityTooLarge}
+	return made
+}
+
+// unrouted is a request that no operation takes.
+func (r requests) unrouted() request {
+	path := sample(r.values, "/", "/api", "/api/", "/api/runs/", "/api/runs/a/b", "/api/results", "/api/results/", "//api/runs", "/api//runs", "/API/runs",
+		"/api/runs/a/evaluations/", "/api/batches/..", "/api/runs/.", "/%00", "/%ff", "/api/runs%2Fa", "/api/runs/%2e%2e/x", "/.git/config", "/api/stats/x",
+		"/"+strings.Repeat("a/", 2000), "/api/runs/"+url.PathEscape(r.text(schema{"maxLength": 3000})))
+	method := sample(r.values, "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "get")
+	made := request{method: method, target: path, header: http.Header{}}
+	if r.chance(2) {
+		made = made.with(r.any(2))
+		made.header.Set("Authorization", "Bearer "+key)
+	}
+	return made
+}
+
+// decode reads JSON, numbers to the digit.
+func decode[V any](text string) (V, error) {
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.UseNumber()
+	var value V
+	err := decoder.Decode(&value)
+	return value, err
+}
