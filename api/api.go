@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -32,6 +33,9 @@ const (
 	bodyReadTimeout = time.Minute
 	// requestTimeout bounds the work of a request after its body was read.
 	requestTimeout = 10 * time.Second
+	// maxWaiting is how many requests may wait for each connection. What comes on top
+	// would wait for too long, and is refused before it costs anything.
+	maxWaiting = 32
 	// connectionWait is how long a request waits for a connection, by default.
 	connectionWait = time.Second
 )
@@ -76,6 +80,8 @@ type server struct {
 	// connections has a place for each connection of the pool: a request has one
 	// while it works, and no request waits long for one.
 	connections chan struct{}
+	// underWay counts the requests that need a connection.
+	underWay atomic.Int64
 	// bulkRequests has a place for each bulk submission that is being read.
 	bulkRequests chan struct{}
 }
@@ -115,7 +121,7 @@ func newServer(config Config) (*chi.Mux, *server) {
 	router.NotFound(s.notFound)
 	router.MethodNotAllowed(s.methodNotAllowed(router))
 	s.api = humachi.New(router, s.humaConfig())
-	s.api.UseMiddleware(s.requireKey)
+	s.api.UseMiddleware(s.requireKey, s.refuseTooMany)
 
 	s.registerHealth()
 	s.registerResults()

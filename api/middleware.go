@@ -11,9 +11,11 @@ import (
 	"net/url"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-chi/chi/v5"
 )
 
@@ -50,6 +52,22 @@ func (s *server) recoverPanics(next http.Handler) http.Handler {
 		}()
 		next.ServeHTTP(w, r)
 	})
+}
+
+// refuseTooMany answers 503 at once where more requests are under way than can have
+// an answer soon, so that what there is goes into those. Health is always told.
+func (s *server) refuseTooMany(ctx huma.Context, next func(huma.Context)) {
+	if slices.Contains(ctx.Operation().Tags, "Health") {
+		next(ctx)
+		return
+	}
+	defer s.underWay.Add(-1)
+	if s.underWay.Add(1) > int64(cap(s.connections)*maxWaiting) {
+		ctx.SetHeader("Retry-After", "1")
+		_ = huma.WriteErr(s.api, ctx, http.StatusServiceUnavailable, busy().Detail)
+		return
+	}
+	next(ctx)
 }
 
 // jsonByDefault reads a body without a type, or as text/plain (what fetch sends
