@@ -87,9 +87,10 @@ func jsonByDefault(next http.Handler) http.Handler {
 func decompress(s *server) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			switch encoding := strings.ToLower(strings.TrimSpace(r.Header.Get("Content-Encoding"))); encoding {
-			case "", "identity":
-			case "gzip", "x-gzip":
+			encoding := strings.ToLower(strings.TrimSpace(r.Header.Get("Content-Encoding")))
+			switch {
+			case encoding == "", encoding == "identity", r.Body == http.NoBody: // What is not there has no form.
+			case encoding == "gzip", encoding == "x-gzip":
 				r.Body = &gzipBody{compressed: r.Body}
 				r.Header.Del("Content-Length")
 				r.ContentLength = -1
