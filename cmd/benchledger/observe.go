@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"os"
 	"time"
 
@@ -21,7 +22,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace"
 )
 
-// serveMetrics serves /metrics at addr, nowhere when it is empty, until the
+// serveMetrics serves /metrics, and profiles at /debug/pprof/, at addr, nowhere when it is empty, until the
 // function it returns is called.
 func serveMetrics(ctx context.Context, addr string, registry *prometheus.Registry, logger *slog.Logger) (func(), error) {
 	if addr == "" {
@@ -34,6 +35,9 @@ func serveMetrics(ctx context.Context, addr string, registry *prometheus.Registr
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = server.Serve(listener) }() // It ends by Close.
 	logger.Info("metrics", "url", "http://"+listener.Addr().String()+"/metrics")

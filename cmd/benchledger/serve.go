@@ -42,7 +42,7 @@ type serveCommand struct {
 	APISecretKey       string        `name:"api-secret-key" env:"API_SECRET_KEY" placeholder:"KEY" help:"The key that writes need. In local, listening on loopback, it may be left out: then it is dev-local-key."`
 	AllowedOrigins     []string      `env:"ALLOWED_ORIGINS" placeholder:"ORIGIN" help:"Origins whose pages may read answers, or * for all. In local http://localhost:3000 and http://localhost:5173 by default, elsewhere none."`
 	DataDir            string        `env:"DATA_DIR" default:"${data_dir}" placeholder:"DIR" help:"Where the server's own PostgreSQL keeps its data; ${default} by default."`
-	MetricsAddr        string        `env:"METRICS_ADDR" placeholder:"HOST:PORT" help:"Where to serve /metrics for Prometheus; nowhere by default. Keep it off the public address."`
+	MetricsAddr        string        `env:"METRICS_ADDR" placeholder:"HOST:PORT" help:"Where to serve /metrics for Prometheus, and profiles (/debug/pprof/); nowhere by default. Keep it off the public address."`
 	ShutdownDelay      time.Duration `env:"SHUTDOWN_DELAY" default:"2s" placeholder:"DURATION" help:"How long it still answers, and is not ready, before it stops; ${default} by default, nothing in local."`
 	SlowQuery          time.Duration `env:"SLOW_QUERY" default:"500ms" placeholder:"DURATION" help:"Queries that take longer are logged; ${default} by default."`
 }
