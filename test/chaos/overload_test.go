@@ -43,8 +43,8 @@ func TestOverload(t *testing.T) { //nolint:paralleltest // it takes the whole ma
 	// attack submits runs: as fast as so many clients can, or at a rate.
 	attack := func(rate vegeta.Rate, clients uint64, duration time.Duration) outcome {
 		attempt++
-		attacker := vegeta.NewAttacker(vegeta.Workers(min(clients, 64)), vegeta.MaxWorkers(clients), vegeta.Connections(int(clients)), //nolint:gosec // small
-			vegeta.MaxConnections(int(clients)), vegeta.Timeout(15*time.Second)) //nolint:gosec // small
+		attacker := vegeta.NewAttacker(vegeta.Workers(min(clients, 64)), vegeta.MaxWorkers(clients), vegeta.Connections(int(clients)),
+			vegeta.MaxConnections(int(clients)), vegeta.Timeout(15*time.Second))
 		return measure(attacker.Attack(runs(t, url, attempt), rate, duration, "overload"))
 	}
 	attack(vegeta.Rate{}, 32, 2*time.Second) // Caches, connections.
