@@ -11,6 +11,8 @@ import (
 
 const stats = `{"totalRuns":0,"successfulRuns":0,"avgScore":null,"avgWeightedScore":null}`
 
+const receipt = `{"line":1,"runId":"a","outcome":"recorded"}`
+
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	document, err := api.OpenAPI("test")
@@ -41,11 +43,18 @@ func TestCheck(t *testing.T) {
 		"a field too many":         {"/api/stats", 200, "application/json", strings.Replace(stats, "{", `{"more":1,`, 1), "more"},
 		"a field too many, inside": {"/api/batches", 200, "application/json", `[` + batch(`"metadata":null,"more":1`) + `]`, "more"},
 		"no time":                  {"/health", 200, "application/json", `{"status":"ok","timestamp":"today"}`, "date-time"},
+		"lines":                    {"/api/results/bulk", 200, "application/x-ndjson", receipt + "\n" + receipt + "\n", ""},
+		"a line without fields":    {"/api/results/bulk", 200, "application/x-ndjson", receipt + "\n{}\n", "outcome"},
+		"half a line":              {"/api/results/bulk", 200, "application/x-ndjson", receipt + "\n" + receipt[:5], "decoded"},
 		"half a body":              {"/api/stats", 200, "application/json", stats[:20], "decoded"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			request, err := http.NewRequest(http.MethodGet, "http://localhost"+test.path, nil)
+			method := http.MethodGet
+			if test.contentType == "application/x-ndjson" {
+				method = http.MethodPost
+			}
+			request, err := http.NewRequest(method, "http://localhost"+test.path, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,6 +1,7 @@
 package fuzz
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -19,9 +20,6 @@ type request struct {
 	body           *string
 	want           []int // the statuses that are right; none: any that is documented
 }
-
-// invalidBody are the answers to a body at fault.
-var invalidBody = []int{http.StatusBadRequest, http.StatusUnprocessableEntity}
 
 // requests makes requests for an operation.
 type requests struct {
@@ -69,6 +67,9 @@ func (r requests) sound(o *operation) request {
 	}
 	if o.body != nil {
 		made = made.with(r.valid(o.body))
+		if o.lines {
+			return made.asLines(r.chance(2))
+		}
 		if contentType := sample(r.values, "application/json", "application/json; charset=utf-8", "text/plain;charset=UTF-8", ""); contentType != "" {
 			made.header.Set("Content-Type", contentType)
 		}
@@ -79,6 +80,30 @@ func (r requests) sound(o *operation) request {
 func (q request) with(body string) request {
 	q.body = &body
 	return q
+}
+
+// asLines sends a list as lines, or as it is.
+func (q request) asLines(do bool) request {
+	var list []json.RawMessage
+	if !do || json.Unmarshal([]byte(*q.body), &list) != nil || len(list) == 0 {
+		q.header.Set("Content-Type", "application/json")
+		return q
+	}
+	var lines bytes.Buffer
+	for _, line := range list {
+		_ = json.Compact(&lines, line) // It was read.
+		lines.WriteByte('\n')
+	}
+	q.header.Set("Content-Type", "application/x-ndjson")
+	return q.with(lines.String())
+}
+
+// invalid are the answers to a body at fault; lines are answered each by itself.
+func (o *operation) invalid() []int {
+	if o.lines {
+		return nil
+	}
+	return []int{http.StatusBadRequest, http.StatusUnprocessableEntity}
 }
 
 // id returns an id for a path, mostly one that is there.
@@ -182,7 +207,7 @@ func (r requests) oddHeaders(o *operation) request {
 // badField has one field of the body at fault.
 func (r requests) badField(o *operation) request {
 	made := r.sound(o).with(r.with(o.body, sample(r.values, r.spec.places(o.body)...), nil))
-	made.want = invalidBody
+	made.want = o.invalid()
 	return made
 }
 
@@ -194,7 +219,7 @@ func (r requests) noJSON(o *operation) request {
 		`{"unknown":1,"unknown":2,`+strings.TrimSpace(valid)[1:], "{\"unknown\":\"\xff\","+strings.TrimSpace(valid)[1:], `{"unknown":"\ud800",`+strings.TrimSpace(valid)[1:],
 		strings.Repeat("[", 100_000), strings.Repeat(`{"a":`, 50_000), "a=b&c=d", "<xml/>", string([]byte{0xfe, 0xff, 0, '{', 0, '}'}), strings.ReplaceAll(valid, `"`, "'"))
 	made := r.sound(o).with(body)
-	made.want = invalidBody
+	made.want = o.invalid()
 	return made
 }
 
@@ -208,6 +233,10 @@ func (r requests) otherType(o *operation) request {
 
 func (r requests) hugeBody(o *operation) request {
 	made := r.sound(o).with(`{"unknown":"` + strings.Repeat("x", 9<<20) + `"}`)
+	if o.lines {
+		made = made.with(strings.Repeat("5\n", 10_001))
+		made.header.Set("Content-Type", "application/x-ndjson")
+	}
 	made.want = []int{http.StatusRequestEntityTooLarge}
 	return made
 }

@@ -30,6 +30,7 @@ type operation struct {
 	secured          bool
 	parameters       []parameter
 	body             schema // nil where it takes none
+	lines            bool   // whether the body may be lines too, each of which is answered
 	statuses         []int
 }
 
@@ -67,6 +68,7 @@ func readSpec() (*spec, error) {
 			op := operation{id: o.OperationID, method: strings.ToUpper(method), path: path, parameters: o.Parameters}
 			op.secured = len(o.Security) > 0 && len(o.Security[0]) > 0
 			op.body = o.RequestBody.Content["application/json"].Schema
+			_, op.lines = o.RequestBody.Content["application/x-ndjson"]
 			for _, status := range slices.Sorted(maps.Keys(o.Responses)) {
 				code, err := strconv.Atoi(status)
 				if err != nil {

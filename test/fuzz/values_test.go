@@ -56,7 +56,11 @@ func (v values) with(of schema, fault []string, fixed map[string]string) string 
 		return v.array(of, fault)
 	case "object":
 		if of.properties() == nil {
-			return v.anyObject(2)
+			object := v.anyObject(2) // of three levels, with the empty ones in it
+			if v.chance(40) {        // as deep as it may be
+				object = strings.Repeat(`{"d":`, 97) + object + strings.Repeat("}", 97)
+			}
+			return object
 		}
 		return v.object(of, fault, fixed)
 	}
@@ -247,11 +251,7 @@ func (v values) anyObject(depth int) string {
 		name := fmt.Sprint(i, strings.Join(rapid.SliceOfN(rapid.SampledFrom(pieces), 0, 3).Draw(v.T, "name"), ""))
 		parts = append(parts, v.quoted(name)+":"+v.any(depth-1))
 	}
-	object := "{" + strings.Join(parts, ",") + "}"
-	if v.chance(40) { // as deep as it may be
-		object = strings.Repeat(`{"d":`, 97) + object + strings.Repeat("}", 97)
-	}
-	return object
+	return "{" + strings.Join(parts, ",") + "}"
 }
 
 func (v values) any(depth int) string {
