@@ -16,7 +16,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -227,46 +226,4 @@ func (s *total) settle(ctx context.Context, c *cluster, l *ledger, seed uint64) 
 	s.broken += l.broken.Load()
 	s.stored += found.stored
 	return nil
-}
-
-// TestRollingRestart replaces the server under load, again and again: no request
-// fails.
-func TestRollingRestart(t *testing.T) { //nolint:paralleltest // it takes the whole machine
-	begin(t)
-	const requests = 10_000
-	dir, err := testdb.TempDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx := t.Context()
-	c, err := newCluster(ctx, dir, rand.New(rand.NewPCG(1, 1)))
-	defer func() {
-		c.close()
-		_ = os.RemoveAll(dir)
-	}()
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := newLedger()
-	c.client = newClient(l, c.to)
-	var sent, failed atomic.Int64
-	var load sync.WaitGroup
-	for range workers {
-		load.Go(func() {
-			for n := sent.Add(1); n <= requests; n = sent.Add(1) {
-				if err := c.client.submit(ctx, fmt.Sprint("roll-", n), final); err != nil {
-					failed.Add(1)
-					t.Error(err)
-				}
-			}
-		})
-	}
-	rolls := 0
-	for ; sent.Load() < requests; rolls++ {
-		if err := rollServer(ctx, c); err != nil {
-			t.Fatal(err)
-		}
-	}
-	load.Wait()
-	t.Logf("%d requests, %d rolling restarts, %d failed", requests, rolls, failed.Load())
 }
