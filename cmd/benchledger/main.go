@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,6 +16,12 @@ import (
 type commands struct {
 	Serve   serveCommand   `cmd:"" help:"Serve the API. Without a database it starts one of its own."`
 	Migrate migrateCommand `cmd:"" help:"Change the schema of the database, or look where it stands."`
+	Submit  submitCommand  `cmd:"" help:"Submit runs from files."`
+	Runs    runsCommand    `cmd:"" help:"Print runs, newest first."`
+	Show    runCommand     `cmd:"" name:"run" help:"Print a run with its evaluations and telemetry."`
+	Batches batchesCommand `cmd:"" help:"Print batches, newest first."`
+	Batch   batchCommand   `cmd:"" help:"Print a batch with its runs."`
+	Stats   statsCommand   `cmd:"" help:"Print figures over completed runs."`
 	OpenAPI openAPICommand `cmd:"" name:"openapi" help:"Print the OpenAPI document."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
@@ -34,6 +41,10 @@ func main() {
 	)
 	if err := cli.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "benchledger:", err)
+		var exit exitError
+		if errors.As(err, &exit) {
+			os.Exit(exit.status)
+		}
 		os.Exit(1)
 	}
 }

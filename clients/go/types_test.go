@@ -1,6 +1,6 @@
-// Package clients holds the types that a client generated from openapi.yaml has
-// to have. It compiles or it does not; `make clients-check` tries.
-package clients
+// The types that a client generated from openapi.yaml has
+// to have. It compiles or it does not.
+package benchledger
 
 import "time"
 

@@ -1,4 +1,4 @@
-module github.com/benchledger/benchledger/test/clients/go
+module github.com/benchledger/benchledger/clients/go
 
 go 1.26
 

@@ -1,0 +1,321 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+	"unicode"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"golang.org/x/term"
+
+	benchledger "github.com/benchledger/benchledger/clients/go"
+)
+
+// serverFlags say which server a command talks to.
+type serverFlags struct {
+	URL    string `name:"url" placeholder:"URL" help:"The server; BENCHLEDGER_URL, ZE_BENCHMARKS_WORKER_URL, or http://127.0.0.1:8787 by default."`
+	APIKey string `name:"api-key" placeholder:"KEY" help:"The key; BENCHLEDGER_API_KEY or ZE_BENCHMARKS_API_KEY by default."`
+}
+
+func (f *serverFlags) connect() (*benchledger.ClientWithResponses, error) {
+	address, key := benchledger.FromEnvironment()
+	return benchledger.New(cmp.Or(f.URL, address), cmp.Or(f.APIKey, key), benchledger.WithHTTPClient(&http.Client{Timeout: 5 * time.Minute}))
+}
+
+// interruptible returns a context that ends with Ctrl-C, once.
+func interruptible() (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // A second one ends the program.
+	return ctx, stop
+}
+
+// readFlags are those of commands that read.
+type readFlags struct {
+	serverFlags `embed:""`
+	JSON        bool `name:"json" help:"Print JSON: a line per row, as the API has it."`
+}
+
+// show prints rows as a table, or as lines of JSON.
+func show[T any](f *readFlags, head table.Row, rows []T, row func(T) table.Row) error {
+	if f.JSON {
+		encoder := json.NewEncoder(os.Stdout)
+		encoder.SetEscapeHTML(false)
+		for _, item := range rows {
+			if err := encoder.Encode(item); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	writer := table.NewWriter()
+	writer.SetOutputMirror(os.Stdout)
+	writer.SetStyle(table.StyleLight)
+	writer.Style().Options = table.OptionsNoBordersAndSeparators
+	if width, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil {
+		writer.SetAllowedRowLength(width)
+	}
+	writer.AppendHeader(head)
+	for _, item := range rows {
+		cells := row(item)
+		for i, cell := range cells {
+			cells[i] = shown(cell)
+		}
+		writer.AppendRow(cells)
+	}
+	writer.Render()
+	return nil
+}
+
+// shown is a value as a table has it: nothing for null, and no control characters,
+// which would speak to the terminal.
+func shown(value any) string {
+	text := ""
+	switch value := value.(type) {
+	case *string:
+		if value != nil {
+			text = *value
+		}
+	case *float64:
+		if value != nil {
+			text = fmt.Sprintf("%.4g", *value)
+		}
+	case *int64:
+		if value != nil {
+			text = fmt.Sprint(*value)
+		}
+	case *time.Time:
+		if value != nil {
+			text = value.Format(time.DateTime)
+		}
+	case time.Time:
+		text = value.Format(time.DateTime)
+	default:
+		text = fmt.Sprint(value)
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
+			return '·'
+		}
+		return r
+	}, text)
+}
+
+// explained says what to do about an error of the network.
+func explained(err error) error {
+	var answered *benchledger.Error
+	if err == nil || errors.As(err, &answered) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return fmt.Errorf("%w: is the server there? Say where with --url or BENCHLEDGER_URL", err)
+}
+
+type runsCommand struct {
+	readFlags `embed:""`
+	Suite     string `placeholder:"NAME" help:"Only runs of this suite."`
+	Scenario  string `placeholder:"NAME" help:"Only runs of this scenario."`
+	Agent     string `placeholder:"NAME" help:"Only runs of this agent."`
+	Status    string `placeholder:"STATUS" help:"Only runs that have this status: running, completed, failed or incomplete."`
+	Limit     int    `default:"50" help:"The most runs to print, newest first; 0 is all. ${default} by default."`
+}
+
+// Run prints runs.
+func (c *runsCommand) Run() error {
+	ctx, stop := interruptible()
+	defer stop()
+	client, err := c.connect()
+	if err != nil {
+		return err
+	}
+	given := func(value string) *string {
+		if value == "" {
+			return nil
+		}
+		return &value
+	}
+	params := benchledger.ListRunsParams{
+		Suite: given(c.Suite), Scenario: given(c.Scenario), Agent: given(c.Agent), Status: (*benchledger.RunStatus)(given(c.Status)), Limit: pageSize(c.Limit),
+	}
+	var runs []benchledger.Run
+	for run, err := range client.EachRun(ctx, params) {
+		if err != nil {
+			return explained(err)
+		}
+		if runs = append(runs, run); len(runs) == c.Limit {
+			break
+		}
+	}
+	return showRuns(&c.readFlags, runs)
+}
+
+// pageSize asks for no more than is printed.
+func pageSize(limit int) *int32 {
+	const page = 1000
+	size := int32(page)
+	if limit > 0 && limit < page {
+		size = int32(limit)
+	}
+	return &size
+}
+
+func showRuns(f *readFlags, runs []benchledger.Run) error {
+	return show(f, table.Row{"run", "suite", "scenario", "agent", "model", "status", "started", "total", "weighted"}, runs, func(r benchledger.Run) table.Row {
+		return table.Row{r.RunId, r.Suite, r.Scenario, r.Agent, r.Model, r.Status, r.StartedAt, r.TotalScore, r.WeightedScore}
+	})
+}
+
+type runCommand struct {
+	readFlags `embed:""`
+	ID        string `arg:"" help:"The run's id."`
+}
+
+// Run prints a run with its evaluations and telemetry.
+func (c *runCommand) Run() error {
+	ctx, stop := interruptible()
+	defer stop()
+	client, err := c.connect()
+	if err != nil {
+		return err
+	}
+	response, err := client.GetRunWithResponse(ctx, c.ID)
+	if err == nil {
+		err = benchledger.Check(response.HTTPResponse, response.Body)
+	}
+	if err != nil {
+		return explained(err)
+	}
+	if c.JSON {
+		return printBody(response.Body)
+	}
+	found := response.JSON200
+	if err := showRuns(&c.readFlags, []benchledger.Run{found.Run}); err != nil {
+		return err
+	}
+	fmt.Println()
+	if err := show(&c.readFlags, table.Row{"evaluator", "score", "of", "details"}, found.Evaluations, func(e benchledger.Evaluation) table.Row {
+		return table.Row{e.EvaluatorName, &e.Score, &e.MaxScore, e.Details}
+	}); err != nil || found.Telemetry == nil {
+		return err
+	}
+	fmt.Println()
+	return show(&c.readFlags, table.Row{"tool calls", "tokens in", "tokens out", "USD", "ms", "workspace"}, []benchledger.Telemetry{*found.Telemetry}, func(t benchledger.Telemetry) table.Row {
+		return table.Row{t.ToolCalls, t.TokensIn, t.TokensOut, t.CostUsd, t.DurationMs, t.WorkspaceDir}
+	})
+}
+
+type batchesCommand struct {
+	readFlags `embed:""`
+	Limit     int `default:"20" help:"The most batches to print, newest first; 0 is all. ${default} by default."`
+}
+
+// Run prints batches.
+func (c *batchesCommand) Run() error {
+	ctx, stop := interruptible()
+	defer stop()
+	client, err := c.connect()
+	if err != nil {
+		return err
+	}
+	var batches []benchledger.Batch
+	for batch, err := range client.EachBatch(ctx, benchledger.ListBatchesParams{Limit: pageSize(c.Limit)}) {
+		if err != nil {
+			return explained(err)
+		}
+		if batches = append(batches, batch); len(batches) == c.Limit {
+			break
+		}
+	}
+	return showBatches(&c.readFlags, batches)
+}
+
+func showBatches(f *readFlags, batches []benchledger.Batch) error {
+	return show(f, table.Row{"batch", "created", "completed", "runs", "successful", "average", "weighted"}, batches, func(b benchledger.Batch) table.Row {
+		return table.Row{b.BatchId, b.CreatedAt, b.CompletedAt, b.TotalRuns, b.SuccessfulRuns, b.AvgScore, b.AvgWeightedScore}
+	})
+}
+
+type batchCommand struct {
+	readFlags `embed:""`
+	ID        string `arg:"" help:"The batch's id."`
+}
+
+// Run prints a batch with its runs.
+func (c *batchCommand) Run() error {
+	ctx, stop := interruptible()
+	defer stop()
+	client, err := c.connect()
+	if err != nil {
+		return err
+	}
+	response, err := client.GetBatchWithResponse(ctx, c.ID)
+	if err == nil {
+		err = benchledger.Check(response.HTTPResponse, response.Body)
+	}
+	if err != nil {
+		return explained(err)
+	}
+	if c.JSON {
+		return printBody(response.Body)
+	}
+	b := response.JSON200
+	if err := showBatches(&c.readFlags, []benchledger.Batch{{
+		BatchId: b.BatchId, CreatedAt: b.CreatedAt, CompletedAt: b.CompletedAt, TotalRuns: b.TotalRuns,
+		SuccessfulRuns: b.SuccessfulRuns, AvgScore: b.AvgScore, AvgWeightedScore: b.AvgWeightedScore,
+	}}); err != nil {
+		return err
+	}
+	fmt.Println()
+	return showRuns(&c.readFlags, b.Runs)
+}
+
+type statsCommand struct {
+	readFlags `embed:""`
+	Agents    bool `help:"Each agent's scores instead."`
+}
+
+// Run prints figures over all runs.
+func (c *statsCommand) Run() error {
+	ctx, stop := interruptible()
+	defer stop()
+	client, err := c.connect()
+	if err != nil {
+		return err
+	}
+	if c.Agents {
+		response, err := client.ListAgentStatsWithResponse(ctx)
+		if err == nil {
+			err = benchledger.Check(response.HTTPResponse, response.Body)
+		}
+		if err != nil {
+			return explained(err)
+		}
+		return show(&c.readFlags, table.Row{"agent", "runs", "average", "lowest", "highest"}, *response.JSON200, func(a benchledger.AgentStats) table.Row {
+			return table.Row{a.Agent, a.Runs, a.AvgScore, a.MinScore, a.MaxScore}
+		})
+	}
+	response, err := client.GetStatsWithResponse(ctx)
+	if err == nil {
+		err = benchledger.Check(response.HTTPResponse, response.Body)
+	}
+	if err != nil {
+		return explained(err)
+	}
+	return show(&c.readFlags, table.Row{"completed runs", "successful", "average", "weighted"}, []benchledger.Stats{*response.JSON200}, func(s benchledger.Stats) table.Row {
+		return table.Row{s.TotalRuns, s.SuccessfulRuns, s.AvgScore, s.AvgWeightedScore}
+	})
+}
+
+// printBody prints JSON to the digit, as the server sent it.
+func printBody(body []byte) error {
+	_, err := io.WriteString(os.Stdout, strings.TrimSpace(string(body))+"\n")
+	return err
+}

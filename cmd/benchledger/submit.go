@@ -1,0 +1,350 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+
+	benchledger "github.com/benchledger/benchledger/clients/go"
+)
+
+// What a request takes at most. A run that is larger goes alone, for the server to
+// judge.
+const (
+	groupRuns  = 500
+	groupBytes = 4 << 20
+)
+
+// Exit statuses of submit, beside 0.
+const (
+	exitUndelivered = 1
+	exitRefused     = 2
+)
+
+type submitCommand struct {
+	serverFlags `embed:""`
+	Files       []string      `arg:"" name:"file" help:"Files of runs: one per line (NDJSON), a JSON array, or one object; also compressed by gzip. - is standard input."`
+	Concurrency int           `default:"4" placeholder:"N" help:"How many requests are under way at the same time; ${default} by default."`
+	RetryFor    time.Duration `default:"2m" placeholder:"DURATION" help:"How long to repeat a request that the server cannot take; ${default} by default."`
+	Refused     string        `default:"refused.ndjson" placeholder:"FILE" help:"Where runs go that the server refuses, with the reasons; ${default} by default."`
+	Undelivered string        `default:"undelivered.ndjson" placeholder:"FILE" help:"Where runs go that could not be delivered; ${default} by default."`
+}
+
+func (submitCommand) Help() string {
+	return "Every run may be submitted again: what is stored already is a replay. So a submission that was stopped is simply run again.\n\n" +
+		"Exit status: 0 when all runs are stored, 1 when some could not be delivered, 2 when all were delivered and some refused."
+}
+
+// source is where a run comes from.
+type source struct {
+	file string
+	// line is that of the file; of an array, the element.
+	line int
+	raw  []byte
+}
+
+// submission counts what becomes of runs.
+type submission struct {
+	mu       sync.Mutex
+	outcomes map[benchledger.ReceiptOutcome]int
+	// undelivered counts runs that did not reach the server, and why says the reason.
+	undelivered int
+	why         error
+	refused     *lineFile
+	left        *lineFile
+	bar         *progressbar.ProgressBar
+}
+
+// Run submits.
+func (c *submitCommand) Run() error {
+	ctx, stop := interruptible()
+	defer stop()
+	client, err := c.connect()
+	if err != nil {
+		return err
+	}
+	s := &submission{
+		outcomes: map[benchledger.ReceiptOutcome]int{}, bar: c.bar(),
+		refused: &lineFile{path: c.Refused}, left: &lineFile{path: c.Undelivered},
+	}
+	groups := make(chan []source)
+	var workers sync.WaitGroup
+	for range c.Concurrency {
+		workers.Go(func() {
+			for group := range groups {
+				s.send(ctx, client, group, c.RetryFor)
+			}
+		})
+	}
+	readErr := c.read(ctx, groups)
+	close(groups)
+	workers.Wait()
+	_ = s.bar.Finish() // A picture.
+	if err := errors.Join(s.refused.close(), s.left.close()); err != nil {
+		return err
+	}
+	return s.result(ctx, readErr)
+}
+
+// bar is drawn on a terminal, by the bytes that were read.
+func (c *submitCommand) bar() *progressbar.ProgressBar {
+	total := int64(0)
+	for _, file := range c.Files {
+		info, err := os.Stat(file)
+		if file == "-" || err != nil || !info.Mode().IsRegular() {
+			total = -1
+			break
+		}
+		total += info.Size()
+	}
+	if !term.IsTerminal(int(os.Stderr.Fd())) {
+		return progressbar.DefaultBytesSilent(total)
+	}
+	return progressbar.DefaultBytes(total, "submitting")
+}
+
+// result says what became of all runs, and how to go on.
+func (s *submission) result(ctx context.Context, readErr error) error {
+	recorded, replayed := s.outcomes["recorded"], s.outcomes["replayed"]
+	refused := s.outcomes["refused"] + s.outcomes["conflict"]
+	fmt.Printf("%d recorded, %d replayed, %d refused, %d undelivered\n", recorded, replayed, refused, s.undelivered)
+	if refused > 0 {
+		fmt.Printf("what was refused, and why: %s\n", s.refused.path)
+	}
+	if s.undelivered > 0 {
+		fmt.Printf("what was not delivered: %s (%v); submit that file when the server is there again\n", s.left.path, explained(s.why))
+	}
+	switch {
+	case ctx.Err() != nil:
+		return exitError{exitUndelivered, "stopped before the end: run it again, what is stored already is a replay"}
+	case readErr != nil:
+		return readErr
+	case s.undelivered > 0:
+		return exitError{exitUndelivered, fmt.Sprintf("%d runs could not be delivered", s.undelivered)}
+	case refused > 0:
+		return exitError{exitRefused, fmt.Sprintf("%d runs were refused", refused)}
+	}
+	return nil
+}
+
+// exitError ends the program with a status of its own.
+type exitError struct {
+	status  int
+	message string
+}
+
+func (e exitError) Error() string { return e.message }
+
+// send submits a group, again where the server cannot take it, and notes what became
+// of it.
+func (s *submission) send(ctx context.Context, client *benchledger.ClientWithResponses, group []source, retryFor time.Duration) {
+	var body bytes.Buffer
+	for _, run := range group {
+		body.Write(run.raw)
+		body.WriteByte('\n')
+	}
+	receipts, err := backoff.Retry(ctx, func() ([]benchledger.Receipt, error) {
+		receipts, err := client.SubmitLines(ctx, bytes.NewReader(body.Bytes()))
+		var answered *benchledger.Error
+		switch {
+		case err == nil && len(receipts) != len(group):
+			return nil, backoff.Permanent(fmt.Errorf("%d receipts for %d runs", len(receipts), len(group)))
+		case errors.As(err, &answered) && answered.RetryAfter > 0:
+			return nil, errors.Join(backoff.RetryAfter(int(answered.RetryAfter.Seconds())), err)
+		case errors.As(err, &answered) && !answered.Retriable():
+			return nil, backoff.Permanent(err)
+		}
+		return receipts, err
+	}, backoff.WithMaxElapsedTime(retryFor))
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	size := 0
+	for i, run := range group {
+		size += len(run.raw) + 1
+		if err != nil {
+			s.undelivered++
+			s.why = err
+			s.left.write(jsontext.Value(run.raw))
+			continue
+		}
+		outcome := receipts[i].Outcome
+		s.outcomes[outcome]++
+		if outcome == "refused" || outcome == "conflict" {
+			s.refused.write(refusedRun{File: run.file, Line: run.line, Outcome: string(outcome), Errors: receipts[i].Errors, Run: string(run.raw)})
+		}
+	}
+	_ = s.bar.Add(size) // A picture.
+}
+
+// refusedRun is a line of the file of what was refused. Run is its text, which may be
+// no JSON.
+type refusedRun struct {
+	File    string                    `json:"file"`
+	Line    int                       `json:"line"`
+	Outcome string                    `json:"outcome"`
+	Errors  *[]benchledger.FieldError `json:"errors,omitempty"`
+	Run     string                    `json:"run"`
+}
+
+// lineFile is a file that is made when there is something to write.
+type lineFile struct {
+	path string
+	file *os.File
+	err  error
+}
+
+func (f *lineFile) write(line any) {
+	if f.file == nil && f.err == nil {
+		f.file, f.err = os.Create(f.path)
+	}
+	if f.err == nil {
+		if f.err = json.MarshalWrite(f.file, line, jsontext.AllowInvalidUTF8(true)); f.err == nil {
+			_, f.err = f.file.WriteString("\n")
+		}
+	}
+}
+
+func (f *lineFile) close() error {
+	if f.file != nil {
+		f.err = errors.Join(f.err, f.file.Close())
+	}
+	return f.err
+}
+
+// read groups the runs of all files.
+func (c *submitCommand) read(ctx context.Context, groups chan<- []source) error {
+	var group []source
+	size := 0
+	flush := func() error {
+		if len(group) == 0 {
+			return nil
+		}
+		select {
+		case groups <- group:
+			group, size = nil, 0
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	for _, file := range c.Files {
+		err := readFile(file, func(line int, raw []byte) error {
+			if len(group) == groupRuns || size+len(raw) > groupBytes {
+				if err := flush(); err != nil {
+					return err
+				}
+			}
+			group, size = append(group, source{file, line, raw}), size+len(raw)
+			return nil
+		})
+		if err != nil {
+			return errors.Join(fmt.Errorf("%s: %w", file, err), flush())
+		}
+	}
+	return flush()
+}
+
+// readFile calls yield for each run of a file.
+func readFile(path string, yield func(line int, raw []byte) error) error {
+	input := io.Reader(os.Stdin)
+	if path != "-" {
+		file, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		input = file
+	}
+	buffered := bufio.NewReaderSize(input, 1<<20)
+	if magic, _ := buffered.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
+		unpacked, err := gzip.NewReader(buffered)
+		if err != nil {
+			return err
+		}
+		buffered = bufio.NewReaderSize(unpacked, 1<<20)
+	}
+	return readRuns(buffered, yield)
+}
+
+// readRuns reads lines where the first one is whole, else JSON values, or an array
+// of them.
+func readRuns(r *bufio.Reader, yield func(line int, raw []byte) error) error {
+	first, number, err := nextLine(r, 0)
+	if errors.Is(err, io.EOF) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if jsontext.Value(first).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) && first[0] != '[' {
+		for err == nil {
+			if err = yield(number, first); err == nil {
+				first, number, err = nextLine(r, number)
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		return err
+	}
+	return readValues(io.MultiReader(bytes.NewReader(first), strings.NewReader("\n"), r), yield)
+}
+
+// nextLine returns the next line that is not blank, and its number.
+func nextLine(r *bufio.Reader, number int) (line []byte, at int, err error) {
+	for {
+		line, err := r.ReadBytes('\n')
+		if line = bytes.TrimSpace(line); len(line) > 0 && (err == nil || errors.Is(err, io.EOF)) {
+			return line, number + 1, nil
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		number++
+	}
+}
+
+// readValues reads one value after another, or the elements of an array.
+func readValues(r io.Reader, yield func(line int, raw []byte) error) error {
+	decoder := jsontext.NewDecoder(r, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	for number := 0; ; {
+		switch decoder.PeekKind() { //nolint:exhaustive // the others are values
+		case '[', ']':
+			if decoder.StackDepth() > 0 && decoder.PeekKind() == '[' {
+				break // An element, for the server to refuse.
+			}
+			if _, err := decoder.ReadToken(); err != nil {
+				return err
+			}
+			continue
+		}
+		value, err := decoder.ReadValue()
+		if errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("neither lines of JSON nor a JSON array: %w", err)
+		}
+		number++
+		raw := value.Clone()
+		if err := raw.Compact(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)); err != nil {
+			return err
+		}
+		if err := yield(number, raw); err != nil {
+			return err
+		}
+	}
+}
