@@ -70,7 +70,7 @@ func (v values) with(of schema, fault []string, fixed map[string]string) string 
 func (v values) array(of schema, fault []string) string {
 	items := sub(of["items"])
 	var parts []string
-	for range sample(v, 0, 1, 1, 2, 3, 40) {
+	for range sample(v, 0, 1, 1, 2, 3, 12) {
 		parts = append(parts, v.valid(items))
 	}
 	if fault != nil {
