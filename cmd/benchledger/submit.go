@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"sync"
@@ -253,6 +254,9 @@ func (c *submitCommand) read(ctx context.Context, groups chan<- []source) error 
 			return nil
 		})
 		if err != nil {
+			if named := (*fs.PathError)(nil); errors.As(err, &named) {
+				err = named.Err
+			}
 			return errors.Join(fmt.Errorf("%s: %w", file, err), flush())
 		}
 	}
@@ -263,7 +267,7 @@ func (c *submitCommand) read(ctx context.Context, groups chan<- []source) error 
 func readFile(path string, yield func(line int, raw []byte) error) error {
 	input := io.Reader(os.Stdin)
 	if path != "-" {
-		file, err := os.Open(path)
+		file, err := os.Open(path) //nolint:gosec // G304: the file that the user names
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,257 @@
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/benchledger/benchledger/internal/testdb"
+)
+
+// submitEnv leads a command to a server, in a folder of its own.
+func submitEnv(address string) []string {
+	return []string{"BENCHLEDGER_URL=" + address, "BENCHLEDGER_API_KEY=" + localKey}
+}
+
+// runIn runs the program in a folder.
+func runIn(t *testing.T, dir, input string, env []string, args ...string) (int, string, string) {
+	t.Helper()
+	p := command(t, env, args...)
+	p.cmd.Dir, p.cmd.Stdin = dir, strings.NewReader(input)
+	p.start()
+	return p.wait(), p.stdout.String(), p.stderr.String()
+}
+
+func write(t *testing.T, dir, name, content string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func zipped(t *testing.T, content string) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	if _, err := io.WriteString(w, content); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func TestSubmit(t *testing.T) {
+	t.Parallel()
+	server := serveDatabase(t, testdb.URL(t))
+	env := submitEnv(server.url)
+
+	t.Run("takes files of each form, and again", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		lines := func(prefix string, n int) string {
+			var all strings.Builder
+			for i := range n {
+				all.WriteString(submitted(fmt.Sprint(prefix, i)) + "\n")
+			}
+			return all.String()
+		}
+		pretty := strings.ReplaceAll(submitted("pretty"), ",", ",\n  ")
+		files := []string{
+			write(t, dir, "lines.ndjson", lines("lines-", 1200)),
+			write(t, dir, "array.json", "[\n"+strings.ReplaceAll(strings.TrimSpace(lines("array-", 3)), "\n", ",\n")+"\n]\n"),
+			write(t, dir, "one.json", pretty),
+			write(t, dir, "packed.ndjson.gz", zipped(t, lines("packed-", 2))),
+			write(t, dir, "empty.ndjson", ""),
+			"-",
+		}
+		args := append([]string{"submit"}, files...)
+		code, stdout, stderr := runIn(t, dir, "\n"+lines("stdin-", 2), env, args...)
+		wantOutput(t, code, stdout+stderr, 0, "1208 recorded, 0 replayed, 0 refused, 0 undelivered")
+		code, stdout, stderr = runIn(t, dir, lines("stdin-", 2), env, args...)
+		wantOutput(t, code, stdout+stderr, 0, "0 recorded, 1208 replayed, 0 refused, 0 undelivered")
+		for _, id := range []string{"lines-1199", "array-2", "pretty", "packed-1", "stdin-1"} {
+			if response, _ := server.request(http.MethodGet, "/api/runs/"+id, ""); response.StatusCode != http.StatusOK {
+				t.Errorf("%s: %s", id, response.Status)
+			}
+		}
+		if entries, err := os.ReadDir(dir); err != nil || len(entries) != 5 {
+			t.Errorf("%v, %v: files of what was refused, though nothing was", entries, err)
+		}
+	})
+
+	t.Run("keeps what is refused, with the reason, and goes on", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		file := write(t, dir, "runs.ndjson", submitted("good-1")+"\n{bad\n\n"+strings.Replace(submitted("done"), "completed", "done", 1)+"\n"+submitted("good-2"))
+		code, stdout, stderr := runIn(t, dir, "", env, "submit", file)
+		wantOutput(t, code, stdout+stderr, exitRefused, "2 recorded, 0 replayed, 2 refused, 0 undelivered", "refused.ndjson")
+		content, err := os.ReadFile(filepath.Join(dir, "refused.ndjson"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for line := range strings.Lines(string(content)) {
+			var refused struct {
+				Line         int
+				Outcome, Run string
+				Errors       []struct{ Location, Message string }
+			}
+			if err := json.Unmarshal([]byte(line), &refused); err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, fmt.Sprint(refused.Line, " ", refused.Outcome, " ", refused.Errors[0].Location, " ", refused.Run[:4]))
+		}
+		if want := "2 refused body {bad; 4 refused body.status {\"ru"; strings.Join(got, "; ") != want {
+			t.Errorf("refused %v, want %s", got, want)
+		}
+	})
+
+	t.Run("says what is wrong with its input", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		for file, want := range map[string]string{
+			"none":                                 "no such file",
+			write(t, dir, "text", "some text\n"):   "neither lines of JSON nor a JSON array",
+			write(t, dir, "cut.json", `[{"a":1},`): "neither lines of JSON nor a JSON array",
+		} {
+			code, stdout, stderr := runIn(t, dir, "", env, "submit", file)
+			wantOutput(t, code, stdout+stderr, 1, want, filepath.Base(file))
+		}
+		code, stdout, stderr := runIn(t, dir, submitted("x"), submitEnv("localhost:8787"), "submit", "-")
+		wantOutput(t, code, stdout+stderr, 1, "no address of a server")
+	})
+
+	t.Run("repeats what the server cannot take, and what was answered by nobody", func(t *testing.T) {
+		t.Parallel()
+		// The first request is refused for now; the second is stored, and the answer lost.
+		var n atomic.Int32
+		way := between(t, server.url, func(w http.ResponseWriter, _ *http.Request, forward func()) {
+			switch n.Add(1) {
+			case 1:
+				w.Header().Set("Retry-After", "1")
+				w.WriteHeader(http.StatusServiceUnavailable)
+			case 2:
+				forward()
+				panic(http.ErrAbortHandler)
+			default:
+				forward()
+			}
+		})
+		code, stdout, stderr := runIn(t, t.TempDir(), submitted("repeated"), submitEnv(way), "submit", "-")
+		wantOutput(t, code, stdout+stderr, 0, "0 recorded, 1 replayed, 0 refused, 0 undelivered")
+		if n.Load() != 3 {
+			t.Errorf("%d requests", n.Load())
+		}
+	})
+
+	t.Run("keeps what could not be delivered, to be submitted again", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		run := submitted("undelivered")
+		code, stdout, stderr := runIn(t, dir, run+"\n", submitEnv("http://127.0.0.1:1"), "submit", "-", "--retry-for=1ms")
+		wantOutput(t, code, stdout+stderr, exitUndelivered, "0 recorded, 0 replayed, 0 refused, 1 undelivered", "undelivered.ndjson")
+		code, stdout, stderr = runIn(t, dir, "", env, "submit", filepath.Join(dir, "undelivered.ndjson"))
+		wantOutput(t, code, stdout+stderr, 0, "1 recorded")
+	})
+
+	t.Run("a wrong key is told at once, and never shown", func(t *testing.T) {
+		t.Parallel()
+		code, stdout, stderr := runIn(t, t.TempDir(), submitted("x"), submitEnv(server.url), "submit", "-", "--api-key=secret-key")
+		wantOutput(t, code, stdout+stderr, exitUndelivered, "403", "The key does not hold")
+		if strings.Contains(stdout+stderr, "secret-key") {
+			t.Error("the key is shown")
+		}
+	})
+
+	t.Run("ends when it is told to, and what it left is submitted by the next one", func(t *testing.T) {
+		t.Parallel()
+		arrived := make(chan struct{}, 100)
+		way := between(t, server.url, func(_ http.ResponseWriter, r *http.Request, _ func()) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			arrived <- struct{}{}
+			<-r.Context().Done()
+		})
+		dir := t.TempDir()
+		file := write(t, dir, "runs.ndjson", submitted("stopped"))
+		p := command(t, submitEnv(way), "submit", file)
+		p.cmd.Dir = dir
+		p.start()
+		<-arrived
+		p.signal(syscall.SIGINT)
+		wantOutput(t, p.wait(), p.stdout.String()+p.stderr.String(), exitUndelivered, "run it again")
+		code, stdout, stderr := runIn(t, dir, "", env, "submit", file)
+		wantOutput(t, code, stdout+stderr, 0, "1 recorded")
+	})
+}
+
+// between starts a server that stands before another one.
+func between(t *testing.T, address string, handle func(w http.ResponseWriter, r *http.Request, forward func())) string {
+	t.Helper()
+	target, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handle(w, r, func() { proxy.ServeHTTP(w, r) })
+	}))
+	t.Cleanup(server.CloseClientConnections)
+	return server.URL
+}
+
+func TestReadingCommands(t *testing.T) {
+	t.Parallel()
+	server := serveDatabase(t, testdb.URL(t))
+	env := submitEnv(server.url)
+	run1 := `{"runId":"run-1","batchId":"batch-1","suite":"s","scenario":"first","tier":"L1","agent":"red\u202e","status":"completed",` +
+		`"startedAt":"2025-11-17T10:00:00Z","totalScore":0.5,"weightedScore":5,"isSuccessful":true,"metadata":{"n":12345678901234567890},` +
+		`"evaluations":[{"evaluatorName":"judge","score":1,"maxScore":2}],"telemetry":{"tokensIn":9007199254740993}}`
+	for i := range 60 {
+		run1 += "\n" + submitted(fmt.Sprint("more-", i))
+	}
+	code, stdout, stderr := runIn(t, t.TempDir(), run1, env, "submit", "-")
+	wantOutput(t, code, stdout+stderr, 0, "61 recorded")
+
+	for _, test := range []struct {
+		args  string
+		lines int
+		want  []string
+	}{
+		{"runs --suite=s --scenario=first", 2, []string{"RUN", "run-1", "red·", "2025-11-17 10:00:00", "0.5"}},
+		{"runs", 51, []string{"more-59"}},
+		{"runs --limit=0 --json", 61, []string{`"runId":"run-1"`}},
+		{"run run-1", 8, []string{"judge", "9007199254740993"}},
+		{"run run-1 --json", 1, []string{`"n":12345678901234567890`}},
+		{"batches", 2, []string{"batch-1"}},
+		{"batch batch-1", 5, []string{"batch-1", "run-1"}},
+		{"batch batch-1 --json", 1, []string{`"runs":[{`}},
+		{"stats", 2, []string{"61"}},
+		{"stats --agents --json", 1, []string{`"agent":"red`}},
+	} {
+		code, stdout, stderr := runIn(t, t.TempDir(), "", env, strings.Fields(test.args)...)
+		wantOutput(t, code, stdout, 0, test.want...)
+		if got := strings.Count(stdout, "\n"); got != test.lines || stderr != "" {
+			t.Errorf("%s: %d lines, want %d:\n%s%s", test.args, got, test.lines, stdout, stderr)
+		}
+	}
+	code, stdout, stderr = runIn(t, t.TempDir(), "", env, "run", "none")
+	wantOutput(t, code, stdout+stderr, 1, "404", "There is no such run")
+	code, stdout, stderr = runIn(t, t.TempDir(), "", submitEnv("http://127.0.0.1:1"), "stats")
+	wantOutput(t, code, stdout+stderr, 1, "is the server there?")
+}
