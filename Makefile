@@ -3,6 +3,7 @@
 SQLC     := go tool -modfile=tools/go.mod sqlc
 LINT     := go tool -modfile=tools/go.mod golangci-lint
 OAPI     := go tool -modfile=tools/go.mod oapi-codegen
+OASDIFF  := go tool -modfile=tools/go.mod oasdiff
 NPM_BIN  := tools/node_modules/.bin
 export REDOCLY_TELEMETRY := off
 export REDOCLY_SUPPRESS_UPDATE_NOTICE := true
@@ -22,23 +23,32 @@ test: ## Run all tests, on a real PostgreSQL.
 race: ## Run all tests with the race detector.
 	go test -race ./...
 
-gen: ## Regenerate everything that is generated: db/, openapi.yaml.
+gen: $(NPM_BIN) ## Regenerate everything that is generated: db/, openapi.yaml, the clients.
 	$(SQLC) generate
 	@echo 'go run ./cmd/benchledger openapi >openapi.yaml'
 	@spec=$$(go run ./cmd/benchledger openapi) && printf '%s\n' "$$spec" >openapi.yaml
+	$(OAPI) -config clients/go/oapi-codegen.yaml -o clients/go/api.gen.go openapi.yaml
+	$(NPM_BIN)/openapi-typescript openapi.yaml -o clients/typescript/src/api.gen.ts
 
-verify: ## See that what is generated is current, and go.mod tidy.
+verify: $(NPM_BIN) ## See that what is generated is current, and each go.mod tidy.
 	$(SQLC) diff
 	@echo 'go run ./cmd/benchledger openapi | diff openapi.yaml -'
 	@spec=$$(go run ./cmd/benchledger openapi) || exit 1; \
 	printf '%s\n' "$$spec" | diff -u openapi.yaml - || { echo 'openapi.yaml is not current: make gen' >&2; exit 1; }
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && set -ex; \
+	$(OAPI) -config clients/go/oapi-codegen.yaml -o "$$tmp/api.gen.go" openapi.yaml; \
+	diff -u clients/go/api.gen.go "$$tmp/api.gen.go"; \
+	$(NPM_BIN)/openapi-typescript openapi.yaml -o "$$tmp/api.gen.ts" >/dev/null; \
+	diff -u clients/typescript/src/api.gen.ts "$$tmp/api.gen.ts"
 	go mod tidy -diff
+	cd clients/go && go mod tidy -diff
 
-lint: $(NPM_BIN) ## Look for mistakes: go vet, golangci-lint, sqlc vet, redocly.
+lint: $(NPM_BIN) ## Look for mistakes, and for changes of the API that the changelog does not announce.
 	go vet ./...
 	$(LINT) run
 	$(SQLC) vet
 	$(NPM_BIN)/redocly lint openapi.yaml
+	$(OASDIFF) breaking --fail-on ERR --err-ignore CHANGELOG.md docs/openapi-released.yaml openapi.yaml
 
 audit: ## Compute the audit from code, tests and database; write docs/audit.md.
 	go run ./cmd/benchledger-audit
@@ -52,13 +62,11 @@ fuzz: ## Send 100,000 requests made from openapi.yaml (FUZZ_CASES=…, FUZZ_FLAG
 chaos: ## Break everything under load, for 20 seeds and 200,000 results (CHAOS_FLAGS='-seeds=… -fault=…').
 	go test -count=1 -timeout=24h -v ./test/chaos -seeds=20 $(CHAOS_FLAGS)
 
-clients-check: $(NPM_BIN) ## See that clients generated from openapi.yaml have true types.
-	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && cp -R test/clients/. "$$tmp" && set -ex; \
-	$(OAPI) -config test/clients/go/oapi-codegen.yaml -o "$$tmp/go/client.gen.go" openapi.yaml; \
-	(cd "$$tmp/go" && go vet ./...); \
-	if grep -nE '[ *](float32|int) .*(json|form):' "$$tmp/go/client.gen.go"; then echo 'a number has no format' >&2; exit 1; fi; \
-	$(NPM_BIN)/openapi-typescript openapi.yaml -o "$$tmp/typescript/api.gen.ts" >/dev/null; \
-	$(NPM_BIN)/tsc -p "$$tmp/typescript"
+clients-check: ## See that the clients hold: types, tests against the program, what a user installs.
+	@if grep -nE '[ *](float32|int) .*(json|form):' clients/go/api.gen.go; then echo 'a number has no format' >&2; exit 1; fi
+	cd clients/go && go vet ./... && go test ./...
+	npm ci --prefix clients/typescript --loglevel=error >/dev/null
+	npm run --prefix clients/typescript check
 
 $(NPM_BIN): tools/package-lock.json
 	npm ci --prefix tools --loglevel=error >/dev/null

@@ -157,9 +157,10 @@ var faults = []fault{
 		at: stats, line: "register(s, huma.Operation{\n		OperationID: \"get-stats\"", about: "get-stats",
 	},
 	{
-		name: "a client without an operation", rule: "operation-without-client", file: "audit.yaml",
-		to: "clients: {Go: docs/audit-seed.yaml}\n",
-		at: "docs/audit-seed.yaml", about: "get-run",
+		name: "a client without an operation", rule: "operation-without-client", file: "clients/typescript/src/api.gen.ts",
+		from: `operations["get-stats"]`, to: `operations["get-figures"]`,
+		more: []change{{"clients/typescript/src/api.gen.ts", `"get-stats": {`, `"get-figures": {`}},
+		at:   "clients/typescript/src/api.gen.ts", about: "get-stats",
 	},
 	{
 		name: "a query whose plan reads a table as a whole", rule: "plan-reads-large-table", file: "db/runs.sql.go",

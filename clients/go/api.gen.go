@@ -19,13 +19,13 @@ import (
 
 // Defines values for HealthStatus.
 const (
-	Ok HealthStatus = "ok"
+	HealthStatusOk HealthStatus = "ok"
 )
 
 // Valid indicates whether the value is a known member of the HealthStatus enum.
 func (e HealthStatus) Valid() bool {
 	switch e {
-	case Ok:
+	case HealthStatusOk:
 		return true
 	default:
 		return false
@@ -34,13 +34,13 @@ func (e HealthStatus) Valid() bool {
 
 // Defines values for ReadinessStatus.
 const (
-	Ready ReadinessStatus = "ready"
+	ReadinessStatusReady ReadinessStatus = "ready"
 )
 
 // Valid indicates whether the value is a known member of the ReadinessStatus enum.
 func (e ReadinessStatus) Valid() bool {
 	switch e {
-	case Ready:
+	case ReadinessStatusReady:
 		return true
 	default:
 		return false
@@ -49,22 +49,22 @@ func (e ReadinessStatus) Valid() bool {
 
 // Defines values for ReceiptOutcome.
 const (
-	Conflict ReceiptOutcome = "conflict"
-	Recorded ReceiptOutcome = "recorded"
-	Refused  ReceiptOutcome = "refused"
-	Replayed ReceiptOutcome = "replayed"
+	ReceiptOutcomeConflict ReceiptOutcome = "conflict"
+	ReceiptOutcomeRecorded ReceiptOutcome = "recorded"
+	ReceiptOutcomeRefused  ReceiptOutcome = "refused"
+	ReceiptOutcomeReplayed ReceiptOutcome = "replayed"
 )
 
 // Valid indicates whether the value is a known member of the ReceiptOutcome enum.
 func (e ReceiptOutcome) Valid() bool {
 	switch e {
-	case Conflict:
+	case ReceiptOutcomeConflict:
 		return true
-	case Recorded:
+	case ReceiptOutcomeRecorded:
 		return true
-	case Refused:
+	case ReceiptOutcomeRefused:
 		return true
-	case Replayed:
+	case ReceiptOutcomeReplayed:
 		return true
 	default:
 		return false
@@ -73,22 +73,22 @@ func (e ReceiptOutcome) Valid() bool {
 
 // Defines values for RunStatus.
 const (
-	Completed  RunStatus = "completed"
-	Failed     RunStatus = "failed"
-	Incomplete RunStatus = "incomplete"
-	Running    RunStatus = "running"
+	RunStatusCompleted  RunStatus = "completed"
+	RunStatusFailed     RunStatus = "failed"
+	RunStatusIncomplete RunStatus = "incomplete"
+	RunStatusRunning    RunStatus = "running"
 )
 
 // Valid indicates whether the value is a known member of the RunStatus enum.
 func (e RunStatus) Valid() bool {
 	switch e {
-	case Completed:
+	case RunStatusCompleted:
 		return true
-	case Failed:
+	case RunStatusFailed:
 		return true
-	case Incomplete:
+	case RunStatusIncomplete:
 		return true
-	case Running:
+	case RunStatusRunning:
 		return true
 	default:
 		return false
@@ -97,16 +97,16 @@ func (e RunStatus) Valid() bool {
 
 // Defines values for SubmitRunsParamsMode.
 const (
-	Atomic SubmitRunsParamsMode = "atomic"
-	Each   SubmitRunsParamsMode = "each"
+	SubmitRunsParamsModeAtomic SubmitRunsParamsMode = "atomic"
+	SubmitRunsParamsModeEach   SubmitRunsParamsMode = "each"
 )
 
 // Valid indicates whether the value is a known member of the SubmitRunsParamsMode enum.
 func (e SubmitRunsParamsMode) Valid() bool {
 	switch e {
-	case Atomic:
+	case SubmitRunsParamsModeAtomic:
 		return true
-	case Each:
+	case SubmitRunsParamsModeEach:
 		return true
 	default:
 		return false

@@ -17,6 +17,7 @@ type commands struct {
 	Serve   serveCommand   `cmd:"" help:"Serve the API. Without a database it starts one of its own."`
 	Migrate migrateCommand `cmd:"" help:"Change the schema of the database, or look where it stands."`
 	Submit  submitCommand  `cmd:"" help:"Submit runs from files."`
+	Flush   flushCommand   `cmd:"" help:"Submit what recorders could not deliver."`
 	Runs    runsCommand    `cmd:"" help:"Print runs, newest first."`
 	Show    runCommand     `cmd:"" name:"run" help:"Print a run with its evaluations and telemetry."`
 	Batches batchesCommand `cmd:"" help:"Print batches, newest first."`

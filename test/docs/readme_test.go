@@ -227,3 +227,35 @@ func decode(t *testing.T, text string) (values []any) {
 	}
 	return values
 }
+
+// TestSamples builds the samples in Go, each in a module that has nothing but the
+// client. Those in TypeScript are type-checked with its package.
+func TestSamples(t *testing.T) {
+	t.Parallel()
+	root, err := filepath.Abs(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const client = "github.com/benchledger/benchledger/clients/go"
+	samples := find(t, read(t, "README.md"), "(?s)```go\n(.*?)```")
+	for _, sample := range samples {
+		folder := t.TempDir()
+		write := func(name, content string) {
+			if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sums, err := os.ReadFile(filepath.Join(root, "clients/go/go.sum"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		write("main.go", sample[1])
+		write("go.sum", string(sums))
+		write("go.mod", "module harness\n\ngo 1.26\n\nrequire "+client+" v0.0.0\n\nreplace "+client+" => "+filepath.Join(root, "clients/go")+"\n")
+		build := exec.Command("go", "build", "-mod=mod", "-o", os.DevNull, ".")
+		build.Dir = folder
+		if output, err := build.CombinedOutput(); err != nil {
+			t.Errorf("%s\n%s", sample[1], output)
+		}
+	}
+}

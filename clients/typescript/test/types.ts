@@ -1,6 +1,8 @@
 // The types that a client generated from openapi.yaml has to have. It type-checks
-// or it does not; `make clients-check` tries.
-import type { components, operations } from "./api.gen.js";
+// or it does not.
+import type { components, operations } from "../src/api.gen.js";
+
+import type { BenchLedger } from "../src/client.js";
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
 const is = <_ extends true>(): void => {};
@@ -8,6 +10,10 @@ const is = <_ extends true>(): void => {};
 type Schemas = components["schemas"];
 type Run = Schemas["Run"];
 type Submission = Schemas["RunSubmission"];
+
+// Every operation has its method, named as it.
+type Camel<Name extends string> = Name extends `${infer Head}-${infer Tail}` ? `${Head}${Capitalize<Camel<Tail>>}` : Name;
+is<Equal<Exclude<Camel<keyof operations>, keyof BenchLedger>, never>>();
 
 // What is read.
 is<Equal<Run["id"], number>>();

@@ -1,0 +1,167 @@
+package benchledger
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// SpoolDir is where recorders keep what is not delivered yet: BENCHLEDGER_SPOOL, else
+// benchledger/spool in XDG_STATE_HOME, else in ~/.local/state. The recorder in
+// TypeScript uses the same directory, and the same files.
+func SpoolDir() (string, error) {
+	if dir := os.Getenv("BENCHLEDGER_SPOOL"); dir != "" {
+		return dir, nil
+	}
+	state := os.Getenv("XDG_STATE_HOME")
+	if state == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", fmt.Errorf("find a directory for the spool (or set BENCHLEDGER_SPOOL): %w", err)
+		}
+		state = filepath.Join(home, ".local", "state")
+	}
+	return filepath.Join(state, "benchledger", "spool"), nil
+}
+
+// entry is a file of the spool: a submission, and the server that it is for.
+type entry struct {
+	URL       string          `json:"url"`
+	Operation string          `json:"operation"`
+	SpooledAt time.Time       `json:"spooledAt"`
+	Body      json.RawMessage `json:"body"`
+	// Status and Problem are why the server refused it.
+	Status  int      `json:"status,omitempty"`
+	Problem *Problem `json:"problem,omitempty"`
+
+	name string
+}
+
+// What an entry submits: the operation's ID.
+const (
+	submitRun   = "submit-run"
+	submitBatch = "submit-batch"
+)
+
+// spool keeps submissions on disk until they are delivered. What the server refused
+// is moved to the folder refused, with the reason.
+type spool struct {
+	dir string
+	mu  sync.Mutex
+	// delivering are the entries that this process sends at the moment.
+	delivering map[string]bool
+}
+
+const refusedDir = "refused"
+
+// put stores an entry, so that it survives a crash of the machine, and returns its name.
+func (s *spool) put(e entry) (string, error) {
+	name := fmt.Sprintf("%d-%s.json", e.SpooledAt.UnixMilli(), uuid.NewString())
+	s.hold(name)
+	if err := s.write(name, e); err != nil {
+		s.release(name)
+		return "", fmt.Errorf("spool a submission: %w", err)
+	}
+	return name, nil
+}
+
+func (s *spool) write(name string, e entry) error {
+	text, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(s.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	file, err := os.OpenFile(path+".tmp", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(text)
+	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(file.Name(), path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// remove forgets what was delivered. Another process may have been faster.
+func (s *spool) remove(name string) error {
+	if err := os.Remove(filepath.Join(s.dir, name)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// refuse puts an entry aside, with the reason.
+func (s *spool) refuse(name string, e entry, why *Error) error {
+	e.Status, e.Problem = why.Status, &why.Problem
+	if err := s.write(filepath.Join(refusedDir, filepath.Base(name)), e); err != nil {
+		return err
+	}
+	if filepath.Dir(name) == refusedDir {
+		return nil
+	}
+	return s.remove(name)
+}
+
+func (s *spool) hold(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.delivering[name] = true
+}
+
+func (s *spool) release(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.delivering, name)
+}
+
+// list returns the entries of a folder of the spool that nobody in this process is
+// sending, the oldest first. unreadable counts files that are no entries.
+func (s *spool) list(folder string) (entries []entry, unreadable int, err error) {
+	files, err := os.ReadDir(filepath.Join(s.dir, folder))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, file := range files {
+		name := filepath.Join(folder, file.Name())
+		s.mu.Lock()
+		busy := s.delivering[name]
+		s.mu.Unlock()
+		if busy || !strings.HasSuffix(name, ".json") {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(s.dir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // Another process delivered it.
+		}
+		e := entry{name: name}
+		if err != nil || json.Unmarshal(text, &e) != nil || e.Operation != submitRun && e.Operation != submitBatch {
+			unreadable++
+			continue
+		}
+		entries = append(entries, e)
+	}
+	sort.SliceStable(entries, func(i, j int) bool { return entries[i].SpooledAt.Before(entries[j].SpooledAt) })
+	return entries, unreadable, nil
+}

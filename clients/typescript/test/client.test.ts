@@ -1,0 +1,158 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { before, test } from "node:test";
+
+import { chromium } from "playwright-core";
+
+import { BenchLedger, BenchLedgerError, type RunSubmission, UnreachableError } from "../src/client.js";
+import { apiKey, serve } from "./server.js";
+
+let url: string;
+let client: BenchLedger;
+before(async () => {
+  // A page of any origin may read.
+  url = await serve({ ALLOWED_ORIGINS: "*" });
+  client = new BenchLedger({ url, apiKey });
+});
+
+const submission: RunSubmission = {
+  runId: "a run/1",
+  batchId: "batch",
+  suite: "suite",
+  scenario: "scenario",
+  tier: "L1",
+  agent: "agent",
+  status: "completed",
+  totalScore: 0.5,
+  weightedScore: 5,
+  metadata: { commit: "abc", nested: { list: [1.5, null] } },
+  evaluations: [{ evaluatorName: "judge", score: 1, maxScore: 2, details: "half" }],
+  telemetry: { tokensIn: 2 ** 50, costUsd: 0.25 },
+};
+
+test("every operation answers what the server sends", async () => {
+  const read = async (path: string): Promise<unknown> => (await fetch(url + path)).json();
+  const calls: [name: keyof BenchLedger, got: unknown, want: unknown][] = [
+    ["submitRun", await client.submitRun(submission), { success: true, runId: "a run/1" }],
+    ["submitBatch", await client.submitBatch({ batchId: "batch", metadata: { ci: true } }), { success: true, batchId: "batch" }],
+    [
+      "submitRuns",
+      await client.submitRuns([{ ...submission, runId: "second", telemetry: null }, submission, { ...submission, totalScore: 1 }]),
+      [
+        { line: 1, runId: "second", outcome: "recorded" },
+        { line: 2, runId: "a run/1", outcome: "replayed" },
+        { line: 3, runId: "a run/1", outcome: "conflict", errors: [{ location: "body.totalScore", message: "differs from what is stored" }] },
+      ],
+    ],
+    ["listRuns", await client.listRuns({ suite: "suite", limit: 1 }), await read("/api/runs?suite=suite&limit=1")],
+    ["getRun", await client.getRun("a run/1"), await read("/api/runs/a%20run%2F1")],
+    ["getRunEvaluations", await client.getRunEvaluations("a run/1"), await read("/api/runs/a%20run%2F1/evaluations")],
+    ["getRunTelemetry", await client.getRunTelemetry("a run/1"), await read("/api/runs/a%20run%2F1/telemetry")],
+    ["getRunTelemetry", await client.getRunTelemetry("second"), null],
+    ["listBatches", await client.listBatches(), await read("/api/batches")],
+    ["getBatch", await client.getBatch("batch"), await read("/api/batches/batch")],
+    ["getStats", await client.getStats(), await read("/api/stats")],
+    ["listAgentStats", await client.listAgentStats(), await read("/api/stats/agents")],
+    ["getReadiness", await client.getReadiness(), await read("/readyz")],
+    ["getLiveness", (await client.getLiveness()).status, "ok"],
+    ["getHealth", (await client.getHealth()).status, "ok"],
+  ];
+  for (const [name, got, want] of calls) assert.deepEqual(got, want, name);
+
+  const spec = readFileSync(new URL("../../../openapi.yaml", import.meta.url), "utf8");
+  const operations = [...spec.matchAll(/operationId: (\S+)/g)].map(([, id]) => id?.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase()));
+  assert.deepEqual(operations.filter((name) => !calls.some(([called]) => called === name)), [], "operations that are not called");
+});
+
+test("lists go from page to page", async () => {
+  const all = Array.from({ length: 7 }, (_, i) => ({ ...submission, runId: `paged-${i}`, suite: "paged", batchId: `paged-${i}` }));
+  await client.submitRuns(all);
+  const runs = [];
+  for await (const run of client.eachRun({ suite: "paged", limit: 3 })) runs.push(run.runId);
+  assert.deepEqual(runs.sort(), all.map((run) => run.runId));
+  let batches = 0;
+  for await (const batch of client.eachBatch({ limit: 2 })) batches += batch.batchId.startsWith("paged-") ? 1 : 0;
+  assert.equal(batches, 7);
+});
+
+test("errors say what the server says", async () => {
+  await assert.rejects(client.getRun("none"), (error: BenchLedgerError) => {
+    assert.equal(error.status, 404);
+    assert.equal(error.problem?.detail, "There is no such run.");
+    assert.match(error.message, /^404 Not Found: There is no such run\. \(request .+\)$/);
+    return error instanceof BenchLedgerError && !error.retriable;
+  });
+  await assert.rejects(client.submitRun({ ...submission, evaluations: [{ evaluatorName: "judge", score: 1, maxScore: 0 }] }), {
+    status: 422,
+    message: /body\.evaluations\[0\]\.maxScore: /,
+  });
+  await assert.rejects(new BenchLedger({ url }).submitRun(submission), { status: 401 });
+  await assert.rejects(new BenchLedger({ url, apiKey: "wrong" }).submitRun(submission), { status: 403 });
+});
+
+test("a server that is not there, or does not answer, is an UnreachableError", async () => {
+  await assert.rejects(new BenchLedger({ url: "http://127.0.0.1:4" }).getStats(), (error: UnreachableError) => {
+    assert.match(error.message, /no answer from http:\/\/127\.0\.0\.1:4: .*ECONNREFUSED/);
+    return error instanceof UnreachableError;
+  });
+  const silent = createServer(() => {}).listen(0, "127.0.0.1");
+  await once(silent, "listening");
+  try {
+    const address = `http://127.0.0.1:${(silent.address() as AddressInfo).port}`;
+    await assert.rejects(new BenchLedger({ url: address, timeoutMs: 50 }).getStats(), UnreachableError);
+    const stopped = new AbortController();
+    const reading = new BenchLedger({ url: address }).getStats(stopped.signal);
+    stopped.abort();
+    await assert.rejects(reading, { name: "AbortError" });
+  } finally {
+    silent.closeAllConnections();
+    silent.close();
+  }
+});
+
+test("a page in a browser reads, and submits, with the client as it is published", async () => {
+  const file = (path: string): Buffer => readFileSync(new URL(`../${path}`, import.meta.url));
+  const page = `<script type="importmap">{"imports": {
+    "openapi-fetch": "/node_modules/openapi-fetch/dist/index.mjs",
+    "p-retry": "/node_modules/p-retry/index.js",
+    "is-network-error": "/node_modules/is-network-error/index.js"
+  }}</script>`;
+  const site = createServer((incoming, outgoing) => {
+    const path = incoming.url ?? "/";
+    if (path === "/favicon.ico") return outgoing.writeHead(404).end();
+    outgoing.setHeader("Content-Type", path === "/" ? "text/html" : "text/javascript");
+    outgoing.end(path === "/" ? page : file(path.slice(1)));
+    return undefined;
+  }).listen(0, "127.0.0.1");
+  await once(site, "listening");
+  const browser = await chromium.launch({
+    executablePath: process.env["CHROMIUM"] ?? "/usr/bin/chromium",
+    args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+  });
+  try {
+    const tab = await browser.newPage();
+    tab.on("console", (message) => console.log("browser:", message.text()));
+    await tab.goto(`http://127.0.0.1:${(site.address() as AddressInfo).port}/`);
+    const stats = (await tab.evaluate(`import("/dist/client.js").then(({ BenchLedger }) => new BenchLedger({ url: ${JSON.stringify(url)} }).getStats())`)) as object;
+    assert.deepEqual(stats, await client.getStats());
+    const answered = await tab.evaluate(`import("/dist/client.js").then(({ BenchLedger }) =>
+      new BenchLedger({ url: ${JSON.stringify(url)} }).getRun("none").catch((error) => [error.name, error.status, error.problem.detail]))`);
+    assert.deepEqual(answered, ["BenchLedgerError", 404, "There is no such run."]);
+    const runId = (await tab.evaluate(`import("/dist/recorder.js").then(async ({ BenchmarkLogger }) => {
+      const logger = BenchmarkLogger.getInstance({ url: ${JSON.stringify(url)}, apiKey: ${JSON.stringify(apiKey)} });
+      const runId = logger.startRun("suite", "in a browser", "L1", "agent");
+      logger.logEvaluation("judge", 1, 2);
+      if (await logger.completeRun(0.5) !== "delivered") throw new Error("not delivered");
+      await logger.close();
+      return runId;
+    })`)) as string;
+    const { run, evaluations } = await client.getRun(runId);
+    assert.deepEqual([run.scenario, run.status, run.totalScore, evaluations.length], ["in a browser", "completed", 0.5, 1]);
+  } finally {
+    await browser.close();
+    site.close();
+  }
+});

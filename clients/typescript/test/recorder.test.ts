@@ -1,0 +1,263 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { once } from "node:events";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import { before, describe, test } from "node:test";
+
+import { BenchLedger, BenchLedgerError, BenchmarkLogger, type NodeOptions, spoolDir } from "../src/node.js";
+import { apiKey, between, eventually, newDir, serve } from "./server.js";
+
+let url: string;
+let client: BenchLedger;
+before(async () => {
+  url = await serve();
+  client = new BenchLedger({ url, apiKey });
+});
+
+function recorder(url: string, spool: string, options: NodeOptions = {}): BenchmarkLogger {
+  return new BenchmarkLogger({ url, apiKey, spool, retryForMs: 60_000, warn: () => {}, ...options });
+}
+
+/** Records a batch of ten runs, all at once, and returns its ID and what became of the runs. */
+async function recordBatch(logger: BenchmarkLogger): Promise<{ batchId: string; deliveries: string[] }> {
+  const batchId = logger.startBatch();
+  const deliveries = await Promise.all(
+    Array.from({ length: 10 }, async (_, i) => {
+      logger.startRun("suite", `scenario-${i}`, "L1", "agent", "model", batchId);
+      await new Promise((resolve) => setImmediate(resolve));
+      logger.logEvaluation("tests", 1, 2, "half of them");
+      await new Promise((resolve) => setImmediate(resolve));
+      logger.logEvaluation("judge", i, 10);
+      logger.logTelemetry(i, 100, 10, 0.25, 1234.5, "/tmp/work", "prompt");
+      return logger.completeRun(i / 4, i, { i }, true, 0.9);
+    }),
+  );
+  await logger.completeBatch(batchId, { metadata: { commit: "abc" } });
+  return { batchId, deliveries };
+}
+
+/** Checks that the ten runs of a batch are stored, each once and whole. */
+async function wantBatch(batchId: string): Promise<void> {
+  const batch = await client.getBatch(batchId);
+  assert.deepEqual([batch.totalRuns, batch.successfulRuns, batch.avgScore, batch.runs.length], [10, 10, 1.125, 10]);
+  assert.ok(batch.completedAt);
+  for (const { runId } of batch.runs) {
+    const { run, evaluations, telemetry } = await client.getRun(runId);
+    const i = Number(run.scenario.replace("scenario-", ""));
+    assert.deepEqual(
+      [run.status, run.totalScore, run.weightedScore, run.metadata, run.isSuccessful, run.successMetric, run.model],
+      ["completed", i / 4, i, { i }, true, 0.9, "model"],
+    );
+    assert.deepEqual(evaluations.map(({ evaluatorName, score, details }) => [evaluatorName, score, details]), [
+      ["tests", 1, "half of them"],
+      ["judge", i, null],
+    ]);
+    assert.deepEqual([telemetry?.toolCalls, telemetry?.durationMs, telemetry?.promptSent], [i, 1235, "prompt"]);
+  }
+}
+
+const entries = (dir: string): string[] => {
+  try {
+    return readdirSync(dir).filter((name) => name.endsWith(".json"));
+  } catch {
+    return [];
+  }
+};
+
+type Handle = (n: number, incoming: IncomingMessage, outgoing: ServerResponse, forward: () => Promise<void>) => unknown;
+const faults: Record<string, Handle> = {
+  "a server that is well": (_n, _incoming, _outgoing, forward) => forward(),
+  "a server that asks to wait": (n, incoming, outgoing, forward) => {
+    if (n > 15) return forward();
+    incoming.resume();
+    outgoing.writeHead(503, { "Retry-After": "1" }).end();
+  },
+  "a server that hangs": (n, incoming, _outgoing, forward) => (n % 3 ? forward() : incoming.resume()),
+  "connections that break before the request is there": (n, incoming, _outgoing, forward) => (n % 2 ? forward() : incoming.destroy()),
+  "connections that break after the run is stored": (n, _incoming, outgoing, forward) => {
+    if (n % 2) return forward();
+    outgoing.writeHead = () => outgoing.destroy();
+    return forward();
+  },
+};
+
+describe("ten runs at once are stored, each once and whole", { concurrency: true }, () => {
+  for (const [name, handle] of Object.entries(faults)) {
+    test(name, async () => {
+      let n = 0;
+      const way = await between(url, (...args) => handle(++n, ...args));
+      const spool = newDir();
+      const logger = recorder(way, spool, { timeoutMs: 1000 });
+      const { batchId, deliveries } = await recordBatch(logger);
+      assert.deepEqual(deliveries, Array(10).fill("delivered"));
+      await logger.close();
+      await wantBatch(batchId);
+      assert.deepEqual(entries(spool), []);
+    });
+  }
+
+  test("a server that is down, and comes back", async () => {
+    const closed = createServer().listen(0, "127.0.0.1");
+    await once(closed, "listening");
+    const free = (closed.address() as AddressInfo).port;
+    closed.close();
+    const spool = newDir();
+    const logger = recorder(`http://127.0.0.1:${free}`, spool);
+    const recorded = recordBatch(logger);
+    await eventually("runs wait in the spool", () => entries(spool).length === 10);
+    await between(url, (_incoming, _outgoing, forward) => forward(), free);
+    const { batchId } = await recorded;
+    await logger.close();
+    await wantBatch(batchId);
+    assert.deepEqual(entries(spool), []);
+  });
+});
+
+test("what was not delivered is sent by the next recorder", async () => {
+  let away = true;
+  const way = await between(url, (incoming, _outgoing, forward) => (away ? incoming.destroy() : forward()));
+  const spool = newDir();
+  const first = recorder(way, spool, { retryForMs: 0 });
+  const { batchId, deliveries } = await recordBatch(first);
+  await first.close();
+  assert.deepEqual(deliveries, Array(10).fill("spooled"));
+  assert.equal(entries(spool).length, 11);
+  away = false;
+  const next = recorder(way, spool);
+  await eventually("the spool is empty", () => entries(spool).length === 0);
+  await next.close();
+  await wantBatch(batchId);
+});
+
+test("what was not delivered is sent by benchledger flush", async () => {
+  const way = await between(url, (incoming) => incoming.destroy());
+  const spool = newDir();
+  const logger = recorder(way, spool, { retryForMs: 0 });
+  const { batchId } = await recordBatch(logger);
+  await logger.close();
+  for (const name of entries(spool)) {
+    writeFileSync(join(spool, name), readFileSync(join(spool, name), "utf8").replace(way, url));
+  }
+  const output = execFileSync("go", ["run", "-buildvcs=false", "../../cmd/benchledger", "flush", `--url=${url}`, `--api-key=${apiKey}`, `--spool=${spool}`]);
+  assert.match(String(output), /^11 delivered, 0 refused, 0 left/);
+  assert.deepEqual(entries(spool), []);
+  await wantBatch(batchId);
+});
+
+test("a program that is killed has its runs in the spool", async () => {
+  const way = await between(url, (incoming) => incoming.resume());
+  const spool = newDir();
+  const program = `
+    import { BenchmarkLogger } from ${JSON.stringify(new URL("../src/node.ts", import.meta.url).href)};
+    const logger = new BenchmarkLogger(${JSON.stringify({ url: way, apiKey, spool })});
+    logger.startRun("suite", "killed", "L1", "agent");
+    logger.completeRun(1);
+    process.kill(process.pid, "SIGKILL");`;
+  assert.throws(() => execFileSync(process.execPath, ["--import", "tsx", "--input-type=module", "-e", program], { stdio: "pipe" }), { signal: "SIGKILL" });
+  const [name] = entries(spool);
+  const entry = JSON.parse(readFileSync(join(spool, name ?? ""), "utf8"));
+  assert.deepEqual([entry.url, entry.operation, entry.body.scenario, entry.body.status], [way, "submit-run", "killed", "completed"]);
+});
+
+test("what is refused is kept, with the reason, and not sent again", async () => {
+  const spool = newDir();
+  const logger = recorder(url, spool);
+  logger.startRun("suite", "refused", "L1", "agent");
+  logger.logEvaluation("judge", 1, 0);
+  await assert.rejects(logger.completeRun(), (error: BenchLedgerError) => {
+    assert.match(error.message, /body\.evaluations\[0\]\.maxScore: .*\(kept in .*refused/s);
+    return error.status === 422;
+  });
+  assert.deepEqual(entries(spool), []);
+  const [name] = entries(join(spool, "refused"));
+  const kept = JSON.parse(readFileSync(join(spool, "refused", name ?? ""), "utf8"));
+  assert.deepEqual([kept.status, kept.problem.errors[0].location, kept.body.scenario], [422, "body.evaluations[0].maxScore", "refused"]);
+  let requests = 0;
+  const way = await between(url, () => requests++);
+  await recorder(way, spool).close();
+  assert.equal(requests, 0);
+  await logger.close();
+});
+
+test("a refused run does not keep others in the spool", async () => {
+  const spool = newDir();
+  const logger = recorder("http://127.0.0.1:4", spool, { retryForMs: 0 });
+  const good = logger.startRun("suite", "good", "L1", "agent");
+  const bad = logger.startRun("suite", "bad", "L1", "agent");
+  logger.forRun(bad).logEvaluation("judge", 1, 0);
+  await logger.forRun(bad).completeRun();
+  await logger.forRun(good).completeRun();
+  await logger.close();
+  for (const name of entries(spool)) {
+    writeFileSync(join(spool, name), readFileSync(join(spool, name), "utf8").replace("http://127.0.0.1:4", url));
+  }
+  const next = recorder(url, spool);
+  await eventually("the spool is empty", () => entries(spool).length === 0);
+  await next.close();
+  assert.equal((await client.getRun(good)).run.scenario, "good");
+  await assert.rejects(client.getRun(bad), { status: 404 });
+  assert.equal(entries(join(spool, "refused")).length, 1);
+});
+
+test("a run is announced, and a failed one says why", async () => {
+  const logger = recorder(url, newDir());
+  const runId = logger.startRun("suite", "failing", "L1", "agent");
+  await eventually("the run is announced", () => client.getRun(runId).then(({ run }) => run.status === "running", () => false));
+  await logger.failRun("no such package", "workspace");
+  const { run } = await client.getRun(runId);
+  assert.deepEqual([run.status, run.isSuccessful, run.metadata], ["failed", false, { error: "no such package", errorType: "workspace" }]);
+  await logger.close();
+});
+
+test("an announcement does not hold up the end", async () => {
+  let hung = (): void => {};
+  const hanging = new Promise<void>((resolve) => (hung = resolve));
+  let requests = 0;
+  const way = await between(url, (incoming, _outgoing, forward) => {
+    if (++requests > 1) return forward();
+    incoming.resume();
+    hung();
+  });
+  const logger = recorder(way, newDir());
+  logger.startRun("suite", "overtaken", "L1", "agent");
+  await hanging;
+  assert.equal(await logger.completeRun(), "delivered");
+  await logger.close();
+});
+
+test("a method without its run says what to do", async () => {
+  const logger = recorder(url, newDir());
+  assert.throws(() => logger.logEvaluation("judge", 1, 1), /No run is open: call startRun first/);
+  const runs = await Promise.all(
+    ["one", "two"].map(async (scenario) => {
+      await null;
+      return logger.startRun("suite", scenario, "L1", "agent");
+    }),
+  );
+  assert.throws(() => logger.logEvaluation("judge", 1, 1), /2 runs are open: say which one is meant with forRun/);
+  for (const run of runs) await logger.forRun(run).completeRun();
+  assert.throws(() => logger.forRun(runs[0] ?? ""), /is not open/);
+  await logger.close();
+});
+
+test("settings come from the environment, as those of the original did", async () => {
+  const spool = newDir();
+  const keep = { ...process.env };
+  try {
+    Object.assign(process.env, { ZE_BENCHMARKS_WORKER_URL: url, ZE_BENCHMARKS_API_KEY: apiKey, BENCHLEDGER_SPOOL: spool });
+    assert.equal(spoolDir(), spool);
+    const logger = BenchmarkLogger.getInstance();
+    assert.equal(BenchmarkLogger.getInstance(), logger);
+    const runId = logger.startRun("suite", "environment", "L1", "agent");
+    assert.equal(await logger.completeRun(1), "delivered");
+    assert.equal((await client.getRun(runId)).run.scenario, "environment");
+    await logger.close();
+    assert.notEqual(BenchmarkLogger.getInstance(), logger);
+    await BenchmarkLogger.getInstance().close();
+  } finally {
+    process.env = keep;
+  }
+});

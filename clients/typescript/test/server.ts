@@ -1,0 +1,89 @@
+// A benchledger serve with a database of its own, and what stands between it and a client.
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { createServer, request, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import { after } from "node:test";
+import { fileURLToPath } from "node:url";
+
+// An after() of a hook or a test would run when that one ends.
+const atEnd: (() => unknown)[] = [];
+after(async () => {
+  for (const end of atEnd.reverse()) await end();
+});
+
+/** The key of a local server. */
+export const apiKey = "dev-local-key";
+
+/** A new folder, which another user reaches: PostgreSQL does not run as root. */
+export function newDir(): string {
+  const dir = mkdtempSync("/tmp/benchledger-ts-");
+  chmodSync(dir, 0o755);
+  atEnd.push(() => rmSync(dir, { recursive: true, force: true }));
+  return dir;
+}
+
+/** Starts the program, and returns its address. It ends with the tests of the file. */
+export async function serve(env: Record<string, string> = {}): Promise<string> {
+  const dir = newDir();
+  const program = join(dir, "benchledger");
+  const root = fileURLToPath(new URL("../../..", import.meta.url));
+  execFileSync("go", ["build", "-buildvcs=false", "-o", program, "./cmd/benchledger"], { cwd: root, stdio: "inherit" });
+  const server = spawn(program, ["serve", "--addr=127.0.0.1:0", `--data-dir=${dir}/data`], {
+    env: { PATH: process.env["PATH"], HOME: process.env["HOME"], ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let log = "";
+  server.stderr.on("data", (text) => (log += text));
+  atEnd.push(async () => {
+    if (server.exitCode !== null) return;
+    server.kill("SIGTERM");
+    await once(server, "exit");
+  });
+  let output = "";
+  server.stdout.on("data", (text) => (output += text));
+  await eventually("the program serves", () => {
+    if (server.exitCode !== null) throw new Error(`the program does not serve: ${output}${log}`);
+    return output.includes("\n");
+  });
+  return /API at (http:\/\/\S+)\/api,/.exec(output)?.[1] ?? output;
+}
+
+/** Stands before a server: `handle` answers, breaks the connection, or forwards. */
+export async function between(
+  address: string,
+  handle: (incoming: IncomingMessage, outgoing: ServerResponse, forward: () => Promise<void>) => unknown,
+  port = 0,
+): Promise<string> {
+  const proxy = createServer((incoming, outgoing) => {
+    const forward = async () => {
+      const body: Buffer[] = [];
+      for await (const chunk of incoming) body.push(chunk);
+      const onward = request(address + incoming.url, { method: incoming.method, headers: incoming.headers });
+      onward.end(Buffer.concat(body));
+      const [answer] = (await once(onward, "response")) as [IncomingMessage];
+      const text: Buffer[] = [];
+      for await (const chunk of answer) text.push(chunk);
+      if (outgoing.destroyed) return;
+      outgoing.writeHead(answer.statusCode ?? 0, answer.headers);
+      outgoing.end(Buffer.concat(text));
+    };
+    incoming.on("error", () => {}); // A connection that breaks, as some are meant to.
+    Promise.resolve(handle(incoming, outgoing, forward)).catch(() => outgoing.destroy());
+  });
+  await once(proxy.listen(port, "127.0.0.1"), "listening");
+  atEnd.push(() => {
+    proxy.close();
+    proxy.closeAllConnections();
+  });
+  return `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+}
+
+/** Waits until something holds. */
+export async function eventually(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
+  for (const end = Date.now() + 60_000; !(await holds()); await new Promise((resolve) => setTimeout(resolve, 20))) {
+    if (Date.now() > end) throw new Error(`it does not come to pass that ${what}`);
+  }
+}

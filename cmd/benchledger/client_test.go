@@ -1,0 +1,156 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	benchledger "github.com/benchledger/benchledger/clients/go"
+	"github.com/benchledger/benchledger/internal/testdb"
+)
+
+// operationIDs are those of openapi.yaml.
+func operationIDs(t *testing.T) map[string]bool {
+	t.Helper()
+	text, err := os.ReadFile("../../openapi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var spec struct {
+		Paths map[string]map[string]struct {
+			OperationID string `yaml:"operationId"`
+		}
+	}
+	if err := yaml.Unmarshal(text, &spec); err != nil {
+		t.Fatal(err)
+	}
+	ids := map[string]bool{}
+	for _, path := range spec.Paths {
+		for _, operation := range path {
+			ids[operation.OperationID] = true
+		}
+	}
+	return ids
+}
+
+// TestClient calls every operation, and compares what the client makes of the answer
+// with what the server sends.
+func TestClient(t *testing.T) {
+	t.Parallel()
+	server := serveDatabase(t, testdb.URL(t))
+	client, err := benchledger.New(server.url, localKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	called := map[string]bool{}
+	// same compares an answer as the client has it with body.
+	same := func(operation string, typed any, err error, body string) {
+		t.Helper()
+		called[operation] = true
+		if err != nil {
+			t.Errorf("%s: %v", operation, err)
+			return
+		}
+		text, err := json.Marshal(typed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got, want any
+		if json.Unmarshal(text, &got) != nil || json.Unmarshal([]byte(body), &want) != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: the client has\n%s\nof\n%s", operation, text, body)
+		}
+	}
+	read := func(path string) string {
+		_, body := server.request(http.MethodGet, path, "")
+		return body
+	}
+
+	submission := benchledger.RunSubmission{
+		RunId: "a run/1", BatchId: new("batch"), Suite: "suite", Scenario: "scenario", Tier: "L1", Agent: "agent", Model: new("model"),
+		Status: benchledger.RunStatusCompleted, TotalScore: new(0.5), WeightedScore: new(5.0), IsSuccessful: new(true),
+		Metadata:    &map[string]any{"commit": "abc", "nested": map[string]any{"list": []any{1.5, nil}}},
+		Evaluations: &[]benchledger.EvaluationSubmission{{EvaluatorName: "judge", Score: 1, MaxScore: 2, Details: new("half")}},
+		Telemetry:   &benchledger.TelemetrySubmission{TokensIn: new(int64(1) << 60), CostUsd: new(0.25)},
+	}
+	run, err := client.SubmitRunWithResponse(ctx, submission)
+	if err == nil {
+		err = benchledger.Check(run.HTTPResponse, run.Body)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	same("submit-run", run.JSON201, err, string(run.Body))
+	if run.JSON201 == nil || run.JSON201.RunId != submission.RunId {
+		t.Errorf("receipt %s", run.Body)
+	}
+	batch, err := client.SubmitBatchWithResponse(ctx, benchledger.BatchSubmission{BatchId: "batch", Metadata: &map[string]any{"ci": true}})
+	same("submit-batch", batch.JSON201, err, `{"success":true,"batchId":"batch"}`)
+	receipts, err := client.SubmitLines(ctx, strings.NewReader(submitted("second")+"\n"+submitted("third")))
+	same("submit-runs", receipts, err, `[{"line":1,"runId":"second","outcome":"recorded"},{"line":2,"runId":"third","outcome":"recorded"}]`)
+
+	runs, err := client.ListRunsWithResponse(ctx, &benchledger.ListRunsParams{Suite: new("s"), Limit: new(int32(1))})
+	same("list-runs", runs.JSON200, err, read("/api/runs?suite=s&limit=1"))
+	details, err := client.GetRunWithResponse(ctx, submission.RunId)
+	same("get-run", details.JSON200, err, read("/api/runs/a%20run%2F1"))
+	evaluations, err := client.GetRunEvaluationsWithResponse(ctx, submission.RunId)
+	same("get-run-evaluations", evaluations.JSON200, err, read("/api/runs/a%20run%2F1/evaluations"))
+	telemetry, err := client.GetRunTelemetryWithResponse(ctx, submission.RunId)
+	same("get-run-telemetry", telemetry.JSON200, err, read("/api/runs/a%20run%2F1/telemetry"))
+	none, err := client.GetRunTelemetryWithResponse(ctx, "second")
+	if err != nil || strings.TrimSpace(string(none.Body)) != "null" || none.JSON200.Id != 0 {
+		t.Errorf("no telemetry, which has no ID: %s %v", none.Body, err)
+	}
+	batches, err := client.ListBatchesWithResponse(ctx, &benchledger.ListBatchesParams{})
+	same("list-batches", batches.JSON200, err, read("/api/batches"))
+	batchDetails, err := client.GetBatchWithResponse(ctx, "batch")
+	same("get-batch", batchDetails.JSON200, err, read("/api/batches/batch"))
+	stats, err := client.GetStatsWithResponse(ctx)
+	same("get-stats", stats.JSON200, err, read("/api/stats"))
+	agents, err := client.ListAgentStatsWithResponse(ctx)
+	same("list-agent-stats", agents.JSON200, err, read("/api/stats/agents"))
+	readiness, err := client.GetReadinessWithResponse(ctx)
+	same("get-readiness", readiness.JSON200, err, read("/readyz"))
+	// These say what time it is.
+	liveness, err := client.GetLivenessWithResponse(ctx)
+	same("get-liveness", liveness.JSON200, err, string(liveness.Body))
+	health, err := client.GetHealthWithResponse(ctx)
+	same("get-health", health.JSON200, err, string(health.Body))
+	if health.JSON200 == nil || health.JSON200.Status != "ok" {
+		t.Errorf("health %s", health.Body)
+	}
+
+	for id := range operationIDs(t) {
+		if !called[id] {
+			t.Errorf("the client's %s is not called", id)
+		}
+	}
+
+	var ids []string
+	for run, err := range client.EachRun(ctx, benchledger.ListRunsParams{Limit: new(int32(2))}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, run.RunId)
+	}
+	if len(ids) != 3 {
+		t.Errorf("runs of all pages: %v", ids)
+	}
+	for batch, err := range client.EachBatch(ctx, benchledger.ListBatchesParams{}) {
+		if err != nil || batch.BatchId != "batch" {
+			t.Errorf("%v, %v", batch, err)
+		}
+	}
+	missing, err := client.GetRunWithResponse(ctx, "none")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := benchledger.Check(missing.HTTPResponse, missing.Body); err == nil || !strings.Contains(err.Error(), "404 Not Found: There is no such run.") {
+		t.Errorf("a run that is not there: %v", err)
+	}
+}

@@ -1,0 +1,375 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	benchledger "github.com/benchledger/benchledger/clients/go"
+	"github.com/benchledger/benchledger/internal/testdb"
+)
+
+// recorder records at an address; its spool is dir.
+func recorder(t *testing.T, address, dir string, options ...func(*benchledger.RecorderOptions)) *benchledger.Recorder {
+	t.Helper()
+	all := benchledger.RecorderOptions{
+		URL: address, APIKey: localKey, Spool: dir, RetryFor: patience,
+		Logger: slog.New(slog.NewTextHandler(testWriter{t}, nil)),
+	}
+	for _, option := range options {
+		option(&all)
+	}
+	recorder, err := benchledger.NewRecorder(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(recorder.Close)
+	return recorder
+}
+
+type testWriter struct{ t *testing.T }
+
+func (w testWriter) Write(p []byte) (int, error) {
+	w.t.Logf("%s", p)
+	return len(p), nil
+}
+
+func attempt(scenario string) benchledger.RunSubmission {
+	return benchledger.RunSubmission{Suite: "suite", Scenario: scenario, Tier: "L1", Agent: "agent", Model: new("model")}
+}
+
+// recordBatch records a batch of ten runs, all at once.
+func recordBatch(t *testing.T, recorder *benchledger.Recorder) (batchID string, deliveries map[benchledger.Delivery]int) {
+	t.Helper()
+	batch := recorder.StartBatch()
+	deliveries = map[benchledger.Delivery]int{}
+	var mu sync.Mutex
+	var runs sync.WaitGroup
+	for i := range 10 {
+		runs.Go(func() {
+			run := batch.StartRun(attempt(fmt.Sprint("scenario-", i)))
+			run.Evaluate("tests", 1, 2, "half of them")
+			run.Evaluate("judge", float64(i), 10, "")
+			run.Telemetry(benchledger.TelemetrySubmission{ToolCalls: new(int64(i)), CostUsd: new(0.25)})
+			delivery, err := run.Complete(t.Context(), benchledger.RunResult{TotalScore: new(float64(i) / 4), IsSuccessful: new(true)})
+			if err != nil {
+				t.Errorf("run %d: %v", i, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			deliveries[delivery]++
+		})
+	}
+	runs.Wait()
+	if _, err := batch.Complete(t.Context(), benchledger.BatchSummary{Metadata: map[string]any{"commit": "abc"}}); err != nil {
+		t.Errorf("batch: %v", err)
+	}
+	return batch.ID(), deliveries
+}
+
+// wantBatch checks that the ten runs of a batch are stored, each once and whole.
+func (p *program) wantBatch(batchID string) {
+	p.t.Helper()
+	_, body := p.request(http.MethodGet, "/api/batches/"+batchID, "")
+	var batch struct {
+		TotalRuns, SuccessfulRuns int
+		AvgScore                  float64
+		CompletedAt               *time.Time
+		Runs                      []benchledger.Run
+	}
+	if err := json.Unmarshal([]byte(body), &batch); err != nil {
+		p.t.Fatalf("%v: %s", err, body)
+	}
+	if len(batch.Runs) != 10 || batch.TotalRuns != 10 || batch.SuccessfulRuns != 10 || batch.AvgScore != 1.125 || batch.CompletedAt == nil {
+		p.t.Errorf("the batch is not whole: %s", body)
+	}
+	for _, run := range batch.Runs {
+		_, body := p.request(http.MethodGet, "/api/runs/"+run.RunId, "")
+		var details benchledger.RunDetails
+		if err := json.Unmarshal([]byte(body), &details); err != nil {
+			p.t.Fatalf("%v: %s", err, body)
+		}
+		i := strings.TrimPrefix(details.Run.Scenario, "scenario-")
+		if details.Run.Status != benchledger.RunStatusCompleted || len(details.Evaluations) != 2 || fmt.Sprint(details.Evaluations[1].Score) != i ||
+			details.Telemetry == nil || fmt.Sprint(*details.Telemetry.ToolCalls) != i {
+			p.t.Errorf("the run is not whole: %s", body)
+		}
+	}
+}
+
+// wantSpool checks how many submissions wait in a spool, and how many were refused.
+func wantSpool(t *testing.T, dir string, waiting, refused int) {
+	t.Helper()
+	left, err := filepath.Glob(filepath.Join(dir, "*.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, err := filepath.Glob(filepath.Join(dir, "refused", "*.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(left) != waiting || len(kept) != refused {
+		t.Errorf("the spool has %d waiting and %d refused, want %d and %d", len(left), len(kept), waiting, refused)
+	}
+}
+
+func TestRecorder(t *testing.T) {
+	t.Parallel()
+	server := serveDatabase(t, testdb.URL(t))
+
+	for _, test := range []struct {
+		name string
+		// answer may answer the nth request itself.
+		answer func(n int64, w http.ResponseWriter, r *http.Request, forward func())
+	}{
+		{"a server that is well", func(_ int64, _ http.ResponseWriter, _ *http.Request, forward func()) { forward() }},
+		{"a server that asks to wait", func(n int64, w http.ResponseWriter, _ *http.Request, forward func()) {
+			if n <= 15 {
+				w.Header().Set("Retry-After", "1")
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return
+			}
+			forward()
+		}},
+		{"a server that hangs", func(n int64, _ http.ResponseWriter, r *http.Request, forward func()) {
+			if n%3 == 0 {
+				_, _ = io.Copy(io.Discard, r.Body)
+				<-r.Context().Done()
+				return
+			}
+			forward()
+		}},
+		{"connections that break before the request is there", func(n int64, _ http.ResponseWriter, _ *http.Request, forward func()) {
+			if n%2 == 0 {
+				panic(http.ErrAbortHandler)
+			}
+			forward()
+		}},
+		{"connections that break after the run is stored", func(n int64, w http.ResponseWriter, r *http.Request, forward func()) {
+			if n%2 == 0 {
+				response, err := http.Post(server.url+r.URL.Path, "application/json", r.Body) //nolint:gosec,noctx // the server of this test
+				if err == nil {
+					response.Body.Close()
+				}
+				panic(http.ErrAbortHandler)
+			}
+			forward()
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			var n atomic.Int64
+			way := between(t, server.url, func(w http.ResponseWriter, r *http.Request, forward func()) {
+				test.answer(n.Add(1), w, r, forward)
+			})
+			dir := t.TempDir()
+			recorder := recorder(t, way, dir, func(o *benchledger.RecorderOptions) { o.HTTPClient = &http.Client{Timeout: time.Second} })
+			batch, deliveries := recordBatch(t, recorder)
+			if deliveries[benchledger.Delivered] != 10 {
+				t.Errorf("deliveries %v", deliveries)
+			}
+			server.wantBatch(batch)
+			wantSpool(t, dir, 0, 0)
+		})
+	}
+
+	t.Run("a server that is down, and comes back", func(t *testing.T) {
+		t.Parallel()
+		listener := listen(t)
+		address := listener.Addr().String()
+		if err := listener.Close(); err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		recorder := recorder(t, "http://"+address, dir)
+		// It comes back when the ends of runs have met its absence.
+		go func() {
+			eventually(t, "runs wait in the spool", func() bool { return exists(t, dir+"/*.json") })
+			listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			t.Cleanup(func() { listener.Close() })
+			go forward(listener, "tcp", strings.TrimPrefix(server.url, "http://"))
+		}()
+		batch, _ := recordBatch(t, recorder)
+		server.wantBatch(batch)
+		wantSpool(t, dir, 0, 0)
+	})
+
+	away := func(o *benchledger.RecorderOptions) { o.RetryFor = time.Nanosecond }
+	t.Run("what was not delivered is sent by the next recorder", func(t *testing.T) {
+		t.Parallel()
+		var gone atomic.Bool
+		gone.Store(true)
+		way := between(t, server.url, func(_ http.ResponseWriter, _ *http.Request, forward func()) {
+			if gone.Load() {
+				panic(http.ErrAbortHandler)
+			}
+			forward()
+		})
+		dir := t.TempDir()
+		batch, deliveries := recordBatch(t, recorder(t, way, dir, away))
+		if deliveries[benchledger.Spooled] != 10 {
+			t.Errorf("deliveries %v", deliveries)
+		}
+		wantSpool(t, dir, 11, 0)
+		gone.Store(false)
+		recorder(t, way, dir)
+		eventually(t, "the spool is empty", func() bool { return !exists(t, dir+"/*.json") })
+		server.wantBatch(batch)
+	})
+
+	t.Run("what was not delivered is sent by benchledger flush, to its own server", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		nowhere := "http://127.0.0.1:1"
+		batch, _ := recordBatch(t, recorder(t, nowhere, dir, away))
+		env := append(submitEnv(server.url), "BENCHLEDGER_SPOOL="+dir)
+		write(t, dir, "odd.json", "{}")
+		code, stdout, _ := run(t, env, "flush")
+		wantOutput(t, code, stdout, 0, "0 delivered", "11 for other servers", "1 files in the spool are no submissions")
+		code, stdout, stderr := run(t, env, "flush", "--url="+nowhere, "--retry-for=1ms")
+		wantOutput(t, code, stdout+stderr, 1, "0 delivered, 0 refused, 11 left", "connection refused")
+		wantSpool(t, dir, 12, 0)
+		readdress(t, dir, nowhere, server.url)
+		code, stdout, stderr = run(t, env, "flush")
+		wantOutput(t, code, stdout+stderr, 0, "11 delivered, 0 refused, 0 left")
+		server.wantBatch(batch)
+		wantSpool(t, dir, 1, 0)
+	})
+
+	t.Run("what is refused is kept, with the reason, and not sent again unasked", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		recorder := recorder(t, server.url, dir)
+		run1 := recorder.StartRun(attempt("refused"))
+		run1.Evaluate("judge", 1, 0, "")
+		delivery, err := run1.Complete(t.Context(), benchledger.RunResult{})
+		var answered *benchledger.Error
+		if delivery != benchledger.Refused || !errors.As(err, &answered) || answered.Status != http.StatusUnprocessableEntity ||
+			!strings.Contains(err.Error(), "body.evaluations[0].maxScore") || !strings.Contains(err.Error(), dir) {
+			t.Errorf("%s, %v", delivery, err)
+		}
+		wantSpool(t, dir, 0, 1)
+		env := append(submitEnv(server.url), "BENCHLEDGER_SPOOL="+dir)
+		code, stdout, stderr := run(t, env, "flush")
+		wantOutput(t, code, stdout+stderr, 0, "0 delivered, 0 refused, 0 left")
+		code, stdout, stderr = run(t, env, "flush", "--refused")
+		wantOutput(t, code, stdout+stderr, exitRefused, "0 delivered, 1 refused, 0 left")
+		wantSpool(t, dir, 0, 1)
+		readdress(t, filepath.Join(dir, "refused"), `"maxScore":0`, `"maxScore":1`)
+		code, stdout, stderr = run(t, env, "flush", "--refused")
+		wantOutput(t, code, stdout+stderr, 0, "1 delivered, 0 refused, 0 left")
+		wantSpool(t, dir, 0, 0)
+		if response, body := server.request(http.MethodGet, "/api/runs/"+run1.ID(), ""); response.StatusCode != http.StatusOK {
+			t.Errorf("the corrected run is not stored: %s", body)
+		}
+	})
+
+	t.Run("a key that is wrong loses nothing in the spool", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		batch, _ := recordBatch(t, recorder(t, "http://127.0.0.1:1", dir, away))
+		readdress(t, dir, "http://127.0.0.1:1", server.url)
+		env := append(submitEnv(server.url), "BENCHLEDGER_SPOOL="+dir)
+		code, stdout, stderr := run(t, env, "flush", "--api-key=wrong")
+		wantOutput(t, code, stdout+stderr, 1, "11 left", "403")
+		wantSpool(t, dir, 11, 0)
+		code, stdout, stderr = run(t, env, "flush")
+		wantOutput(t, code, stdout+stderr, 0, "11 delivered")
+		server.wantBatch(batch)
+	})
+
+	t.Run("a run is announced, and a failed one says why", func(t *testing.T) {
+		t.Parallel()
+		recorder := recorder(t, server.url, t.TempDir())
+		run := recorder.StartRun(attempt("failing"))
+		path := "/api/runs/" + run.ID()
+		eventually(t, "the run is announced", func() bool {
+			response, body := server.request(http.MethodGet, path, "")
+			return response.StatusCode == http.StatusOK && strings.Contains(body, `"status":"running"`)
+		})
+		if _, err := run.Fail(t.Context(), errors.New("no such package"), benchledger.FailedWorkspace); err != nil {
+			t.Fatal(err)
+		}
+		if _, body := server.request(http.MethodGet, path, ""); !strings.Contains(body, `"status":"failed"`) ||
+			!strings.Contains(body, `"error":"no such package"`) || !strings.Contains(body, `"errorType":"workspace"`) {
+			t.Errorf("the failed run: %s", body)
+		}
+	})
+
+	t.Run("an announcement does not hold up the end", func(t *testing.T) {
+		t.Parallel()
+		hung := make(chan struct{})
+		way := between(t, server.url, func(_ http.ResponseWriter, r *http.Request, forward func()) {
+			text, _ := io.ReadAll(r.Body)
+			if strings.Contains(string(text), `"status":"running"`) {
+				close(hung)
+				<-r.Context().Done()
+				return
+			}
+			r.Body = io.NopCloser(strings.NewReader(string(text)))
+			forward()
+		})
+		run := recorder(t, way, t.TempDir()).StartRun(attempt("overtaken"))
+		<-hung
+		if delivery, err := run.Complete(t.Context(), benchledger.RunResult{}); delivery != benchledger.Delivered || err != nil {
+			t.Errorf("%s, %v", delivery, err)
+		}
+	})
+
+	t.Run("without a disk, runs are sent all the same", func(t *testing.T) {
+		t.Parallel()
+		file := write(t, t.TempDir(), "file", "")
+		recorder, err := benchledger.NewRecorder(benchledger.RecorderOptions{URL: server.url, APIKey: localKey, Spool: file})
+		if err == nil {
+			recorder.Close()
+			t.Error("a file is taken for a spool")
+		}
+		dir := filepath.Join(t.TempDir(), "spool")
+		options := benchledger.RecorderOptions{URL: server.url, APIKey: localKey, Spool: dir, RetryFor: time.Nanosecond}
+		recorder, err = benchledger.NewRecorder(options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(recorder.Close)
+		write(t, filepath.Dir(dir), "spool", "") // The directory cannot be made now.
+		if delivery, err := recorder.StartRun(attempt("no disk")).Complete(t.Context(), benchledger.RunResult{}); delivery != benchledger.Delivered || err != nil {
+			t.Errorf("%s, %v", delivery, err)
+		}
+	})
+}
+
+// readdress changes the text of all entries of a spool.
+func readdress(t *testing.T, dir, from, to string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		if entry.IsDir() {
+			continue
+		}
+		path := filepath.Join(dir, entry.Name())
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, dir, entry.Name(), strings.ReplaceAll(string(text), from, to))
+	}
+}
