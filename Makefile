@@ -4,12 +4,13 @@ SQLC     := go tool -modfile=tools/go.mod sqlc
 LINT     := go tool -modfile=tools/go.mod golangci-lint
 OAPI     := go tool -modfile=tools/go.mod oapi-codegen
 OASDIFF  := go tool -modfile=tools/go.mod oasdiff
+CLIENT   := github.com/benchledger/benchledger/clients/go
 NPM_BIN  := tools/node_modules/.bin
 export REDOCLY_TELEMETRY := off
 export REDOCLY_SUPPRESS_UPDATE_NOTICE := true
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race gen verify lint audit audit-mutate clients-check fuzz chaos
+.PHONY: help build test race gen verify lint audit audit-mutate clients-check site fuzz chaos
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +68,17 @@ clients-check: ## See that the clients hold: types, tests against the program, w
 	cd clients/go && go vet ./... && go test ./...
 	npm ci --prefix clients/typescript --loglevel=error >/dev/null
 	npm run --prefix clients/typescript check
+
+site: ## Build the documentation, site/.vitepress/dist; its links hold, its samples compile.
+	npm ci --prefix site --loglevel=error >/dev/null
+	npm run --prefix site build
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && set -ex; \
+	node site/operations.js go >"$$tmp/main.go"; \
+	cp clients/go/go.sum "$$tmp"; \
+	printf 'module samples\n\nrequire %s v0.0.0\n\nreplace %s => %s\n' $(CLIENT) $(CLIENT) "$(CURDIR)/clients/go" >"$$tmp/go.mod"; \
+	(cd "$$tmp" && go build -mod=mod -o /dev/null .); \
+	node site/operations.js typescript >clients/typescript/test/samples.gen.ts; \
+	cd clients/typescript && npm ci --loglevel=error >/dev/null && npx tsc; rm -f test/samples.gen.ts
 
 $(NPM_BIN): tools/package-lock.json
 	npm ci --prefix tools --loglevel=error >/dev/null

@@ -44,7 +44,9 @@ func TestStart(t *testing.T) {
 	printed := find(t, readme, "(?s)```text\n(BenchLedger .*?\n)```")[0][1]
 	address := serve(t, printed)
 
-	for _, request := range find(t, readme, "(?s)```sh\n(curl .*?)\n```\n\n(?:[^`]*?\n\n)?```json\n(.*?)\n```") {
+	// The site starts with a run of its own, which the server has not.
+	start := strings.ReplaceAll(read(t, "site/start.md"), "run-1", "run-of-the-site")
+	for _, request := range find(t, readme+start, "(?s)```sh\n(curl .*?)\n```\n\n(?:[^`]*?\n\n)?```json\n(.*?)\n```") {
 		command, want := strings.ReplaceAll(request[1], shownAddress, address), request[2]
 		got, err := exec.Command("sh", "-c", strings.Replace(command, "curl", "curl --silent --show-error", 1)).CombinedOutput()
 		if err != nil {
@@ -237,7 +239,7 @@ func TestSamples(t *testing.T) {
 		t.Fatal(err)
 	}
 	const client = "github.com/benchledger/benchledger/clients/go"
-	samples := find(t, read(t, "README.md"), "(?s)```go\n(.*?)```")
+	samples := find(t, read(t, "README.md")+read(t, "site/guides/go.md"), "(?s)```go\n(.*?)```")
 	for _, sample := range samples {
 		folder := t.TempDir()
 		write := func(name, content string) {

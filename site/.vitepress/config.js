@@ -1,0 +1,65 @@
+import { defineConfig } from "vitepress";
+
+import { operations } from "../operations.js";
+
+const repository = "https://github.com/benchledger/benchledger";
+
+const groups = {};
+for (const operation of operations) (groups[operation.tag] ??= []).push(operation);
+
+export default defineConfig({
+  title: "BenchLedger",
+  description: "The place where the results of AI-agent benchmarks live.",
+  lang: "en",
+  cleanUrls: true,
+  lastUpdated: false,
+  ignoreDeadLinks: "localhostLinks", // In the audit, as values of settings.
+  markdown: {
+    config(md) {
+      // Pages that the repository has already link into it.
+      const open = md.renderer.rules.link_open ?? ((tokens, i, options, _env, self) => self.renderToken(tokens, i, options));
+      md.renderer.rules.link_open = (tokens, i, options, env, self) => {
+        const href = tokens[i].attrGet("href") ?? "";
+        if (/^(\.\.\/)+(api|audit|cmd|db|docs|internal|sql|test|clients)\b/.test(href) || /^(\.\.\/)*[\w.-]+\.(yaml|go|mod)\b/.test(href)) {
+          tokens[i].attrSet("href", `${repository}/blob/main/${href.replace(/^(\.\.\/)+/, "")}`);
+        }
+        return open(tokens, i, options, env, self);
+      };
+    },
+  },
+  themeConfig: {
+    search: { provider: "local" },
+    outline: { level: [2, 3] },
+    nav: [
+      { text: "Start", link: "/start" },
+      { text: "Guides", link: "/guides/typescript" },
+      { text: "API", link: "/reference/" },
+      { text: "Changelog", link: "/changelog" },
+    ],
+    sidebar: [
+      { text: "Start", items: [{ text: "Getting started", link: "/start" }, { text: "Concepts", link: "/concepts" }] },
+      {
+        text: "Guides",
+        items: [
+          { text: "Submit from TypeScript", link: "/guides/typescript" },
+          { text: "Submit from Go", link: "/guides/go" },
+          { text: "Submit from files", link: "/guides/files" },
+          { text: "Migrate from the worker", link: "/guides/migrate" },
+          { text: "Deploy", link: "/guides/deploy" },
+          { text: "Operate", link: "/guides/operate" },
+          { text: "Page through lists", link: "/guides/pages" },
+          { text: "Handle errors", link: "/guides/errors" },
+        ],
+      },
+      {
+        text: "API reference",
+        items: [
+          { text: "Overview", link: "/reference/" },
+          ...Object.entries(groups).map(([text, items]) => ({ text, collapsed: true, items: items.map(({ id }) => ({ text: id, link: `/reference/${id}` })) })),
+        ],
+      },
+      { text: "Project", items: [{ text: "Audit", link: "/audit" }, { text: "Changelog", link: "/changelog" }] },
+    ],
+    socialLinks: [{ icon: "github", link: repository }],
+  },
+});

@@ -1,0 +1,165 @@
+// The operations of openapi.yaml, as pages in Markdown, with samples in curl, Go and
+// TypeScript. Plain text rather than a widget: it is found by the search, read without
+// a script, and its samples are compiled: `node operations.js go` prints all of them.
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+
+import { parse } from "yaml";
+
+const spec = parse(readFileSync(new URL("../openapi.yaml", import.meta.url), "utf8"));
+
+const pascal = (id) => id.split("-").map((word) => word[0].toUpperCase() + word.slice(1)).join("");
+const camel = (id) => pascal(id)[0].toLowerCase() + pascal(id).slice(1);
+const resolve = (schema) => (schema?.$ref ? spec.components.schemas[schema.$ref.split("/").at(-1)] : schema);
+const exampleOf = (parameter) => parameter.example ?? parameter.schema.examples?.[0] ?? parameter.schema.default ?? parameter.name;
+
+/** { id, tag, method, path, summary, … } of each operation, in the order of the tags. */
+export const operations = spec.tags.flatMap(({ name: tag }) =>
+  Object.entries(spec.paths).flatMap(([path, methods]) =>
+    Object.entries(methods)
+      .filter(([, { tags }]) => tags[0] === tag)
+      .map(([method, operation]) => ({
+        id: operation.operationId,
+        tag,
+        path,
+        method: method.toUpperCase(),
+        summary: operation.summary,
+        description: operation.description ?? "",
+        secured: operation.security.some((scheme) => Object.keys(scheme).length > 0),
+        parameters: operation.parameters ?? [],
+        body: operation.requestBody?.content["application/json"],
+        responses: operation.responses,
+      })),
+  ),
+);
+
+/** The sample of an operation. */
+export const samples = {
+  curl({ method, path, parameters, body, secured }) {
+    const query = parameters.filter((p) => p.in === "query" && p.name === "suite").map((p) => `?${p.name}=${exampleOf(p)}`);
+    const url = "http://127.0.0.1:8787" + path.replace(/\{(\w+)\}/g, (_, name) => exampleOf(parameters.find((p) => p.name === name))) + query.join("");
+    return [
+      `curl ${method === "GET" ? "" : `-X ${method} `}'${url}'`,
+      ...(secured ? [`  -H "Authorization: Bearer $BENCHLEDGER_API_KEY"`] : []),
+      ...(body ? [`  -H 'Content-Type: application/json'`, `  -d '${JSON.stringify(body.example, null, 2)}'`] : []),
+    ].join(" \\\n");
+  },
+  go({ id, parameters, body }) {
+    const args = parameters.filter((p) => p.in === "path").map((p) => JSON.stringify(exampleOf(p)));
+    const query = parameters.filter((p) => p.in === "query");
+    if (query.length > 0) {
+      const suite = query.find((p) => p.name === "suite");
+      args.push(`&benchledger.${pascal(id)}Params{${suite ? `Suite: new(${JSON.stringify(exampleOf(suite))})` : ""}}`);
+    }
+    if (body) args.push(`"application/json"`, `strings.NewReader(\`${JSON.stringify(body.example, null, 2)}\`)`);
+    return `answer, err := client.${pascal(id)}${body ? "WithBody" : ""}WithResponse(${["ctx", ...args].join(", ")})
+if err != nil {
+	return err
+}
+if err := benchledger.Check(answer.HTTPResponse, answer.Body); err != nil {
+	return err
+}
+fmt.Printf("%s\\n", answer.Body)`;
+  },
+  typescript({ id, parameters, body }) {
+    const args = parameters.filter((p) => p.in === "path").map((p) => JSON.stringify(exampleOf(p)));
+    if (body) args.push(JSON.stringify(body.example, null, 2));
+    const suite = parameters.find((p) => p.in === "query" && p.name === "suite");
+    if (suite) args.push(`{ suite: ${JSON.stringify(exampleOf(suite))} }`);
+    return `const answer = await client.${camel(id)}(${args.join(", ")});
+console.log(answer);`;
+  },
+};
+
+/** The page of an operation. */
+export function page(operation) {
+  const { id, method, path, summary, description, parameters, body, responses, secured } = operation;
+  const rows = (head, lines) => (lines.length > 0 ? [`| ${head.join(" | ")} |`, `|${head.map(() => "---").join("|")}|`, ...lines, ""] : []);
+  return [
+    `# ${summary}`,
+    "",
+    `\`${method} ${path}\` · operation \`${id}\` · ${secured ? "needs a key" : "needs no key"}`,
+    "",
+    description,
+    "",
+    ...(parameters.length > 0 ? ["## Parameters", ""] : []),
+    ...rows(
+      ["name", "in", "type", ""],
+      parameters.map((p) => `| \`${p.name}\`${p.required ? " (required)" : ""} | ${p.in} | ${typeOf(p.schema)} | ${cell(p.description)} |`),
+    ),
+    ...(body ? ["## Body", "", ...fields(body.schema)] : []),
+    "## Samples",
+    "",
+    "::: code-group",
+    "",
+    ...[["sh [curl]", samples.curl], ["go [Go]", samples.go], ["ts [TypeScript]", samples.typescript]].flatMap(([head, sample]) => [`\`\`\`${head}`, sample(operation), "```", ""]),
+    ":::",
+    "",
+    "## Answers",
+    "",
+    ...rows(
+      ["status", "", "content"],
+      Object.entries(responses).map(([status, response]) => {
+        const content = Object.keys(response.content ?? {}).map((type) => `\`${type}\``).join(", ");
+        return `| ${status} | ${cell(response.description)} | ${content} |`;
+      }),
+    ),
+    ...Object.entries(responses).flatMap(([status, response]) => {
+      const json = response.content?.["application/json"];
+      return json?.schema ? [`### ${status}`, "", ...(json.example === undefined ? [] : ["```json", JSON.stringify(json.example, null, 2), "```", ""]), ...fields(json.schema)] : [];
+    }),
+  ].join("\n");
+}
+
+/** A table of the fields of an object, or of those in a list. */
+function fields(schema) {
+  const list = schema.type === "array" || schema.type?.includes?.("array");
+  const object = resolve(list ? schema.items : schema);
+  if (!object?.properties) return [];
+  return [
+    list ? "A list of:" : "",
+    "",
+    "| field | type | |",
+    "|---|---|---|",
+    ...Object.entries(object.properties).map(
+      ([name, property]) => `| \`${name}\`${object.required?.includes(name) ? "" : " (optional)"} | ${typeOf(property)} | ${cell(property.description ?? resolve(property).description)} |`,
+    ),
+    "",
+    ...Object.entries(object.properties).flatMap(([name, property]) => {
+      const inner = resolve(property.items ?? property.oneOf?.find((one) => one.$ref) ?? property.anyOf?.find((one) => one.$ref) ?? property);
+      return inner?.properties && inner !== object ? [`Fields of \`${name}\`:`, "", ...fields(inner)] : [];
+    }),
+  ];
+}
+
+function typeOf(schema) {
+  const named = schema.$ref?.split("/").at(-1);
+  const { type, oneOf, anyOf, enum: values, items, format } = resolve(schema);
+  if (values) return values.map((value) => `\`${value}\``).join(" or ");
+  if (oneOf ?? anyOf) return (oneOf ?? anyOf).map(typeOf).join(" or ");
+  const types = [type].flat().filter(Boolean).map((one) => (one === "array" && items ? `list of ${typeOf(items)}` : one === "object" && named ? named : one));
+  return types.join(" or ") + (format && !types.includes("null") ? ` (${format})` : "");
+}
+
+const cell = (text) => (text ?? "").replaceAll("|", "\\|").replaceAll("<", "&lt;").replaceAll("{{", "&#123;&#123;").replaceAll("\n", " ");
+
+// All samples in one file, to be compiled.
+const programs = {
+  go: () => `package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	benchledger "github.com/benchledger/benchledger/clients/go"
+)
+
+func main() {}
+
+var _ = strings.NewReader
+${operations.map((operation) => `\nfunc ${camel(operation.id)}(ctx context.Context, client *benchledger.ClientWithResponses) error {\n${samples.go(operation)}\nreturn nil\n}\n`).join("")}`,
+  typescript: () => `import type { BenchLedger } from "../src/client.js";
+${operations.map((operation) => `\nexport async function ${camel(operation.id)}(client: BenchLedger): Promise<void> {\n${samples.typescript(operation)}\n}\n`).join("")}`,
+};
+if (process.argv[1] === fileURLToPath(import.meta.url)) console.log(programs[process.argv[2]]());
