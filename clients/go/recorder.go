@@ -314,8 +314,15 @@ func (r *Recorder) deliver(ctx context.Context, operation string, submission any
 func (r *Recorder) send(ctx context.Context, operation string, body []byte) error {
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		return struct{}{}, retriable(r.post(ctx, operation, body))
-	}, backoff.WithMaxElapsedTime(r.retryFor))
+	}, backoff.WithMaxElapsedTime(r.retryFor), pauses())
 	return err
+}
+
+// pauses grow to 10 seconds: a server that was away is met soon after it is back.
+func pauses() backoff.RetryOption {
+	growing := backoff.NewExponentialBackOff()
+	growing.MaxInterval = 10 * time.Second
+	return backoff.WithBackOff(growing)
 }
 
 func (r *Recorder) post(ctx context.Context, operation string, body []byte) error {
@@ -432,7 +439,7 @@ func (r *Recorder) flush(ctx context.Context, entries []entry) (Flushed, error) 
 		receipts, err := backoff.Retry(ctx, func() ([]Receipt, error) {
 			receipts, err := r.client.SubmitLines(ctx, bytes.NewReader(lines.Bytes()))
 			return receipts, retriable(err)
-		}, backoff.WithMaxElapsedTime(r.retryFor))
+		}, backoff.WithMaxElapsedTime(r.retryFor), pauses())
 		if err != nil {
 			return flushed, err
 		}

@@ -252,7 +252,7 @@ export class BenchmarkLogger {
     return pRetry(request, {
       retries: Number.POSITIVE_INFINITY,
       minTimeout: 300,
-      maxTimeout: 30_000,
+      maxTimeout: 10_000, // A server that was away is met soon after it is back.
       factor: 1.5,
       randomize: true,
       maxRetryTime: this.#retryForMs,
