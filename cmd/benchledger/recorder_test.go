@@ -157,11 +157,18 @@ func TestRecorder(t *testing.T) {
 			}
 			forward()
 		}},
-		{"connections that break after the run is stored", func(n int64, w http.ResponseWriter, r *http.Request, forward func()) {
+		{"connections that break after the run is stored", func(n int64, _ http.ResponseWriter, r *http.Request, forward func()) {
 			if n%2 == 0 {
-				response, err := http.Post(server.url+r.URL.Path, "application/json", r.Body) //nolint:gosec,noctx // the server of this test
-				if err == nil {
+				request, err := http.NewRequestWithContext(t.Context(), r.Method, server.url+r.URL.Path, r.Body)
+				if err != nil {
+					panic(err)
+				}
+				request.Header = r.Header
+				if response, err := http.DefaultClient.Do(request); err == nil {
 					response.Body.Close()
+					if response.StatusCode/100 != 2 && response.StatusCode != http.StatusConflict {
+						t.Errorf("the run is not stored: %s", response.Status)
+					}
 				}
 				panic(http.ErrAbortHandler)
 			}
