@@ -127,9 +127,11 @@ var faults = []fault{
 	},
 	{
 		name: "a write inside the transaction's function that goes around it", rule: "writes-apart", file: results,
-		from: "		return q.UpdateRun(ctx, db.UpdateRunParams(run))\n",
-		to:   "		return s.queries.UpdateRun(ctx, db.UpdateRunParams(run))\n",
-		at:   results, line: "func (s *server) submitRun(", about: "UpdateRun",
+		from: "	if err := db.Retry(ctx, func() error { return s.queries.UpsertBatch(ctx, params) }); err != nil {\n",
+		to: "	if err := db.WithTx(ctx, s.Pool, pgx.TxOptions{}, func(q *db.Queries) error {\n" +
+			"		if err := q.UpsertBatch(ctx, params); err != nil {\n			return err\n		}\n" +
+			"		return s.queries.UpsertBatch(ctx, params)\n	}); err != nil {\n",
+		at: results, line: "func (s *server) submitBatch(", about: "UpsertBatch",
 	},
 	{
 		name: "a write beside a transaction", rule: "writes-apart", file: results,

@@ -16,6 +16,7 @@ import (
 type commands struct {
 	Serve   serveCommand   `cmd:"" help:"Serve the API. Without a database it starts one of its own."`
 	Migrate migrateCommand `cmd:"" help:"Change the schema of the database, or look where it stands."`
+	Health  healthCommand  `cmd:"" help:"Ask a server on this machine whether it takes requests."`
 	Submit  submitCommand  `cmd:"" help:"Submit runs from files."`
 	Flush   flushCommand   `cmd:"" help:"Submit what recorders could not deliver."`
 	Runs    runsCommand    `cmd:"" help:"Print runs, newest first."`

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+type healthCommand struct {
+	Addr    string        `env:"ADDR" default:"127.0.0.1:8787" placeholder:"HOST:PORT" help:"Where the server listens; ${default} by default."`
+	Timeout time.Duration `default:"5s" placeholder:"DURATION" help:"How long to wait for its answer; ${default} by default."`
+}
+
+func (healthCommand) Help() string {
+	return "It asks /readyz, from the machine or container of the server itself: the health check of an image that has nothing but this program.\n\n" +
+		"Exit status: 0 when the server takes requests, else 1."
+}
+
+// Run asks whether the server takes requests.
+func (c *healthCommand) Run() error {
+	host, port, err := net.SplitHostPort(c.Addr)
+	if err != nil {
+		return fmt.Errorf("the address %q is not HOST:PORT: %w", c.Addr, err)
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1" // It listens everywhere.
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), c.Timeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/readyz", http.NoBody)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, 4096))
+	if err != nil {
+		return err
+	}
+	fmt.Println(strings.TrimSpace(string(body)))
+	if response.StatusCode != http.StatusOK {
+		return exitError{1, "the server takes no requests: " + response.Status}
+	}
+	return nil
+}

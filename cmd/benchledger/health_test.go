@@ -1,0 +1,25 @@
+package main
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/benchledger/benchledger/internal/testdb"
+)
+
+func TestHealth(t *testing.T) {
+	t.Parallel()
+	server := serveDatabase(t, testdb.URL(t))
+	_, port, _ := strings.Cut(strings.TrimPrefix(server.url, "http://"), ":")
+	for _, addr := range []string{"127.0.0.1:" + port, "0.0.0.0:" + port, ":" + port} {
+		code, stdout, stderr := run(t, []string{"ADDR=" + addr}, "health")
+		wantOutput(t, code, stdout+stderr, 0, `{"status":"ready"}`)
+	}
+	server.signal(syscall.SIGTERM)
+	server.wait()
+	code, stdout, stderr := run(t, nil, "health", "--addr=127.0.0.1:"+port)
+	wantOutput(t, code, stdout+stderr, 1, "connection refused")
+	code, stdout, stderr = run(t, nil, "health", "--addr=nowhere")
+	wantOutput(t, code, stdout+stderr, 1, "is not HOST:PORT")
+}
