@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -18,6 +20,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/httprate"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/cors"
@@ -52,8 +55,15 @@ func init() {
 type Config struct {
 	// Pool reaches the database.
 	Pool *pgxpool.Pool
-	// APISecretKey is the key that writes need.
+	// APISecretKey is a key that may do everything, beside those of the database.
 	APISecretKey string
+	// PrivateReads has reading need a key too.
+	PrivateReads bool
+	// RequestsPerKey and RequestsPerAddress are how many requests a second are
+	// answered; 0 is any number.
+	RequestsPerKey, RequestsPerAddress int
+	// TrustedProxies are those whose X-Forwarded-For is believed.
+	TrustedProxies []netip.Prefix
 	// AllowedOrigins are the origins whose pages may read answers; "*" is all.
 	AllowedOrigins []string
 	// Logger takes a line per request, and the details of errors; see NewLogger.
@@ -80,6 +90,11 @@ type server struct {
 	// connections has a place for each connection of the pool: a request has one
 	// while it works, and no request waits long for one.
 	connections chan struct{}
+	keys        *keyring
+	// keyLimit and addressLimit count requests; nil where there is no limit.
+	keyLimit, addressLimit *httprate.RateLimiter
+	// submissions counts what became of runs and batches.
+	submissions *prometheus.CounterVec
 	// underWay counts the requests that need a connection.
 	underWay atomic.Int64
 	// bulkRequests has a place for each bulk submission that is being read.
@@ -89,6 +104,7 @@ type server struct {
 // New returns the service as a handler.
 func New(config Config) http.Handler {
 	router, s := newServer(config)
+	clientAddress := clientAddresses(config.TrustedProxies)
 	return cors.New(cors.Options{
 		AllowedOrigins: config.AllowedOrigins,
 		// Without any, the library would allow all.
@@ -97,7 +113,7 @@ func New(config Config) http.Handler {
 		AllowedHeaders:  []string{"Authorization", "Content-Encoding", "Content-Type", "X-Request-Id"},
 		ExposedHeaders:  []string{"Link", "Idempotent-Replayed", "Retry-After", "X-Request-Id"},
 		MaxAge:          600,
-	}).Handler(s.withRequestID(s.observeRequests(s.recoverPanics(s.closeWhenStopping(router)))))
+	}).Handler(clientAddress(s.withRequestID(s.observeRequests(s.recoverPanics(secureHeaders(s.closeWhenStopping(router)))))))
 }
 
 // OpenAPI returns the OpenAPI document of the service, as YAML.
@@ -113,7 +129,12 @@ func OpenAPI(version string) ([]byte, error) {
 func newServer(config Config) (*chi.Mux, *server) {
 	router := chi.NewMux()
 	config.ConnectionWait = cmp.Or(config.ConnectionWait, connectionWait)
-	s := &server{Config: config, queries: db.New(config.Pool)}
+	queries := db.New(config.Pool)
+	s := &server{
+		Config: config, queries: queries, submissions: countSubmissions(config.Metrics),
+		keys:     &keyring{queries: queries, wait: config.ConnectionWait, logger: config.Logger, used: map[string]time.Time{}},
+		keyLimit: newLimit(config.RequestsPerKey), addressLimit: newLimit(config.RequestsPerAddress),
+	}
 	if config.Pool != nil { // The document needs none.
 		s.connections = make(chan struct{}, config.Pool.Config().MaxConns)
 	}
@@ -121,7 +142,7 @@ func newServer(config Config) (*chi.Mux, *server) {
 	router.NotFound(s.notFound)
 	router.MethodNotAllowed(s.methodNotAllowed(router))
 	s.api = humachi.New(router, s.humaConfig())
-	s.api.UseMiddleware(s.requireKey, s.refuseTooMany)
+	s.api.UseMiddleware(noteOperation, s.limitAddresses, s.refuseTooMany, s.requireKey)
 
 	s.registerHealth()
 	s.registerResults()
@@ -139,7 +160,8 @@ func (s *server) humaConfig() huma.Config {
 	config.Info.Description = "Stores the results of AI-agent benchmarks and answers questions about them.\n\n" +
 		"A **run** is one attempt of an agent at a scenario of a suite. It owns **evaluations**, the scores that " +
 		"evaluators gave it, and **telemetry**, what it cost. A **batch** groups runs.\n\n" +
-		"Submissions need a key and may be repeated safely: the same content again is answered as a replay. " +
+		"Submissions need a key of the scope `submit`, reading one of the scope `read` where the server is told so " +
+		"(`PUBLIC_READS=false`). Submissions may be repeated safely: the same content again is answered as a replay. " +
 		"Every error is a problem document (RFC 9457) whose `requestId` finds the details in the server's log."
 	config.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
 	config.Servers = []*huma.Server{{URL: "/", Description: "The server that this document comes from"}}
@@ -161,10 +183,16 @@ func (s *server) humaConfig() huma.Config {
 	return config
 }
 
+// everywhere are the errors of all operations that need the database.
+var everywhere = []int{
+	http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusServiceUnavailable,
+}
+
 // register adds an operation that needs the database: its handler gets a deadline
 // and a connection to itself, and its errors all become problem documents. What is
 // invalid was refused before, and waits for nothing.
 func register[I, O any](s *server, operation huma.Operation, handler func(context.Context, *I) (*O, error)) {
+	operation.Errors = slices.Concat(operation.Errors, everywhere)
 	operation.MaxBodyBytes = maxBodyBytes
 	operation.BodyReadTimeout = bodyReadTimeout
 	huma.Register(s.api, operation, func(ctx context.Context, input *I) (output *O, err error) {
@@ -251,7 +279,7 @@ func completeDocument(document *huma.OpenAPI) {
 				}
 				response.Headers["X-Request-Id"] = requestID
 				switch status {
-				case strconv.Itoa(http.StatusServiceUnavailable):
+				case strconv.Itoa(http.StatusServiceUnavailable), strconv.Itoa(http.StatusTooManyRequests):
 					response.Headers["Retry-After"] = retryAfter
 				case strconv.Itoa(http.StatusUnauthorized):
 					response.Headers["WWW-Authenticate"] = authenticate

@@ -22,6 +22,7 @@ type Batch struct {
 	AvgScore         *float64 `json:"avgScore" doc:"As reported on completion, else computed over completed runs."`
 	AvgWeightedScore *float64 `json:"avgWeightedScore" doc:"As reported on completion, else computed over completed runs."`
 	Metadata         Metadata `json:"metadata" nullable:"true" doc:"As it was submitted."`
+	SubmittedBy      *string  `json:"submittedBy,omitempty" doc:"The name of the key that submitted it last; absent where that was the shared key, which has none."`
 }
 
 // BatchDetails is a batch with its runs.
@@ -54,13 +55,13 @@ func (s *server) registerBatches() {
 		Summary: "List batches",
 		Description: "Batches, newest `createdAt` first, equal ones by `batchId`, last first. " +
 			"Where there are more, the header `Link` leads to the next page.",
-		Security: open, Errors: []int{http.StatusServiceUnavailable},
+		Security:  toRead,
 		Responses: map[string]*huma.Response{"200": {Description: "A page of batches.", Content: example([]Batch{exampleBatch})}},
 	}, s.listBatches)
 	register(s, huma.Operation{
 		OperationID: "get-batch", Method: http.MethodGet, Path: "/api/batches/{batchId}", Tags: []string{"Batches"},
 		Summary: "Read a batch", Description: "A batch with all of its runs, as they were at one moment.",
-		Security: open, Errors: []int{http.StatusNotFound, http.StatusServiceUnavailable},
+		Security: toRead, Errors: []int{http.StatusNotFound},
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The batch.", Content: example(BatchDetails{exampleBatch, []Run{exampleRun}}),
 		}},
@@ -123,5 +124,6 @@ func batchFromRow(row db.BatchSummary) Batch {
 		AvgScore:         row.AvgScore,
 		AvgWeightedScore: row.AvgWeightedScore,
 		Metadata:         Metadata{jsontext.Value(row.Metadata)},
+		SubmittedBy:      row.SubmittedBy,
 	}
 }

@@ -100,11 +100,11 @@ func (s *server) registerBulk() {
 			"in their order. Any other answer says that some lines may have been stored; the request may be repeated safely.\n\n"+
 			"In the mode `atomic` all lines are stored, or nothing: then the answer is a problem whose `errors` name the lines at fault.",
 			maxLines, maxEachBytes>>20, maxAtomicBytes>>20),
-		Security: needsKey,
-		Errors: []int{
-			http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusConflict,
-			http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusServiceUnavailable,
-		},
+		Security: toSubmit,
+		Errors: append([]int{
+			http.StatusBadRequest, http.StatusRequestTimeout, http.StatusConflict,
+			http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType,
+		}, everywhere...),
 		Responses: map[string]*huma.Response{"200": {
 			Description: "What became of each line.",
 			Content: map[string]*huma.MediaType{"application/x-ndjson": {
@@ -153,6 +153,7 @@ func (s *server) submitRuns(ctx context.Context, input *submitRunsInput) (*submi
 	}
 	var body bytes.Buffer
 	for _, receipt := range receipts {
+		s.submissions.WithLabelValues("run", receipt.Outcome).Inc()
 		if err := jsonFormat.Marshal(&body, receipt); err != nil {
 			return nil, s.problem(ctx, err)
 		}
@@ -174,7 +175,7 @@ func (s *server) submitRunsEach(ctx context.Context, request huma.Context) ([]Re
 	}
 	var all []Receipt
 	for {
-		chunk, err := s.readChunk(lines)
+		chunk, err := s.readChunk(ctx, lines)
 		if err != nil {
 			return nil, err
 		}
@@ -222,7 +223,7 @@ func (s *server) submitRunsAtomically(ctx context.Context, request huma.Context)
 	}
 	var chunks []*chunk
 	for {
-		chunk, err := s.readChunk(lines)
+		chunk, err := s.readChunk(ctx, lines)
 		if err != nil {
 			return nil, err
 		}
@@ -334,7 +335,7 @@ type chunk struct {
 }
 
 // readChunk reads lines until they are enough to be stored.
-func (s *server) readChunk(lines *lineReader) (*chunk, error) {
+func (s *server) readChunk(ctx context.Context, lines *lineReader) (*chunk, error) {
 	c := &chunk{receipts: make([]Receipt, 0, chunkRuns)} // It does not grow, hence does not move.
 	ids, size := map[string]bool{}, 0
 	lines.extend()
@@ -365,7 +366,7 @@ func (s *server) readChunk(lines *lineReader) (*chunk, error) {
 			c.receipts[len(c.receipts)-1].Outcome = refused
 			continue
 		}
-		params, err := runParams(run)
+		params, err := runParams(run, submitter(ctx))
 		if err != nil {
 			return nil, err
 		}

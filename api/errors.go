@@ -44,17 +44,21 @@ func (p *Problem) ContentType(string) string { return "application/problem+json"
 // problemMeanings says in the OpenAPI document when a status is answered.
 var problemMeanings = map[int]string{
 	http.StatusBadRequest:            "The body is not JSON, or broke off.",
-	http.StatusUnauthorized:          "No key was sent.",
-	http.StatusForbidden:             "The key does not hold.",
+	http.StatusUnauthorized:          "A key is needed, and none was sent.",
+	http.StatusForbidden:             "The key does not hold, or not for this.",
 	http.StatusNotFound:              "There is no such thing.",
 	http.StatusRequestTimeout:        "The body did not arrive in time.",
 	http.StatusConflict:              "The run is finished, and this is something else; `errors` lists the fields that differ.",
 	http.StatusRequestEntityTooLarge: "The body is larger than the operation takes.",
 	http.StatusUnsupportedMediaType:  "The body is declared as something other than JSON, or compressed other than by gzip.",
 	http.StatusUnprocessableEntity:   "Parts of the request are not valid; `errors` lists them.",
+	http.StatusTooManyRequests:       "There are too many requests, of this key or from this address.",
 	http.StatusInternalServerError:   "The server failed; its log says why.",
 	http.StatusServiceUnavailable:    "The database cannot answer now. The request may be repeated safely.",
 }
+
+// statusClientGone is what is logged where nobody waits for the answer any more.
+const statusClientGone = 499
 
 func problemOf(status int, detail string, fields ...FieldError) *Problem {
 	return &Problem{
@@ -114,7 +118,7 @@ func (s *server) problem(ctx context.Context, err error) *Problem {
 	case db.NotFound:
 		return problemOf(http.StatusNotFound, "There is no such thing.")
 	case db.Canceled:
-		level, problem = slog.LevelInfo, problemOf(499, "The client closed the request.")
+		level, problem = slog.LevelInfo, problemOf(statusClientGone, "The client closed the request.")
 	case db.Invalid:
 		level = slog.LevelWarn
 		problem = problemOf(http.StatusUnprocessableEntity, "The database refuses a value of the request"+constraint(err)+".")

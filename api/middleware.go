@@ -54,21 +54,35 @@ func (s *server) recoverPanics(next http.Handler) http.Handler {
 	})
 }
 
+// secureHeaders has browsers take an answer for what it is, and nothing more.
+func secureHeaders(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		w.Header().Set("Referrer-Policy", "no-referrer")
+		if strings.HasPrefix(r.URL.Path, "/api/") {
+			w.Header().Set("Cache-Control", "no-store") // What is stored changes, and may be private.
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // refuseTooMany answers 503 at once where more requests are under way than can have
 // an answer soon, so that what there is goes into those. Health is always told.
 func (s *server) refuseTooMany(ctx huma.Context, next func(huma.Context)) {
-	if slices.Contains(ctx.Operation().Tags, "Health") {
+	if isHealth(ctx.Operation()) {
 		next(ctx)
 		return
 	}
 	defer s.underWay.Add(-1)
 	if s.underWay.Add(1) > int64(cap(s.connections)*maxWaiting) {
-		ctx.SetHeader("Retry-After", "1")
-		_ = huma.WriteErr(s.api, ctx, http.StatusServiceUnavailable, busy().Detail)
+		s.refuse(ctx, busy())
 		return
 	}
 	next(ctx)
 }
+
+func isHealth(operation *huma.Operation) bool { return slices.Contains(operation.Tags, "Health") }
 
 // jsonByDefault reads a body without a type, or as text/plain (what fetch sends
 // unasked), as JSON.

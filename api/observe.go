@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-chi/chi/v5/middleware"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -17,6 +18,7 @@ import (
 type requestInfo struct {
 	id        string
 	operation string
+	key       string // its name
 }
 
 type requestInfoKey struct{}
@@ -35,12 +37,14 @@ func requestID(ctx context.Context) string { return infoOf(ctx).id }
 func OperationID(ctx context.Context) string { return infoOf(ctx).operation }
 
 // noteOperation names the request after its operation.
-func noteOperation(ctx context.Context, id string) {
-	infoOf(ctx).operation = id
-	trace.SpanFromContext(ctx).SetName(id)
+func noteOperation(ctx huma.Context, next func(huma.Context)) {
+	id := ctx.Operation().OperationID
+	infoOf(ctx.Context()).operation = id
+	trace.SpanFromContext(ctx.Context()).SetName(id)
+	next(ctx)
 }
 
-// NewLogger returns a logger whose lines about a request have its id and operation.
+// NewLogger returns a logger whose lines about a request have its id, its operation, and the name of its key.
 func NewLogger(handler slog.Handler) *slog.Logger {
 	return slog.New(requestHandler{handler})
 }
@@ -53,6 +57,9 @@ func (h requestHandler) Handle(ctx context.Context, record slog.Record) error {
 		record.AddAttrs(slog.String("requestId", info.id))
 		if info.operation != "" {
 			record.AddAttrs(slog.String("operation", info.operation))
+		}
+		if info.key != "" {
+			record.AddAttrs(slog.String("key", info.key))
 		}
 	}
 	return h.Handler.Handle(ctx, record)
@@ -84,9 +91,39 @@ func (s *server) observeRequests(next http.Handler) http.Handler {
 		if operation == "" {
 			operation = "none"
 		}
+		s.countSubmission(operation, wrapped.Status())
 		durations.WithLabelValues(operation, strconv.Itoa(wrapped.Status())).Observe(took.Seconds())
 		s.Logger.LogAttrs(r.Context(), slog.LevelInfo, "request",
 			slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", wrapped.Status()),
-			slog.Int("bytes", wrapped.BytesWritten()), slog.Float64("durationMs", float64(took.Microseconds())/1e3))
+			slog.String("from", middleware.GetClientIP(r.Context())), slog.Int("bytes", wrapped.BytesWritten()), slog.Float64("durationMs", float64(took.Microseconds())/1e3))
 	})
+}
+
+// countSubmissions counts runs and batches by what became of them.
+func countSubmissions(registry prometheus.Registerer) *prometheus.CounterVec {
+	return promauto.With(registry).NewCounterVec(prometheus.CounterOpts{
+		Name: "benchledger_submissions_total",
+		Help: "Runs and batches submitted, by outcome: recorded, replayed, conflict, refused (at fault), failed (not stored, or not known).",
+	}, []string{"kind", "outcome"})
+}
+
+// countSubmission counts the run or batch of a request. Those of a bulk submission
+// count by their receipts.
+func (s *server) countSubmission(operation string, status int) {
+	kind, ok := map[string]string{"submit-run": "run", "submit-batch": "batch"}[operation]
+	if !ok {
+		return
+	}
+	outcome := refused
+	switch {
+	case status == http.StatusCreated:
+		outcome = recorded
+	case status == http.StatusOK:
+		outcome = replayed
+	case status == http.StatusConflict:
+		outcome = conflict
+	case status >= http.StatusInternalServerError, status == statusClientGone:
+		outcome = "failed"
+	}
+	s.submissions.WithLabelValues(kind, outcome).Inc()
 }

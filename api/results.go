@@ -114,8 +114,7 @@ type submitBatchOutput struct {
 
 func (s *server) registerResults() {
 	errors := []int{
-		http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout,
-		http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusServiceUnavailable,
+		http.StatusBadRequest, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType,
 	}
 	receipt := example(RunReceipt{Success: true, RunID: string(exampleSubmission.RunID)})
 	register(s, huma.Operation{
@@ -126,7 +125,7 @@ func (s *server) registerResults() {
 			"is replaced as a whole by what comes next, its start apart, which stays as announced where it is left out. " +
 			"A run that is final (`completed`, `failed`) stays as it is: other content is refused with 409.\n\n" +
 			"Fields that are `null` count as absent. Unknown fields are ignored.",
-		Security: needsKey, DefaultStatus: http.StatusCreated,
+		Security: toSubmit, DefaultStatus: http.StatusCreated,
 		Errors:      append(slices.Clone(errors), http.StatusConflict),
 		RequestBody: &huma.RequestBody{Description: "The run.", Content: example(exampleSubmission)},
 		Responses: map[string]*huma.Response{
@@ -147,7 +146,7 @@ func (s *server) registerResults() {
 		Summary: "Open or complete a batch",
 		Description: "Creates the batch, or updates all of it but `createdAt`. With `completedAt` the batch is complete, " +
 			"and what is reported of its runs stands; without, a batch that is complete stays as it is. May be repeated safely.",
-		Security: needsKey, DefaultStatus: http.StatusCreated, Errors: errors,
+		Security: toSubmit, DefaultStatus: http.StatusCreated, Errors: slices.Clone(errors),
 		RequestBody: &huma.RequestBody{Description: "The batch.", Content: example(exampleBatchSubmission)},
 		Responses: map[string]*huma.Response{"201": {
 			Description: "The batch is stored.",
@@ -157,7 +156,7 @@ func (s *server) registerResults() {
 }
 
 func (s *server) submitRun(ctx context.Context, input *submitRunInput) (*submitRunOutput, error) {
-	run, err := runParams(&input.Body)
+	run, err := runParams(&input.Body, submitter(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -226,6 +225,7 @@ func (s *server) submitBatch(ctx context.Context, input *submitBatchInput) (*sub
 		AvgScore:         batch.AvgScore,
 		AvgWeightedScore: batch.AvgWeightedScore,
 		Metadata:         []byte(batch.Metadata.text),
+		SubmittedBy:      submitter(ctx),
 	}
 	if err := db.Retry(ctx, func() error { return s.queries.UpsertBatch(ctx, params) }); err != nil {
 		return nil, err
@@ -242,7 +242,7 @@ type evaluationRow struct {
 	Details       *Text   `json:"details"`
 }
 
-func runParams(run *RunSubmission) (db.CreateRunParams, error) {
+func runParams(run *RunSubmission, submittedBy *string) (db.CreateRunParams, error) {
 	rows := make([]evaluationRow, len(run.Evaluations))
 	for i, e := range run.Evaluations {
 		rows[i] = evaluationRow{Position: i, EvaluatorName: e.EvaluatorName, Score: e.Score, MaxScore: e.MaxScore, Details: e.Details}
@@ -283,6 +283,7 @@ func runParams(run *RunSubmission) (db.CreateRunParams, error) {
 		DurationMs:        (*int64)(telemetry.DurationMs),
 		WorkspaceDir:      (*string)(telemetry.WorkspaceDir),
 		PromptSent:        (*string)(telemetry.PromptSent),
+		SubmittedBy:       submittedBy,
 	}, nil
 }
 

@@ -36,6 +36,7 @@ type Run struct {
 	SpecialistName    *string  `json:"specialistName"`
 	SpecialistVersion *string  `json:"specialistVersion"`
 	Metadata          Metadata `json:"metadata" nullable:"true" doc:"As it was submitted."`
+	SubmittedBy       *string  `json:"submittedBy,omitempty" doc:"The name of the key that submitted it last; absent where that was the shared key, which has none."`
 }
 
 // RunDetails is a run with all it owns.
@@ -125,14 +126,14 @@ func (s *server) registerRuns() {
 		Description: "The runs that match every filter given, newest `startedAt` first, equal ones by `id`, newest first. " +
 			"Where there are more, the header `Link` leads to the next page; a run that is there when the first page is read " +
 			"is on one of the pages, whatever is submitted meanwhile. Prompts are left to the telemetry.",
-		Security: open, Errors: []int{http.StatusServiceUnavailable, http.StatusUnprocessableEntity},
+		Security: toRead, Errors: []int{http.StatusUnprocessableEntity},
 		Responses: map[string]*huma.Response{"200": {Description: "A page of runs.", Content: example([]Run{exampleRun})}},
 	}, s.listRuns)
-	notFound := []int{http.StatusNotFound, http.StatusServiceUnavailable}
+	notFound := []int{http.StatusNotFound}
 	register(s, huma.Operation{
 		OperationID: "get-run", Method: http.MethodGet, Path: "/api/runs/{runId}", Tags: []string{"Runs"},
 		Summary: "Read a run", Description: "A run with its evaluations and telemetry, as they were at one moment.",
-		Security: open, Errors: notFound,
+		Security: toRead, Errors: notFound,
 		Responses: map[string]*huma.Response{"200": {Description: "The run.", Content: example(RunDetails{
 			Run: exampleRun, Evaluations: []Evaluation{exampleEvaluation}, Telemetry: exampleTelemetry,
 		})}},
@@ -140,7 +141,7 @@ func (s *server) registerRuns() {
 	register(s, huma.Operation{
 		OperationID: "get-run-evaluations", Method: http.MethodGet, Path: "/api/runs/{runId}/evaluations", Tags: []string{"Runs"},
 		Summary: "Read a run's evaluations", Description: "The scores that evaluators gave a run, in the order submitted.",
-		Security: open, Errors: notFound,
+		Security: toRead, Errors: notFound,
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The evaluations.", Content: example([]Evaluation{exampleEvaluation}),
 		}},
@@ -148,7 +149,7 @@ func (s *server) registerRuns() {
 	register(s, huma.Operation{
 		OperationID: "get-run-telemetry", Method: http.MethodGet, Path: "/api/runs/{runId}/telemetry", Tags: []string{"Runs"},
 		Summary: "Read a run's telemetry", Description: "What a run cost, with the prompt that was sent; `null` where the run has none.",
-		Security: open, Errors: notFound,
+		Security: toRead, Errors: notFound,
 		Responses: map[string]*huma.Response{"200": {Description: "The telemetry.", Content: example(exampleTelemetry)}},
 	}, s.getRunTelemetry)
 }
@@ -284,6 +285,7 @@ func runFromRow(row db.BenchmarkRun) Run {
 		SpecialistName:    row.SpecialistName,
 		SpecialistVersion: row.SpecialistVersion,
 		Metadata:          Metadata{jsontext.Value(row.Metadata)},
+		SubmittedBy:       row.SubmittedBy,
 	}
 }
 

@@ -33,11 +33,11 @@ type listAgentStatsOutput struct {
 }
 
 func (s *server) registerStats() {
-	errors := []int{http.StatusUnprocessableEntity, http.StatusServiceUnavailable}
+	errors := []int{http.StatusUnprocessableEntity}
 	register(s, huma.Operation{
 		OperationID: "get-stats", Method: http.MethodGet, Path: "/api/stats", Tags: []string{"Stats"},
 		Summary: "Figures over all runs", Description: "Counts and averages over all completed runs.",
-		Security: open, Errors: errors,
+		Security: toRead, Errors: errors,
 		Responses: map[string]*huma.Response{"200": {Description: "The figures.", Content: example(exampleStats)}},
 	}, s.getStats)
 	register(s, huma.Operation{
@@ -45,7 +45,7 @@ func (s *server) registerStats() {
 		Summary: "Figures per agent",
 		Description: "The weighted scores of each agent over its completed, successful runs: best average first, " +
 			"agents without one last, equal ones by name.",
-		Security: open, Errors: errors,
+		Security: toRead, Errors: errors,
 		Responses: map[string]*huma.Response{"200": {Description: "The figures.", Content: example([]AgentStats{exampleAgentStats})}},
 	}, s.listAgentStats)
 }

@@ -31,6 +31,7 @@ type Config struct {
 	Register        []string          `yaml:"register"`
 	Transactions    []string          `yaml:"transactions"`
 	Commands        []string          `yaml:"commands"`
+	Middlewares     map[string]string `yaml:"middlewares"`
 	WithoutQuery    map[string]string `yaml:"without_query"`
 	SQLAllowed      map[string]string `yaml:"sql_allowed"`
 	LargeTable      int64             `yaml:"large_table"`

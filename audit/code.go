@@ -28,7 +28,8 @@ type code struct {
 	parameters map[string][]string
 	texts      map[string]string
 	operations []*Operation
-	// commands are the queries that programs reach other than by serving.
+	// commands say for a query who reaches it other than an operation: programs, and
+	// what stands before the operations.
 	commands map[string][]string
 	// statements are the places that execute SQL outside the generated code.
 	statements []Position
@@ -107,14 +108,21 @@ func readCode(config Config) (*code, error) {
 		}
 	}
 	for object, f := range c.functions {
-		folder := filepath.Dir(c.position(f.pkg, f.decl.Pos()).File)
-		if slices.Contains(config.Commands, folder) {
-			for _, use := range c.reach(config, object) {
-				if !slices.Contains(c.commands[use.Query], folder) {
-					c.commands[use.Query] = append(c.commands[use.Query], folder)
-				}
+		user := config.Middlewares[object.FullName()]
+		if folder := filepath.Dir(c.position(f.pkg, f.decl.Pos()).File); slices.Contains(config.Commands, folder) {
+			user = folder
+		}
+		if user == "" {
+			continue
+		}
+		for _, use := range c.reach(config, object) {
+			if !slices.Contains(c.commands[use.Query], user) {
+				c.commands[use.Query] = append(c.commands[use.Query], user)
 			}
 		}
+	}
+	for _, users := range c.commands {
+		slices.Sort(users)
 	}
 	return c, nil
 }

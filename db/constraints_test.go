@@ -27,6 +27,7 @@ var validRows = []struct {
 		"run_id": "run-1", "position": 0, "id": 1, "evaluator_name": "e", "score": 1, "max_score": 1, "created_at": noon,
 	}},
 	{"run_telemetry", columns{"run_id": "run-1", "id": 1}},
+	{"api_keys", columns{"name": "key-1", "hash": `\x` + strings.Repeat("0a", 32), "scope": "submit", "created_at": noon}},
 }
 
 // setupRows stores the valid rows.
@@ -80,6 +81,14 @@ func TestConstraints(t *testing.T) {
 		{"batch_runs_summary_check", "batch_runs", columns{"batch_id": "new", "successful_runs": 0}},
 		{"batch_runs_summary_check", "batch_runs", columns{"batch_id": "new", "avg_score": 0}},
 		{"batch_runs_summary_check", "batch_runs", columns{"batch_id": "new", "avg_weighted_score": 0}},
+
+		{"api_keys_pkey", "api_keys", nil},
+		{"api_keys_name_check", "api_keys", columns{"name": ""}},
+		{"api_keys_name_check", "api_keys", columns{"name": longest + "x"}},
+		{"api_keys_hash_check", "api_keys", columns{"name": "new", "hash": `\x` + strings.Repeat("0a", 31)}},
+		{"api_keys_hash_check", "api_keys", columns{"name": "new", "hash": `\x` + strings.Repeat("0a", 33)}},
+		{"api_keys_scope_check", "api_keys", columns{"name": "new", "scope": "Submit"}},
+		{"api_keys_scope_check", "api_keys", columns{"name": "new", "scope": ""}},
 
 		{"benchmark_runs_pkey", "benchmark_runs", nil},
 		{"benchmark_runs_batch_id_fkey", "benchmark_runs", columns{"run_id": "new", "batch_id": "Batch-1"}},
@@ -161,6 +170,8 @@ func TestConstraints(t *testing.T) {
 			{"evaluation_results", columns{"run_id": longest, "score": -1}},
 			{"run_telemetry", columns{"run_id": longest, "tool_calls": 0, "tokens_in": 0, "tokens_out": 0, "duration_ms": 0, "cost_usd": -1}},
 			{"run_telemetry", columns{"run_id": "r"}},
+			{"api_keys", columns{"name": longest, "scope": "read"}},
+			{"api_keys", columns{"name": "k", "scope": "admin"}},
 		} {
 			if err := insert(t, tx, c.table, c.changes); err != nil {
 				t.Fatalf("%v: %v", c.changes, err)

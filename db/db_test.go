@@ -87,6 +87,7 @@ func fullRun(id string) db.CreateRunParams {
 		),
 		HasTelemetry: true, ToolCalls: new(int64(12)), TokensIn: new(int64(85000)), TokensOut: new(int64(2200)),
 		CostUsd: new(0.0123), DurationMs: new(int64(300000)), WorkspaceDir: new("results/x"), PromptSent: new("Update it."),
+		SubmittedBy: new("ci"),
 	}
 }
 
@@ -103,6 +104,7 @@ func otherRun(id string) db.CreateRunParams {
 		),
 		HasTelemetry: true, ToolCalls: new(int64(1)), TokensIn: new(int64(2)), TokensOut: new(int64(3)),
 		CostUsd: new(4.5), DurationMs: new(int64(6)), WorkspaceDir: new("elsewhere"), PromptSent: new("Undo it."),
+		SubmittedBy: new("a laptop"),
 	}
 }
 
@@ -175,7 +177,7 @@ func runOf(s db.CreateRunParams, id int64) db.BenchmarkRun {
 		Model: s.Model, Status: s.Status, StartedAt: *s.StartedAt, StartedAtGiven: true, CompletedAt: s.CompletedAt,
 		TotalScore: s.TotalScore, WeightedScore: s.WeightedScore, IsSuccessful: s.IsSuccessful, SuccessMetric: s.SuccessMetric,
 		SpecialistEnabled: s.SpecialistEnabled, SpecialistName: s.SpecialistName, SpecialistVersion: s.SpecialistVersion,
-		Metadata: s.Metadata,
+		Metadata: s.Metadata, SubmittedBy: s.SubmittedBy,
 	}
 }
 

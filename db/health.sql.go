@@ -7,7 +7,51 @@ package db
 
 import (
 	"context"
+	"time"
 )
+
+const getDatabaseSettings = `-- name: GetDatabaseSettings :one
+select
+    current_setting('server_version_num')::int as server_version,
+    current_setting('server_encoding')::text as encoding,
+    (current_setting('fsync') = 'on')::boolean as fsync,
+    (current_setting('full_page_writes') = 'on')::boolean as full_page_writes,
+    current_setting('synchronous_commit')::text as synchronous_commit,
+    current_setting('random_page_cost')::double precision as random_page_cost,
+    current_setting('max_connections')::int as max_connections,
+    pg_database_size(current_database())::bigint as size_bytes,
+    clock_timestamp()::timestamptz as clock
+`
+
+type GetDatabaseSettingsRow struct {
+	ServerVersion     int32     `json:"server_version"`
+	Encoding          string    `json:"encoding"`
+	Fsync             bool      `json:"fsync"`
+	FullPageWrites    bool      `json:"full_page_writes"`
+	SynchronousCommit string    `json:"synchronous_commit"`
+	RandomPageCost    float64   `json:"random_page_cost"`
+	MaxConnections    int32     `json:"max_connections"`
+	SizeBytes         int64     `json:"size_bytes"`
+	Clock             time.Time `json:"clock"`
+}
+
+// What of the database matters to whoever operates it. Always one row.
+func (q *Queries) GetDatabaseSettings(ctx context.Context) (GetDatabaseSettingsRow, error) {
+	row := q.db.QueryRow(ctx, getDatabaseSettings)
+	var i GetDatabaseSettingsRow
+	err := row.Scan(
+		&i.ServerVersion,
+		&i.Encoding,
+		&i.Fsync,
+		&i.FullPageWrites,
+		&i.SynchronousCommit,
+		&i.RandomPageCost,
+		&i.MaxConnections,
+		&i.SizeBytes,
+		&i.Clock,
+	)
+	return i, err
+}
 
 const getReadiness = `-- name: GetReadiness :one
 select

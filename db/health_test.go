@@ -2,6 +2,7 @@ package db_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/benchledger/benchledger/db"
 	"github.com/benchledger/benchledger/internal/testdb"
@@ -47,5 +48,32 @@ func TestGetReadiness(t *testing.T) {
 	t.Run("an empty database has no table to ask", func(t *testing.T) {
 		_, err := db.New(testdb.Pool(t, testdb.Empty(t))).GetReadiness(t.Context())
 		wantKind(t, err, db.Internal)
+	})
+}
+
+func TestGetDatabaseSettings(t *testing.T) {
+	t.Parallel()
+	_, pool := setup(t)
+	q, tx := begin(t, pool)
+	exec(t, tx, "set local synchronous_commit = 'remote_apply'")
+	exec(t, tx, "set local random_page_cost = 1.25")
+	before := value[time.Time](t, tx, "select clock_timestamp()")
+	got, err := q.GetDatabaseSettings(t.Context())
+	wantNoError(t, err)
+	after := value[time.Time](t, tx, "select clock_timestamp()")
+	if got.Clock.Before(before) || got.Clock.After(after) {
+		t.Errorf("the clock says %s between %s and %s", got.Clock, before, after)
+	}
+	show := func(setting string) string { return value[string](t, tx, "show "+setting) }
+	wantEqual(t, got, db.GetDatabaseSettingsRow{
+		ServerVersion:     value[int32](t, tx, "select setting::int from pg_settings where name = 'server_version_num'"),
+		Encoding:          show("server_encoding"),
+		Fsync:             show("fsync") == "on",
+		FullPageWrites:    show("full_page_writes") == "on",
+		SynchronousCommit: "remote_apply",
+		RandomPageCost:    1.25,
+		MaxConnections:    value[int32](t, tx, "select setting::int from pg_settings where name = 'max_connections'"),
+		SizeBytes:         value[int64](t, tx, "select pg_database_size(oid) from pg_database where datname = current_database()"),
+		Clock:             got.Clock,
 	})
 }

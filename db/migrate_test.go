@@ -277,7 +277,11 @@ func TestMigrationsTakeNoLongLock(t *testing.T) {
 			migration, err := schema.Files.ReadFile(file)
 			wantNoError(t, err)
 			if i == 1 { // The first has made the tables.
-				create(t, db.New(pool), fullRun("run-1"))
+				for _, valid := range validRows {
+					if valid.table != "api_keys" { // It comes later.
+						wantNoError(t, insert(t, pool, valid.table, nil))
+					}
+				}
 			}
 			if locks := longLocks(t, pool, string(migration)); len(locks) > 0 {
 				t.Errorf("%s: %v; make room first, fill it in parts, check constraints later (not valid), and create indexes concurrently", file, locks)

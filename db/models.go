@@ -18,6 +18,7 @@ type BatchSummary struct {
 	AvgScore         *float64        `json:"avg_score"`
 	AvgWeightedScore *float64        `json:"avg_weighted_score"`
 	Metadata         json.RawMessage `json:"metadata"`
+	SubmittedBy      *string         `json:"submitted_by"`
 }
 
 type BenchmarkRun struct {
@@ -41,4 +42,5 @@ type BenchmarkRun struct {
 	SpecialistName    *string         `json:"specialist_name"`
 	SpecialistVersion *string         `json:"specialist_version"`
 	Metadata          json.RawMessage `json:"metadata"`
+	SubmittedBy       *string         `json:"submitted_by"`
 }

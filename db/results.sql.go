@@ -45,27 +45,28 @@ with submitted as (
         $24::double precision as cost_usd,
         $25::bigint as duration_ms,
         $26::text as workspace_dir,
-        $27::text as prompt_sent
+        $27::text as prompt_sent,
+        $28::text as submitted_by
 ),
 run as (
     insert into benchmark_runs (
         run_id, batch_id, suite, scenario, tier, agent, model, status,
         started_at, started_at_given, completed_at,
         total_score, weighted_score, is_successful, success_metric,
-        specialist_enabled, specialist_name, specialist_version, metadata
+        specialist_enabled, specialist_name, specialist_version, metadata, submitted_by
     )
     select
         s.run_id, s.batch_id, s.suite, s.scenario, s.tier, s.agent, s.model, s.status,
         coalesce(s.started_at, now()), s.started_at is not null, s.completed_at,
         s.total_score, s.weighted_score, s.is_successful, s.success_metric,
-        s.specialist_enabled, s.specialist_name, s.specialist_version, s.metadata
+        s.specialist_enabled, s.specialist_name, s.specialist_version, s.metadata, s.submitted_by
     from submitted as s
     on conflict (run_id) do nothing
-    returning id, run_id, batch_id
+    returning id, run_id, batch_id, submitted_by
 ),
 batch as (
-    insert into batch_runs (batch_id, created_at)
-    select run.batch_id, now()
+    insert into batch_runs (batch_id, created_at, submitted_by)
+    select run.batch_id, now(), run.submitted_by
     from run
     where run.batch_id is not null
     on conflict (batch_id) do nothing
@@ -127,6 +128,7 @@ type CreateRunParams struct {
 	DurationMs        *int64          `json:"duration_ms"`
 	WorkspaceDir      *string         `json:"workspace_dir"`
 	PromptSent        *string         `json:"prompt_sent"`
+	SubmittedBy       *string         `json:"submitted_by"`
 }
 
 // Stores a run that is not there yet, with its evaluations, its telemetry and,
@@ -161,6 +163,7 @@ func (q *Queries) CreateRun(ctx context.Context, arg CreateRunParams) (int64, er
 		arg.DurationMs,
 		arg.WorkspaceDir,
 		arg.PromptSent,
+		arg.SubmittedBy,
 	)
 	var id int64
 	err := row.Scan(&id)
@@ -197,7 +200,8 @@ with submitted as materialized (
         r.cost_usd::double precision as cost_usd,
         r.duration_ms::bigint as duration_ms,
         r.workspace_dir::text as workspace_dir,
-        r.prompt_sent::text as prompt_sent
+        r.prompt_sent::text as prompt_sent,
+        r.submitted_by::text as submitted_by
     from jsonb_to_recordset($1::jsonb) as r (
         run_id text,
         batch_id text,
@@ -225,7 +229,8 @@ with submitted as materialized (
         cost_usd double precision,
         duration_ms bigint,
         workspace_dir text,
-        prompt_sent text
+        prompt_sent text,
+        submitted_by text
     )
 ),
 run as (
@@ -233,22 +238,23 @@ run as (
         run_id, batch_id, suite, scenario, tier, agent, model, status,
         started_at, started_at_given, completed_at,
         total_score, weighted_score, is_successful, success_metric,
-        specialist_enabled, specialist_name, specialist_version, metadata
+        specialist_enabled, specialist_name, specialist_version, metadata, submitted_by
     )
     select
         s.run_id, s.batch_id, s.suite, s.scenario, s.tier, s.agent, s.model, s.status,
         coalesce(s.started_at, now()), s.started_at is not null, s.completed_at,
         s.total_score, s.weighted_score, s.is_successful, s.success_metric,
-        s.specialist_enabled, s.specialist_name, s.specialist_version, s.metadata
+        s.specialist_enabled, s.specialist_name, s.specialist_version, s.metadata, s.submitted_by
     from submitted as s
     on conflict (run_id) do nothing
-    returning run_id, batch_id
+    returning run_id, batch_id, submitted_by
 ),
 batch as (
-    insert into batch_runs (batch_id, created_at)
-    select distinct run.batch_id, now()
+    insert into batch_runs (batch_id, created_at, submitted_by)
+    select run.batch_id, now(), min(run.submitted_by)
     from run
     where run.batch_id is not null
+    group by run.batch_id
     order by run.batch_id
     on conflict (batch_id) do nothing
 ),
@@ -335,7 +341,8 @@ with submitted as (
         $24::double precision as cost_usd,
         $25::bigint as duration_ms,
         $26::text as workspace_dir,
-        $27::text as prompt_sent
+        $27::text as prompt_sent,
+        $28::text as submitted_by
 ),
 stored_evaluations as (
     select e.position, e.evaluator_name, e.score, e.max_score, e.details
@@ -433,11 +440,13 @@ type ListRunDifferencesParams struct {
 	DurationMs        *int64          `json:"duration_ms"`
 	WorkspaceDir      *string         `json:"workspace_dir"`
 	PromptSent        *string         `json:"prompt_sent"`
+	SubmittedBy       *string         `json:"submitted_by"`
 }
 
 // The fields in which a submission differs from the run that is stored, in the
 // submission's own names; none when it says the same. Absent equals absent: a
-// start that was left out equals only a start that was left out.
+// start that was left out equals only a start that was left out. Who submitted it
+// makes no difference.
 // Lock the run before, in a statement of its own: this one has to see what the
 // holder of the lock stored.
 func (q *Queries) ListRunDifferences(ctx context.Context, arg ListRunDifferencesParams) ([]string, error) {
@@ -469,6 +478,7 @@ func (q *Queries) ListRunDifferences(ctx context.Context, arg ListRunDifferences
 		arg.DurationMs,
 		arg.WorkspaceDir,
 		arg.PromptSent,
+		arg.SubmittedBy,
 	)
 	if err != nil {
 		return nil, err
@@ -517,7 +527,8 @@ with submitted as (
         $24::double precision as cost_usd,
         $25::bigint as duration_ms,
         $26::text as workspace_dir,
-        $27::text as prompt_sent
+        $27::text as prompt_sent,
+        $28::text as submitted_by
 ),
 run as (
     update benchmark_runs as r
@@ -539,14 +550,15 @@ run as (
         specialist_enabled = s.specialist_enabled,
         specialist_name = s.specialist_name,
         specialist_version = s.specialist_version,
-        metadata = s.metadata
+        metadata = s.metadata,
+        submitted_by = s.submitted_by
     from submitted as s
     where r.run_id = s.run_id
-    returning r.run_id, r.batch_id
+    returning r.run_id, r.batch_id, r.submitted_by
 ),
 batch as (
-    insert into batch_runs (batch_id, created_at)
-    select run.batch_id, now()
+    insert into batch_runs (batch_id, created_at, submitted_by)
+    select run.batch_id, now(), run.submitted_by
     from run
     where run.batch_id is not null
     on conflict (batch_id) do nothing
@@ -631,6 +643,7 @@ type UpdateRunParams struct {
 	DurationMs        *int64          `json:"duration_ms"`
 	WorkspaceDir      *string         `json:"workspace_dir"`
 	PromptSent        *string         `json:"prompt_sent"`
+	SubmittedBy       *string         `json:"submitted_by"`
 }
 
 // Replaces all of a run but its id: its fields, its evaluations, its telemetry.
@@ -669,6 +682,7 @@ func (q *Queries) UpdateRun(ctx context.Context, arg UpdateRunParams) error {
 		arg.DurationMs,
 		arg.WorkspaceDir,
 		arg.PromptSent,
+		arg.SubmittedBy,
 	)
 	return err
 }
@@ -676,7 +690,7 @@ func (q *Queries) UpdateRun(ctx context.Context, arg UpdateRunParams) error {
 const upsertBatch = `-- name: UpsertBatch :exec
 insert into batch_runs as b (
     batch_id, created_at, completed_at,
-    total_runs, successful_runs, avg_score, avg_weighted_score, metadata
+    total_runs, successful_runs, avg_score, avg_weighted_score, metadata, submitted_by
 )
 select
     s.batch_id,
@@ -686,7 +700,8 @@ select
     case when s.completed_at is not null then s.successful_runs end,
     case when s.completed_at is not null then s.avg_score end,
     case when s.completed_at is not null then s.avg_weighted_score end,
-    s.metadata
+    s.metadata,
+    s.submitted_by
 from (
     select
         $1::text as batch_id,
@@ -696,7 +711,8 @@ from (
         $5::bigint as successful_runs,
         $6::double precision as avg_score,
         $7::double precision as avg_weighted_score,
-        $8::jsonb as metadata
+        $8::jsonb as metadata,
+        $9::text as submitted_by
 ) as s
 on conflict (batch_id) do update
 set
@@ -705,7 +721,8 @@ set
     successful_runs = excluded.successful_runs,
     avg_score = excluded.avg_score,
     avg_weighted_score = excluded.avg_weighted_score,
-    metadata = coalesce(excluded.metadata, b.metadata)
+    metadata = coalesce(excluded.metadata, b.metadata),
+    submitted_by = excluded.submitted_by
 where b.completed_at is null or excluded.completed_at is not null
 `
 
@@ -718,6 +735,7 @@ type UpsertBatchParams struct {
 	AvgScore         *float64        `json:"avg_score"`
 	AvgWeightedScore *float64        `json:"avg_weighted_score"`
 	Metadata         json.RawMessage `json:"metadata"`
+	SubmittedBy      *string         `json:"submitted_by"`
 }
 
 // Creates a batch, or updates all of it but its creation. Without a completion
@@ -734,6 +752,7 @@ func (q *Queries) UpsertBatch(ctx context.Context, arg UpsertBatchParams) error 
 		arg.AvgScore,
 		arg.AvgWeightedScore,
 		arg.Metadata,
+		arg.SubmittedBy,
 	)
 	return err
 }

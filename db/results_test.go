@@ -52,9 +52,11 @@ func TestCreateRun(t *testing.T) {
 				t.Errorf("evaluation created at %v, want %v", e.CreatedAt, now)
 			}
 		}
-		if batch := getBatch(t, q, "batch-a"); !batch.CreatedAt.Equal(now) {
+		batch := getBatch(t, q, "batch-a")
+		if !batch.CreatedAt.Equal(now) {
 			t.Errorf("batch created at %v, want %v", batch.CreatedAt, now)
 		}
+		wantEqual(t, batch.SubmittedBy, new("ci"))
 	})
 
 	t.Run("gives each run an id above those before", func(t *testing.T) {
@@ -255,9 +257,11 @@ func TestCreateRuns(t *testing.T) {
 				}
 			}
 		}
-		if batch := getBatch(t, q, "batch-a"); !batch.CreatedAt.Equal(now) {
+		batch := getBatch(t, q, "batch-a")
+		if !batch.CreatedAt.Equal(now) {
 			t.Errorf("batch created at %v, want %v", batch.CreatedAt, now)
 		}
+		wantEqual(t, batch.SubmittedBy, new("ci"))
 	})
 
 	t.Run("leaves what is there as it is, and stores the others", func(t *testing.T) {
@@ -388,11 +392,15 @@ func TestListRunDifferences(t *testing.T) {
 		reflect.ValueOf(&run).Elem().FieldByName(field).Set(value)
 		return run
 	}
+	t.Run("who submits makes none", func(t *testing.T) {
+		want(t, fullRun(""), with(fullRun(""), func(r *db.CreateRunParams) { r.SubmittedBy = new("someone else") }))
+		want(t, fullRun(""), with(fullRun(""), func(r *db.CreateRunParams) { r.SubmittedBy = nil }))
+	})
 	for _, field := range reflect.VisibleFields(reflect.TypeFor[db.ListRunDifferencesParams]()) {
 		name, known := names[field.Name]
 		switch {
 		case known:
-		case slices.Contains([]string{"RunID", "Evaluations", "HasTelemetry"}, field.Name):
+		case slices.Contains([]string{"RunID", "Evaluations", "HasTelemetry", "SubmittedBy"}, field.Name):
 			continue // The id says which run; the others are below.
 		default:
 			t.Errorf("what is %s called?", field.Name)
@@ -559,9 +567,11 @@ func TestUpdateRun(t *testing.T) {
 				t.Errorf("evaluation created at %v, want %v", e.CreatedAt, now)
 			}
 		}
-		if batch := getBatch(t, q, "batch-new"); !batch.CreatedAt.Equal(now) {
+		batch := getBatch(t, q, "batch-new")
+		if !batch.CreatedAt.Equal(now) {
 			t.Errorf("batch created at %v, want %v", batch.CreatedAt, now)
 		}
+		wantEqual(t, batch.SubmittedBy, new("ci"))
 	})
 
 	t.Run("leaves an announced batch as it is", func(t *testing.T) {
@@ -678,7 +688,7 @@ func TestUpsertBatch(t *testing.T) {
 		{
 			"the summary of an announcement is ignored, its metadata not",
 			[]db.UpsertBatchParams{with(fullBatch("batch-a"), func(b *db.UpsertBatchParams) { b.CompletedAt = nil })},
-			with(withRun(open), func(b *db.BatchSummary) { b.Metadata = fullBatch("").Metadata }),
+			with(withRun(open), func(b *db.BatchSummary) { b.Metadata, b.SubmittedBy = fullBatch("").Metadata, new("nightly") }),
 		},
 		{
 			"a completion keeps the creation, and replaces the metadata",
@@ -770,6 +780,7 @@ func fullBatch(id string) db.UpsertBatchParams {
 	return db.UpsertBatchParams{
 		BatchID: id, CreatedAt: new(noon), CompletedAt: new(noon.Add(time.Hour)), TotalRuns: new(int64(70)),
 		SuccessfulRuns: new(int64(50)), AvgScore: new(0.5), AvgWeightedScore: new(5.5), Metadata: []byte(`{"cli": "1.2.0"}`),
+		SubmittedBy: new("nightly"),
 	}
 }
 
@@ -778,6 +789,7 @@ func summaryOf(b db.UpsertBatchParams) db.BatchSummary {
 	return db.BatchSummary{
 		BatchID: b.BatchID, CreatedAt: *b.CreatedAt, CompletedAt: b.CompletedAt, TotalRuns: *b.TotalRuns,
 		SuccessfulRuns: *b.SuccessfulRuns, AvgScore: b.AvgScore, AvgWeightedScore: b.AvgWeightedScore, Metadata: b.Metadata,
+		SubmittedBy: b.SubmittedBy,
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 
 const getRun = `-- name: GetRun :one
 select
-    r.run_id, r.id, r.batch_id, r.suite, r.scenario, r.tier, r.agent, r.model, r.status, r.started_at, r.started_at_given, r.completed_at, r.total_score, r.weighted_score, r.is_successful, r.success_metric, r.specialist_enabled, r.specialist_name, r.specialist_version, r.metadata,
+    r.run_id, r.id, r.batch_id, r.suite, r.scenario, r.tier, r.agent, r.model, r.status, r.started_at, r.started_at_given, r.completed_at, r.total_score, r.weighted_score, r.is_successful, r.success_metric, r.specialist_enabled, r.specialist_name, r.specialist_version, r.metadata, r.submitted_by,
     coalesce((
         select json_agg(json_build_object(
             'id', e.id, 'runId', e.run_id, 'evaluatorName', e.evaluator_name, 'score', e.score,
@@ -68,6 +68,7 @@ func (q *Queries) GetRun(ctx context.Context, runID string) (GetRunRow, error) {
 		&i.BenchmarkRun.SpecialistName,
 		&i.BenchmarkRun.SpecialistVersion,
 		&i.BenchmarkRun.Metadata,
+		&i.BenchmarkRun.SubmittedBy,
 		&i.Evaluations,
 		&i.TelemetryID,
 		&i.ToolCalls,
@@ -160,7 +161,7 @@ find that an agent has none.
 sqlc replaces * by the columns of the table as they are when it generates.
 */
 
-select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata from benchmark_runs
+select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata, submitted_by from benchmark_runs
 where (started_at, id) < ($1::timestamptz, $2::bigint)
 order by started_at desc, id desc
 limit $3::int
@@ -203,6 +204,7 @@ func (q *Queries) ListRuns(ctx context.Context, arg ListRunsParams) ([]Benchmark
 			&i.SpecialistName,
 			&i.SpecialistVersion,
 			&i.Metadata,
+			&i.SubmittedBy,
 		); err != nil {
 			return nil, err
 		}
@@ -215,7 +217,7 @@ func (q *Queries) ListRuns(ctx context.Context, arg ListRunsParams) ([]Benchmark
 }
 
 const listRunsByAgent = `-- name: ListRunsByAgent :many
-select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata from benchmark_runs
+select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata, submitted_by from benchmark_runs
 where agent = any(array[$1::text])
   and (started_at, id) < ($2::timestamptz, $3::bigint)
 order by agent desc, started_at desc, id desc
@@ -265,6 +267,7 @@ func (q *Queries) ListRunsByAgent(ctx context.Context, arg ListRunsByAgentParams
 			&i.SpecialistName,
 			&i.SpecialistVersion,
 			&i.Metadata,
+			&i.SubmittedBy,
 		); err != nil {
 			return nil, err
 		}
@@ -277,7 +280,7 @@ func (q *Queries) ListRunsByAgent(ctx context.Context, arg ListRunsByAgentParams
 }
 
 const listRunsByBatch = `-- name: ListRunsByBatch :many
-select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata from benchmark_runs
+select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata, submitted_by from benchmark_runs
 where batch_id = $1::text
 order by started_at, id
 `
@@ -313,6 +316,7 @@ func (q *Queries) ListRunsByBatch(ctx context.Context, batchID string) ([]Benchm
 			&i.SpecialistName,
 			&i.SpecialistVersion,
 			&i.Metadata,
+			&i.SubmittedBy,
 		); err != nil {
 			return nil, err
 		}
@@ -325,7 +329,7 @@ func (q *Queries) ListRunsByBatch(ctx context.Context, batchID string) ([]Benchm
 }
 
 const listRunsByFilters = `-- name: ListRunsByFilters :many
-select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata from benchmark_runs
+select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata, submitted_by from benchmark_runs
 where ($1::text is null or suite = $1)
   and ($2::text is null or scenario = $2)
   and ($3::text is null or agent = $3)
@@ -386,6 +390,7 @@ func (q *Queries) ListRunsByFilters(ctx context.Context, arg ListRunsByFiltersPa
 			&i.SpecialistName,
 			&i.SpecialistVersion,
 			&i.Metadata,
+			&i.SubmittedBy,
 		); err != nil {
 			return nil, err
 		}
@@ -398,7 +403,7 @@ func (q *Queries) ListRunsByFilters(ctx context.Context, arg ListRunsByFiltersPa
 }
 
 const listRunsByScenario = `-- name: ListRunsByScenario :many
-select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata from benchmark_runs
+select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata, submitted_by from benchmark_runs
 where scenario = any(array[$1::text])
   and (started_at, id) < ($2::timestamptz, $3::bigint)
 order by scenario desc, started_at desc, id desc
@@ -448,6 +453,7 @@ func (q *Queries) ListRunsByScenario(ctx context.Context, arg ListRunsByScenario
 			&i.SpecialistName,
 			&i.SpecialistVersion,
 			&i.Metadata,
+			&i.SubmittedBy,
 		); err != nil {
 			return nil, err
 		}
@@ -460,7 +466,7 @@ func (q *Queries) ListRunsByScenario(ctx context.Context, arg ListRunsByScenario
 }
 
 const listRunsByStatus = `-- name: ListRunsByStatus :many
-select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata from benchmark_runs
+select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata, submitted_by from benchmark_runs
 where status = any(array[$1::text])
   and (started_at, id) < ($2::timestamptz, $3::bigint)
 order by status desc, started_at desc, id desc
@@ -510,6 +516,7 @@ func (q *Queries) ListRunsByStatus(ctx context.Context, arg ListRunsByStatusPara
 			&i.SpecialistName,
 			&i.SpecialistVersion,
 			&i.Metadata,
+			&i.SubmittedBy,
 		); err != nil {
 			return nil, err
 		}
@@ -522,7 +529,7 @@ func (q *Queries) ListRunsByStatus(ctx context.Context, arg ListRunsByStatusPara
 }
 
 const listRunsBySuite = `-- name: ListRunsBySuite :many
-select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata from benchmark_runs
+select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata, submitted_by from benchmark_runs
 where suite = any(array[$1::text])
   and (started_at, id) < ($2::timestamptz, $3::bigint)
 order by suite desc, started_at desc, id desc
@@ -572,6 +579,7 @@ func (q *Queries) ListRunsBySuite(ctx context.Context, arg ListRunsBySuiteParams
 			&i.SpecialistName,
 			&i.SpecialistVersion,
 			&i.Metadata,
+			&i.SubmittedBy,
 		); err != nil {
 			return nil, err
 		}
@@ -584,7 +592,7 @@ func (q *Queries) ListRunsBySuite(ctx context.Context, arg ListRunsBySuiteParams
 }
 
 const listRunsBySuiteAndScenario = `-- name: ListRunsBySuiteAndScenario :many
-select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata from benchmark_runs
+select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata, submitted_by from benchmark_runs
 where suite = any(array[$1::text])
   and scenario = $2
   and (started_at, id) < ($3::timestamptz, $4::bigint)
@@ -637,6 +645,7 @@ func (q *Queries) ListRunsBySuiteAndScenario(ctx context.Context, arg ListRunsBy
 			&i.SpecialistName,
 			&i.SpecialistVersion,
 			&i.Metadata,
+			&i.SubmittedBy,
 		); err != nil {
 			return nil, err
 		}

@@ -22,31 +22,38 @@ func (healthCommand) Help() string {
 
 // Run asks whether the server takes requests.
 func (c *healthCommand) Run() error {
-	host, port, err := net.SplitHostPort(c.Addr)
+	status, body, err := askReadiness(context.Background(), c.Addr, c.Timeout)
 	if err != nil {
-		return fmt.Errorf("the address %q is not HOST:PORT: %w", c.Addr, err)
+		return err
+	}
+	fmt.Println(body)
+	if status != http.StatusOK {
+		return exitError{1, fmt.Sprintf("the server takes no requests: %d %s", status, http.StatusText(status))}
+	}
+	return nil
+}
+
+// askReadiness asks the server that listens at addr on this machine whether it takes
+// requests, and returns the status and the body of its answer.
+func askReadiness(ctx context.Context, addr string, timeout time.Duration) (int, string, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return 0, "", fmt.Errorf("the address %q is not HOST:PORT: %w", addr, err)
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1" // It listens everywhere.
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), c.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/readyz", http.NoBody)
 	if err != nil {
-		return err
+		return 0, "", err
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return err
+		return 0, "", err
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, 4096))
-	if err != nil {
-		return err
-	}
-	fmt.Println(strings.TrimSpace(string(body)))
-	if response.StatusCode != http.StatusOK {
-		return exitError{1, "the server takes no requests: " + response.Status}
-	}
-	return nil
+	return response.StatusCode, strings.TrimSpace(string(body)), err
 }

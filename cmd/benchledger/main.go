@@ -16,6 +16,8 @@ import (
 type commands struct {
 	Serve   serveCommand   `cmd:"" help:"Serve the API. Without a database it starts one of its own."`
 	Migrate migrateCommand `cmd:"" help:"Change the schema of the database, or look where it stands."`
+	Keys    keysCommand    `cmd:"" help:"Make, list and revoke keys."`
+	Doctor  doctorCommand  `cmd:"" help:"Check the configuration and the database, and say what to do."`
 	Health  healthCommand  `cmd:"" help:"Ask a server on this machine whether it takes requests."`
 	Submit  submitCommand  `cmd:"" help:"Submit runs from files."`
 	Flush   flushCommand   `cmd:"" help:"Submit what recorders could not deliver."`
@@ -30,6 +32,10 @@ type commands struct {
 
 func main() {
 	unsetEmpty()
+	if err := readSecrets(); err != nil {
+		fmt.Fprintln(os.Stderr, "benchledger:", err)
+		os.Exit(1)
+	}
 	if len(os.Args) == 1 {
 		os.Args = append(os.Args, "--help")
 	}
@@ -59,6 +65,32 @@ func unsetEmpty() {
 			_ = os.Unsetenv(name) // It cannot fail: the name is there.
 		}
 	}
+}
+
+// readSecrets sets the variables whose values are secret from files, as containers
+// have them: API_SECRET_KEY from the file that API_SECRET_KEY_FILE names.
+func readSecrets() error {
+	for _, name := range []string{"API_SECRET_KEY", "DATABASE_URL", "DATABASE_MIGRATE_URL", "BENCHLEDGER_API_KEY"} {
+		file := os.Getenv(name + "_FILE")
+		if file == "" {
+			continue
+		}
+		if os.Getenv(name) != "" {
+			return fmt.Errorf("%s and %s_FILE are both set: set one of them", name, name)
+		}
+		content, err := os.ReadFile(file) //nolint:gosec // G304: the file that the operator names
+		if err != nil {
+			return fmt.Errorf("%s_FILE: %w", name, err)
+		}
+		value := strings.TrimSpace(string(content))
+		if value == "" {
+			return fmt.Errorf("%s_FILE: %s is empty", name, file)
+		}
+		if err := os.Setenv(name, value); err != nil {
+			return fmt.Errorf("%s_FILE: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // defaultDataDir is the user's; root's home is closed to the user whom the

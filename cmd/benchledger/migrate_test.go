@@ -19,18 +19,19 @@ func TestMigrate(t *testing.T) {
 		code int
 		want string
 	}{
-		{"status", 0, "schema version 0 of 1: `benchledger migrate up` applies what is missing\n"},
+		{"status", 0, "schema version 0 of 2: `benchledger migrate up` applies what is missing\n"},
 		{"down --yes", 1, "benchledger: there is no schema to take back\n"},
-		{"up", 0, "schema version 1 of 1: up to date\n"},
-		{"up", 0, "schema version 1 of 1: up to date\n"},
-		{"status", 0, "schema version 1 of 1: up to date\n"},
+		{"up", 0, "schema version 2 of 2: up to date\n"},
+		{"up", 0, "schema version 2 of 2: up to date\n"},
+		{"status", 0, "schema version 2 of 2: up to date\n"},
 		{"down", 1, "benchledger: there is nobody to ask: add --yes to go on\n"},
-		{"status", 0, "schema version 1 of 1: up to date\n"},
-		{"down --yes", 0, "schema version 0 of 1: `benchledger migrate up` applies what is missing\n"},
-		{"force 2", 1, "benchledger: there is no version 2; the newest is 1\n"},
-		{"force 1", 0, "schema version 1 of 1: up to date\n"},
-		{"force 0", 0, "schema version 0 of 1: `benchledger migrate up` applies what is missing\n"},
-		{"up", 0, "schema version 1 of 1: up to date\n"},
+		{"status", 0, "schema version 2 of 2: up to date\n"},
+		{"down --yes", 0, "schema version 1 of 2: `benchledger migrate up` applies what is missing\n"},
+		{"down --yes", 0, "schema version 0 of 2: `benchledger migrate up` applies what is missing\n"},
+		{"force 3", 1, "benchledger: there is no version 3; the newest is 2\n"},
+		{"force 1", 0, "schema version 1 of 2: `benchledger migrate up` applies what is missing\n"},
+		{"force 0", 0, "schema version 0 of 2: `benchledger migrate up` applies what is missing\n"},
+		{"up", 0, "schema version 2 of 2: up to date\n"},
 	} {
 		code, stdout, stderr := run(t, env, append([]string{"migrate"}, strings.Fields(step.args)...)...)
 		if code != step.code || stdout+stderr != step.want {
@@ -48,12 +49,12 @@ func TestMigrateBrokenOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, stdout, _ := run(t, env, "migrate", "status")
-	wantOutput(t, code, stdout, 0, "the migration to 1 broke off half-way", "benchledger migrate force VERSION")
+	wantOutput(t, code, stdout, 0, "the migration to 2 broke off half-way", "benchledger migrate force VERSION")
 	code, _, stderr := run(t, env, "migrate", "up")
 	wantOutput(t, code, stderr, 1, "broke off half-way", "benchledger migrate force VERSION")
 	code, _, stderr = run(t, env, "serve", "--addr=127.0.0.1:0")
 	wantOutput(t, code, stderr, 1, "broke off half-way", "benchledger migrate force VERSION")
-	code, stdout, _ = run(t, env, "migrate", "force", "1")
+	code, stdout, _ = run(t, env, "migrate", "force", "2")
 	wantOutput(t, code, stdout, 0, "up to date")
 }
 
@@ -76,7 +77,7 @@ func TestMigrateURL(t *testing.T) {
 	t.Parallel()
 	migrated, other := testdb.URL(t), testdb.Empty(t)
 	code, stdout, _ := run(t, []string{"DATABASE_URL=" + other, "DATABASE_MIGRATE_URL=" + migrated}, "migrate", "status")
-	wantOutput(t, code, stdout, 0, "schema version 1 of 1: up to date")
+	wantOutput(t, code, stdout, 0, "schema version 2 of 2: up to date")
 
 	code, _, stderr := run(t, nil, "migrate", "status")
 	wantOutput(t, code, stderr, 1, "which database?", "DATABASE_URL")
@@ -89,8 +90,8 @@ func TestMigrateDownAsks(t *testing.T) {
 		code   int
 		output string
 	}{
-		"y\n":   {0, "schema version 0 of 1"},
-		"Yes\n": {0, "schema version 0 of 1"},
+		"y\n":   {0, "schema version 1 of 2"},
+		"Yes\n": {0, "schema version 1 of 2"},
 		"n\n":   {1, "nothing was changed"},
 		"\n":    {1, "nothing was changed"},
 		"\x04":  {1, "nothing was changed"}, // the end of the input

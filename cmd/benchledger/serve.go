@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -27,6 +28,8 @@ import (
 const (
 	// localKey is everyone's, so it holds only where no one else reaches the server.
 	localKey = "dev-local-key"
+	// rateLimit is how many requests a second a key, and an address, may send by default.
+	rateLimit, maxRateLimit = 1000, 1_000_000
 	// databaseWait is how long a server waits for a database that is not there yet.
 	databaseWait = time.Minute
 	// shutdownWait is how long requests in flight may take to finish: more than the
@@ -39,7 +42,11 @@ type serveCommand struct {
 	DatabaseURL        string        `env:"DATABASE_URL" placeholder:"URL" help:"The database, as a PostgreSQL connection string. In local it may be left out: then the server starts a PostgreSQL of its own."`
 	DatabaseMigrateURL string        `env:"DATABASE_MIGRATE_URL" placeholder:"URL" help:"The same database for migrations, where DATABASE_URL leads through a pooler."`
 	Environment        string        `env:"ENVIRONMENT" enum:"local,dev,staging,production" default:"local" placeholder:"NAME" help:"One of ${enum}; ${default} by default."`
-	APISecretKey       string        `name:"api-secret-key" env:"API_SECRET_KEY" placeholder:"KEY" help:"The key that writes need. In local, listening on loopback, it may be left out: then it is dev-local-key."`
+	APISecretKey       string        `name:"api-secret-key" env:"API_SECRET_KEY" placeholder:"KEY" help:"A key that may do everything, beside those of benchledger keys. In local, listening on loopback, it may be left out: then it is dev-local-key."`
+	PublicReads        bool          `env:"PUBLIC_READS" default:"true" negatable:"" help:"Whether reading needs no key; ${default} by default."`
+	RateLimitPerKey    *int          `env:"RATE_LIMIT_PER_KEY" placeholder:"N" help:"How many requests a second each key may send; 0 is any number. 1000 by default, in local any number."`
+	RateLimitPerAddr   *int          `name:"rate-limit-per-address" env:"RATE_LIMIT_PER_ADDRESS" placeholder:"N" help:"The same for each address."`
+	TrustedProxies     []string      `env:"TRUSTED_PROXIES" placeholder:"CIDR" help:"Proxies whose X-Forwarded-For is believed, as networks (10.0.0.0/8) or addresses. None by default."`
 	AllowedOrigins     []string      `env:"ALLOWED_ORIGINS" placeholder:"ORIGIN" help:"Origins whose pages may read answers, or * for all. In local http://localhost:3000 and http://localhost:5173 by default, elsewhere none."`
 	DataDir            string        `env:"DATA_DIR" default:"${data_dir}" placeholder:"DIR" help:"Where the server's own PostgreSQL keeps its data; ${default} by default."`
 	MetricsAddr        string        `env:"METRICS_ADDR" placeholder:"HOST:PORT" help:"Where to serve /metrics for Prometheus, and profiles (/debug/pprof/); nowhere by default. Keep it off the public address."`
@@ -108,13 +115,18 @@ func (c *serveCommand) Run() (err error) {
 	}
 	defer stopMetrics()
 
+	proxies, err := trustedProxies(c.TrustedProxies)
+	if err != nil {
+		return err
+	}
 	schemaVersion, err := db.LatestSchemaVersion()
 	if err != nil {
 		return err
 	}
 	server := &http.Server{
 		Handler: tracing.wrap(api.New(api.Config{
-			Pool: pool, APISecretKey: c.APISecretKey, AllowedOrigins: c.AllowedOrigins, Logger: logger, Metrics: metrics,
+			Pool: pool, APISecretKey: c.APISecretKey, PrivateReads: !c.PublicReads, TrustedProxies: proxies,
+			RequestsPerKey: *c.RateLimitPerKey, RequestsPerAddress: *c.RateLimitPerAddr, AllowedOrigins: c.AllowedOrigins, Logger: logger, Metrics: metrics,
 			Version: version, SchemaVersion: int64(schemaVersion), Stopping: ctx.Done(),
 		})),
 		ReadHeaderTimeout: 10 * time.Second,
@@ -136,6 +148,7 @@ func (c *serveCommand) Run() (err error) {
 		err = fmt.Errorf("the database ended; %s says why", filepath.Join(c.DataDir, "postgres.log"))
 	case <-ctx.Done():
 	}
+	stop() // From now on a signal ends the program, also one that comes before AfterFunc.
 	logger.Info("stopping")
 	if err == nil && c.Environment != "local" {
 		select { // Load balancers see that it is not ready, while it still answers.
@@ -190,10 +203,41 @@ func (c *serveCommand) complete(addr net.Addr) (err error) {
 			return fmt.Errorf("ALLOWED_ORIGINS: %q is no origin: write it as browsers send it, like https://dashboard.example:8443", origin)
 		}
 	}
+	for name, limit := range map[string]**int{"RATE_LIMIT_PER_KEY": &c.RateLimitPerKey, "RATE_LIMIT_PER_ADDRESS": &c.RateLimitPerAddr} {
+		switch {
+		case *limit == nil && local:
+			*limit = new(0)
+		case *limit == nil:
+			*limit = new(rateLimit)
+		case **limit < 0 || **limit > maxRateLimit:
+			return fmt.Errorf("%s is %d: set a number of requests a second, 0 for any", name, **limit)
+		}
+	}
+	if _, err := trustedProxies(c.TrustedProxies); err != nil {
+		return err
+	}
 	if c.DataDir, err = filepath.Abs(c.DataDir); err != nil {
 		return fmt.Errorf("DATA_DIR: %w", err)
 	}
 	return nil
+}
+
+// trustedProxies reads networks and addresses.
+func trustedProxies(texts []string) ([]netip.Prefix, error) {
+	prefixes := make([]netip.Prefix, len(texts))
+	for i, text := range texts {
+		text = strings.TrimSpace(text)
+		if address, err := netip.ParseAddr(text); err == nil {
+			prefixes[i] = netip.PrefixFrom(address.Unmap().WithZone(""), address.Unmap().BitLen())
+			continue
+		}
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("TRUSTED_PROXIES: %q is no network (10.0.0.0/8) and no address", text)
+		}
+		prefixes[i] = prefix
+	}
+	return prefixes, nil
 }
 
 // origins matches "*", or a scheme and a host with an optional port, where a * stands for any text.

@@ -112,10 +112,14 @@ func (c *submitCommand) bar() *progressbar.ProgressBar {
 		}
 		total += info.Size()
 	}
-	if !term.IsTerminal(int(os.Stderr.Fd())) {
-		return progressbar.DefaultBytesSilent(total)
-	}
-	return progressbar.DefaultBytes(total, "submitting")
+	return progressbar.NewOptions64(
+		total, progressbar.OptionSetDescription("submitting"), progressbar.OptionSetWriter(os.Stderr),
+		progressbar.OptionSetVisibility(term.IsTerminal(int(os.Stderr.Fd()))),
+		progressbar.OptionShowBytes(true), progressbar.OptionShowTotalBytes(true), progressbar.OptionFullWidth(),
+		progressbar.OptionThrottle(65*time.Millisecond), progressbar.OptionSetRenderBlankState(true),
+		progressbar.OptionSpinnerType(14), progressbar.OptionSetSpinnerChangeInterval(0), // It would draw at a time of its own.
+		progressbar.OptionOnCompletion(func() { fmt.Fprintln(os.Stderr) }),
+	)
 }
 
 // result says what became of all runs, and how to go on.

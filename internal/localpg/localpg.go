@@ -147,6 +147,10 @@ func (s *Server) run(ctx context.Context, binaries string, settings map[string]s
 // URL returns the connection string of the database.
 func (s *Server) URL() string { return s.url(name) }
 
+// URL is the connection string of a server that runs on the data in dataDir, an
+// absolute path.
+func URL(dataDir string) string { return (&Server{socketDir: socketDir(dataDir)}).URL() }
+
 func (s *Server) url(database string) string {
 	query := url.Values{"host": {s.socketDir}, "port": {port}, "user": {name}}
 	// As libpq, pgx does not take "+" for a space.

@@ -25,6 +25,9 @@ func Start(context.Context, Options) (*Server, error) {
 // URL is never called.
 func (*Server) URL() string { return "" }
 
+// URL is that of no database.
+func URL(string) string { return "" }
+
 // Exited is never called.
 func (*Server) Exited() <-chan struct{} { return nil }
 

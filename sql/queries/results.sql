@@ -35,27 +35,28 @@ with submitted as (
         sqlc.narg(cost_usd)::double precision as cost_usd,
         sqlc.narg(duration_ms)::bigint as duration_ms,
         sqlc.narg(workspace_dir)::text as workspace_dir,
-        sqlc.narg(prompt_sent)::text as prompt_sent
+        sqlc.narg(prompt_sent)::text as prompt_sent,
+        sqlc.narg(submitted_by)::text as submitted_by
 ),
 run as (
     insert into benchmark_runs (
         run_id, batch_id, suite, scenario, tier, agent, model, status,
         started_at, started_at_given, completed_at,
         total_score, weighted_score, is_successful, success_metric,
-        specialist_enabled, specialist_name, specialist_version, metadata
+        specialist_enabled, specialist_name, specialist_version, metadata, submitted_by
     )
     select
         s.run_id, s.batch_id, s.suite, s.scenario, s.tier, s.agent, s.model, s.status,
         coalesce(s.started_at, now()), s.started_at is not null, s.completed_at,
         s.total_score, s.weighted_score, s.is_successful, s.success_metric,
-        s.specialist_enabled, s.specialist_name, s.specialist_version, s.metadata
+        s.specialist_enabled, s.specialist_name, s.specialist_version, s.metadata, s.submitted_by
     from submitted as s
     on conflict (run_id) do nothing
-    returning id, run_id, batch_id
+    returning id, run_id, batch_id, submitted_by
 ),
 batch as (
-    insert into batch_runs (batch_id, created_at)
-    select run.batch_id, now()
+    insert into batch_runs (batch_id, created_at, submitted_by)
+    select run.batch_id, now(), run.submitted_by
     from run
     where run.batch_id is not null
     on conflict (batch_id) do nothing
@@ -121,7 +122,8 @@ with submitted as materialized (
         r.cost_usd::double precision as cost_usd,
         r.duration_ms::bigint as duration_ms,
         r.workspace_dir::text as workspace_dir,
-        r.prompt_sent::text as prompt_sent
+        r.prompt_sent::text as prompt_sent,
+        r.submitted_by::text as submitted_by
     from jsonb_to_recordset(@runs::jsonb) as r (
         run_id text,
         batch_id text,
@@ -149,7 +151,8 @@ with submitted as materialized (
         cost_usd double precision,
         duration_ms bigint,
         workspace_dir text,
-        prompt_sent text
+        prompt_sent text,
+        submitted_by text
     )
 ),
 run as (
@@ -157,22 +160,23 @@ run as (
         run_id, batch_id, suite, scenario, tier, agent, model, status,
         started_at, started_at_given, completed_at,
         total_score, weighted_score, is_successful, success_metric,
-        specialist_enabled, specialist_name, specialist_version, metadata
+        specialist_enabled, specialist_name, specialist_version, metadata, submitted_by
     )
     select
         s.run_id, s.batch_id, s.suite, s.scenario, s.tier, s.agent, s.model, s.status,
         coalesce(s.started_at, now()), s.started_at is not null, s.completed_at,
         s.total_score, s.weighted_score, s.is_successful, s.success_metric,
-        s.specialist_enabled, s.specialist_name, s.specialist_version, s.metadata
+        s.specialist_enabled, s.specialist_name, s.specialist_version, s.metadata, s.submitted_by
     from submitted as s
     on conflict (run_id) do nothing
-    returning run_id, batch_id
+    returning run_id, batch_id, submitted_by
 ),
 batch as (
-    insert into batch_runs (batch_id, created_at)
-    select distinct run.batch_id, now()
+    insert into batch_runs (batch_id, created_at, submitted_by)
+    select run.batch_id, now(), min(run.submitted_by)
     from run
     where run.batch_id is not null
+    group by run.batch_id
     order by run.batch_id
     on conflict (batch_id) do nothing
 ),
@@ -214,7 +218,8 @@ select status from benchmark_runs where run_id = @run_id for update;
 -- name: ListRunDifferences :many
 -- The fields in which a submission differs from the run that is stored, in the
 -- submission's own names; none when it says the same. Absent equals absent: a
--- start that was left out equals only a start that was left out.
+-- start that was left out equals only a start that was left out. Who submitted it
+-- makes no difference.
 -- Lock the run before, in a statement of its own: this one has to see what the
 -- holder of the lock stored.
 with submitted as (
@@ -245,7 +250,8 @@ with submitted as (
         sqlc.narg(cost_usd)::double precision as cost_usd,
         sqlc.narg(duration_ms)::bigint as duration_ms,
         sqlc.narg(workspace_dir)::text as workspace_dir,
-        sqlc.narg(prompt_sent)::text as prompt_sent
+        sqlc.narg(prompt_sent)::text as prompt_sent,
+        sqlc.narg(submitted_by)::text as submitted_by
 ),
 stored_evaluations as (
     select e.position, e.evaluator_name, e.score, e.max_score, e.details
@@ -348,7 +354,8 @@ with submitted as (
         sqlc.narg(cost_usd)::double precision as cost_usd,
         sqlc.narg(duration_ms)::bigint as duration_ms,
         sqlc.narg(workspace_dir)::text as workspace_dir,
-        sqlc.narg(prompt_sent)::text as prompt_sent
+        sqlc.narg(prompt_sent)::text as prompt_sent,
+        sqlc.narg(submitted_by)::text as submitted_by
 ),
 run as (
     update benchmark_runs as r
@@ -370,14 +377,15 @@ run as (
         specialist_enabled = s.specialist_enabled,
         specialist_name = s.specialist_name,
         specialist_version = s.specialist_version,
-        metadata = s.metadata
+        metadata = s.metadata,
+        submitted_by = s.submitted_by
     from submitted as s
     where r.run_id = s.run_id
-    returning r.run_id, r.batch_id
+    returning r.run_id, r.batch_id, r.submitted_by
 ),
 batch as (
-    insert into batch_runs (batch_id, created_at)
-    select run.batch_id, now()
+    insert into batch_runs (batch_id, created_at, submitted_by)
+    select run.batch_id, now(), run.submitted_by
     from run
     where run.batch_id is not null
     on conflict (batch_id) do nothing
@@ -442,7 +450,7 @@ set
 -- stored.
 insert into batch_runs as b (
     batch_id, created_at, completed_at,
-    total_runs, successful_runs, avg_score, avg_weighted_score, metadata
+    total_runs, successful_runs, avg_score, avg_weighted_score, metadata, submitted_by
 )
 select
     s.batch_id,
@@ -452,7 +460,8 @@ select
     case when s.completed_at is not null then s.successful_runs end,
     case when s.completed_at is not null then s.avg_score end,
     case when s.completed_at is not null then s.avg_weighted_score end,
-    s.metadata
+    s.metadata,
+    s.submitted_by
 from (
     select
         @batch_id::text as batch_id,
@@ -462,7 +471,8 @@ from (
         sqlc.narg(successful_runs)::bigint as successful_runs,
         sqlc.narg(avg_score)::double precision as avg_score,
         sqlc.narg(avg_weighted_score)::double precision as avg_weighted_score,
-        sqlc.narg(metadata)::jsonb as metadata
+        sqlc.narg(metadata)::jsonb as metadata,
+        sqlc.narg(submitted_by)::text as submitted_by
 ) as s
 on conflict (batch_id) do update
 set
@@ -471,5 +481,6 @@ set
     successful_runs = excluded.successful_runs,
     avg_score = excluded.avg_score,
     avg_weighted_score = excluded.avg_weighted_score,
-    metadata = coalesce(excluded.metadata, b.metadata)
+    metadata = coalesce(excluded.metadata, b.metadata),
+    submitted_by = excluded.submitted_by
 where b.completed_at is null or excluded.completed_at is not null;

@@ -22,6 +22,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"pgregory.net/rapid"
 
+	"github.com/benchledger/benchledger/api"
 	"github.com/benchledger/benchledger/audit/recorder"
 	"github.com/benchledger/benchledger/internal/testdb"
 )
@@ -101,13 +102,24 @@ func TestFuzz(t *testing.T) {
 			defer gone.Close()
 			service := serve(t, s, f, gone, nil)
 			service.broken = true
-			wantEach(t, service, http.StatusServiceUnavailable)
+			wantEach(t, service, http.StatusServiceUnavailable, nil)
 		})
 		t.Run("no schema", func(t *testing.T) {
 			t.Parallel()
 			service := serve(t, s, f, testdb.Pool(t, testdb.Empty(t)), panicsElsewhere)
 			service.broken = true
-			wantEach(t, service, http.StatusInternalServerError)
+			wantEach(t, service, http.StatusInternalServerError, nil)
+		})
+		t.Run("private reads", func(t *testing.T) {
+			t.Parallel()
+			service := serveWith(t, s, f, api.Config{Pool: testdb.New(t), PrivateReads: true}, nil)
+			wantEach(t, service, http.StatusUnauthorized, func(q *request) { q.header.Del("Authorization") })
+			wantEach(t, service, http.StatusForbidden, func(q *request) { q.header.Set("Authorization", "Bearer wrong") })
+		})
+		t.Run("a rate limit", func(t *testing.T) {
+			t.Parallel()
+			service := serveWith(t, s, f, api.Config{Pool: testdb.New(t), RequestsPerAddress: 1}, nil)
+			wantEach(t, service, http.StatusTooManyRequests, nil)
 		})
 		for _, o := range s.operations {
 			if slices.Contains(o.statuses, http.StatusRequestTimeout) && *cases >= allStatuses {
@@ -196,8 +208,8 @@ func example(s *spec, maker func(requests) request) func(seed int) request {
 }
 
 // wantEach sends each operation that documents the status a sound request, on a
-// service that is broken in such a way that this is the answer.
-func wantEach(t *testing.T, s *service, status int) {
+// service on which, and after a change with which, this is the answer.
+func wantEach(t *testing.T, s *service, status int, change func(*request)) {
 	t.Helper()
 	for _, o := range s.spec.operations {
 		if !slices.Contains(o.statuses, status) {
@@ -208,6 +220,9 @@ func wantEach(t *testing.T, s *service, status int) {
 		for seed := 0; seed < 50 && !reached; seed++ { // An empty list needs no database.
 			q := sound(seed)
 			q.want = nil
+			if change != nil {
+				change(&q)
+			}
 			reached = must(t)(s.send(q)).status == status
 		}
 		if !reached {

@@ -36,10 +36,15 @@ const patience = 30 * time.Second
 // serve serves on a database; wrap stands between the service and its clients.
 func serve(t testing.TB, s *spec, f *figures, pool *pgxpool.Pool, wrap func(http.Handler) http.Handler) *service {
 	t.Helper()
-	handler := api.New(api.Config{
-		Pool: pool, APISecretKey: key, AllowedOrigins: []string{"*"}, ConnectionWait: patience,
-		Logger: api.NewLogger(slog.DiscardHandler), Version: "test",
-	})
+	return serveWith(t, s, f, api.Config{Pool: pool}, wrap)
+}
+
+// serveWith serves with settings that are not the usual ones.
+func serveWith(t testing.TB, s *spec, f *figures, config api.Config, wrap func(http.Handler) http.Handler) *service {
+	t.Helper()
+	config.APISecretKey, config.AllowedOrigins, config.ConnectionWait = key, []string{"*"}, patience
+	config.Logger, config.Version = api.NewLogger(slog.DiscardHandler), "test"
+	handler := api.New(config)
 	if wrap != nil {
 		handler = wrap(handler)
 	}
@@ -151,7 +156,7 @@ func (a answer) checkProblem() error {
 		return fmt.Errorf("%d as %s", a.status, a.header.Get("Content-Type"))
 	case problem.Status != a.status || problem.Detail == "" || problem.RequestID != a.header.Get("X-Request-Id"):
 		return fmt.Errorf("%d: the problem document says something else: %s", a.status, a.body)
-	case a.status == http.StatusServiceUnavailable && a.header.Get("Retry-After") == "":
+	case (a.status == http.StatusServiceUnavailable || a.status == http.StatusTooManyRequests) && a.header.Get("Retry-After") == "":
 		return fmt.Errorf("%d without Retry-After", a.status)
 	case a.status == http.StatusUnauthorized && a.header.Get("WWW-Authenticate") == "":
 		return fmt.Errorf("%d without WWW-Authenticate", a.status)

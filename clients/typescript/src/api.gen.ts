@@ -341,6 +341,8 @@ export interface components {
             metadata: {
                 [key: string]: unknown;
             } | null;
+            /** @description The name of the key that submitted it last; absent where that was the shared key, which has none. */
+            submittedBy?: string;
             /**
              * Format: int64
              * @description As reported on completion, else computed over all runs of the batch.
@@ -382,6 +384,8 @@ export interface components {
             } | null;
             /** @description Oldest startedAt first, equal ones by id. */
             runs: components["schemas"]["Run"][];
+            /** @description The name of the key that submitted it last; absent where that was the shared key, which has none. */
+            submittedBy?: string;
             /**
              * Format: int64
              * @description As reported on completion, else computed over all runs of the batch.
@@ -569,6 +573,8 @@ export interface components {
              */
             startedAt: string;
             status: components["schemas"]["RunStatus"];
+            /** @description The name of the key that submitted it last; absent where that was the shared key, which has none. */
+            submittedBy?: string;
             /** Format: double */
             successMetric: number | null;
             suite: string;
@@ -761,6 +767,47 @@ export interface operations {
                     "application/json": components["schemas"]["Batch"][];
                 };
             };
+            /** @description A key is needed, and none was sent. */
+            401: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request; the server's log has it beside every line about it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unauthorized",
+                     *       "status": 401,
+                     *       "detail": "A key is needed, and none was sent.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key does not hold, or not for this. */
+            403: {
+                headers: {
+                    /** @description Names the request; the server's log has it beside every line about it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Forbidden",
+                     *       "status": 403,
+                     *       "detail": "The key does not hold, or not for this.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Parts of the request are not valid; `errors` lists them. */
             422: {
                 headers: {
@@ -781,6 +828,28 @@ export interface operations {
                      *           "message": "expected number > 0"
                      *         }
                      *       ],
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There are too many requests, of this key or from this address. */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: number;
+                    /** @description Names the request; the server's log has it beside every line about it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Too Many Requests",
+                     *       "status": 429,
+                     *       "detail": "There are too many requests, of this key or from this address.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
@@ -893,6 +962,47 @@ export interface operations {
                     "application/json": components["schemas"]["BatchDetails"];
                 };
             };
+            /** @description A key is needed, and none was sent. */
+            401: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request; the server's log has it beside every line about it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unauthorized",
+                     *       "status": 401,
+                     *       "detail": "A key is needed, and none was sent.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key does not hold, or not for this. */
+            403: {
+                headers: {
+                    /** @description Names the request; the server's log has it beside every line about it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Forbidden",
+                     *       "status": 403,
+                     *       "detail": "The key does not hold, or not for this.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description There is no such thing. */
             404: {
                 headers: {
@@ -933,6 +1043,28 @@ export interface operations {
                      *           "message": "expected number > 0"
                      *         }
                      *       ],
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There are too many requests, of this key or from this address. */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: number;
+                    /** @description Names the request; the server's log has it beside every line about it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Too Many Requests",
+                     *       "status": 429,
+                     *       "detail": "There are too many requests, of this key or from this address.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
@@ -1094,7 +1226,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description No key was sent. */
+            /** @description A key is needed, and none was sent. */
             401: {
                 headers: {
                     "WWW-Authenticate"?: string;
@@ -1108,14 +1240,14 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Unauthorized",
                      *       "status": 401,
-                     *       "detail": "No key was sent.",
+                     *       "detail": "A key is needed, and none was sent.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The key does not hold. */
+            /** @description The key does not hold, or not for this. */
             403: {
                 headers: {
                     /** @description Names the request; the server's log has it beside every line about it. */
@@ -1128,7 +1260,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Forbidden",
                      *       "status": 403,
-                     *       "detail": "The key does not hold.",
+                     *       "detail": "The key does not hold, or not for this.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
@@ -1247,6 +1379,28 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description There are too many requests, of this key or from this address. */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: number;
+                    /** @description Names the request; the server's log has it beside every line about it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Too Many Requests",
+                     *       "status": 429,
+                     *       "detail": "There are too many requests, of this key or from this address.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The server failed; its log says why. */
             500: {
                 headers: {
@@ -1356,7 +1510,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description No key was sent. */
+            /** @description A key is needed, and none was sent. */
             401: {
                 headers: {
                     "WWW-Authenticate"?: string;
@@ -1370,14 +1524,14 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Unauthorized",
                      *       "status": 401,
-                     *       "detail": "No key was sent.",
+                     *       "detail": "A key is needed, and none was sent.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The key does not hold. */
+            /** @description The key does not hold, or not for this. */
             403: {
                 headers: {
                     /** @description Names the request; the server's log has it beside every line about it. */
@@ -1390,7 +1544,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Forbidden",
                      *       "status": 403,
-                     *       "detail": "The key does not hold.",
+                     *       "detail": "The key does not hold, or not for this.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
@@ -1477,6 +1631,28 @@ export interface operations {
                      *           "message": "expected number > 0"
                      *         }
                      *       ],
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There are too many requests, of this key or from this address. */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: number;
+                    /** @description Names the request; the server's log has it beside every line about it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Too Many Requests",
+                     *       "status": 429,
+                     *       "detail": "There are too many requests, of this key or from this address.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
@@ -1625,7 +1801,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description No key was sent. */
+            /** @description A key is needed, and none was sent. */
             401: {
                 headers: {
                     "WWW-Authenticate"?: string;
@@ -1639,14 +1815,14 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Unauthorized",
                      *       "status": 401,
-                     *       "detail": "No key was sent.",
+                     *       "detail": "A key is needed, and none was sent.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The key does not hold. */
+            /** @description The key does not hold, or not for this. */
             403: {
                 headers: {
                     /** @description Names the request; the server's log has it beside every line about it. */
@@ -1659,7 +1835,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Forbidden",
                      *       "status": 403,
-                     *       "detail": "The key does not hold.",
+                     *       "detail": "The key does not hold, or not for this.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
@@ -1778,6 +1954,28 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description There are too many requests, of this key or from this address. */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: number;
+                    /** @description Names the request; the server's log has it beside every line about it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Too Many Requests",
+                     *       "status": 429,
+                     *       "detail": "There are too many requests, of this key or from this address.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The server failed; its log says why. */
             500: {
                 headers: {
@@ -1883,6 +2081,47 @@ export interface operations {
                     "application/json": components["schemas"]["Run"][];
                 };
             };
+            /** @description A key is needed, and none was sent. */
+            401: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request; the server's log has it beside every line about it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unauthorized",
+                     *       "status": 401,
+                     *       "detail": "A key is needed, and none was sent.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key does not hold, or not for this. */
+            403: {
+                headers: {
+                    /** @description Names the request; the server's log has it beside every line about it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Forbidden",
+                     *       "status": 403,
+                     *       "detail": "The key does not hold, or not for this.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Parts of the request are not valid; `errors` lists them. */
             422: {
                 headers: {
@@ -1903,6 +2142,28 @@ export interface operations {
                      *           "message": "expected number > 0"
                      *         }
                      *       ],
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There are too many requests, of this key or from this address. */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: number;
+                    /** @description Names the request; the server's log has it beside every line about it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Too Many Requests",
+                     *       "status": 429,
+                     *       "detail": "There are too many requests, of this key or from this address.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
@@ -2025,6 +2286,47 @@ export interface operations {
                     "application/json": components["schemas"]["RunDetails"];
                 };
             };
+            /** @description A key is needed, and none was sent. */
+            401: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request; the server's log has it beside every line about it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unauthorized",
+                     *       "status": 401,
+                     *       "detail": "A key is needed, and none was sent.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key does not hold, or not for this. */
+            403: {
+                headers: {
+                    /** @description Names the request; the server's log has it beside every line about it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Forbidden",
+                     *       "status": 403,
+                     *       "detail": "The key does not hold, or not for this.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description There is no such thing. */
             404: {
                 headers: {
@@ -2065,6 +2367,28 @@ export interface operations {
                      *           "message": "expected number > 0"
                      *         }
                      *       ],
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There are too many requests, of this key or from this address. */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: number;
+                    /** @description Names the request; the server's log has it beside every line about it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Too Many Requests",
+                     *       "status": 429,
+                     *       "detail": "There are too many requests, of this key or from this address.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
@@ -2151,6 +2475,47 @@ export interface operations {
                     "application/json": components["schemas"]["Evaluation"][];
                 };
             };
+            /** @description A key is needed, and none was sent. */
+            401: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request; the server's log has it beside every line about it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unauthorized",
+                     *       "status": 401,
+                     *       "detail": "A key is needed, and none was sent.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key does not hold, or not for this. */
+            403: {
+                headers: {
+                    /** @description Names the request; the server's log has it beside every line about it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Forbidden",
+                     *       "status": 403,
+                     *       "detail": "The key does not hold, or not for this.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description There is no such thing. */
             404: {
                 headers: {
@@ -2191,6 +2556,28 @@ export interface operations {
                      *           "message": "expected number > 0"
                      *         }
                      *       ],
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There are too many requests, of this key or from this address. */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: number;
+                    /** @description Names the request; the server's log has it beside every line about it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Too Many Requests",
+                     *       "status": 429,
+                     *       "detail": "There are too many requests, of this key or from this address.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
@@ -2277,6 +2664,47 @@ export interface operations {
                     "application/json": components["schemas"]["Telemetry"];
                 };
             };
+            /** @description A key is needed, and none was sent. */
+            401: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request; the server's log has it beside every line about it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unauthorized",
+                     *       "status": 401,
+                     *       "detail": "A key is needed, and none was sent.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key does not hold, or not for this. */
+            403: {
+                headers: {
+                    /** @description Names the request; the server's log has it beside every line about it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Forbidden",
+                     *       "status": 403,
+                     *       "detail": "The key does not hold, or not for this.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description There is no such thing. */
             404: {
                 headers: {
@@ -2317,6 +2745,28 @@ export interface operations {
                      *           "message": "expected number > 0"
                      *         }
                      *       ],
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There are too many requests, of this key or from this address. */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: number;
+                    /** @description Names the request; the server's log has it beside every line about it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Too Many Requests",
+                     *       "status": 429,
+                     *       "detail": "There are too many requests, of this key or from this address.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
@@ -2395,6 +2845,47 @@ export interface operations {
                     "application/json": components["schemas"]["Stats"];
                 };
             };
+            /** @description A key is needed, and none was sent. */
+            401: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request; the server's log has it beside every line about it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unauthorized",
+                     *       "status": 401,
+                     *       "detail": "A key is needed, and none was sent.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key does not hold, or not for this. */
+            403: {
+                headers: {
+                    /** @description Names the request; the server's log has it beside every line about it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Forbidden",
+                     *       "status": 403,
+                     *       "detail": "The key does not hold, or not for this.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Parts of the request are not valid; `errors` lists them. */
             422: {
                 headers: {
@@ -2415,6 +2906,28 @@ export interface operations {
                      *           "message": "expected number > 0"
                      *         }
                      *       ],
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There are too many requests, of this key or from this address. */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: number;
+                    /** @description Names the request; the server's log has it beside every line about it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Too Many Requests",
+                     *       "status": 429,
+                     *       "detail": "There are too many requests, of this key or from this address.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
@@ -2496,6 +3009,47 @@ export interface operations {
                     "application/json": components["schemas"]["AgentStats"][];
                 };
             };
+            /** @description A key is needed, and none was sent. */
+            401: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request; the server's log has it beside every line about it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unauthorized",
+                     *       "status": 401,
+                     *       "detail": "A key is needed, and none was sent.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key does not hold, or not for this. */
+            403: {
+                headers: {
+                    /** @description Names the request; the server's log has it beside every line about it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Forbidden",
+                     *       "status": 403,
+                     *       "detail": "The key does not hold, or not for this.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Parts of the request are not valid; `errors` lists them. */
             422: {
                 headers: {
@@ -2516,6 +3070,28 @@ export interface operations {
                      *           "message": "expected number > 0"
                      *         }
                      *       ],
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There are too many requests, of this key or from this address. */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: number;
+                    /** @description Names the request; the server's log has it beside every line about it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Too Many Requests",
+                     *       "status": 429,
+                     *       "detail": "There are too many requests, of this key or from this address.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */

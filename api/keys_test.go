@@ -1,0 +1,494 @@
+package api_test
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/benchledger/benchledger/api"
+	"github.com/benchledger/benchledger/db"
+	"github.com/benchledger/benchledger/internal/testdb"
+)
+
+// makeKey stores a key, and returns it.
+func (s *service) makeKey(name string, scope api.Scope) string {
+	s.t.Helper()
+	key, hash := api.NewKey()
+	if err := db.New(s.pool).CreateKey(s.t.Context(), db.CreateKeyParams{Name: name, Hash: hash, Scope: string(scope)}); err != nil {
+		s.t.Fatal(err)
+	}
+	return key
+}
+
+func (s *service) exec(sql string, args ...any) {
+	s.t.Helper()
+	if _, err := s.pool.Exec(s.t.Context(), sql, args...); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// with sends a request with a key, where there is one.
+func (s *service) with(key, method, path string, body any) answer {
+	s.t.Helper()
+	if key == "" {
+		return s.do(method, path, body)
+	}
+	return s.do(method, path, body, "Authorization", "Bearer "+key)
+}
+
+// operation is one of the document's, and a request that reaches its handler.
+type operation struct {
+	id, method, path string
+	scope            api.Scope // that a key needs, "" for none
+	ifPrivate        bool      // whether it needs one only where reads are private
+}
+
+// operations reads them from the document. One that does not say who may use it is an
+// error, so that none is forgotten.
+func operations(t *testing.T) []operation {
+	t.Helper()
+	text, err := api.OpenAPI("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var document struct {
+		Paths map[string]map[string]struct {
+			OperationID string `yaml:"operationId"`
+			Security    []map[string][]string
+		}
+	}
+	if err := yaml.Unmarshal(text, &document); err != nil {
+		t.Fatal(err)
+	}
+	var all []operation
+	for path, methods := range document.Paths {
+		for method, described := range methods {
+			o := operation{id: described.OperationID, method: strings.ToUpper(method), path: strings.NewReplacer("{runId}", "r", "{batchId}", "b").Replace(path)}
+			if len(described.Security) == 0 {
+				t.Errorf("%s does not say who may use it", o.id)
+			}
+			for _, alternative := range described.Security {
+				o.ifPrivate = o.ifPrivate || len(alternative) == 0
+				for _, scopes := range alternative {
+					if len(scopes) != 1 || !slices.Contains(api.Scopes, api.Scope(scopes[0])) {
+						t.Fatalf("%s needs %v", o.id, scopes)
+					}
+					o.scope = api.Scope(scopes[0])
+				}
+			}
+			if o.method != http.MethodGet && (o.scope == "" || o.ifPrivate) {
+				t.Errorf("%s writes, and needs no key", o.id)
+			}
+			all = append(all, o)
+		}
+	}
+	return all
+}
+
+// Each operation with each kind of key.
+func TestEachKindOfKey(t *testing.T) {
+	t.Parallel()
+	for name, private := range map[string]bool{"public reads": false, "private reads": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, api.Config{Pool: testdb.New(t), ConnectionWait: patience, PrivateReads: private})
+			expired, revoked := s.makeKey("expired", api.ScopeAdmin), s.makeKey("revoked", api.ScopeAdmin)
+			s.exec("update api_keys set expires_at = now() where name = 'expired'")
+			s.exec("update api_keys set revoked_at = now() where name = 'revoked'")
+			unknown, _ := api.NewKey()
+			kinds := map[string]struct {
+				header string
+				status int       // where a key is needed
+				scope  api.Scope // that it has, where it holds
+			}{
+				"none":                    {"", http.StatusUnauthorized, ""},
+				"no scheme":               {key, http.StatusUnauthorized, ""},
+				"another scheme":          {"Basic " + key, http.StatusUnauthorized, ""},
+				"a scheme without a key":  {"Bearer ", http.StatusUnauthorized, ""},
+				"wrong":                   {"Bearer wrong", http.StatusForbidden, ""},
+				"the beginning of one":    {"Bearer " + key[:4], http.StatusForbidden, ""},
+				"more than one":           {"Bearer " + key + " " + key, http.StatusForbidden, ""},
+				"of the form, and no one": {"Bearer " + unknown, http.StatusForbidden, ""},
+				"expired":                 {"Bearer " + expired, http.StatusForbidden, ""},
+				"revoked":                 {"Bearer " + revoked, http.StatusForbidden, ""},
+				"to read":                 {"Bearer " + s.makeKey("reader", api.ScopeRead), 0, api.ScopeRead},
+				"to submit":               {"bearer " + s.makeKey("submitter", api.ScopeSubmit), 0, api.ScopeSubmit},
+				"for all":                 {"BEARER  " + s.makeKey("admin", api.ScopeAdmin), 0, api.ScopeAdmin},
+				"the shared one":          {"Bearer " + key, 0, api.ScopeAdmin},
+			}
+			for _, o := range operations(t) {
+				for kind, k := range kinds {
+					var headers []string
+					if k.header != "" {
+						headers = []string{"Authorization", k.header}
+					}
+					body := any(nil)
+					if o.method == http.MethodPost {
+						body = "{" // Nobody gets as far as storing something.
+					}
+					got := s.do(o.method, o.path, body, headers...)
+					want := k.status
+					if want == 0 && slices.Index(api.Scopes, k.scope) < slices.Index(api.Scopes, o.scope) {
+						want = http.StatusForbidden
+					}
+					if o.scope == "" || o.ifPrivate && !private {
+						want = 0
+					}
+					refused := got.status == http.StatusUnauthorized || got.status == http.StatusForbidden
+					if want == 0 && refused || want != 0 && got.status != want || got.status >= http.StatusInternalServerError && o.id != "get-readiness" {
+						t.Errorf("%s with the key %q: %d, want %d (0: to pass): %s", o.id, kind, got.status, want, got.body)
+					}
+					if got.status == http.StatusUnauthorized && got.header.Get("WWW-Authenticate") == "" {
+						t.Errorf("%s: 401 without WWW-Authenticate", o.id)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestKeyThatIsRevoked(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	mine := s.makeKey("mine", api.ScopeSubmit)
+	s.with(mine, http.MethodPost, "/api/results", leastRun("run-1")).want(http.StatusCreated)
+	s.exec("update api_keys set revoked_at = now()")
+	revoked := time.Now()
+	for {
+		asked := time.Now()
+		got := s.with(mine, http.MethodPost, "/api/results", leastRun("run-1"))
+		if got.status == http.StatusForbidden {
+			return
+		}
+		got.want(http.StatusOK)
+		if since := asked.Sub(revoked); since > time.Second {
+			t.Fatalf("the key holds %s after it was revoked", since)
+		}
+	}
+}
+
+func TestKeyThatIsNew(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	s.with(s.makeKey("first", api.ScopeSubmit), http.MethodPost, "/api/results", leastRun("run-1")).want(http.StatusCreated)
+	second := s.makeKey("second", api.ScopeSubmit)
+	made := time.Now()
+	for {
+		asked := time.Now()
+		got := s.with(second, http.MethodPost, "/api/results", leastRun("run-2"))
+		if got.status == http.StatusCreated {
+			return
+		}
+		got.want(http.StatusForbidden)
+		if since := asked.Sub(made); since > time.Second {
+			t.Fatalf("the key does not hold %s after it was made", since)
+		}
+	}
+}
+
+// While the database is away, a key that was known a moment ago goes on, and one that
+// was not can be neither accepted nor refused.
+func TestKeysWhileTheDatabaseIsAway(t *testing.T) {
+	t.Parallel()
+	url := testdb.URL(t)
+	direct := testdb.Pool(t, url)
+	w := openWay(t, direct.Config().ConnConfig)
+	s := start(t, api.Config{Pool: testdb.Pool(t, w.through(url)), ConnectionWait: patience})
+	s.pool = direct
+	known, unknown := s.makeKey("known", api.ScopeSubmit), s.makeKey("unknown", api.ScopeSubmit)
+	invalid := func(key string) int { return s.with(key, http.MethodPost, "/api/results", "{}").status }
+	goesOn := false
+	for range 20 { // A busy machine takes more than the moment.
+		if got := invalid(known); got != http.StatusUnprocessableEntity {
+			t.Fatalf("status %d", got)
+		}
+		w.cut()
+		goesOn = invalid(known) == http.StatusUnprocessableEntity
+		if goesOn {
+			break
+		}
+		w.open()
+	}
+	if !goesOn {
+		t.Error("a key that was known does not go on")
+	}
+	s.exec("delete from api_keys where name = 'unknown'")
+	other, _ := api.NewKey()
+	for _, key := range []string{unknown, other} {
+		eventually(t, func() bool { return invalid(key) == http.StatusServiceUnavailable })
+	}
+	if got := invalid(key); got != http.StatusUnprocessableEntity {
+		t.Errorf("the shared key: %d", got)
+	}
+	if got := invalid("wrong"); got != http.StatusForbidden {
+		t.Errorf("what is no key: %d", got)
+	}
+	w.open()
+	eventually(t, func() bool { return invalid(known) == http.StatusUnprocessableEntity })
+}
+
+// eventually waits until a condition holds.
+func eventually(t *testing.T, holds func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for tick := time.Tick(10 * time.Millisecond); !holds(); {
+		select {
+		case <-tick:
+		case <-ctx.Done():
+			t.Fatal("it does not come to pass")
+		}
+	}
+}
+
+func TestSubmittedBy(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	ci, laptop := s.makeKey("ci", api.ScopeSubmit), s.makeKey("a laptop", api.ScopeAdmin)
+	submittedBy := func(path string) any {
+		value := decode[object](s.get(path).want(http.StatusOK))
+		if run, ok := value["run"].(object); ok {
+			value = run
+		}
+		return value["submittedBy"]
+	}
+	wantBy := func(path string, want any) {
+		t.Helper()
+		if got := submittedBy(path); got != want {
+			t.Errorf("%s was submitted by %v, want %v", path, got, want)
+		}
+	}
+	open := leastRun("run-1", object{"status": "running", "batchId": "batch-a"})
+	s.with(ci, http.MethodPost, "/api/results", open).want(http.StatusCreated)
+	wantBy("/api/runs/run-1", "ci")
+	wantBy("/api/batches/batch-a", "ci")
+	s.with(laptop, http.MethodPost, "/api/results", open).want(http.StatusOK)
+	wantBy("/api/runs/run-1", "ci") // A replay changes nothing.
+	s.with(laptop, http.MethodPost, "/api/results", leastRun("run-1", object{"batchId": "batch-a"})).want(http.StatusCreated)
+	wantBy("/api/runs/run-1", "a laptop")
+	wantBy("/api/batches/batch-a", "ci")
+	s.with(laptop, http.MethodPost, "/api/results/batch", object{"batchId": "batch-a"}).want(http.StatusCreated)
+	wantBy("/api/batches/batch-a", "a laptop")
+
+	// The shared key has no name, nor can one be made up.
+	s.submit(leastRun("run-2", object{"submittedBy": "ci", "submitted_by": "ci", "batchId": "batch-b"})).want(http.StatusCreated)
+	wantBy("/api/runs/run-2", nil)
+	wantBy("/api/batches/batch-b", nil)
+
+	for _, mode := range []string{"each", "atomic"} {
+		runs := []object{leastRun(mode+"-1", object{"batchId": mode, "submittedBy": "someone"}), leastRun(mode + "-2")}
+		s.with(ci, http.MethodPost, "/api/results/bulk?mode="+mode, runs).want(http.StatusOK)
+		wantBy("/api/runs/"+mode+"-1", "ci")
+		wantBy("/api/runs/"+mode+"-2", "ci")
+		wantBy("/api/batches/"+mode, "ci")
+	}
+	for _, run := range decode[[]object](s.get("/api/runs").want(http.StatusOK)) {
+		if _, has := run["submittedBy"]; has != (run["runId"] != "run-2") {
+			t.Errorf("in the list %v", run)
+		}
+	}
+}
+
+// A key that is used costs a statement a minute, and shows in the log by its name.
+func TestKeysInUse(t *testing.T) {
+	t.Parallel()
+	s, registry, _ := observed(t)
+	ci := s.makeKey("ci", api.ScopeSubmit)
+	for range 20 {
+		got := s.with(ci, http.MethodPost, "/api/results", leastRun("run-1"))
+		if got.status != http.StatusCreated {
+			got.want(http.StatusOK)
+		}
+	}
+	if n := queriesOf(t, registry, "UpdateKeyUsed"); n != 1 {
+		t.Errorf("%d writes for 20 requests", n)
+	}
+	rows, err := db.New(s.pool).ListKeys(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if at := rows[0].LastUsedAt; at == nil || time.Since(*at).Abs() > time.Minute {
+		t.Errorf("last used %v", at)
+	}
+	named := 0
+	for line := range strings.Lines(s.log.String()) {
+		var entry struct{ Msg, Key string }
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			t.Fatal(err)
+		}
+		if entry.Msg == "request" && entry.Key == "ci" {
+			named++
+		}
+	}
+	if named != 20 {
+		t.Errorf("%d lines name the key", named)
+	}
+}
+
+// queriesOf is how often a query ran.
+func queriesOf(t *testing.T, registry *prometheus.Registry, name string) uint64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := uint64(0)
+	for _, family := range families {
+		if family.GetName() != "benchledger_query_duration_seconds" {
+			continue
+		}
+		for _, metric := range family.GetMetric() {
+			for _, label := range metric.GetLabel() {
+				if label.GetValue() == name {
+					count += metric.GetHistogram().GetSampleCount()
+				}
+			}
+		}
+	}
+	return count
+}
+
+func TestKeysAreKeptSecret(t *testing.T) {
+	t.Parallel()
+	s, registry, spans := observed(t)
+	mine := s.makeKey("mine", api.ScopeRead)
+	unknown, _ := api.NewKey()
+	for _, sent := range []string{mine, unknown, key} {
+		for _, path := range []string{"/api/results", "/api/results/bulk", "/nope"} {
+			if got := s.with(sent, http.MethodPost, path, leastRun("run-1")); strings.Contains(got.body, sent) {
+				t.Errorf("the answer shows the key: %s", got.body)
+			}
+		}
+		if strings.Contains(s.log.String(), sent) {
+			t.Errorf("the log shows the key: %s", s.log)
+		}
+		for _, span := range spans.Ended() {
+			for _, attribute := range span.Attributes() {
+				if strings.Contains(attribute.Value.String(), sent) {
+					t.Errorf("the trace shows the key as %s", attribute.Key)
+				}
+			}
+		}
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, family := range families {
+			if strings.Contains(family.String(), sent) {
+				t.Errorf("a metric shows the key: %s", family)
+			}
+		}
+	}
+	var stored string
+	if err := s.pool.QueryRow(t.Context(), "select string_agg(api_keys::text, '') from api_keys").Scan(&stored); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(stored, mine) {
+		t.Errorf("the database has the key: %s", stored)
+	}
+}
+
+func TestRateLimits(t *testing.T) {
+	t.Parallel()
+	// until sends requests until one is refused, and returns how many were not.
+	until := func(t *testing.T, send func() answer) int {
+		t.Helper()
+		for n := range 100 {
+			got := send()
+			if got.status != http.StatusTooManyRequests {
+				got.want(http.StatusOK)
+				if got.header.Get("X-RateLimit-Limit") != "10" {
+					t.Errorf("headers %v", got.header)
+				}
+				continue
+			}
+			got.wantProblem(http.StatusTooManyRequests)
+			if got.header.Get("Retry-After") != "10" || got.header.Get("X-RateLimit-Remaining") != "0" {
+				t.Errorf("headers %v", got.header)
+			}
+			return n
+		}
+		t.Fatal("no request is refused")
+		return 0
+	}
+	t.Run("of keys", func(t *testing.T) {
+		t.Parallel()
+		s := start(t, api.Config{Pool: testdb.New(t), ConnectionWait: patience, PrivateReads: true, RequestsPerKey: 1})
+		one, other := s.makeKey("one", api.ScopeRead), s.makeKey("other", api.ScopeRead)
+		for _, sent := range []string{one, other, key} {
+			// A window may end meanwhile.
+			if n := until(t, func() answer { return s.with(sent, http.MethodGet, "/api/stats", nil) }); n < 10 {
+				t.Errorf("%d requests pass, want 10", n)
+			}
+		}
+		s.with("wrong", http.MethodGet, "/api/stats", nil).want(http.StatusForbidden)
+		s.get("/livez").want(http.StatusOK)
+	})
+	t.Run("of addresses", func(t *testing.T) {
+		t.Parallel()
+		s := start(t, api.Config{Pool: testdb.New(t), ConnectionWait: patience, RequestsPerAddress: 1})
+		from := "203.0.113.1"
+		stats := func() answer { return s.do(http.MethodGet, "/api/stats", nil, "X-Forwarded-For", from) }
+		if n := until(t, stats); n < 10 {
+			t.Errorf("%d requests pass, want 10", n)
+		}
+		from = "203.0.113.2" // No one says that it is to be believed.
+		until(t, stats)
+		s.get("/livez").want(http.StatusOK)
+		s.get("/readyz")
+	})
+	t.Run("of addresses behind a proxy", func(t *testing.T) {
+		t.Parallel()
+		s := start(t, api.Config{
+			Pool: testdb.New(t), ConnectionWait: patience, RequestsPerAddress: 1,
+			TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")},
+		})
+		for _, from := range []string{
+			"203.0.113.1",
+			"203.0.113.1, 203.0.113.2",       // What comes before is the client's to make up.
+			"203.0.113.3, 10.1.2.3",          // A proxy before the proxy.
+			"2001:db8::1", "2001:db8:0:1::1", // Networks of their own,
+			"unknown, 203.0.113.4", "2001:db9::", // and what is no address before one.
+		} {
+			if n := until(t, func() answer { return s.do(http.MethodGet, "/api/stats", nil, "X-Forwarded-For", from) }); n < 10 {
+				t.Errorf("%s: %d requests pass, want 10", from, n)
+			}
+		}
+		got := s.do(http.MethodGet, "/api/stats", nil, "X-Forwarded-For", "2001:db8::ffff:1")
+		if got.status == http.StatusOK && got.header.Get("X-RateLimit-Remaining") == "9" {
+			t.Error("another address of the same network counts anew")
+		}
+	})
+}
+
+func TestSubmissionsAreCounted(t *testing.T) {
+	t.Parallel()
+	s, registry, _ := observed(t)
+	s.submit(leastRun("run-1")).want(http.StatusCreated)
+	s.submit(leastRun("run-1")).want(http.StatusOK)
+	s.submit(leastRun("run-1", object{"agent": "b"})).want(http.StatusConflict)
+	s.submit("{}").want(http.StatusUnprocessableEntity)
+	s.do(http.MethodPost, "/api/results", "{}").want(http.StatusUnauthorized)
+	s.submitBatch(object{"batchId": "batch-a"}).want(http.StatusCreated)
+	s.with(key, http.MethodPost, "/api/results/bulk", []any{leastRun("run-1"), leastRun("run-2"), leastRun("run-3"), object{}}).want(http.StatusOK)
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(`
+# HELP benchledger_submissions_total Runs and batches submitted, by outcome: recorded, replayed, conflict, refused (at fault), failed (not stored, or not known).
+# TYPE benchledger_submissions_total counter
+benchledger_submissions_total{kind="batch",outcome="recorded"} 1
+benchledger_submissions_total{kind="run",outcome="conflict"} 1
+benchledger_submissions_total{kind="run",outcome="recorded"} 3
+benchledger_submissions_total{kind="run",outcome="refused"} 3
+benchledger_submissions_total{kind="run",outcome="replayed"} 2
+`), "benchledger_submissions_total"); err != nil {
+		t.Error(err)
+	}
+}

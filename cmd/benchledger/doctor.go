@@ -1,0 +1,252 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/docker/go-units"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/shirou/gopsutil/v4/disk"
+
+	"github.com/benchledger/benchledger/db"
+	"github.com/benchledger/benchledger/internal/localpg"
+)
+
+// doctorCommand has the settings of serve, since it looks at those.
+type doctorCommand struct {
+	serveCommand `embed:""`
+	Timeout      time.Duration `default:"10s" placeholder:"DURATION" help:"How long the database may take to answer; ${default} by default."`
+}
+
+func (doctorCommand) Help() string {
+	return "It takes the settings of serve, by flags or from the environment, changes nothing, and prints what is well, what had better be otherwise, and what is wrong, " +
+		"each with what to do.\n\nExit status: 0 when nothing is wrong, else 1."
+}
+
+const (
+	oldestPostgreSQL = 14
+	// clockDifference is how far the clocks may be apart before times surprise people.
+	clockDifference = 2 * time.Second
+	shortKey        = 20
+	expiresSoon     = 14 * 24 * time.Hour
+	littleDiskBytes = 1 << 30
+)
+
+// diagnosis collects what is found.
+type diagnosis struct{ wrong int }
+
+func (d *diagnosis) say(mark, what, format string, args ...any) {
+	fmt.Printf("%-5s %-14s %s\n", mark, what, fmt.Sprintf(format, args...))
+}
+func (d *diagnosis) ok(what, format string, args ...any)   { d.say("ok", what, format, args...) }
+func (d *diagnosis) warn(what, format string, args ...any) { d.say("warn", what, format, args...) }
+func (d *diagnosis) fail(what, format string, args ...any) {
+	d.wrong++
+	d.say("FAIL", what, format, args...)
+}
+
+// check says that all is well, or what to do about it.
+func (d *diagnosis) check(holds bool, what, well, otherwise string) {
+	if holds {
+		d.ok(what, "%s", well)
+	} else {
+		d.fail(what, "%s", otherwise)
+	}
+}
+
+// Run looks at everything.
+func (c *doctorCommand) Run() error {
+	ctx, stop := interruptible()
+	defer stop()
+	d := &diagnosis{}
+	ownDatabase := c.DatabaseURL == ""
+	c.checkConfiguration(ctx, d)
+	if ownDatabase {
+		c.checkDisk(d)
+		c.DatabaseURL = localpg.URL(c.DataDir)
+	}
+	c.checkDatabase(ctx, d, ownDatabase)
+	c.checkServer(ctx, d)
+	if d.wrong > 0 {
+		return exitError{1, fmt.Sprintf("wrong: %d", d.wrong)}
+	}
+	return nil
+}
+
+func (c *doctorCommand) checkConfiguration(ctx context.Context, d *diagnosis) {
+	addr, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Addr)
+	listening := net.Addr(&net.TCPAddr{})
+	if err == nil {
+		listening = addr.Addr()
+		_ = addr.Close() // It was only asked whether it is free.
+	} else if resolved, resolveErr := net.ResolveTCPAddr("tcp", c.Addr); resolveErr == nil {
+		listening = resolved
+	}
+	if err := c.complete(listening); err != nil {
+		d.fail("configuration", "%s", err)
+		if c.DataDir, err = filepath.Abs(c.DataDir); err != nil {
+			d.fail("configuration", "DATA_DIR: %s", err)
+		}
+	} else {
+		d.ok("configuration", "environment %s, listening on %s", c.Environment, c.Addr)
+	}
+	if c.APISecretKey != "" && c.APISecretKey != localKey && len(c.APISecretKey) < shortKey {
+		d.warn("shared key", "API_SECRET_KEY has %d characters: take 20 or more (openssl rand -base64 24), or keys of `benchledger keys` alone", len(c.APISecretKey))
+	}
+	for _, origin := range c.AllowedOrigins {
+		if origin == "*" && !c.PublicReads {
+			d.warn("origins", "ALLOWED_ORIGINS is *, though reading needs a key: name the origins of your pages")
+		}
+	}
+	if host, _, err := net.SplitHostPort(c.MetricsAddr); err == nil {
+		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+			d.warn("metrics", "METRICS_ADDR listens on every address, and asks for no key: choose one that only Prometheus reaches")
+		}
+	}
+}
+
+// checkDisk looks at the disk of a database of the server's own.
+func (c *doctorCommand) checkDisk(d *diagnosis) {
+	at := c.DataDir
+	for at != filepath.Dir(at) {
+		if _, err := os.Stat(at); err == nil {
+			break
+		}
+		at = filepath.Dir(at)
+	}
+	usage, err := disk.Usage(at)
+	switch {
+	case err != nil:
+		d.warn("disk", "%s: %s", at, err)
+	case usage.Free < littleDiskBytes:
+		d.fail("disk", "%s of %s are free for %s: make room", bytesOf(usage.Free), bytesOf(usage.Total), c.DataDir)
+	default:
+		d.ok("disk", "%s of %s are free for %s", bytesOf(usage.Free), bytesOf(usage.Total), c.DataDir)
+	}
+}
+
+func (c *doctorCommand) checkDatabase(ctx context.Context, d *diagnosis, own bool) {
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	pool, err := db.Open(ctx, c.DatabaseURL)
+	if err != nil {
+		d.fail("database", "DATABASE_URL: %s", err)
+		return
+	}
+	defer pool.Close()
+	queries := db.New(pool)
+	_ = pool.Ping(ctx) // So that the next question finds a connection.
+	asked := time.Now()
+	settings, err := queries.GetDatabaseSettings(ctx)
+	took := time.Since(asked)
+	switch {
+	case err != nil && own:
+		d.warn("database", "no server runs here with a database of its own in %s, so there is none to look at", c.DataDir)
+		return
+	case err != nil:
+		d.fail("database", "%s: is it there, and do the name and the password of DATABASE_URL hold?", firstLine(err))
+		return
+	}
+	major := settings.ServerVersion / 10_000
+	d.check(major >= oldestPostgreSQL, "database",
+		fmt.Sprintf("PostgreSQL %d.%d, %s away, %s of data", major, settings.ServerVersion%10_000, took.Round(100*time.Microsecond), bytesOf(uint64(max(0, settings.SizeBytes)))),
+		fmt.Sprintf("PostgreSQL %d is too old: take %d or newer", major, oldestPostgreSQL))
+	d.check(settings.Encoding == "UTF8", "encoding", "UTF8", "the database has the encoding "+settings.Encoding+": make one with UTF8 (createdb --encoding=UTF8 --template=template0)")
+	d.check(settings.Fsync && settings.FullPageWrites && settings.SynchronousCommit != "off", "durability",
+		"what is acknowledged is on disk (fsync, full_page_writes, synchronous_commit)",
+		"what is acknowledged may be lost in a crash: fsync, full_page_writes and synchronous_commit have to be on")
+	if settings.RandomPageCost > 2 {
+		d.warn("planner", "random_page_cost is %g, which is for spinning disks: with 1.1 statistics use their index (alter system set random_page_cost = 1.1)", settings.RandomPageCost)
+	}
+	c.checkConnections(d, pool.Config(), settings)
+	// It looked at its clock somewhere between question and answer.
+	apart := max(0, settings.Clock.Sub(asked.Add(took/2)).Abs()-took/2)
+	if apart > clockDifference {
+		d.warn("clocks", "this machine's and the database's are %s apart: have both ask the same time server (NTP)", apart.Round(time.Millisecond))
+	} else {
+		d.ok("clocks", "this machine's and the database's agree")
+	}
+	if !own {
+		d.ok("disk", "that of the database cannot be seen from here: watch it there; a full one refuses submissions, and loses none")
+	}
+	c.checkSchema(ctx, d, queries)
+}
+
+func (c *doctorCommand) checkConnections(d *diagnosis, config *pgxpool.Config, settings db.GetDatabaseSettingsRow) {
+	if config.ConnConfig.DefaultQueryExecMode != pgx.QueryExecModeCacheStatement && c.DatabaseMigrateURL == "" {
+		d.warn("pooler", "DATABASE_URL is set for a pooler: DATABASE_MIGRATE_URL has to lead to the database itself")
+	}
+	if config.MaxConns > settings.MaxConnections-5 {
+		d.fail("connections", "the pool opens up to %d, and the database allows %d: lower pool_max_conns in DATABASE_URL, or raise max_connections", config.MaxConns, settings.MaxConnections)
+		return
+	}
+	d.ok("connections", "the pool opens up to %d of %d: enough for %d servers", config.MaxConns, settings.MaxConnections, (settings.MaxConnections-5)/config.MaxConns)
+}
+
+func (c *doctorCommand) checkSchema(ctx context.Context, d *diagnosis, queries *db.Queries) {
+	latest, err := db.LatestSchemaVersion()
+	if err != nil {
+		d.fail("schema", "%s", err)
+		return
+	}
+	stands, err := queries.GetReadiness(ctx)
+	switch {
+	case err != nil: // No row, or not even the table.
+		d.warn("schema", "there is none: serve makes it, or `benchledger migrate up`")
+		return
+	case stands.SchemaDirty:
+		d.fail("schema", "the migration to %d broke off: `benchledger migrate status` says how to go on", stands.SchemaVersion)
+	case stands.SchemaVersion < int64(latest):
+		d.warn("schema", "version %d of %d: serve brings it up to date, or `benchledger migrate up`", stands.SchemaVersion, latest)
+		return
+	case stands.SchemaVersion > int64(latest):
+		d.ok("schema", "version %d, newer than this program, which goes on working", stands.SchemaVersion)
+	default:
+		d.ok("schema", "version %d, up to date", stands.SchemaVersion)
+	}
+	d.check(stands.IsWritable, "writes", "the database takes writes", "the database takes no writes: it is a standby, or read-only; lead DATABASE_URL to the primary (target_session_attrs=read-write)")
+	keys, err := queries.ListKeys(ctx)
+	if err != nil {
+		d.fail("keys", "%s", firstLine(err))
+		return
+	}
+	valid := 0
+	for _, key := range keys {
+		if key.State != "valid" {
+			continue
+		}
+		valid++
+		if key.ExpiresAt != nil && time.Until(*key.ExpiresAt) < expiresSoon {
+			d.warn("keys", "%q expires at %s: make another", key.Name, key.ExpiresAt.UTC().Format(time.RFC3339))
+		}
+	}
+	d.ok("keys", "%d hold, beside that of API_SECRET_KEY", valid)
+}
+
+// checkServer looks whether a server listens where this one would.
+func (c *doctorCommand) checkServer(ctx context.Context, d *diagnosis) {
+	status, body, err := askReadiness(ctx, c.Addr, c.Timeout)
+	switch {
+	case err != nil:
+		d.ok("server", "none answers at %s", c.Addr)
+	case status == http.StatusOK:
+		d.ok("server", "the one at %s takes requests", c.Addr)
+	default:
+		d.fail("server", "the one at %s takes no requests: %s", c.Addr, body)
+	}
+}
+
+// firstLine is what of an error fits into a line.
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}
+
+func bytesOf(n uint64) string { return units.BytesSize(float64(n)) }

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+
+	"github.com/benchledger/benchledger/api"
+	"github.com/benchledger/benchledger/db"
+	"github.com/benchledger/benchledger/internal/localpg"
+)
+
+type keysCommand struct {
+	DatabaseURL string `env:"DATABASE_URL" placeholder:"URL" help:"The database, as a PostgreSQL connection string. Without it, the database of a server that runs on this machine in local."`
+	DataDir     string `env:"DATA_DIR" default:"${data_dir}" placeholder:"DIR" help:"Where that server keeps its data; ${default} by default."`
+
+	Create keysCreateCommand `cmd:"" help:"Make a key, and print it, once."`
+	List   keysListCommand   `cmd:"" help:"Print the keys, without the keys themselves."`
+	Revoke keysRevokeCommand `cmd:"" help:"Have a key hold no longer, within a second."`
+}
+
+func (keysCommand) Help() string {
+	return "Keys are for people and programs, each its own: what is submitted carries the name of its key. A key may read, or read and submit; " +
+		"the scope admin may everything there will be. The key of API_SECRET_KEY holds beside them."
+}
+
+// with opens the database for fn, and closes it.
+func (c *keysCommand) with(fn func(context.Context, *db.Queries) error) error {
+	ctx, stop := interruptible()
+	defer stop()
+	url := c.DatabaseURL
+	if url == "" {
+		url = localpg.URL(c.DataDir)
+	}
+	pool, err := db.Open(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	err = fn(ctx, db.New(pool))
+	if db.Classify(err) == db.Unavailable && c.DatabaseURL == "" {
+		return fmt.Errorf("%w\nwhich database? Set --database-url or DATABASE_URL; without it, a server has to run here in local, on %s", err, c.DataDir)
+	}
+	return err
+}
+
+type keysCreateCommand struct {
+	Name    string   `arg:"" help:"Whose key it is, or what for: 1 to 150 characters."`
+	Scope   string   `enum:"read,submit,admin" default:"submit" placeholder:"SCOPE" help:"What it may do: ${enum}; ${default} by default."`
+	Expires lifetime `placeholder:"WHEN" help:"Until when it holds: 90d, 12h, a date or a time (RFC 3339). For ever by default."`
+}
+
+// Run makes a key.
+func (c *keysCreateCommand) Run(parent *commands) error {
+	name := strings.TrimSpace(c.Name)
+	switch {
+	case name == "" || utf8.RuneCountInString(name) > 150 || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl):
+		return errors.New("a name has 1 to 150 characters, and no control characters")
+	case name == api.SharedKey:
+		return fmt.Errorf("%s is what the shared key is called in logs: choose another name", name)
+	case c.Expires.at != nil && !c.Expires.at.After(time.Now()):
+		return fmt.Errorf("the key would have expired at %s", c.Expires.at.Format(time.RFC3339))
+	}
+	key, hash := api.NewKey()
+	err := parent.Keys.with(func(ctx context.Context, queries *db.Queries) error {
+		return queries.CreateKey(ctx, db.CreateKeyParams{Name: name, Hash: hash, Scope: c.Scope, ExpiresAt: c.Expires.at})
+	})
+	if db.ConstraintName(err) == "api_keys_pkey" {
+		return fmt.Errorf("there is, or was, a key %q, and what it submitted bears its name: choose another", name)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Println(key)
+	until := ""
+	if c.Expires.at != nil {
+		until = " until " + c.Expires.at.Format(time.RFC3339)
+	}
+	fmt.Fprintf(os.Stderr, "This is the key %s; it may %s%s, and is shown only now. Keep it where secrets are kept.\n", strconv.Quote(name), c.Scope, until)
+	return nil
+}
+
+// lifetime is until when a key holds, nil for ever.
+type lifetime struct{ at *time.Time }
+
+// UnmarshalText reads a duration from now, in days too, a date in UTC, or a time.
+func (l *lifetime) UnmarshalText(text []byte) error {
+	given := string(text)
+	if days, found := strings.CutSuffix(given, "d"); found {
+		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
+			l.at = new(time.Now().AddDate(0, 0, int(n)))
+			return nil
+		}
+	}
+	if duration, err := time.ParseDuration(given); err == nil {
+		l.at = new(time.Now().Add(duration))
+		return nil
+	}
+	for _, layout := range []string{time.DateOnly, time.RFC3339} {
+		if at, err := time.Parse(layout, given); err == nil {
+			l.at = &at
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is no duration (90d, 12h), no date (2026-12-31) and no time (2026-12-31T12:00:00Z)", given)
+}
+
+type keysListCommand struct {
+	JSON bool `name:"json" help:"Print JSON, a line per key."`
+}
+
+// listedKey is a key as it is printed.
+type listedKey struct {
+	Name       string     `json:"name"`
+	Scope      string     `json:"scope"`
+	State      string     `json:"state"`
+	CreatedAt  time.Time  `json:"createdAt"`
+	ExpiresAt  *time.Time `json:"expiresAt"`
+	RevokedAt  *time.Time `json:"revokedAt"`
+	LastUsedAt *time.Time `json:"lastUsedAt"`
+}
+
+// Run prints the keys.
+func (c *keysListCommand) Run(parent *commands) error {
+	return parent.Keys.with(func(ctx context.Context, queries *db.Queries) error {
+		rows, err := queries.ListKeys(ctx)
+		if err != nil {
+			return err
+		}
+		keys := make([]listedKey, len(rows))
+		for i, row := range rows {
+			keys[i] = listedKey{
+				Name: row.Name, Scope: row.Scope, State: row.State, CreatedAt: row.CreatedAt.UTC(),
+				ExpiresAt: inUTC(row.ExpiresAt), RevokedAt: inUTC(row.RevokedAt), LastUsedAt: inUTC(row.LastUsedAt),
+			}
+		}
+		head := table.Row{"name", "scope", "state", "created", "expires", "last used"}
+		return show(&readFlags{JSON: c.JSON}, head, keys, func(k listedKey) table.Row {
+			return table.Row{k.Name, k.Scope, k.State, k.CreatedAt, k.ExpiresAt, k.LastUsedAt}
+		})
+	})
+}
+
+func inUTC(t *time.Time) *time.Time {
+	if t == nil {
+		return nil
+	}
+	return new(t.UTC())
+}
+
+type keysRevokeCommand struct {
+	Name string `arg:"" help:"The key, by its name."`
+}
+
+// Run revokes a key.
+func (c *keysRevokeCommand) Run(parent *commands) error {
+	return parent.Keys.with(func(ctx context.Context, queries *db.Queries) error {
+		at, err := queries.UpdateKeyRevoked(ctx, c.Name)
+		if db.Classify(err) == db.NotFound {
+			return fmt.Errorf("there is no key %q: benchledger keys list shows those there are", c.Name)
+		}
+		if err != nil {
+			return err
+		}
+		fmt.Printf("the key %s is revoked since %s\n", strconv.Quote(c.Name), at.UTC().Format(time.RFC3339))
+		return nil
+	})
+}
