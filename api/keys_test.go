@@ -29,9 +29,9 @@ func (s *service) makeKey(name string, scope api.Scope) string {
 	return key
 }
 
-func (s *service) exec(sql string, args ...any) {
+func (s *service) exec(sql string) {
 	s.t.Helper()
-	if _, err := s.pool.Exec(s.t.Context(), sql, args...); err != nil {
+	if _, err := s.pool.Exec(s.t.Context(), sql); err != nil {
 		s.t.Fatal(err)
 	}
 }
