@@ -150,7 +150,7 @@ var faults = []fault{
 	{
 		name: "an operation that anyone may write with", rule: "operation-unsecured", file: "openapi.yaml",
 		from: "      operationId: submit-batch\n", to: "      operationId: submit-batch\n      security: [{}]\n",
-		more: []change{{"openapi.yaml", "\n      security:\n        - bearer: []\n      summary: Open or complete a batch\n", "\n      summary: Open or complete a batch\n"}},
+		more: []change{{"openapi.yaml", "\n      security:\n        - bearer:\n            - submit\n      summary: Open or complete a batch\n", "\n      summary: Open or complete a batch\n"}},
 		at:   results, line: "register(s, huma.Operation{\n		OperationID: \"submit-batch\"", about: "submit-batch",
 	},
 	{
