@@ -4,13 +4,14 @@ SQLC     := go tool -modfile=tools/go.mod sqlc
 LINT     := go tool -modfile=tools/go.mod golangci-lint
 OAPI     := go tool -modfile=tools/go.mod oapi-codegen
 OASDIFF  := go tool -modfile=tools/go.mod oasdiff
+GOVULN   := go tool -modfile=tools/go.mod govulncheck
 CLIENT   := github.com/benchledger/benchledger/clients/go
 NPM_BIN  := tools/node_modules/.bin
 export REDOCLY_TELEMETRY := off
 export REDOCLY_SUPPRESS_UPDATE_NOTICE := true
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race gen verify lint audit audit-mutate clients-check site fuzz chaos
+.PHONY: help build test race gen verify lint audit audit-mutate compose-check vulnerabilities clients-check site fuzz chaos
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +63,13 @@ fuzz: ## Send 100,000 requests made from openapi.yaml (FUZZ_CASES=…, FUZZ_FLAG
 
 chaos: ## Break everything under load, for 20 seeds and 200,000 results (CHAOS_FLAGS='-seeds=… -fault=…').
 	go test -count=1 -timeout=24h -v ./test/chaos -seeds=20 $(CHAOS_FLAGS)
+
+compose-check: ## Try compose.yaml on the Docker engine (GO_IMAGE=… POSTGRES_IMAGE=… where no registry is reached).
+	COMPOSE_CHECK=1 go test -count=1 -timeout=30m -v -run '^TestCompose$$' ./test/operate
+
+vulnerabilities: ## Look for known vulnerabilities of what the program is made of.
+	@if curl --silent --fail --max-time 20 --output /dev/null https://vuln.go.dev/index/db.json; then $(GOVULN) ./...; \
+	else echo 'govulncheck: skipped, https://vuln.go.dev is not reached'; fi
 
 clients-check: ## See that the clients hold: types, tests against the program, what a user installs.
 	@if grep -nE '[ *](float32|int) .*(json|form):' clients/go/api.gen.go; then echo 'a number has no format' >&2; exit 1; fi

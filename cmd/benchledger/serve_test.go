@@ -2,14 +2,17 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -233,6 +236,44 @@ func TestServeFinishesRequests(t *testing.T) {
 	}
 	wantNothingRunning(t, dir)
 	serve(t, dir).wantRuns("run")
+}
+
+// TestSlowRequests has clients that send their headers for ever, or without end: they
+// keep nobody else from being answered, and are cut off.
+func TestSlowRequests(t *testing.T) {
+	t.Parallel()
+	p := serve(t, newDir(t))
+	address := strings.TrimPrefix(p.url, "http://")
+	open := func(text string) net.Conn {
+		t.Helper()
+		connection, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = connection.Close() })
+		if _, err := io.WriteString(connection, text); err != nil {
+			t.Fatal(err)
+		}
+		return connection
+	}
+	slow := make([]net.Conn, 500)
+	for i := range slow {
+		slow[i] = open("POST /api/results HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+	}
+	p.submit("run-1")
+	p.wantRuns("run-1")
+	long := open("GET /livez HTTP/1.1\r\nHost: x\r\nX-Long: " + strings.Repeat("x", 80<<10) + "\r\n\r\n")
+	if answer, err := http.ReadResponse(bufio.NewReader(long), nil); err != nil || answer.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("80 KiB of headers: %v, %v", answer, err)
+	}
+	for _, connection := range slow {
+		if err := connection.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, connection); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal("a connection that sends no whole request is kept")
+		}
+	}
 }
 
 // TestServeSecondSignal ends a server at once that waits for a request.

@@ -111,8 +111,8 @@ func TestSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	help := map[string]string{} // the help, by variable and flag
-	for _, setting := range find(t, strings.Join(strings.Fields(string(output)), " "), `(--[a-z-]+)=(.*?)\(\$([A-Z_]+)\)`) {
-		help[setting[3]+" "+setting[1]] = setting[2]
+	for _, setting := range find(t, strings.Join(strings.Fields(string(output)), " "), `--(?:\[no-\]([a-z-]+) |([a-z-]+)=)(.*?)\(\$([A-Z_]+)\)`) {
+		help[setting[4]+" --"+setting[1]+setting[2]] = setting[3]
 	}
 	for _, row := range find(t, read(t, "README.md"), "(?m)^\\| `([A-Z_]+)` \\| `(--[a-z-]+)` \\| (?:`(.*?)`)?") {
 		name := row[1] + " " + row[2]
@@ -157,6 +157,30 @@ func TestOperations(t *testing.T) {
 	}
 }
 
+// TestPromises finds the tests that SECURITY.md names.
+func TestPromises(t *testing.T) {
+	t.Parallel()
+	var tests strings.Builder
+	for _, pattern := range []string{"api/*_test.go", "cmd/benchledger/*_test.go", "test/*/*_test.go"} {
+		files, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			content, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tests.Write(content)
+		}
+	}
+	for _, named := range find(t, read(t, "SECURITY.md"), "`(Test\\w+)`") {
+		if !strings.Contains(tests.String(), "func "+named[1]+"(t ") {
+			t.Errorf("SECURITY.md: there is no test %s", named[1])
+		}
+	}
+}
+
 // TestNames finds files and make's targets that documents name, and that are gone.
 func TestNames(t *testing.T) {
 	t.Parallel()
@@ -164,7 +188,7 @@ func TestNames(t *testing.T) {
 	for _, target := range find(t, read(t, "Makefile"), `(?m)^([a-z-]+):`) {
 		targets[target[1]] = true
 	}
-	for _, document := range []string{"README.md", "CONTRIBUTING.md"} {
+	for _, document := range []string{"README.md", "CONTRIBUTING.md", "SECURITY.md"} {
 		text := read(t, document)
 		for _, command := range regexp.MustCompile("`make ([a-z -]+)`").FindAllStringSubmatch(text, -1) {
 			for target := range strings.FieldsSeq(command[1]) {
