@@ -41,7 +41,7 @@ func readGuide(t *testing.T, page string) *guide {
 }
 
 // next runs the next block, which has to begin as said.
-func (g *guide) next(beginning string) string {
+func (g *guide) next(beginning string) {
 	g.t.Helper()
 	if len(g.blocks) == 0 || !strings.HasPrefix(g.blocks[0], beginning) {
 		g.t.Fatalf("the guide goes on with %q, want %s", g.blocks, beginning)
@@ -54,12 +54,10 @@ func (g *guide) next(beginning string) string {
 	cmd.Dir = os.TempDir()
 	cmd.Env = append([]string{"PATH=" + filepath.Dir(path) + ":" + os.Getenv("PATH"), "ENVIRONMENT=production", "API_SECRET_KEY=" + key}, g.env...)
 	asOwner(g.t, cmd, g.owner)
-	output, err := cmd.CombinedOutput()
-	if err != nil {
+	if output, err := cmd.CombinedOutput(); err != nil {
 		g.t.Fatalf("%s: %v: %s", g.blocks[0], err, output)
 	}
 	g.blocks = g.blocks[1:]
-	return string(output)
 }
 
 func (g *guide) set(name, value string) { g.env = append(g.env, name+"="+value) }

@@ -20,7 +20,7 @@ const maxImageBytes = 30_000_000
 // TestCompose builds the image, starts compose.yaml, and restarts and kills both of
 // its parts under load: what was acknowledged is there, and the health check says what
 // is true. It takes minutes, so only `make compose-check` runs it.
-func TestCompose(t *testing.T) {
+func TestCompose(t *testing.T) { //nolint:paralleltest // It runs alone.
 	if os.Getenv("COMPOSE_CHECK") == "" {
 		t.Skip("make compose-check runs it")
 	}
