@@ -173,10 +173,9 @@ run as (
 ),
 batch as (
     insert into batch_runs (batch_id, created_at, submitted_by)
-    select run.batch_id, now(), min(run.submitted_by)
+    select distinct run.batch_id, now(), run.submitted_by
     from run
     where run.batch_id is not null
-    group by run.batch_id
     order by run.batch_id
     on conflict (batch_id) do nothing
 ),
