@@ -11,7 +11,7 @@ export REDOCLY_TELEMETRY := off
 export REDOCLY_SUPPRESS_UPDATE_NOTICE := true
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race gen verify lint audit audit-mutate compose-check vulnerabilities clients-check site fuzz chaos
+.PHONY: help build test race gen verify lint audit audit-mutate bench bench-smoke compose-check vulnerabilities clients-check site fuzz chaos
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,12 @@ fuzz: ## Send 100,000 requests made from openapi.yaml (FUZZ_CASES=…, FUZZ_FLAG
 
 chaos: ## Break everything under load, for 20 seeds and 200,000 results (CHAOS_FLAGS='-seeds=… -fault=…').
 	go test -count=1 -timeout=24h -v ./test/chaos -seeds=20 $(CHAOS_FLAGS)
+
+bench: ## Measure the program beside PostgreSQL itself, on 10,000 and 1,000,000 runs; a quarter of an hour (BENCH_FLAGS=…).
+	go run ./test/bench $(BENCH_FLAGS)
+
+bench-smoke: ## See that what is measured works, in a minute.
+	go run ./test/bench --smoke
 
 compose-check: ## Try compose.yaml on the Docker engine (GO_IMAGE=… POSTGRES_IMAGE=… where no registry is reached).
 	COMPOSE_CHECK=1 go test -count=1 -timeout=30m -v -run '^TestCompose$$' ./test/operate

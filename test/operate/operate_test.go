@@ -242,7 +242,7 @@ func asOwner(t *testing.T, cmd *exec.Cmd, dir string) {
 // get returns the status and the body of an answer.
 func get(t *testing.T, at string) (int, string) {
 	t.Helper()
-	response, err := http.Get(at) //nolint:noctx // It is over soon.
+	response, err := http.Get(at)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,254 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// scenario is something that clients do all the time, and the statement that does the
+// same in the database.
+type scenario struct {
+	name string
+	next func(*rand.Rand) request
+	// runs is how many runs a request stores, 1 where it stores none.
+	runs int
+	// limit is nil where there is none to compare with.
+	limit *statement
+	// short scenarios are many, and are measured for less long.
+	short bool
+}
+
+// unique numbers what is submitted.
+var unique atomic.Int64
+
+// beyondEveryTime is the position before the first page, as the server has it.
+const (
+	beyondEveryTime = "10000-01-01 00:00:00+00"
+	beyondEveryID   = "9223372036854775807"
+	pageSize        = 50
+)
+
+// submission is a run of a batch, with three evaluations and telemetry.
+func submission(r *rand.Rand, size int) []byte {
+	like := generate(r.IntN(size), size)
+	run := map[string]any{
+		"runId": fmt.Sprintf("new-%d-%d", time.Now().UnixNano(), unique.Add(1)), "batchId": like.batch, "suite": like.suite, "scenario": like.scenario, "tier": "L1",
+		"agent": like.agent, "model": "model-" + like.agent, "status": "completed", "startedAt": time.Now().UTC().Format(time.RFC3339Nano),
+		"completedAt": time.Now().UTC().Format(time.RFC3339Nano), "totalScore": like.score, "weightedScore": 10 * like.score, "isSuccessful": true,
+		"metadata": json.RawMessage(metadata), "evaluations": json.RawMessage(evaluations),
+		"telemetry": map[string]any{
+			"toolCalls": 12, "tokensIn": 85000, "tokensOut": 2200, "costUsd": 0.0123, "durationMs": 300000, "workspaceDir": "results/workspaces/x", "promptSent": prompt,
+		},
+	}
+	body, err := json.Marshal(run)
+	if err != nil {
+		panic(err) // It is made of maps and texts.
+	}
+	return body
+}
+
+const (
+	evaluations = `[{"evaluatorName":"evaluator-0","score":1,"maxScore":10,"details":"exited 0"},` +
+		`{"evaluatorName":"evaluator-1","score":2,"maxScore":10,"details":"exited 0"},{"evaluatorName":"evaluator-2","score":3,"maxScore":10,"details":"exited 0"}]`
+	evaluationRows = `[{"position":0,"evaluator_name":"evaluator-0","score":1,"max_score":10,"details":"exited 0"},` +
+		`{"position":1,"evaluator_name":"evaluator-1","score":2,"max_score":10,"details":"exited 0"},{"position":2,"evaluator_name":"evaluator-2","score":3,"max_score":10,"details":"exited 0"}]`
+)
+
+// bulkRuns is how many runs a bulk submission has here.
+const bulkRuns = 500
+
+// scenarios are all of them, on data of a size; the far pages are looked up in the server.
+func scenarios(ctx context.Context, s *server, size int) ([]scenario, error) {
+	batches := (size + runsPerBatch - 1) / runsPerBatch
+	drawRun, drawBatch := fmt.Sprintf(`\set run_id random(0, %d)`, size-1), fmt.Sprintf(`\set batch_id random(0, %d)`, batches-1)
+	get := func(path string) func(*rand.Rand) request {
+		return func(*rand.Rand) request { return request{http.MethodGet, path, nil} }
+	}
+	all := []scenario{
+		{
+			name: "submit", runs: 1,
+			next: func(r *rand.Rand) request { return request{http.MethodPost, "/api/results", submission(r, size)} },
+			limit: &statement{
+				query: "CreateRun", set: []string{`\set run_id random(1000000000000, 9000000000000000000)`, drawBatch}, values: map[string]string{
+					"suite": "suite-3", "scenario": "scenario-3-7", "tier": "L1", "agent": "agent-4", "model": "model-agent-4", "status": "completed",
+					"started_at": "2026-01-01 10:00:00Z", "completed_at": "2026-01-01 10:05:00Z", "total_score": "0.85", "weighted_score": "8.5", "is_successful": "true",
+					"metadata": metadata, "evaluations": evaluationRows, "has_telemetry": "true", "tool_calls": "12", "tokens_in": "85000", "tokens_out": "2200",
+					"cost_usd": "0.0123", "duration_ms": "300000", "workspace_dir": "results/workspaces/x", "prompt_sent": prompt,
+				},
+			},
+		},
+		{
+			name: "submit in bulk", runs: bulkRuns,
+			next: func(r *rand.Rand) request {
+				var body []byte
+				for range bulkRuns {
+					body = append(append(body, submission(r, size)...), '\n')
+				}
+				return request{http.MethodPost, "/api/results/bulk", body}
+			},
+		},
+		{
+			name: "read a run",
+			next: func(r *rand.Rand) request {
+				return request{http.MethodGet, "/api/runs/" + strconv.Itoa(r.IntN(size)), nil}
+			},
+			limit: &statement{query: "GetRun", set: []string{drawRun}},
+		},
+		{
+			name: "read a batch",
+			next: func(r *rand.Rand) request {
+				return request{http.MethodGet, "/api/batches/" + strconv.Itoa(r.IntN(batches)), nil}
+			},
+			limit: &statement{query: "ListRunsByBatch", set: []string{drawBatch}},
+		},
+		{name: "stats", next: get("/api/stats"), limit: &statement{query: "GetStats"}},
+		{name: "agent stats", next: get("/api/stats/agents"), limit: &statement{query: "ListAgentStats"}},
+	}
+	lists, err := listScenarios(ctx, s)
+	return append(all, lists...), err
+}
+
+// filter values: common ones, rare ones, and common ones that never meet.
+var filterValues = map[string]map[string]string{
+	"common": {"suite": "suite-0", "scenario": "scenario-0-0", "agent": "agent-0", "status": "completed"},
+	"rare":   {"suite": "suite-rare", "scenario": "scenario-rare", "agent": "agent-rare", "status": "running"},
+	"apart":  {"suite": "suite-1", "scenario": "scenario-1-0", "agent": "agent-1", "status": "completed"},
+}
+
+// listQueries are those of the combinations that an index carries; the others have
+// one for all.
+var listQueries = map[string]string{
+	"": "ListRuns", "suite": "ListRunsBySuite", "scenario": "ListRunsByScenario", "agent": "ListRunsByAgent", "status": "ListRunsByStatus",
+	"suite+scenario": "ListRunsBySuiteAndScenario",
+}
+
+// listScenarios are the first pages and pages far down of each combination of filters.
+func listScenarios(ctx context.Context, s *server) ([]scenario, error) {
+	filters := []string{"suite", "scenario", "agent", "status"}
+	var all []scenario
+	for combination := range 1 << len(filters) {
+		var chosen []string
+		for i, filter := range filters {
+			if combination&(1<<i) != 0 {
+				chosen = append(chosen, filter)
+			}
+		}
+		name := strings.Join(chosen, "+")
+		for _, kind := range []string{"common", "rare", "apart"} {
+			query := url.Values{"limit": {strconv.Itoa(pageSize)}}
+			limit := statement{query: listQueries[name], values: map[string]string{
+				"before_started_at": beyondEveryTime, "before_id": beyondEveryID, "row_limit": strconv.Itoa(pageSize + 1),
+			}}
+			for _, filter := range chosen {
+				query.Set(filter, filterValues[kind][filter])
+				limit.values[filter] = filterValues[kind][filter]
+			}
+			hasSuite, hasAgent := query.Has("suite") || query.Has("scenario"), query.Has("agent")
+			if kind == "rare" && name == "" || kind == "apart" && !(hasSuite && hasAgent) {
+				continue
+			}
+			if limit.query == "" {
+				limit.query, limit.perPlan = "ListRunsByFilters", true
+			}
+			title := "list " + name
+			if name == "" {
+				title = "list all"
+			} else {
+				title += ", " + kind
+			}
+			first := "/api/runs?" + query.Encode()
+			all = append(all, scenario{name: title, short: true, limit: &limit, next: func(*rand.Rand) request { return request{http.MethodGet, first, nil} }})
+			far, position, err := farPage(ctx, s, query)
+			if err != nil {
+				return nil, err
+			}
+			if far == "" {
+				continue
+			}
+			farLimit := limit
+			farLimit.values = map[string]string{}
+			for name, value := range limit.values {
+				farLimit.values[name] = value
+			}
+			farLimit.values["before_started_at"], farLimit.values["before_id"] = position.StartedAt, strconv.FormatInt(position.ID, 10)
+			all = append(all, scenario{name: title + ", far down", short: true, limit: &farLimit, next: func(*rand.Rand) request { return request{http.MethodGet, far, nil} }})
+		}
+	}
+	return all, nil
+}
+
+// position is that of the run before a page.
+type position struct {
+	ID        int64
+	StartedAt string
+}
+
+// farPages is how far down a far page is: so many pages of 10,000, or as many as there are.
+const farPages = 5
+
+// farPage follows the links of large pages, and returns the path of a page after the
+// last of them that has a next one; "" where there is but one page.
+func farPage(ctx context.Context, s *server, query url.Values) (string, position, error) {
+	large := url.Values{}
+	for name, values := range query {
+		large[name] = values
+	}
+	path, at, last := "", position{}, "/api/runs?"+with(large, "limit", "10000").Encode()
+	for range farPages {
+		link, before, err := page(ctx, s, last)
+		if err != nil {
+			return "", at, err
+		}
+		if link == "" {
+			break
+		}
+		next, err := url.Parse(link)
+		if err != nil {
+			return "", at, err
+		}
+		path, at, last = "/api/runs?"+with(next.Query(), "limit", strconv.Itoa(pageSize)).Encode(), before, link
+	}
+	if path == "" { // All fit into a large page: the second small one.
+		link, before, err := page(ctx, s, "/api/runs?"+with(large, "limit", strconv.Itoa(pageSize)).Encode())
+		return link, before, err
+	}
+	return path, at, nil
+}
+
+func with(values url.Values, name, value string) url.Values {
+	values.Set(name, value)
+	return values
+}
+
+// page returns where a page goes on, and its last run.
+func page(ctx context.Context, s *server, path string) (string, position, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.address+path, http.NoBody)
+	if err != nil {
+		return "", position{}, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return "", position{}, err
+	}
+	defer response.Body.Close()
+	var runs []position
+	if response.StatusCode != http.StatusOK {
+		return "", position{}, fmt.Errorf("%s: %s", path, response.Status)
+	}
+	if err := json.NewDecoder(response.Body).Decode(&runs); err != nil {
+		return "", position{}, err
+	}
+	link, _, _ := strings.Cut(strings.TrimPrefix(response.Header.Get("Link"), "<"), ">")
+	if len(runs) == 0 {
+		return "", position{}, nil
+	}
+	return link, runs[len(runs)-1], nil
+}
