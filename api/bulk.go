@@ -353,8 +353,10 @@ func (s *server) readChunk(ctx context.Context, lines *lineReader) (*chunk, erro
 		var run *RunSubmission
 		if faulty != "" {
 			receipt.Errors = []FieldError{{"body", string(faulty)}}
-		} else if run, receipt.Errors = s.parseRun(raw); run != nil {
-			receipt.RunID = string(run.RunID)
+		} else {
+			var read checkedRun
+			read.read(raw)
+			run, receipt.RunID, receipt.Errors = read.run, read.id, atMost(maxLineErrors, fieldErrors(read.faults))
 		}
 		if ids[receipt.RunID] && receipt.Errors == nil {
 			break // It comes after the other, in the next chunk.
@@ -374,72 +376,6 @@ func (s *server) readChunk(ctx context.Context, lines *lineReader) (*chunk, erro
 		c.runs, c.of = append(c.runs, params), append(c.of, &c.receipts[len(c.receipts)-1])
 	}
 	return c, nil
-}
-
-// parseRun reads a run as huma reads a body: against the schema, then into its
-// type, whose values have their say. It returns the run as far as it was read.
-func (s *server) parseRun(raw []byte) (*RunSubmission, []FieldError) {
-	var value any
-	if err := jsonFormat.Unmarshal(raw, &value); err != nil {
-		return nil, []FieldError{{"body", err.Error()}}
-	}
-	path, result := huma.NewPathBuffer([]byte("body"), 4), &huma.ValidateResult{}
-	schemas := s.api.OpenAPI().Components.Schemas
-	schema := schemas.Schema(reflect.TypeFor[RunSubmission](), true, "RunSubmission")
-	huma.Validate(schemas, schema, path, huma.ModeWriteToServer, value, result)
-	run := &RunSubmission{}
-	if err := jsonFormat.Unmarshal(raw, run); err != nil && len(result.Errors) == 0 {
-		return nil, []FieldError{{"body", err.Error()}}
-	}
-	var fields []FieldError
-	for _, err := range slices.Concat(result.Errors, resolve(path, reflect.ValueOf(run))) {
-		var detailer huma.ErrorDetailer
-		if errors.As(err, &detailer) {
-			detail := detailer.ErrorDetail()
-			fields = append(fields, FieldError{Location: detail.Location, Message: detail.Message})
-		}
-	}
-	if len(fields) > 0 && !isID(value) {
-		run.RunID = ""
-	}
-	return run, atMost(maxLineErrors, fields)
-}
-
-// isID reports whether the run's id is one that a receipt can repeat.
-func isID(value any) bool {
-	run, _ := value.(map[string]any)
-	id, ok := run["runId"].(string)
-	return ok && id != "" && len(id) <= 4*maxName
-}
-
-// resolve has all values within v resolve themselves.
-func resolve(path *huma.PathBuffer, v reflect.Value) (found []error) {
-	if v.CanAddr() {
-		if resolver, ok := v.Addr().Interface().(huma.ResolverWithPath); ok {
-			return resolver.Resolve(nil, path)
-		}
-	}
-	switch v.Kind() { //nolint:exhaustive // the others hold no values
-	case reflect.Pointer:
-		if !v.IsNil() {
-			found = resolve(path, v.Elem())
-		}
-	case reflect.Slice:
-		for i := range v.Len() {
-			path.PushIndex(i)
-			found = append(found, resolve(path, v.Index(i))...)
-			path.Pop()
-		}
-	case reflect.Struct:
-		for field, value := range v.Fields() {
-			if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "" {
-				path.Push(name)
-				found = append(found, resolve(path, value)...)
-				path.Pop()
-			}
-		}
-	}
-	return found
 }
 
 // lineError is what is wrong with a line of which no more is known.

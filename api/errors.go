@@ -69,14 +69,7 @@ func problemOf(status int, detail string, fields ...FieldError) *Problem {
 
 // newProblem makes huma's own errors problem documents that echo no value.
 func newProblem(status int, message string, causes ...error) huma.StatusError {
-	var fields []FieldError
-	for _, cause := range causes {
-		var detailer huma.ErrorDetailer
-		if errors.As(cause, &detailer) {
-			detail := detailer.ErrorDetail()
-			fields = append(fields, FieldError{Location: detail.Location, Message: detail.Message})
-		}
-	}
+	fields := fieldErrors(causes)
 	switch status {
 	case http.StatusBadRequest:
 		return problemOf(status, "The body has to be a JSON object.", fields...)

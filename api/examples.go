@@ -19,7 +19,7 @@ var (
 		TotalScore: new(0.85), WeightedScore: new(8.5), IsSuccessful: new(true), SuccessMetric: new(0.9),
 		Metadata: Metadata{jsontext.Value(`{"packageManager":"pnpm"}`)},
 		Evaluations: []EvaluationSubmission{{
-			EvaluatorName: "install_success", Score: 1, MaxScore: 1, Details: new(Text("pnpm install exited 0")),
+			EvaluatorName: "install_success", Score: new(1.0), MaxScore: 1, Details: new(Text("pnpm install exited 0")),
 		}},
 		Telemetry: &TelemetrySubmission{
 			ToolCalls: new(Count(12)), TokensIn: new(Count(85000)), TokensOut: new(Count(2200)), CostUSD: new(0.0123),

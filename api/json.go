@@ -1,10 +1,12 @@
 package api
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"strconv"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-json-experiment/json"
@@ -15,13 +17,43 @@ import (
 // jsonFormat is JSON as RFC 8259 and RFC 7493 have it: duplicate names, invalid
 // UTF-8 and lone surrogates are errors, names are case-sensitive.
 var jsonFormat = huma.Format{
-	Marshal: func(w io.Writer, v any) error { return json.MarshalWrite(w, v) },
+	Marshal: marshal,
 	Unmarshal: func(data []byte, v any) error {
-		if _, forValidation := v.(*any); forValidation {
-			return sayWhere(json.Unmarshal(data, v, exactNumbers))
+		if run, ok := v.(*checkedRun); ok {
+			run.read(data)
+			return nil
 		}
-		return sayWhere(json.Unmarshal(data, v, readAllFields))
+		return decode(data, v)
 	},
+}
+
+// decode reads JSON for validation, or into a value whose Resolvers have their say after.
+func decode(data []byte, v any) error {
+	if _, forValidation := v.(*any); forValidation {
+		return sayWhere(json.Unmarshal(data, v, exactNumbers))
+	}
+	return sayWhere(json.Unmarshal(data, v, readAllFields))
+}
+
+// buffers hold answers while they are written.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// maxKeptBuffer is the largest that is used again; larger answers are rare.
+const maxKeptBuffer = 1 << 20
+
+// marshal writes all of an answer at once: the encoder by itself would write, and
+// the server send, every few kilobytes.
+func marshal(w io.Writer, v any) error {
+	buffer := buffers.Get().(*bytes.Buffer) //nolint:forcetypeassert // It has nothing else.
+	buffer.Reset()
+	err := json.MarshalWrite(buffer, v)
+	if err == nil {
+		_, err = w.Write(buffer.Bytes())
+	}
+	if buffer.Cap() <= maxKeptBuffer {
+		buffers.Put(buffer)
+	}
+	return err
 }
 
 // readAllFields goes on after a field of the wrong type, so that the Resolvers of

@@ -47,15 +47,17 @@ func (Status) Schema(r huma.Registry) *huma.Schema {
 	})
 }
 
+var statuses = []Status{"running", "completed", "failed", "incomplete"}
+
 // isFinal reports whether a run with the status no longer changes.
 func (s Status) isFinal() bool { return s == "completed" || s == "failed" }
 
 // EvaluationSubmission is the score that an evaluator gave a run.
 type EvaluationSubmission struct {
-	EvaluatorName Name    `json:"evaluatorName" doc:"Who gave the score."`
-	Score         float64 `json:"score" doc:"The score; it may be negative, or above its maximum."`
-	MaxScore      float64 `json:"maxScore" exclusiveMinimum:"0" doc:"The best score there is."`
-	Details       *Text   `json:"details" required:"false" doc:"Free text, often JSON."`
+	EvaluatorName Name     `json:"evaluatorName" doc:"Who gave the score."`
+	Score         *float64 `json:"score" nullable:"false" doc:"The score; it may be negative, or above its maximum."`
+	MaxScore      float64  `json:"maxScore" exclusiveMinimum:"0" doc:"The best score there is."`
+	Details       *Text    `json:"details" required:"false" doc:"Free text, often JSON."`
 }
 
 // TelemetrySubmission is what a run cost.
@@ -95,7 +97,7 @@ type BatchReceipt struct {
 }
 
 type submitRunInput struct {
-	Body RunSubmission
+	Body checkedRun
 }
 
 type submitRunOutput struct {
@@ -125,7 +127,7 @@ func (s *server) registerResults() {
 			"is replaced as a whole by what comes next, its start apart, which stays as announced where it is left out. " +
 			"A run that is final (`completed`, `failed`) stays as it is: other content is refused with 409.\n\n" +
 			"Fields that are `null` count as absent. Unknown fields are ignored.",
-		Security: toSubmit, DefaultStatus: http.StatusCreated,
+		Security: toSubmit, DefaultStatus: http.StatusCreated, SkipValidateBody: true, // A checkedRun does that.
 		Errors:      append(slices.Clone(errors), http.StatusConflict),
 		RequestBody: &huma.RequestBody{Description: "The run.", Content: example(exampleSubmission)},
 		Responses: map[string]*huma.Response{
@@ -156,7 +158,7 @@ func (s *server) registerResults() {
 }
 
 func (s *server) submitRun(ctx context.Context, input *submitRunInput) (*submitRunOutput, error) {
-	run, err := runParams(&input.Body, submitter(ctx))
+	run, err := runParams(input.Body.run, submitter(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -245,7 +247,7 @@ type evaluationRow struct {
 func runParams(run *RunSubmission, submittedBy *string) (db.CreateRunParams, error) {
 	rows := make([]evaluationRow, len(run.Evaluations))
 	for i, e := range run.Evaluations {
-		rows[i] = evaluationRow{Position: i, EvaluatorName: e.EvaluatorName, Score: e.Score, MaxScore: e.MaxScore, Details: e.Details}
+		rows[i] = evaluationRow{Position: i, EvaluatorName: e.EvaluatorName, Score: *e.Score, MaxScore: e.MaxScore, Details: e.Details}
 	}
 	evaluations, err := json.Marshal(rows)
 	if err != nil {

@@ -75,6 +75,7 @@ func (c *Count) UnmarshalJSON(data []byte) error {
 		return nil
 	}
 	if double, err := strconv.ParseFloat(string(data), 64); err != nil || double != math.Trunc(double) {
+		*c = -1
 		return nil //nolint:nilerr // see above
 	}
 	*c = invalidCount
@@ -182,10 +183,13 @@ func (t UTCTime) AppendText(b []byte) ([]byte, error) {
 // MarshalText writes the time.
 func (t UTCTime) MarshalText() ([]byte, error) { return t.AppendText(nil) }
 
-// MarshalJSON writes the time; without it, that of time.Time would be promoted.
-func (t UTCTime) MarshalJSON() ([]byte, error) {
-	quoted, err := t.AppendText([]byte{'"'})
-	return append(quoted, '"'), err
+// MarshalJSONTo writes the time; without it, that of time.Time would be promoted.
+func (t UTCTime) MarshalJSONTo(encoder *jsontext.Encoder) error {
+	quoted, err := t.AppendText(append(encoder.AvailableBuffer(), '"'))
+	if err != nil {
+		return err
+	}
+	return encoder.WriteValue(append(quoted, '"'))
 }
 
 func utcTime(t *time.Time) *UTCTime {
@@ -220,12 +224,12 @@ func (m *Metadata) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// MarshalJSON writes the text.
-func (m Metadata) MarshalJSON() ([]byte, error) {
+// MarshalJSONTo writes the text.
+func (m Metadata) MarshalJSONTo(encoder *jsontext.Encoder) error {
 	if m.text == nil {
-		return []byte("null"), nil
+		return encoder.WriteToken(jsontext.Null)
 	}
-	return m.text, nil
+	return encoder.WriteValue(m.text)
 }
 
 // Resolve refuses what PostgreSQL cannot store, or only at great length.

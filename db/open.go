@@ -1,7 +1,9 @@
 package db
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/multitracer"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -49,6 +52,12 @@ func Open(ctx context.Context, url string, tracers ...pgx.QueryTracer) (*pgxpool
 	if len(tracers) > 0 {
 		config.ConnConfig.Tracer = multitracer.New(tracers...)
 	}
+	config.AfterConnect = func(_ context.Context, connection *pgx.Conn) error {
+		for _, jsonType := range jsonTypes {
+			connection.TypeMap().RegisterType(jsonType)
+		}
+		return nil
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
@@ -65,3 +74,19 @@ type PlanForValues struct{ DBTX }
 func (d PlanForValues) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	return d.DBTX.Query(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
 }
+
+// jsonTypes read JSON as the text that it is: pgx would parse it first.
+var jsonTypes = func() []*pgtype.Type {
+	unmarshal := func(text []byte, v any) error {
+		if raw, ok := v.(*json.RawMessage); ok {
+			*raw = bytes.Clone(text)
+			return nil
+		}
+		return json.Unmarshal(text, v)
+	}
+	codec := &pgtype.JSONCodec{Marshal: json.Marshal, Unmarshal: unmarshal}
+	return []*pgtype.Type{
+		{Name: "json", OID: pgtype.JSONOID, Codec: codec},
+		{Name: "jsonb", OID: pgtype.JSONBOID, Codec: &pgtype.JSONBCodec{Marshal: json.Marshal, Unmarshal: unmarshal}},
+	}
+}()

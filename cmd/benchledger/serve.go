@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -32,6 +33,8 @@ const (
 	rateLimit, maxRateLimit = 1000, 1_000_000
 	// databaseWait is how long a server waits for a database that is not there yet.
 	databaseWait = time.Minute
+	// gcPercent spends memory, of which a server needs little, on time. GOGC wins over it.
+	gcPercent = 400
 	// shutdownWait is how long requests in flight may take to finish: more than the
 	// API gives a body to arrive and its work to be done.
 	shutdownWait = 75 * time.Second
@@ -65,6 +68,9 @@ func (c *serveCommand) Run() (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // A second signal ends the program at once.
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	logger := c.logger()
 
 	// A port that is taken is said at once.
