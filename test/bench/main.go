@@ -25,7 +25,7 @@ import (
 
 type options struct {
 	Sizes   []int         `default:"10000,1000000" help:"How many runs the data have; ${default} by default."`
-	Rounds  int           `default:"3" help:"How often each is measured, in turn with the others; ${default} by default."`
+	Rounds  int           `default:"2" help:"How often each is measured, in turn with the others; ${default} by default."`
 	Time    time.Duration `default:"2s" help:"How long each is measured in a round; ${default} by default, half of that for lists."`
 	Mixed   time.Duration `default:"20s" help:"How long the mixed load lasts; ${default} by default."`
 	Clients int           `default:"8" help:"How many clients send one request after another; ${default} by default."`
@@ -83,7 +83,7 @@ func (o *options) run(ctx context.Context) error {
 			return err
 		}
 		defer places[i].close()
-		results.Start = append(results.Start, startResult{Runs: size, FirstAnswerMs: milliseconds(places[i].server.firstAnswer), ResidentMiB: places[i].residentMiB()})
+		results.Start = append(results.Start, startResult{Runs: size, FirstAnswerMs: milliseconds(places[i].server.firstAnswer), ResidentMiB: float64(places[i].server.residentAtStart) / (1 << 20)})
 	}
 	if err := o.measure(ctx, c, dir, places, results); err != nil {
 		return err
@@ -141,14 +141,6 @@ func (c *cluster) open(ctx context.Context, dir, program string, size int, only 
 func (p *place) close() {
 	p.pool.Close()
 	p.server.stop()
-}
-
-func (p *place) residentMiB() float64 {
-	used, err := p.server.usage()
-	if err != nil {
-		return 0
-	}
-	return float64(used.resident) / (1 << 20)
 }
 
 // measure measures each scenario: the server and pgbench, at each size, in turn, so

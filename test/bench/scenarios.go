@@ -36,24 +36,19 @@ const (
 	pageSize        = 50
 )
 
-// submission is a run of a batch, with three evaluations and telemetry.
+// submission is a run of a batch, with three evaluations and telemetry. It is put
+// together from text, since who sends it has the same processor as who takes it.
 func submission(r *rand.Rand, size int) []byte {
 	like := generate(r.IntN(size), size)
-	run := map[string]any{
-		"runId": fmt.Sprintf("new-%d-%d", time.Now().UnixNano(), unique.Add(1)), "batchId": like.batch, "suite": like.suite, "scenario": like.scenario, "tier": "L1",
-		"agent": like.agent, "model": "model-" + like.agent, "status": "completed", "startedAt": time.Now().UTC().Format(time.RFC3339Nano),
-		"completedAt": time.Now().UTC().Format(time.RFC3339Nano), "totalScore": like.score, "weightedScore": 10 * like.score, "isSuccessful": true,
-		"metadata": json.RawMessage(metadata), "evaluations": json.RawMessage(evaluations),
-		"telemetry": map[string]any{
-			"toolCalls": 12, "tokensIn": 85000, "tokensOut": 2200, "costUsd": 0.0123, "durationMs": 300000, "workspaceDir": "results/workspaces/x", "promptSent": prompt,
-		},
-	}
-	body, err := json.Marshal(run)
-	if err != nil {
-		panic(err) // It is made of maps and texts.
-	}
-	return body
+	now := time.Now().UTC().Format("2006-01-02T15:04:05.000Z")
+	return fmt.Appendf(make([]byte, 0, 2048), `{"runId":"new-%s-%d","batchId":%q,"suite":%q,"scenario":%q,"tier":"L1","agent":%q,"model":"model-%s","status":"completed",`+
+		`"startedAt":%q,"completedAt":%q,"totalScore":%g,"weightedScore":%g,"isSuccessful":true,"metadata":%s,"evaluations":%s,"telemetry":{"toolCalls":12,`+
+		`"tokensIn":85000,"tokensOut":2200,"costUsd":0.0123,"durationMs":300000,"workspaceDir":"results/workspaces/x","promptSent":%q}}`,
+		process, unique.Add(1), like.batch, like.suite, like.scenario, like.agent, like.agent, now, now, like.score, 10*like.score, metadata, evaluations, prompt)
 }
+
+// process names what this one submits apart from what others have.
+var process = strconv.FormatInt(time.Now().UnixNano(), 36)
 
 const (
 	evaluations = `[{"evaluatorName":"evaluator-0","score":1,"maxScore":10,"details":"exited 0"},` +

@@ -23,6 +23,7 @@ type server struct {
 	cmd              *exec.Cmd
 	address, metrics string
 	firstAnswer      time.Duration // from its start to its first answer
+	residentAtStart  uint64        // bytes, after that
 	ended            chan struct{}
 }
 
@@ -71,7 +72,9 @@ func startServer(program, dir, database string) (*server, error) {
 				return nil, fmt.Errorf("the server answers %s", response.Status)
 			}
 			s.firstAnswer = time.Since(start)
-			return s, nil
+			used, err := s.usage()
+			s.residentAtStart = used.resident
+			return s, err
 		}
 		select {
 		case <-s.ended:
