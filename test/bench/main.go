@@ -59,14 +59,14 @@ func (o *options) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(o.Data, 0o755); err != nil { //nolint:gosec // G301: the user of the database has to reach it
+	if err := os.MkdirAll(o.Data, 0o755); err != nil {
 		return err
 	}
 	dir, err := os.MkdirTemp("", "bench-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	program, err := build(ctx, dir)
 	if err != nil {
 		return err
@@ -89,7 +89,7 @@ func (o *options) run(ctx context.Context) error {
 		return err
 	}
 	if only.MatchString("copy") || o.Only == "" {
-		if err := o.measureCopy(ctx, c, places, results); err != nil {
+		if err := o.measureCopy(ctx, places, results); err != nil {
 			return err
 		}
 	}
@@ -194,7 +194,7 @@ func (o *options) measure(ctx context.Context, c *cluster, dir string, places []
 
 // measureCopy measures COPY into the same tables, with their indexes, by as many
 // clients: the limit of bulk submission.
-func (o *options) measureCopy(ctx context.Context, c *cluster, places []*place, results *results) error {
+func (o *options) measureCopy(ctx context.Context, places []*place, results *results) error {
 	const chunk = 2000
 	for _, p := range places {
 		var next, stored atomic.Int64

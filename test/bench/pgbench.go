@@ -87,7 +87,7 @@ func (c *cluster) pgbench(ctx context.Context, dir, database string, s statement
 	if err != nil {
 		return sample{}, err
 	}
-	defer os.RemoveAll(work)
+	defer func() { _ = os.RemoveAll(work) }()
 	file := filepath.Join(work, "script.sql")
 	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
 		return sample{}, err

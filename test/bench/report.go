@@ -26,7 +26,6 @@ type results struct {
 	Mixed      []mixedResult `json:"mixed"`
 	samples    map[*result]*sample
 	limits     map[*result]*sample
-	warnings   []string
 }
 
 type startResult struct {
@@ -176,5 +175,5 @@ func (r *results) write(path string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(path, append(content, '\n'), 0o644) //nolint:gosec // G306: everybody may read it
+	return os.WriteFile(path, append(content, '\n'), 0o644)
 }

@@ -147,7 +147,7 @@ func listScenarios(ctx context.Context, s *server) ([]scenario, error) {
 				limit.values[filter] = filterValues[kind][filter]
 			}
 			hasSuite, hasAgent := query.Has("suite") || query.Has("scenario"), query.Has("agent")
-			if kind == "rare" && name == "" || kind == "apart" && !(hasSuite && hasAgent) {
+			if kind == "rare" && name == "" || kind == "apart" && (!hasSuite || !hasAgent) {
 				continue
 			}
 			if limit.query == "" {
