@@ -163,22 +163,25 @@ func (o *options) measure(ctx context.Context, c *cluster, dir string, places []
 					continue // There is no such page.
 				}
 				s := p.scenarios[i]
-				long := o.Time
+				long, clients := o.Time, o.Clients
 				if s.short {
 					long /= 2
 				}
+				if s.alone {
+					clients = 1
+				}
 				if round == 0 { // Plans are made, and caches filled, before.
-					if _, err := runClosed(ctx, p.server, o.Clients, long/4, s.next); err != nil {
+					if _, err := runClosed(ctx, p.server, clients, long/4, s.next); err != nil {
 						return fmt.Errorf("%s: %w", name, err)
 					}
 				}
-				got, err := runClosed(ctx, p.server, o.Clients, long, s.next)
+				got, err := runClosed(ctx, p.server, clients, long, s.next)
 				if err != nil {
 					return fmt.Errorf("%s: %w", name, err)
 				}
 				var limit *sample
 				if s.limit != nil {
-					limited, err := c.pgbench(ctx, dir, p.database, *s.limit, o.Clients, long)
+					limited, err := c.pgbench(ctx, dir, p.database, *s.limit, clients, long)
 					if err != nil {
 						return fmt.Errorf("%s: %w", name, err)
 					}

@@ -24,6 +24,8 @@ type scenario struct {
 	limit *statement
 	// short scenarios are many, and are measured for less long.
 	short bool
+	// alone has one client ask, where several would but wait for each other's processors.
+	alone bool
 }
 
 // unique numbers what is submitted.
@@ -104,8 +106,8 @@ func scenarios(ctx context.Context, s *server, size int) ([]scenario, error) {
 			},
 			limit: &statement{query: "ListRunsByBatch", set: []string{drawBatch}},
 		},
-		{name: "stats", next: get("/api/stats"), limit: &statement{query: "GetStats"}},
-		{name: "agent stats", next: get("/api/stats/agents"), limit: &statement{query: "ListAgentStats"}},
+		{name: "stats", next: get("/api/stats"), limit: &statement{query: "GetStats"}, alone: true},
+		{name: "agent stats", next: get("/api/stats/agents"), limit: &statement{query: "ListAgentStats"}, alone: true},
 	}
 	lists, err := listScenarios(ctx, s)
 	return append(all, lists...), err
