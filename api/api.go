@@ -138,7 +138,7 @@ func newServer(config Config) (*chi.Mux, *server) {
 	if config.Pool != nil { // The document needs none.
 		s.connections = make(chan struct{}, config.Pool.Config().MaxConns)
 	}
-	router.Use(jsonByDefault, decompress(s), textIsUTF8(s))
+	router.Use(compressLarge, jsonByDefault, decompress(s), textIsUTF8(s))
 	router.NotFound(s.notFound)
 	router.MethodNotAllowed(s.methodNotAllowed(router))
 	s.api = humachi.New(router, s.humaConfig())

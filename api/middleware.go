@@ -17,6 +17,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-chi/chi/v5"
+	"github.com/klauspost/compress/gzhttp"
 )
 
 // clientRequestID is what a client may name its request.
@@ -83,6 +84,19 @@ func (s *server) refuseTooMany(ctx huma.Context, next func(huma.Context)) {
 }
 
 func isHealth(operation *huma.Operation) bool { return slices.Contains(operation.Tags, "Health") }
+
+// minCompressedBytes is the least that an answer has to have to be compressed: below,
+// a millisecond of the processor would save less than that on most lines.
+const minCompressedBytes = 64 << 10
+
+// compressLarge compresses large answers for clients that say they take that.
+func compressLarge(next http.Handler) http.Handler {
+	wrap, err := gzhttp.NewWrapper(gzhttp.MinSize(minCompressedBytes), gzhttp.CompressionLevel(gzip.BestSpeed))
+	if err != nil {
+		panic(err) // The options are sound.
+	}
+	return wrap(next)
+}
 
 // jsonByDefault reads a body without a type, or as text/plain (what fetch sends
 // unasked), as JSON.

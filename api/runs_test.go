@@ -1,7 +1,9 @@
 package api_test
 
 import (
+	"compress/gzip"
 	"fmt"
+	"io"
 	"iter"
 	"maps"
 	"net/http"
@@ -220,5 +222,41 @@ func TestGetRun(t *testing.T) {
 	}
 	if got := s.get("/api/runs/run-1/telemetry").want(http.StatusOK); got.body != "null" {
 		t.Errorf("telemetry %s", got.body)
+	}
+}
+
+func TestLargeAnswersAreCompressed(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	s.submit(leastRun("large", object{"telemetry": object{"promptSent": strings.Repeat("Update the dependencies. ", 10_000)}})).want(http.StatusCreated)
+	s.submit(leastRun("small")).want(http.StatusCreated)
+	for id, want := range map[string]string{"large": "gzip", "small": ""} {
+		path := "/api/runs/" + id
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+path, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Accept-Encoding", "gzip") // Said here, the client leaves the answer as it is.
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := io.Reader(response.Body)
+		defer response.Body.Close()
+		if got := response.Header.Get("Content-Encoding"); got != want {
+			t.Errorf("%s: content encoding %q, want %q", path, got, want)
+		}
+		if want == "gzip" {
+			if body, err = gzip.NewReader(body); err != nil {
+				t.Fatal(err)
+			}
+		}
+		text, err := io.ReadAll(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if plain := s.do(http.MethodGet, path, nil, "Accept-Encoding", "identity").body; string(text) != plain {
+			t.Errorf("%s: unpacked, %d bytes differ from %d that were not compressed", path, len(text), len(plain))
+		}
 	}
 }

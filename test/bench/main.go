@@ -99,6 +99,9 @@ func (o *options) run(ctx context.Context) error {
 		}
 	}
 	results.print(o.Sizes)
+	if !o.Smoke {
+		results.printGoals()
+	}
 	if o.Compare != "" {
 		results.compare(o.Compare)
 	}
