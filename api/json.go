@@ -46,7 +46,7 @@ const maxKeptBuffer = 1 << 20
 func marshal(w io.Writer, v any) error {
 	buffer := buffers.Get().(*bytes.Buffer) //nolint:forcetypeassert // It has nothing else.
 	buffer.Reset()
-	err := json.MarshalWrite(buffer, v)
+	err := write(buffer, v)
 	if err == nil {
 		_, err = w.Write(buffer.Bytes())
 	}
@@ -54,6 +54,19 @@ func marshal(w io.Writer, v any) error {
 		buffers.Put(buffer)
 	}
 	return err
+}
+
+func write(buffer *bytes.Buffer, v any) error {
+	switch v := v.(type) {
+	case []Run:
+		_, err := buffer.Write(appendRuns(buffer.AvailableBuffer(), v))
+		return err
+	case BatchDetails:
+		text, err := appendBatch(buffer.AvailableBuffer(), &v)
+		_, _ = buffer.Write(text) // It does not fail.
+		return err
+	}
+	return json.MarshalWrite(buffer, v)
 }
 
 // readAllFields goes on after a field of the wrong type, so that the Resolvers of

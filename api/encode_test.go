@@ -1,0 +1,88 @@
+package api
+
+import (
+	"bytes"
+	"math"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"pgregory.net/rapid"
+)
+
+// TestRunsAreWrittenByTheirTags holds what is written by hand against what reflection
+// writes: of every field, absent and not, with every kind of text, number and time.
+func TestRunsAreWrittenByTheirTags(t *testing.T) {
+	t.Parallel()
+	moment := rapid.Custom(func(t *rapid.T) UTCTime {
+		micros := rapid.Int64Range(-62135596800e6, 253402300799e6).Draw(t, "microseconds")
+		if rapid.Bool().Draw(t, "whole milliseconds") {
+			micros -= micros % 1000
+		}
+		return UTCTime{time.UnixMicro(micros)}
+	})
+	number := rapid.OneOf(rapid.Float64(), rapid.SampledFrom([]float64{
+		0, math.Copysign(0, -1), 1e-6, 1e-7, 9.5e-7, 1e21, 1e20, 1e100, -1.5e-300, math.MaxFloat64, math.SmallestNonzeroFloat64, 0.1, 8.5,
+	}))
+	text := rapid.String()
+	run := rapid.Custom(func(t *rapid.T) Run {
+		var run Run
+		for field, value := range reflect.ValueOf(&run).Elem().Fields() {
+			if field.Type.Kind() == reflect.Pointer {
+				if rapid.Bool().Draw(t, field.Name+" is absent") {
+					continue
+				}
+				value.Set(reflect.New(field.Type.Elem()))
+				value = value.Elem()
+			}
+			var drawn any
+			switch value.Interface().(type) {
+			case int64:
+				drawn = rapid.Int64().Draw(t, field.Name)
+			case bool:
+				drawn = rapid.Bool().Draw(t, field.Name)
+			case float64:
+				drawn = number.Draw(t, field.Name)
+			case string:
+				drawn = text.Draw(t, field.Name)
+			case Status:
+				drawn = rapid.SampledFrom(statuses).Draw(t, field.Name)
+			case UTCTime:
+				drawn = moment.Draw(t, field.Name)
+			case Metadata:
+				drawn = Metadata{rapid.SampledFrom([]jsontext.Value{nil, jsontext.Value(`{}`), jsontext.Value(`{"a":[1,9007199254740993]}`)}).Draw(t, field.Name)}
+			default:
+				t.Fatalf("draw a %s for %s", value.Type(), field.Name)
+			}
+			value.Set(reflect.ValueOf(drawn))
+		}
+		return run
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		runs := rapid.SliceOfN(run, 0, 3).Draw(t, "runs")
+		for _, value := range []any{runs, BatchDetails{Batch{BatchID: "batch-a"}, runs}} {
+			want, err := json.Marshal(value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got bytes.Buffer
+			if err := marshal(&got, value); err != nil {
+				t.Fatal(err)
+			}
+			if got.String() != string(want) {
+				t.Errorf("by hand %s\nby tags %s", got.String(), want)
+			}
+		}
+		for _, run := range runs {
+			layout := "2006-01-02T15:04:05.000Z"
+			if run.StartedAt.Nanosecond()%1e6 != 0 {
+				layout = "2006-01-02T15:04:05.000000Z"
+			}
+			if got := string(appendUTC(nil, run.StartedAt)); got != run.StartedAt.UTC().Format(`"`+layout+`"`) {
+				t.Errorf("%v is written as %s", run.StartedAt, got)
+			}
+		}
+	})
+}
