@@ -48,6 +48,7 @@ verify: $(NPM_BIN) ## See that what is generated is current, and each go.mod tid
 lint: $(NPM_BIN) ## Look for mistakes, and for changes of the API that the changelog does not announce.
 	go vet ./...
 	$(LINT) run
+	cd clients/go && go vet ./... && go tool -modfile=../../tools/go.mod golangci-lint run --config ../../.golangci.yml
 	$(SQLC) vet
 	$(NPM_BIN)/redocly lint openapi.yaml
 	$(OASDIFF) breaking --fail-on ERR --err-ignore CHANGELOG.md docs/openapi-released.yaml openapi.yaml
