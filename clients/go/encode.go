@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -14,19 +15,16 @@ func encode(submission any) (body []byte, faults []FieldError) {
 	if err == nil {
 		return body, nil
 	}
-	kept := encodable(reflect.ValueOf(submission), "body", 0, &faults)
+	kept := encodable(reflect.ValueOf(submission), "body", nil, &faults)
 	if body, err = json.Marshal(kept); err != nil {
 		return []byte("{}"), append(faults, FieldError{Location: "body", Message: err.Error()})
 	}
 	return body, faults
 }
 
-// depth is how far encodable looks into a value, which may contain itself.
-const depth = 20
-
 // encodable returns a value without its parts that JSON has no form for, nil where it is
-// one as a whole.
-func encodable(value reflect.Value, at string, level int, faults *[]FieldError) any {
+// one as a whole. inside is what the value is in.
+func encodable(value reflect.Value, at string, inside []uintptr, faults *[]FieldError) any {
 	if !value.IsValid() {
 		return nil
 	}
@@ -34,15 +32,23 @@ func encodable(value reflect.Value, at string, level int, faults *[]FieldError) 
 	if err == nil {
 		return json.RawMessage(text)
 	}
+	kind := value.Kind()
+	if kind == reflect.Pointer || kind == reflect.Map || kind == reflect.Slice {
+		if slices.Contains(inside, value.Pointer()) {
+			*faults = append(*faults, FieldError{Location: at, Message: "it contains itself"})
+			return nil
+		}
+		inside = append(slices.Clip(inside), value.Pointer())
+	}
 	_, own := value.Interface().(json.Marshaler)
-	switch kind := value.Kind(); {
-	case own || level == depth:
+	switch {
+	case own:
 	case kind == reflect.Pointer || kind == reflect.Interface:
-		return encodable(value.Elem(), at, level+1, faults)
+		return encodable(value.Elem(), at, inside, faults)
 	case kind == reflect.Map && value.Type().Key().Kind() == reflect.String:
 		kept := map[string]any{}
 		for key, item := range value.Seq2() {
-			if part := encodable(item, at+"."+key.String(), level+1, faults); part != nil {
+			if part := encodable(item, at+"."+key.String(), inside, faults); part != nil {
 				kept[key.String()] = part
 			}
 		}
@@ -50,7 +56,7 @@ func encodable(value reflect.Value, at string, level int, faults *[]FieldError) 
 	case kind == reflect.Slice || kind == reflect.Array:
 		kept := make([]any, value.Len())
 		for i := range kept {
-			kept[i] = encodable(value.Index(i), fmt.Sprintf("%s[%d]", at, i), level+1, faults)
+			kept[i] = encodable(value.Index(i), fmt.Sprintf("%s[%d]", at, i), inside, faults)
 		}
 		return kept
 	case kind == reflect.Struct:
@@ -63,7 +69,7 @@ func encodable(value reflect.Value, at string, level int, faults *[]FieldError) 
 			if !field.IsExported() || name == "-" || strings.Contains(options, "omitempty") && item.IsZero() {
 				continue
 			}
-			if part := encodable(item, at+"."+name, level+1, faults); part != nil {
+			if part := encodable(item, at+"."+name, inside, faults); part != nil {
 				kept[name] = part
 			}
 		}
