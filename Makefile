@@ -84,16 +84,18 @@ clients-check: ## See that the clients hold: types, tests against the program, w
 	npm ci --prefix clients/typescript --loglevel=error >/dev/null
 	npm run --prefix clients/typescript check
 
-site: ## Build the documentation, site/.vitepress/dist; its links hold, its samples compile.
+site: ## Build the documentation, site/.vitepress/dist; its links hold, its samples compile, a browser shows it.
 	npm ci --prefix site --loglevel=error >/dev/null
 	npm run --prefix site build
-	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && set -ex; \
+	npm run --prefix site check
+	npm ci --prefix clients/typescript --loglevel=error >/dev/null
+	@tmp=$$(mktemp -d) && samples=clients/typescript/test/samples.gen.ts && trap 'rm -rf "$$tmp" "$$samples"' EXIT && set -ex; \
 	node site/operations.js go >"$$tmp/main.go"; \
 	cp clients/go/go.sum "$$tmp"; \
 	printf 'module samples\n\nrequire %s v0.0.0\n\nreplace %s => %s\n' $(CLIENT) $(CLIENT) "$(CURDIR)/clients/go" >"$$tmp/go.mod"; \
 	(cd "$$tmp" && go build -mod=mod -o /dev/null .); \
-	node site/operations.js typescript >clients/typescript/test/samples.gen.ts; \
-	cd clients/typescript && npm ci --loglevel=error >/dev/null && npx tsc; rm -f test/samples.gen.ts
+	node site/operations.js typescript >"$$samples"; \
+	(cd clients/typescript && npx tsc)
 
 $(NPM_BIN): tools/package-lock.json
 	npm ci --prefix tools --loglevel=error >/dev/null
