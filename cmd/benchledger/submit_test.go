@@ -266,7 +266,8 @@ func TestSubmit(t *testing.T) {
 	})
 }
 
-// between starts a server that stands before another one.
+// between starts a server that stands before another one. What it forwards conforms to
+// openapi.yaml.
 func between(t *testing.T, address string, handle func(w http.ResponseWriter, r *http.Request, forward func())) string {
 	t.Helper()
 	target, err := url.Parse(address)
@@ -274,6 +275,14 @@ func between(t *testing.T, address string, handle func(w http.ResponseWriter, r 
 		t.Fatal(err)
 	}
 	proxy := httputil.NewSingleHostReverseProxy(target)
+	proxy.ModifyResponse = func(response *http.Response) error {
+		body, err := io.ReadAll(response.Body)
+		if err == nil {
+			conforms(t, response.Request, response, body)
+		}
+		response.Body = io.NopCloser(bytes.NewReader(body))
+		return err
+	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handle(w, r, func() { proxy.ServeHTTP(w, r) })
 	}))
