@@ -3,7 +3,6 @@
 SQLC     := go tool -modfile=tools/go.mod sqlc
 LINT     := go tool -modfile=tools/go.mod golangci-lint
 OAPI     := go tool -modfile=tools/go.mod oapi-codegen
-OASDIFF  := go tool -modfile=tools/go.mod oasdiff
 GOVULN   := go tool -modfile=tools/go.mod govulncheck
 CLIENT   := github.com/benchledger/benchledger/clients/go
 NPM_BIN  := tools/node_modules/.bin
@@ -48,9 +47,11 @@ verify: $(NPM_BIN) ## See that what is generated is current, and each go.mod tid
 lint: $(NPM_BIN) ## Look for mistakes, and for changes of the API that the changelog does not announce.
 	go vet ./...
 	$(LINT) run
+	cd clients/go && go vet ./... && go tool -modfile=../../tools/go.mod golangci-lint run --config ../../.golangci.yml
 	$(SQLC) vet
 	$(NPM_BIN)/redocly lint openapi.yaml
-	$(OASDIFF) breaking --fail-on ERR --err-ignore CHANGELOG.md docs/openapi-released.yaml openapi.yaml
+	sh tools/breaking_test.sh
+	sh tools/breaking.sh openapi.yaml CHANGELOG.md
 
 audit: ## Compute the audit from code, tests and database; write docs/audit.md.
 	go run ./cmd/benchledger-audit
@@ -83,16 +84,18 @@ clients-check: ## See that the clients hold: types, tests against the program, w
 	npm ci --prefix clients/typescript --loglevel=error >/dev/null
 	npm run --prefix clients/typescript check
 
-site: ## Build the documentation, site/.vitepress/dist; its links hold, its samples compile.
+site: ## Build the documentation, site/.vitepress/dist; its links hold, its samples compile, a browser shows it.
 	npm ci --prefix site --loglevel=error >/dev/null
 	npm run --prefix site build
-	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && set -ex; \
+	npm run --prefix site check
+	npm ci --prefix clients/typescript --loglevel=error >/dev/null
+	@tmp=$$(mktemp -d) && samples=clients/typescript/test/samples.gen.ts && trap 'rm -rf "$$tmp" "$$samples"' EXIT && set -ex; \
 	node site/operations.js go >"$$tmp/main.go"; \
 	cp clients/go/go.sum "$$tmp"; \
 	printf 'module samples\n\nrequire %s v0.0.0\n\nreplace %s => %s\n' $(CLIENT) $(CLIENT) "$(CURDIR)/clients/go" >"$$tmp/go.mod"; \
 	(cd "$$tmp" && go build -mod=mod -o /dev/null .); \
-	node site/operations.js typescript >clients/typescript/test/samples.gen.ts; \
-	cd clients/typescript && npm ci --loglevel=error >/dev/null && npx tsc; rm -f test/samples.gen.ts
+	node site/operations.js typescript >"$$samples"; \
+	(cd clients/typescript && npx tsc)
 
 $(NPM_BIN): tools/package-lock.json
 	npm ci --prefix tools --loglevel=error >/dev/null

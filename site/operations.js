@@ -1,7 +1,8 @@
 // The operations of openapi.yaml, as pages in Markdown, with samples in curl, Go and
-// TypeScript. Plain text rather than a widget: it is found by the search, read without
-// a script, and its samples are compiled: `node operations.js go` prints all of them.
-import { readFileSync } from "node:fs";
+// TypeScript. Plain text rather than a widget: it is found by the search (which reads
+// files: `node operations.js pages` writes reference/), read without a script, and its
+// samples are compiled: `node operations.js go` prints all of them.
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 import { parse } from "yaml";
@@ -71,8 +72,41 @@ console.log(answer);`;
   },
 };
 
+/** How the samples take their client. */
+const clients = {
+  go: `address, key := benchledger.FromEnvironment()
+client, err := benchledger.New(address, key)`,
+  typescript: `const client = new BenchLedger({ url: "http://127.0.0.1:8787", apiKey: "dev-local-key" });`,
+};
+
+/** The page that leads to the others. */
+function overview() {
+  return `# API
+
+Every path takes and gives JSON. A key goes into the header \`Authorization: Bearer …\`; writes need one. Errors are
+[problem documents](../guides/errors). A server has this reference for its own version at \`/docs\`, and the OpenAPI document at
+\`/openapi.yaml\`.
+
+| operation | |
+|---|---|
+${operations.map(({ id, method, path, summary }) => `| [\`${method} ${path}\`](./${id}) | ${cell(summary)} |`).join("\n")}
+
+The samples take their client so, in Go:
+
+\`\`\`go
+${clients.go}
+\`\`\`
+
+and in TypeScript:
+
+\`\`\`ts
+${clients.typescript}
+\`\`\`
+`;
+}
+
 /** The page of an operation. */
-export function page(operation) {
+function page(operation) {
   const { id, method, path, summary, description, parameters, body, responses, secured } = operation;
   const rows = (head, lines) => (lines.length > 0 ? [`| ${head.join(" | ")} |`, `|${head.map(() => "---").join("|")}|`, ...lines, ""] : []);
   return [
@@ -155,11 +189,35 @@ import (
 	benchledger "github.com/benchledger/benchledger/clients/go"
 )
 
-func main() {}
+func main() {
+	if client, err := connect(); err == nil {
+		_ = getHealth(context.Background(), client)
+	}
+}
+
+func connect() (*benchledger.ClientWithResponses, error) {
+${clients.go}
+return client, err
+}
 
 var _ = strings.NewReader
 ${operations.map((operation) => `\nfunc ${camel(operation.id)}(ctx context.Context, client *benchledger.ClientWithResponses) error {\n${samples.go(operation)}\nreturn nil\n}\n`).join("")}`,
-  typescript: () => `import type { BenchLedger } from "../src/client.js";
+  typescript: () => `import { BenchLedger } from "../src/client.js";
+
+${clients.typescript}
+void getHealth(client);
 ${operations.map((operation) => `\nexport async function ${camel(operation.id)}(client: BenchLedger): Promise<void> {\n${samples.typescript(operation)}\n}\n`).join("")}`,
 };
-if (process.argv[1] === fileURLToPath(import.meta.url)) console.log(programs[process.argv[2]]());
+
+function writePages() {
+  const file = (name) => new URL(`reference/${name}.md`, import.meta.url);
+  rmSync(new URL("reference", import.meta.url), { recursive: true, force: true });
+  mkdirSync(new URL("reference", import.meta.url));
+  writeFileSync(file("index"), overview());
+  for (const operation of operations) writeFileSync(file(operation.id), page(operation));
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  if (process.argv[2] === "pages") writePages();
+  else console.log(programs[process.argv[2]]());
+}

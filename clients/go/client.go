@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"os"
@@ -88,18 +89,69 @@ func (e *Error) Retriable() bool {
 	return e.Status == http.StatusRequestTimeout || e.Status == http.StatusTooManyRequests || e.Status >= http.StatusInternalServerError
 }
 
-// Check returns the error that an answer is, as an *Error, nil for a good one. Give it
-// the HTTPResponse and the Body of an operation's response.
+// Check returns the error that an answer is: nil for a good one, an *Error for one that
+// the server gives otherwise, and some other error for what is no answer of a BenchLedger
+// server, like the page of a proxy. Give it the HTTPResponse and the Body of an operation's
+// response.
 func Check(response *http.Response, body []byte) error {
-	if response.StatusCode < http.StatusBadRequest {
-		return nil
+	status, contentType := response.StatusCode, response.Header.Get("Content-Type")
+	if status == http.StatusOK || status == http.StatusCreated && response.Request.Method == http.MethodPost {
+		if strings.Contains(contentType, "json") {
+			return nil
+		}
+		return fmt.Errorf("%s answers with %q instead of JSON: is there something before the server?", response.Request.URL.Redacted(), contentType)
 	}
-	failed := &Error{Status: response.StatusCode}
+	if status < http.StatusBadRequest {
+		return fmt.Errorf("%s answers %d %s: is there something before the server?", response.Request.URL.Redacted(), status, http.StatusText(status))
+	}
+	failed := &Error{Status: status, RetryAfter: retryAfter(response.Header.Get("Retry-After"))}
 	_ = json.Unmarshal(body, &failed.Problem) // Something else may have answered.
-	if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil && seconds > 0 {
-		failed.RetryAfter = time.Duration(seconds) * time.Second
-	}
 	return failed
+}
+
+// retryAfter reads the header of that name: seconds, or a date.
+func retryAfter(header string) time.Duration {
+	if seconds, err := strconv.Atoi(header); err == nil {
+		return max(0, time.Duration(seconds)*time.Second)
+	}
+	if date, err := http.ParseTime(header); err == nil {
+		return max(0, time.Until(date))
+	}
+	return 0
+}
+
+// Retry calls attempt until it succeeds, its error is an *Error that is not Retriable,
+// forHowLong is over (0 is one attempt), or ctx ends; it returns the last error. It pauses as
+// long as the server asks to, and a little more, so that not all come back at once; else for
+// times that grow to 10 seconds: a server that was away is met soon after it is back.
+func Retry(ctx context.Context, forHowLong time.Duration, attempt func() error) error {
+	const longest = 10 * time.Second
+	end := time.Now().Add(forHowLong)
+	for growing := 400 * time.Millisecond; ; growing = min(growing*3/2, longest) {
+		err := attempt()
+		pause := growing/2 + jitter(growing/2)
+		var answered *Error
+		if errors.As(err, &answered) {
+			if !answered.Retriable() {
+				return err
+			}
+			if answered.RetryAfter > 0 {
+				pause = answered.RetryAfter + jitter(min(answered.RetryAfter, longest)/2)
+			}
+		}
+		if err == nil || time.Now().Add(pause).After(end) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause):
+		}
+	}
+}
+
+func jitter(most time.Duration) time.Duration {
+	return rand.N(most + 1) //nolint:gosec // G404: nothing secret
 }
 
 // SubmitLines submits runs, each a line of JSON, and returns a receipt for each.
@@ -120,49 +172,65 @@ func (c *ClientWithResponses) SubmitLines(ctx context.Context, lines io.Reader) 
 		} else if err != nil {
 			return nil, fmt.Errorf("read receipts: %w", err)
 		}
+		if !receipt.Outcome.Valid() || int(receipt.Line) != len(receipts)+1 {
+			return nil, errors.New("the answer has no receipts: is there something before the server?")
+		}
 		receipts = append(receipts, receipt)
 	}
 }
 
 // EachRun returns all runs that params ask for, page by page. It ends after an error.
 func (c *ClientWithResponses) EachRun(ctx context.Context, params ListRunsParams) iter.Seq2[Run, error] {
-	return pages(func(cursor *string) ([]Run, *http.Response, error) {
+	return EachRunAs[Run](ctx, c, params)
+}
+
+// EachRunAs is EachRun with another type for a run: json.RawMessage keeps all digits.
+func EachRunAs[T any](ctx context.Context, c *ClientWithResponses, params ListRunsParams) iter.Seq2[T, error] {
+	return pages[T](func(cursor *string) (*http.Response, []byte, error) {
 		if cursor != nil {
 			params.Cursor = cursor
 		}
-		page, err := c.ListRunsWithResponse(ctx, &params)
-		if err == nil {
-			err = Check(page.HTTPResponse, page.Body)
-		}
-		if err != nil {
-			return nil, nil, err
-		}
-		return *page.JSON200, page.HTTPResponse, nil
+		return read(c.ListRuns(ctx, &params))
 	})
 }
 
 // EachBatch returns all batches, page by page. It ends after an error.
 func (c *ClientWithResponses) EachBatch(ctx context.Context, params ListBatchesParams) iter.Seq2[Batch, error] {
-	return pages(func(cursor *string) ([]Batch, *http.Response, error) {
+	return EachBatchAs[Batch](ctx, c, params)
+}
+
+// EachBatchAs is EachBatch with another type for a batch, as EachRunAs.
+func EachBatchAs[T any](ctx context.Context, c *ClientWithResponses, params ListBatchesParams) iter.Seq2[T, error] {
+	return pages[T](func(cursor *string) (*http.Response, []byte, error) {
 		if cursor != nil {
 			params.Cursor = cursor
 		}
-		page, err := c.ListBatchesWithResponse(ctx, &params)
-		if err == nil {
-			err = Check(page.HTTPResponse, page.Body)
-		}
-		if err != nil {
-			return nil, nil, err
-		}
-		return *page.JSON200, page.HTTPResponse, nil
+		return read(c.ListBatches(ctx, &params))
 	})
 }
 
-func pages[T any](get func(cursor *string) ([]T, *http.Response, error)) iter.Seq2[T, error] {
+// read reads an answer to its end.
+func read(response *http.Response, err error) (*http.Response, []byte, error) {
+	if err != nil {
+		return nil, nil, err
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	return response, content, err
+}
+
+func pages[T any](get func(cursor *string) (*http.Response, []byte, error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var cursor *string
 		for {
-			page, response, err := get(cursor)
+			response, content, err := get(cursor) //nolint:bodyclose // read to its end, and closed
+			var page []T
+			if err == nil {
+				err = Check(response, content)
+			}
+			if err == nil {
+				err = json.Unmarshal(content, &page)
+			}
 			if err != nil {
 				yield(*new(T), err)
 				return

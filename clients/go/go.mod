@@ -3,7 +3,6 @@ module github.com/benchledger/benchledger/clients/go
 go 1.26
 
 require (
-	github.com/cenkalti/backoff/v5 v5.0.3
 	github.com/google/uuid v1.6.0
 	github.com/oapi-codegen/runtime v1.8.0
 )

@@ -2,18 +2,21 @@ package benchledger
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/google/uuid"
 )
 
@@ -23,8 +26,8 @@ type RecorderOptions struct {
 	// URL and APIKey are the server's; where they are empty, as FromEnvironment.
 	URL, APIKey string
 	// RetryFor is how long the end of a run or batch is sent again where the server
-	// cannot take it, before it waits in the spool; 0 is 5 minutes.
-	RetryFor time.Duration
+	// cannot take it, before it waits in the spool: 0 is not again, nil is 5 minutes.
+	RetryFor *time.Duration
 	// Spool is the directory for what is not delivered yet; where it is empty, SpoolDir.
 	Spool string
 	// HTTPClient sends the requests; nil is one that waits 30 s for an answer.
@@ -55,9 +58,13 @@ func NewRecorder(options RecorderOptions) (*Recorder, error) {
 	if err != nil {
 		return nil, err
 	}
-	left, _, err := r.spool.list("")
+	left, unreadable, err := r.spool.list("")
 	if err != nil {
 		return nil, fmt.Errorf("read the spool: %w", err)
+	}
+	left, elsewhere := of(left, r.url)
+	if len(elsewhere) > 0 || unreadable > 0 {
+		r.log.Warn("the spool has what is not sent: see benchledger flush", "spool", r.spool.dir, "otherServers", elsewhere, "unreadable", unreadable)
 	}
 	r.background.Go(func() {
 		if _, err := r.flush(r.ctx, left); err != nil && r.ctx.Err() == nil {
@@ -75,8 +82,11 @@ func newRecorder(options RecorderOptions) (*Recorder, error) {
 	if options.APIKey != "" {
 		key = options.APIKey
 	}
-	if options.RetryFor == 0 {
-		options.RetryFor = 5 * time.Minute
+	if options.RetryFor == nil {
+		options.RetryFor = new(5 * time.Minute)
+	}
+	if *options.RetryFor < 0 {
+		return nil, fmt.Errorf("RetryFor is %s: 0 is the least, and does not try again", *options.RetryFor)
 	}
 	if options.HTTPClient == nil {
 		options.HTTPClient = &http.Client{Timeout: 30 * time.Second}
@@ -96,7 +106,7 @@ func newRecorder(options RecorderOptions) (*Recorder, error) {
 		return nil, err
 	}
 	r := &Recorder{
-		client: client, url: strings.TrimRight(address, "/"), retryFor: options.RetryFor, log: options.Logger,
+		client: client, url: strings.TrimRight(address, "/"), retryFor: *options.RetryFor, log: options.Logger,
 		spool: &spool{dir: options.Spool, delivering: map[string]bool{}},
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
@@ -127,10 +137,11 @@ const (
 // RunRecorder records one run. It may be used by several goroutines.
 type RunRecorder struct {
 	recorder *Recorder
-	mu       sync.Mutex
-	run      RunSubmission
 	// announced stops announcing.
 	announced context.CancelFunc
+	mu        sync.Mutex
+	run       RunSubmission
+	ended     bool
 }
 
 // StartRun starts a run, now, and announces it as running in the background. run has
@@ -141,6 +152,9 @@ func (r *Recorder) StartRun(run RunSubmission) *RunRecorder {
 	}
 	if run.StartedAt == nil {
 		run.StartedAt = moment(time.Now())
+	}
+	if run.Evaluations != nil {
+		run.Evaluations = new(slices.Clone(*run.Evaluations)) // More are to come.
 	}
 	run.Status = RunStatusRunning
 	return &RunRecorder{recorder: r, run: run, announced: r.announce(submitRun, run)}
@@ -155,19 +169,27 @@ func (r *RunRecorder) Evaluate(evaluator string, score, maxScore float64, detail
 	if details != "" {
 		evaluation.Details = &details
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.run.Evaluations == nil {
-		r.run.Evaluations = &[]EvaluationSubmission{}
-	}
-	*r.run.Evaluations = append(*r.run.Evaluations, evaluation)
+	r.change(func(run *RunSubmission) {
+		if run.Evaluations == nil {
+			run.Evaluations = &[]EvaluationSubmission{}
+		}
+		*run.Evaluations = append(*run.Evaluations, evaluation)
+	})
 }
 
 // Telemetry says what the run used. What is said last stands.
 func (r *RunRecorder) Telemetry(telemetry TelemetrySubmission) {
+	r.change(func(run *RunSubmission) { run.Telemetry = &telemetry })
+}
+
+func (r *RunRecorder) change(change func(*RunSubmission)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.run.Telemetry = &telemetry
+	if r.ended {
+		r.recorder.log.Warn("said of a run that has ended, and not recorded", "run", r.run.RunId)
+		return
+	}
+	change(&r.run)
 }
 
 // RunResult is how a run ended. All of it is optional.
@@ -179,7 +201,7 @@ type RunResult struct {
 
 // Complete records the run as completed. It returns when the server has stored it;
 // when RetryFor or ctx ended, it stays in the spool. The error is an *Error where the
-// server refuses the run, else one of the disk.
+// server refuses the run, else one of the disk, or of a run that has ended before.
 func (r *RunRecorder) Complete(ctx context.Context, result RunResult) (Delivery, error) {
 	return r.end(ctx, RunStatusCompleted, result)
 }
@@ -196,21 +218,32 @@ const (
 	FailedUnknown    ErrorType = "unknown"
 )
 
-// Fail records the run as failed; its metadata say why. It returns as Complete does.
+// Fail records the run as failed; its metadata say why, beside what StartRun said. It
+// returns as Complete does.
 func (r *RunRecorder) Fail(ctx context.Context, why error, kind ErrorType) (Delivery, error) {
-	if kind == "" {
-		kind = FailedUnknown
+	if why == nil {
+		why = errors.New("no error was given")
 	}
-	return r.end(ctx, RunStatusFailed, RunResult{
-		IsSuccessful: new(false), Metadata: map[string]any{"error": why.Error(), "errorType": kind},
-	})
+	metadata := map[string]any{}
+	if r.run.Metadata != nil { // It is never changed.
+		maps.Copy(metadata, *r.run.Metadata)
+	}
+	metadata["error"], metadata["errorType"] = why.Error(), cmp.Or(kind, FailedUnknown)
+	return r.end(ctx, RunStatusFailed, RunResult{IsSuccessful: new(false), Metadata: metadata})
 }
 
+// errEnded is the error of a run or batch that ends twice.
+func errEnded(what, id string) error { return fmt.Errorf("the %s %s has ended", what, id) }
+
 func (r *RunRecorder) end(ctx context.Context, status RunStatus, result RunResult) (Delivery, error) {
-	r.announced()
 	r.mu.Lock()
-	run := r.run
+	run, ended := r.run, r.ended
+	r.ended = true
 	r.mu.Unlock()
+	if ended {
+		return "", errEnded("run", run.RunId)
+	}
+	r.announced()
 	run.Status, run.CompletedAt = status, moment(time.Now())
 	run.TotalScore, run.WeightedScore, run.SuccessMetric = result.TotalScore, result.WeightedScore, result.SuccessMetric
 	run.IsSuccessful = result.IsSuccessful
@@ -225,6 +258,7 @@ type BatchRecorder struct {
 	recorder  *Recorder
 	batch     BatchSubmission
 	announced context.CancelFunc
+	ended     atomic.Bool
 }
 
 // StartBatch starts a batch, now, and announces it in the background.
@@ -252,6 +286,9 @@ type BatchSummary struct {
 
 // Complete records the batch as completed. It returns as RunRecorder.Complete does.
 func (b *BatchRecorder) Complete(ctx context.Context, summary BatchSummary) (Delivery, error) {
+	if b.ended.Swap(true) {
+		return "", errEnded("batch", b.ID())
+	}
 	b.announced()
 	batch := b.batch
 	batch.CompletedAt = moment(time.Now())
@@ -266,11 +303,7 @@ func (b *BatchRecorder) Complete(ctx context.Context, summary BatchSummary) (Del
 // announce submits what has started, until it is stopped: the end says all of it again.
 func (r *Recorder) announce(operation string, submission any) context.CancelFunc {
 	ctx, stop := context.WithCancel(r.ctx)
-	body, err := json.Marshal(submission)
-	if err != nil {
-		r.log.Warn("not announced", "error", err)
-		return stop
-	}
+	body, _ := encode(submission)
 	r.background.Go(func() {
 		if err := r.send(ctx, operation, body); err != nil && ctx.Err() == nil {
 			r.log.Warn("not announced; its end is recorded all the same", "error", err)
@@ -282,16 +315,17 @@ func (r *Recorder) announce(operation string, submission any) context.CancelFunc
 // deliver stores a submission in the spool, sends it, and forgets it when the server
 // has stored it.
 func (r *Recorder) deliver(ctx context.Context, operation string, submission any) (Delivery, error) {
-	body, err := json.Marshal(submission)
-	if err != nil {
-		return "", fmt.Errorf("submission: %w", err)
-	}
+	body, faults := encode(submission)
 	e := entry{URL: r.url, Operation: operation, SpooledAt: time.Now().UTC(), Body: body}
 	name, spoolErr := r.spool.put(e)
 	defer r.spool.release(name)
-	err = r.send(ctx, operation, body)
+	var err error
+	if len(faults) > 0 {
+		err = refused(http.StatusUnprocessableEntity, "It was not sent: JSON has no form for parts of it, which were left out.", &faults)
+	} else {
+		err = r.send(ctx, operation, body)
+	}
 	var answered *Error
-	refused := errors.As(err, &answered) && !answered.Retriable()
 	switch {
 	case spoolErr != nil:
 		if err != nil {
@@ -300,7 +334,7 @@ func (r *Recorder) deliver(ctx context.Context, operation string, submission any
 		return Delivered, nil
 	case err == nil:
 		return Delivered, r.spool.remove(name)
-	case refused:
+	case errors.As(err, &answered) && !answered.Retriable():
 		if moved := r.spool.refuse(name, e, answered); moved != nil {
 			return Refused, errors.Join(err, moved)
 		}
@@ -312,77 +346,83 @@ func (r *Recorder) deliver(ctx context.Context, operation string, submission any
 
 // send submits a body, again where the server cannot take it, for RetryFor.
 func (r *Recorder) send(ctx context.Context, operation string, body []byte) error {
-	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		return struct{}{}, retriable(r.post(ctx, operation, body))
-	}, backoff.WithMaxElapsedTime(r.retryFor), pauses())
-	return err
+	return Retry(ctx, r.retryFor, func() error { return r.post(ctx, operation, body) })
 }
 
-// pauses grow to 10 seconds: a server that was away is met soon after it is back.
-func pauses() backoff.RetryOption {
-	growing := backoff.NewExponentialBackOff()
-	growing.MaxInterval = 10 * time.Second
-	return backoff.WithBackOff(growing)
-}
-
+// post submits a body. Only a receipt for it says that it is stored: something on the way
+// may have answered.
 func (r *Recorder) post(ctx context.Context, operation string, body []byte) error {
+	var sent, stored struct{ RunID, BatchID string }
+	_ = json.Unmarshal(body, &sent) // An entry of the spool may be anything: the server judges it.
+	submit := r.client.SubmitRunWithBody
 	if operation == submitBatch {
-		response, err := r.client.SubmitBatchWithBodyWithResponse(ctx, "application/json", bytes.NewReader(body))
-		if err != nil {
-			return err
-		}
-		return Check(response.HTTPResponse, response.Body)
+		submit = r.client.SubmitBatchWithBody
 	}
-	response, err := r.client.SubmitRunWithBodyWithResponse(ctx, "application/json", bytes.NewReader(body))
+	response, content, err := read(submit(ctx, "application/json", bytes.NewReader(body))) //nolint:bodyclose // read closes it
+	if err == nil {
+		err = Check(response, content)
+	}
 	if err != nil {
 		return err
 	}
-	return Check(response.HTTPResponse, response.Body)
+	if json.Unmarshal(content, &stored) != nil || operation == submitRun && stored.RunID != sent.RunID || operation == submitBatch && stored.BatchID != sent.BatchID {
+		return fmt.Errorf("%s answers without a receipt: is there something before the server?", r.url)
+	}
+	return nil
 }
 
-// retriable tells backoff what an error means: wait as long as the server says, or do
-// not try again.
-func retriable(err error) error {
-	var answered *Error
-	switch {
-	case !errors.As(err, &answered):
-		return err
-	case !answered.Retriable():
-		return backoff.Permanent(err)
-	case answered.RetryAfter > 0:
-		return errors.Join(backoff.RetryAfter(int(answered.RetryAfter.Seconds())), err)
-	}
-	return err
+// FlushOptions say what to flush, and where to.
+type FlushOptions struct {
+	RecorderOptions
+	// Refused sends what the server refused before, instead of what it never had.
+	Refused bool
+	// From sends what is for the server at this address instead, as after a move.
+	From string
 }
 
 // Flushed counts what became of the submissions in a spool.
 type Flushed struct {
 	Delivered, Refused int
-	// Elsewhere are for other servers, Unreadable no submissions. They stay as they are.
-	Elsewhere, Unreadable int
+	// Elsewhere are for other servers, by their address; Unreadable are no submissions.
+	// They stay as they are.
+	Elsewhere  map[string]int
+	Unreadable int
 	// Left could not be delivered.
 	Left int
 }
 
-// Flush sends what recorders left in the spool for the server. With refused, it sends
-// what the server refused before instead.
-func Flush(ctx context.Context, options RecorderOptions, refused bool) (Flushed, error) {
-	r, err := newRecorder(options)
+// Flush sends what recorders left in the spool for the server.
+func Flush(ctx context.Context, options FlushOptions) (Flushed, error) {
+	r, err := newRecorder(options.RecorderOptions)
 	if err != nil {
 		return Flushed{}, err
 	}
 	defer r.Close()
 	folder := ""
-	if refused {
+	if options.Refused {
 		folder = refusedDir
 	}
 	entries, unreadable, err := r.spool.list(folder)
 	if err != nil {
 		return Flushed{}, fmt.Errorf("read the spool: %w", err)
 	}
+	entries, elsewhere := of(entries, cmp.Or(strings.TrimRight(options.From, "/"), r.url))
 	flushed, err := r.flush(ctx, entries)
-	flushed.Unreadable = unreadable
+	flushed.Elsewhere, flushed.Unreadable = elsewhere, unreadable
 	return flushed, err
+}
+
+// of returns the entries for a server, and counts those for others.
+func of(entries []entry, url string) (its []entry, elsewhere map[string]int) {
+	elsewhere = map[string]int{}
+	for _, e := range entries {
+		if e.URL == url {
+			its = append(its, e)
+		} else {
+			elsewhere[e.URL]++
+		}
+	}
+	return its, elsewhere
 }
 
 // What a request of Flush takes at most.
@@ -394,39 +434,33 @@ const (
 // flush sends batches, so that they are created when they say, then runs, many in a
 // request.
 func (r *Recorder) flush(ctx context.Context, entries []entry) (Flushed, error) {
-	var flushed Flushed
-	var runs, batches []entry
-	for _, e := range entries {
-		switch {
-		case e.URL != r.url:
-			flushed.Elsewhere++
-		case e.Operation == submitBatch:
-			batches = append(batches, e)
-		default:
-			runs = append(runs, e)
-		}
-	}
-	flushed.Left = len(runs) + len(batches)
+	flushed := Flushed{Left: len(entries)}
 	note := func(e entry, why *Error) error {
 		flushed.Left--
 		if why != nil {
 			flushed.Refused++
+			e.URL = r.url
 			return r.spool.refuse(e.name, e, why)
 		}
 		flushed.Delivered++
 		return r.spool.remove(e.name)
 	}
-	for _, e := range batches {
-		err := r.send(ctx, e.Operation, e.Body)
-		var answered *Error
-		if errors.As(err, &answered) && !answered.Retriable() && answered.Status != http.StatusUnauthorized && answered.Status != http.StatusForbidden {
-			err = nil
-		} else if answered = nil; err != nil {
-			return flushed, err
+	alone := func(group []entry) error {
+		for _, e := range group {
+			err := r.send(ctx, e.Operation, e.Body)
+			var answered *Error
+			if err != nil && (!errors.As(err, &answered) || !answered.ofContent()) {
+				return err
+			}
+			if err := note(e, answered); err != nil {
+				return err
+			}
 		}
-		if err := note(e, answered); err != nil {
-			return flushed, err
-		}
+		return nil
+	}
+	runs, batches := partition(entries, func(e entry) bool { return e.Operation == submitRun })
+	if err := alone(batches); err != nil {
+		return flushed, err
 	}
 	for len(runs) > 0 {
 		var lines bytes.Buffer
@@ -436,18 +470,24 @@ func (r *Recorder) flush(ctx context.Context, entries []entry) (Flushed, error) 
 			lines.WriteByte('\n')
 			group, runs = append(group, runs[0]), runs[1:]
 		}
-		receipts, err := backoff.Retry(ctx, func() ([]Receipt, error) {
-			receipts, err := r.client.SubmitLines(ctx, bytes.NewReader(lines.Bytes()))
-			return receipts, retriable(err)
-		}, backoff.WithMaxElapsedTime(r.retryFor), pauses())
+		var receipts []Receipt
+		err := Retry(ctx, r.retryFor, func() (err error) {
+			receipts, err = r.client.SubmitLines(ctx, bytes.NewReader(lines.Bytes()))
+			if err == nil && len(receipts) != len(group) {
+				err = fmt.Errorf("%d receipts for %d runs", len(receipts), len(group))
+			}
+			return err
+		})
+		var answered *Error
+		if errors.As(err, &answered) && answered.ofContent() {
+			err = alone(group) // One of them is at fault, as by its size.
+			receipts = nil
+		}
 		if err != nil {
 			return flushed, err
 		}
-		if len(receipts) != len(group) {
-			return flushed, fmt.Errorf("%d receipts for %d runs", len(receipts), len(group))
-		}
-		for i, e := range group {
-			if err := note(e, receipts[i].refusal()); err != nil {
+		for i, receipt := range receipts {
+			if err := note(group[i], receipt.refusal()); err != nil {
 				return flushed, err
 			}
 		}
@@ -455,18 +495,37 @@ func (r *Recorder) flush(ctx context.Context, entries []entry) (Flushed, error) 
 	return flushed, nil
 }
 
+func partition(entries []entry, is func(entry) bool) (those, others []entry) {
+	for _, e := range entries {
+		if is(e) {
+			those = append(those, e)
+		} else {
+			others = append(others, e)
+		}
+	}
+	return those, others
+}
+
+// ofContent reports whether what was sent is at fault, and not the key or the moment.
+func (e *Error) ofContent() bool {
+	return !e.Retriable() && e.Status != http.StatusUnauthorized && e.Status != http.StatusForbidden
+}
+
 // refusal is the error that a receipt stands for, nil where the run is stored.
 func (r Receipt) refusal() *Error {
-	status := http.StatusUnprocessableEntity
 	switch r.Outcome {
 	case ReceiptOutcomeRecorded, ReceiptOutcomeReplayed:
 		return nil
 	case ReceiptOutcomeConflict:
-		status = http.StatusConflict
+		return refused(http.StatusConflict, "The run was not stored.", r.Errors)
+	case ReceiptOutcomeRefused:
 	}
+	return refused(http.StatusUnprocessableEntity, "The run was not stored.", r.Errors)
+}
+
+func refused(status int, detail string, faults *[]FieldError) *Error {
 	return &Error{Status: status, Problem: Problem{
-		Status: int32(status), Title: http.StatusText(status), Type: "about:blank",
-		Detail: "The run was not stored.", Errors: r.Errors,
+		Status: int32(status), Title: http.StatusText(status), Type: "about:blank", Detail: detail, Errors: faults,
 	}}
 }
 

@@ -1,6 +1,7 @@
 package benchledger
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,13 +36,14 @@ func SpoolDir() (string, error) {
 
 // entry is a file of the spool: a submission, and the server that it is for.
 type entry struct {
-	URL       string          `json:"url"`
-	Operation string          `json:"operation"`
-	SpooledAt time.Time       `json:"spooledAt"`
-	Body      json.RawMessage `json:"body"`
+	URL       string    `json:"url"`
+	Operation string    `json:"operation"`
+	SpooledAt time.Time `json:"spooledAt"`
 	// Status and Problem are why the server refused it.
 	Status  int      `json:"status,omitempty"`
 	Problem *Problem `json:"problem,omitempty"`
+	// Body is last: readers in other languages cut it out, to the digit.
+	Body json.RawMessage `json:"body"`
 
 	name string
 }
@@ -83,13 +85,13 @@ func (s *spool) write(name string, e entry) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	file, err := os.OpenFile(path+".tmp", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	file, err := os.OpenFile(path+".tmp", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600) //nolint:gosec // G304: in the spool
 	if err != nil {
 		return err
 	}
 	_, err = file.Write(text)
 	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return err
+		return errors.Join(err, os.Remove(file.Name()))
 	}
 	if err := os.Rename(file.Name(), path); err != nil {
 		return err
@@ -145,23 +147,64 @@ func (s *spool) list(folder string) (entries []entry, unreadable int, err error)
 	}
 	for _, file := range files {
 		name := filepath.Join(folder, file.Name())
-		s.mu.Lock()
-		busy := s.delivering[name]
-		s.mu.Unlock()
-		if busy || !strings.HasSuffix(name, ".json") {
+		if strings.HasSuffix(name, ".json.tmp") {
+			name = s.rescue(name)
+		}
+		if !strings.HasSuffix(name, ".json") || s.busy(name) {
 			continue
 		}
-		text, err := os.ReadFile(filepath.Join(s.dir, name))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // Another process delivered it.
-		}
-		e := entry{name: name}
-		if err != nil || json.Unmarshal(text, &e) != nil || e.Operation != submitRun && e.Operation != submitBatch {
+		e, err := s.read(name)
+		switch {
+		case err == nil:
+			entries = append(entries, e)
+		case !errors.Is(err, fs.ErrNotExist): // Otherwise another process delivered it.
 			unreadable++
-			continue
 		}
-		entries = append(entries, e)
 	}
 	sort.SliceStable(entries, func(i, j int) bool { return entries[i].SpooledAt.Before(entries[j].SpooledAt) })
 	return entries, unreadable, nil
+}
+
+// rescue looks after a file that a process has left while it wrote it, long ago: it is an
+// entry where it is whole, and nothing otherwise. It returns the entry's name.
+func (s *spool) rescue(name string) string {
+	path := filepath.Join(s.dir, name)
+	if info, err := os.Stat(path); err != nil || time.Since(info.ModTime()) < time.Minute {
+		return ""
+	}
+	if _, err := s.read(name); err != nil {
+		_ = os.Remove(path) // The next one tries again.
+		return ""
+	}
+	whole := strings.TrimSuffix(name, ".tmp")
+	if os.Rename(path, filepath.Join(s.dir, whole)) != nil {
+		return ""
+	}
+	return whole
+}
+
+func (s *spool) read(name string) (entry, error) {
+	text, err := os.ReadFile(filepath.Join(s.dir, name)) //nolint:gosec // G304: in the spool
+	if err != nil {
+		return entry{}, err
+	}
+	e := entry{name: name}
+	if err := json.Unmarshal(text, &e); err != nil {
+		return entry{}, err
+	}
+	if !bytes.HasPrefix(e.Body, []byte("{")) || e.Operation != submitRun && e.Operation != submitBatch {
+		return entry{}, errors.New("it is no submission")
+	}
+	var line bytes.Buffer // It may have been edited, and is sent as a line.
+	if err := json.Compact(&line, e.Body); err != nil {
+		return entry{}, err
+	}
+	e.Body = line.Bytes()
+	return e, nil
+}
+
+func (s *spool) busy(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.delivering[name]
 }

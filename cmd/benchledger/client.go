@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"os"
 	"os/signal"
@@ -145,16 +146,38 @@ func (c *runsCommand) Run() error {
 	params := benchledger.ListRunsParams{
 		Suite: given(c.Suite), Scenario: given(c.Scenario), Agent: given(c.Agent), Status: (*benchledger.RunStatus)(given(c.Status)), Limit: pageSize(c.Limit),
 	}
-	var runs []benchledger.Run
-	for run, err := range client.EachRun(ctx, params) {
+	if c.JSON {
+		return printLines(benchledger.EachRunAs[json.RawMessage](ctx, client, params), c.Limit)
+	}
+	runs, err := first(client.EachRun(ctx, params), c.Limit)
+	if err != nil {
+		return err
+	}
+	return showRuns(&c.readFlags, runs)
+}
+
+// first returns the first rows, all where limit is 0.
+func first[T any](rows iter.Seq2[T, error], limit int) (firsts []T, err error) {
+	for row, err := range rows {
 		if err != nil {
-			return explained(err)
+			return nil, explained(err)
 		}
-		if runs = append(runs, run); len(runs) == c.Limit {
+		if firsts = append(firsts, row); len(firsts) == limit {
 			break
 		}
 	}
-	return showRuns(&c.readFlags, runs)
+	return firsts, nil
+}
+
+// printLines prints the first rows as the server has them, to the digit.
+func printLines(rows iter.Seq2[json.RawMessage, error], limit int) error {
+	lines, err := first(rows, limit)
+	for _, line := range lines {
+		if err := printBody(line); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 // pageSize asks for no more than is printed.
@@ -225,14 +248,13 @@ func (c *batchesCommand) Run() error {
 	if err != nil {
 		return err
 	}
-	var batches []benchledger.Batch
-	for batch, err := range client.EachBatch(ctx, benchledger.ListBatchesParams{Limit: pageSize(c.Limit)}) {
-		if err != nil {
-			return explained(err)
-		}
-		if batches = append(batches, batch); len(batches) == c.Limit {
-			break
-		}
+	params := benchledger.ListBatchesParams{Limit: pageSize(c.Limit)}
+	if c.JSON {
+		return printLines(benchledger.EachBatchAs[json.RawMessage](ctx, client, params), c.Limit)
+	}
+	batches, err := first(client.EachBatch(ctx, params), c.Limit)
+	if err != nil {
+		return err
 	}
 	return showBatches(&c.readFlags, batches)
 }

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	benchledger "github.com/benchledger/benchledger/clients/go"
@@ -11,7 +14,8 @@ type flushCommand struct {
 	serverFlags `embed:""`
 	Spool       string        `env:"BENCHLEDGER_SPOOL" placeholder:"DIR" help:"Where recorders keep what is not delivered: $$XDG_STATE_HOME/benchledger/spool by default."`
 	Refused     bool          `help:"Submit again what the server refused, once the reason is gone."`
-	RetryFor    time.Duration `default:"2m" placeholder:"DURATION" help:"How long to repeat a request that the server cannot take; ${default} by default."`
+	From        string        `placeholder:"URL" help:"Submit what is for the server at this address, as after a move."`
+	RetryFor    time.Duration `default:"2m" placeholder:"DURATION" help:"How long to repeat a request that the server cannot take; 0 is not at all, ${default} by default."`
 }
 
 func (flushCommand) Help() string {
@@ -20,16 +24,28 @@ func (flushCommand) Help() string {
 		"Exit status: 0 when nothing is left, 1 when something could not be delivered, 2 when all was delivered and some refused."
 }
 
+// Validate refuses what means nothing.
+func (c *flushCommand) Validate() error { return notNegative(c.RetryFor) }
+
+// notNegative checks the flag that several commands have.
+func notNegative(retryFor time.Duration) error {
+	if retryFor < 0 {
+		return errors.New("--retry-for: 0 is the least, and does not repeat")
+	}
+	return nil
+}
+
 // Run flushes the spool.
 func (c *flushCommand) Run() error {
 	ctx, stop := interruptible()
 	defer stop()
-	flushed, err := benchledger.Flush(ctx, benchledger.RecorderOptions{
-		URL: c.URL, APIKey: c.APIKey, Spool: c.Spool, RetryFor: c.RetryFor,
-	}, c.Refused)
+	flushed, err := benchledger.Flush(ctx, benchledger.FlushOptions{
+		RecorderOptions: benchledger.RecorderOptions{URL: c.URL, APIKey: c.APIKey, Spool: c.Spool, RetryFor: &c.RetryFor},
+		Refused:         c.Refused, From: c.From,
+	})
 	fmt.Printf("%d delivered, %d refused, %d left\n", flushed.Delivered, flushed.Refused, flushed.Left)
-	if flushed.Elsewhere > 0 {
-		fmt.Printf("%d for other servers: flush with their --url\n", flushed.Elsewhere)
+	for _, address := range slices.Sorted(maps.Keys(flushed.Elsewhere)) {
+		fmt.Printf("%d for the server at %s: flush with --url=%[2]s, or, where this server has taken its place, with --from=%[2]s\n", flushed.Elsewhere[address], address)
 	}
 	if flushed.Unreadable > 0 {
 		fmt.Printf("%d files in the spool are no submissions\n", flushed.Unreadable)

@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/benchledger/benchledger/internal/contract"
 	"github.com/benchledger/benchledger/internal/testdb"
 )
 
@@ -168,7 +169,32 @@ func (p *program) request(method, path, body string) (*http.Response, string) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	conforms(p.t, request, response, content)
 	return response, string(content)
+}
+
+// document is openapi.yaml.
+var document = sync.OnceValues(func() (*contract.Contract, error) {
+	text, err := os.ReadFile("../../openapi.yaml")
+	if err != nil {
+		return nil, err
+	}
+	return contract.Parse(text)
+})
+
+// conforms checks an answer of an operation against openapi.yaml.
+func conforms(t *testing.T, request *http.Request, response *http.Response, body []byte) {
+	t.Helper()
+	c, err := document()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Operation(request) == "" {
+		return
+	}
+	if err := c.Check(request, response, body); err != nil {
+		t.Error(err)
+	}
 }
 
 // submitted is a run as it is sent.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -25,7 +26,7 @@ import (
 func recorder(t *testing.T, address, dir string, options ...func(*benchledger.RecorderOptions)) *benchledger.Recorder {
 	t.Helper()
 	all := benchledger.RecorderOptions{
-		URL: address, APIKey: localKey, Spool: dir, RetryFor: patience,
+		URL: address, APIKey: localKey, Spool: dir, RetryFor: new(patience),
 		Logger: slog.New(slog.NewTextHandler(testWriter{t}, nil)),
 	}
 	for _, option := range options {
@@ -217,7 +218,7 @@ func TestRecorder(t *testing.T) {
 		wantSpool(t, dir, 0, 0)
 	})
 
-	away := func(o *benchledger.RecorderOptions) { o.RetryFor = time.Nanosecond }
+	away := func(o *benchledger.RecorderOptions) { o.RetryFor = new(time.Duration(0)) }
 	t.Run("what was not delivered is sent by the next recorder", func(t *testing.T) {
 		t.Parallel()
 		var gone atomic.Bool
@@ -247,16 +248,21 @@ func TestRecorder(t *testing.T) {
 		batch, _ := recordBatch(t, recorder(t, nowhere, dir, away))
 		env := append(submitEnv(server.url), "BENCHLEDGER_SPOOL="+dir)
 		write(t, dir, "odd.json", "{}")
+		write(t, dir, "null.json", "null")
 		code, stdout, _ := run(t, env, "flush")
-		wantOutput(t, code, stdout, 0, "0 delivered", "11 for other servers", "1 files in the spool are no submissions")
+		wantOutput(t, code, stdout, 0, "0 delivered", "11 for the server at "+nowhere, "2 files in the spool are no submissions")
 		code, stdout, stderr := run(t, env, "flush", "--url="+nowhere, "--retry-for=1ms")
 		wantOutput(t, code, stdout+stderr, 1, "0 delivered, 0 refused, 11 left", "connection refused")
-		wantSpool(t, dir, 12, 0)
-		readdress(t, dir, nowhere, server.url)
-		code, stdout, stderr = run(t, env, "flush")
+		wantSpool(t, dir, 13, 0)
+		var log syncBuffer
+		recorder(t, server.url, dir, func(o *benchledger.RecorderOptions) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) }).Close()
+		if text := log.String(); !strings.Contains(text, "see benchledger flush") || !strings.Contains(text, nowhere+":11") || !strings.Contains(text, "unreadable=2") {
+			t.Errorf("a recorder for another server logs: %s", text)
+		}
+		code, stdout, stderr = run(t, env, "flush", "--from="+nowhere+"/")
 		wantOutput(t, code, stdout+stderr, 0, "11 delivered, 0 refused, 0 left")
 		server.wantBatch(batch)
-		wantSpool(t, dir, 1, 0)
+		wantSpool(t, dir, 2, 0)
 	})
 
 	t.Run("what is refused is kept, with the reason, and not sent again unasked", func(t *testing.T) {
@@ -278,7 +284,7 @@ func TestRecorder(t *testing.T) {
 		code, stdout, stderr = run(t, env, "flush", "--refused")
 		wantOutput(t, code, stdout+stderr, exitRefused, "0 delivered, 1 refused, 0 left")
 		wantSpool(t, dir, 0, 1)
-		readdress(t, filepath.Join(dir, "refused"), `"maxScore":0`, `"maxScore":1`)
+		readdress(t, filepath.Join(dir, "refused"), `"maxScore":0`, "\n\t\"maxScore\": 1\n") // As an editor leaves it.
 		code, stdout, stderr = run(t, env, "flush", "--refused")
 		wantOutput(t, code, stdout+stderr, 0, "1 delivered, 0 refused, 0 left")
 		wantSpool(t, dir, 0, 0)
@@ -348,7 +354,7 @@ func TestRecorder(t *testing.T) {
 			t.Error("a file is taken for a spool")
 		}
 		dir := filepath.Join(t.TempDir(), "spool")
-		options := benchledger.RecorderOptions{URL: server.url, APIKey: localKey, Spool: dir, RetryFor: time.Nanosecond}
+		options := benchledger.RecorderOptions{URL: server.url, APIKey: localKey, Spool: dir, RetryFor: new(time.Duration(0))}
 		recorder, err = benchledger.NewRecorder(options)
 		if err != nil {
 			t.Fatal(err)
@@ -359,6 +365,263 @@ func TestRecorder(t *testing.T) {
 			t.Errorf("%s, %v", delivery, err)
 		}
 	})
+}
+
+// TestRecorderKeeps tries what keeps a run from being stored, and must not lose it.
+func TestRecorderKeeps(t *testing.T) {
+	t.Parallel()
+	server := serveDatabase(t, testdb.URL(t))
+	once := func(o *benchledger.RecorderOptions) { o.RetryFor = new(time.Duration(0)) }
+	env := func(dir string) []string { return append(submitEnv(server.url), "BENCHLEDGER_SPOOL="+dir) }
+
+	// What a proxy may answer instead of the server: with none of it is a run stored.
+	for name, answer := range map[string]http.HandlerFunc{
+		"a page to sign in": func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/sign-in" {
+				http.Redirect(w, r, "/sign-in", http.StatusFound)
+				return
+			}
+			w.Header().Set("Content-Type", "text/html")
+			fmt.Fprint(w, "<h1>Sign in</h1>")
+		},
+		"nothing":              func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) },
+		"nothing, as JSON":     func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Type", "application/json") },
+		"a way without an end": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotModified) },
+		"some other JSON": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			fmt.Fprint(w, `{"success":true,"runId":"another"}`)
+		},
+	} {
+		t.Run("where a proxy answers with "+name, func(t *testing.T) {
+			t.Parallel()
+			way := between(t, server.url, func(w http.ResponseWriter, r *http.Request, _ func()) { answer(w, r) })
+			dir := t.TempDir()
+			recorder := recorder(t, way, dir, once)
+			if delivery, err := recorder.StartRun(attempt("intercepted")).Complete(t.Context(), benchledger.RunResult{}); delivery != benchledger.Spooled || err != nil {
+				t.Errorf("%s, %v", delivery, err)
+			}
+			if delivery, err := recorder.StartBatch().Complete(t.Context(), benchledger.BatchSummary{}); delivery != benchledger.Spooled || err != nil {
+				t.Errorf("%s, %v", delivery, err)
+			}
+			wantSpool(t, dir, 2, 0)
+			code, stdout, stderr := run(t, append(submitEnv(way), "BENCHLEDGER_SPOOL="+dir), "flush", "--retry-for=0")
+			wantOutput(t, code, stdout+stderr, 1, "0 delivered, 0 refused, 2 left")
+			wantSpool(t, dir, 2, 0)
+			code, stdout, stderr = runIn(t, t.TempDir(), submitted("intercepted"), submitEnv(way), "submit", "-", "--retry-for=0")
+			wantOutput(t, code, stdout+stderr, exitUndelivered, "0 recorded, 0 replayed, 0 refused, 1 undelivered")
+			if name == "some other JSON" {
+				return
+			}
+			for _, command := range []string{"runs", "run x", "batches", "batch x", "stats", "stats --agents"} {
+				code, stdout, stderr := run(t, submitEnv(way), strings.Fields(command)...)
+				wantOutput(t, code, stdout+stderr, 1, "benchledger: ")
+				if strings.Contains(stderr, "panic") {
+					t.Errorf("%s: %s", command, stderr)
+				}
+			}
+		})
+	}
+
+	t.Run("values that JSON has no form for", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		run1 := recorder(t, server.url, dir).StartRun(attempt("odd values"))
+		run1.Evaluate("good", 1, 2, "")
+		run1.Evaluate("divided by zero", math.NaN(), 2, "")
+		cycle := map[string]any{"fine": 1}
+		cycle["self"] = cycle
+		delivery, err := run1.Complete(t.Context(), benchledger.RunResult{TotalScore: new(math.Inf(1)), Metadata: map[string]any{
+			"commit": "abc", "big": json.Number("9007199254740993"), "channel": make(chan int), "cycle": cycle,
+		}})
+		if delivery != benchledger.Refused || err == nil {
+			t.Fatalf("%s, %v", delivery, err)
+		}
+		for _, part := range []string{"body.totalScore", "body.evaluations[1].score", "body.metadata.channel", "body.metadata.cycle.self", dir} {
+			if !strings.Contains(err.Error(), part) {
+				t.Errorf("the error says nothing of %s: %v", part, err)
+			}
+		}
+		wantSpool(t, dir, 0, 1)
+		// The score is filled in by hand.
+		readdress(t, filepath.Join(dir, "refused"), `"evaluatorName":"divided by zero"`, `"evaluatorName":"divided by zero","score":0`)
+		code, stdout, stderr := run(t, env(dir), "flush", "--refused")
+		wantOutput(t, code, stdout+stderr, 0, "1 delivered")
+		_, body := server.request(http.MethodGet, "/api/runs/"+run1.ID(), "")
+		for _, text := range []string{`"status":"completed"`, `"commit":"abc"`, `"big":9007199254740993`, `"fine":1`, `"divided by zero"`} {
+			if !strings.Contains(body, text) {
+				t.Errorf("the run lacks %s: %s", text, body)
+			}
+		}
+	})
+
+	t.Run("a run that is too large does not keep others in the spool", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		recorder := recorder(t, "http://127.0.0.1:1", dir, once)
+		large := recorder.StartRun(attempt("large"))
+		large.Telemetry(benchledger.TelemetrySubmission{PromptSent: new(strings.Repeat("x", 9<<20))})
+		small := recorder.StartRun(attempt("small"))
+		for _, run := range []*benchledger.RunRecorder{large, small} {
+			if delivery, err := run.Complete(t.Context(), benchledger.RunResult{}); delivery != benchledger.Spooled || err != nil {
+				t.Fatalf("%s, %v", delivery, err)
+			}
+		}
+		code, stdout, stderr := run(t, env(dir), "flush", "--from=http://127.0.0.1:1")
+		wantOutput(t, code, stdout+stderr, exitRefused, "1 delivered, 1 refused, 0 left")
+		wantSpool(t, dir, 0, 1)
+		if response, body := server.request(http.MethodGet, "/api/runs/"+small.ID(), ""); response.StatusCode != http.StatusOK {
+			t.Errorf("the small run is not stored: %s", body)
+		}
+	})
+
+	t.Run("what a process left while it wrote it", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		const entry = `{"url":"%s","operation":"submit-run","spooledAt":"2025-11-17T10:00:00Z","body":%s}`
+		for name, content := range map[string]string{
+			"whole.json.tmp": fmt.Sprintf(entry, server.url, submitted("rescued")),
+			"part.json.tmp":  fmt.Sprintf(entry, server.url, submitted("partial"))[:150],
+			"new.json.tmp":   "{",
+		} {
+			path := write(t, dir, name, content)
+			if name != "new.json.tmp" {
+				long := time.Now().Add(-time.Hour)
+				if err := os.Chtimes(path, long, long); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		code, stdout, stderr := run(t, env(dir), "flush")
+		wantOutput(t, code, stdout+stderr, 0, "1 delivered, 0 refused, 0 left")
+		if files, _ := filepath.Glob(dir + "/*"); len(files) != 1 || filepath.Base(files[0]) != "new.json.tmp" {
+			t.Errorf("the spool has %v", files)
+		}
+		if response, _ := server.request(http.MethodGet, "/api/runs/rescued", ""); response.StatusCode != http.StatusOK {
+			t.Errorf("the run that was whole: %s", response.Status)
+		}
+	})
+
+	t.Run("scores that come while the run ends, and an end that comes twice", func(t *testing.T) {
+		t.Parallel()
+		run := recorder(t, server.url, t.TempDir()).StartRun(benchledger.RunSubmission{
+			Suite: "suite", Scenario: "hasty", Tier: "L1", Agent: "agent", Metadata: &map[string]any{"commit": "abc"},
+			Evaluations: &[]benchledger.EvaluationSubmission{{EvaluatorName: "first", Score: 1, MaxScore: 1}},
+		})
+		var late sync.WaitGroup
+		late.Go(func() {
+			for range 100 {
+				run.Evaluate("late", 1, 1, "")
+			}
+		})
+		delivery, err := run.Fail(t.Context(), nil, "")
+		late.Wait()
+		if delivery != benchledger.Delivered || err != nil {
+			t.Errorf("%s, %v", delivery, err)
+		}
+		_, before := server.request(http.MethodGet, "/api/runs/"+run.ID(), "")
+		if !strings.Contains(before, `"commit":"abc"`) || !strings.Contains(before, `"errorType":"unknown"`) || !strings.Contains(before, `"evaluatorName":"first"`) {
+			t.Errorf("the failed run: %s", before)
+		}
+		if _, err := run.Complete(t.Context(), benchledger.RunResult{}); err == nil || !strings.Contains(err.Error(), "has ended") {
+			t.Errorf("a run that ends twice: %v", err)
+		}
+		if _, after := server.request(http.MethodGet, "/api/runs/"+run.ID(), ""); after != before {
+			t.Errorf("its second end changes it: %s", after)
+		}
+	})
+
+	t.Run("a server that asks to wait until a date, or for longer than there is time", func(t *testing.T) {
+		t.Parallel()
+		var first atomic.Int64
+		way := between(t, server.url, func(w http.ResponseWriter, r *http.Request, forward func()) {
+			text, _ := io.ReadAll(r.Body)
+			r.Body = io.NopCloser(strings.NewReader(string(text)))
+			switch {
+			case strings.Contains(string(text), `"status":"running"`):
+				w.WriteHeader(http.StatusNotFound)
+			case strings.Contains(string(text), "impatient"):
+				w.Header().Set("Retry-After", "3600")
+				w.WriteHeader(http.StatusTooManyRequests)
+			case first.CompareAndSwap(0, time.Now().UnixMilli()):
+				w.Header().Set("Retry-After", time.Now().Add(4*time.Second).UTC().Format(http.TimeFormat))
+				w.WriteHeader(http.StatusServiceUnavailable)
+			default:
+				if waited := time.Since(time.UnixMilli(first.Load())); waited < 2*time.Second {
+					t.Errorf("it waits for %s", waited)
+				}
+				forward()
+			}
+		})
+		recorder := recorder(t, way, t.TempDir())
+		if delivery, err := recorder.StartRun(attempt("patient")).Complete(t.Context(), benchledger.RunResult{}); delivery != benchledger.Delivered || err != nil {
+			t.Errorf("%s, %v", delivery, err)
+		}
+		start := time.Now()
+		if delivery, err := recorder.StartRun(attempt("impatient")).Complete(t.Context(), benchledger.RunResult{}); delivery != benchledger.Spooled || err != nil {
+			t.Errorf("%s, %v", delivery, err)
+		}
+		if waited := time.Since(start); waited > patience/2 {
+			t.Errorf("it waits for %s, though that cannot be enough", waited)
+		}
+	})
+
+	t.Run("a time that is none", func(t *testing.T) {
+		t.Parallel()
+		if _, err := benchledger.NewRecorder(benchledger.RecorderOptions{Spool: t.TempDir(), RetryFor: new(-time.Second)}); err == nil {
+			t.Error("a negative RetryFor is taken")
+		}
+		for _, args := range []string{"flush --retry-for=-1s", "submit - --retry-for=-1s", "submit - --concurrency=0"} {
+			code, stdout, stderr := run(t, env(t.TempDir()), strings.Fields(args)...)
+			wantOutput(t, code, stdout+stderr, 80, "is the least")
+		}
+	})
+}
+
+// TestRecorderOutlastsServer records a batch of ten runs on a server that is stopped and
+// started again in between.
+func TestRecorderOutlastsServer(t *testing.T) {
+	t.Parallel()
+	database := testdb.URL(t)
+	first := serveDatabase(t, database)
+	address := strings.TrimPrefix(first.url, "http://")
+	dir := t.TempDir()
+	recorder := recorder(t, first.url, dir)
+	batch := recorder.StartBatch()
+	var ends sync.WaitGroup
+	record := func(i int) {
+		run := batch.StartRun(attempt(fmt.Sprint("scenario-", i)))
+		run.Evaluate("tests", 1, 2, "half of them")
+		run.Evaluate("judge", float64(i), 10, "")
+		run.Telemetry(benchledger.TelemetrySubmission{ToolCalls: new(int64(i))})
+		ends.Go(func() {
+			delivery, err := run.Complete(t.Context(), benchledger.RunResult{TotalScore: new(float64(i) / 4), IsSuccessful: new(true)})
+			if delivery != benchledger.Delivered || err != nil {
+				t.Errorf("run %d: %s, %v", i, delivery, err)
+			}
+		})
+	}
+	for i := range 3 {
+		record(i)
+	}
+	ends.Wait()
+	first.terminate()
+	for i := range 4 {
+		record(3 + i)
+	}
+	eventually(t, "four runs wait in the spool", func() bool {
+		waiting, _ := filepath.Glob(dir + "/*.json")
+		return len(waiting) == 4
+	})
+	second := command(t, []string{"DATABASE_URL=" + database}, "serve", "--addr="+address).start().ready()
+	for i := range 3 {
+		record(7 + i)
+	}
+	ends.Wait()
+	if delivery, err := batch.Complete(t.Context(), benchledger.BatchSummary{}); delivery != benchledger.Delivered || err != nil {
+		t.Errorf("the batch: %s, %v", delivery, err)
+	}
+	second.wantBatch(batch.ID())
+	wantSpool(t, dir, 0, 0)
 }
 
 // readdress changes the text of all entries of a spool.

@@ -10,11 +10,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/schollz/progressbar/v3"
@@ -40,7 +41,7 @@ type submitCommand struct {
 	serverFlags `embed:""`
 	Files       []string      `arg:"" name:"file" help:"Files of runs: one per line (NDJSON), a JSON array, or one object; also compressed by gzip. - is standard input."`
 	Concurrency int           `default:"4" placeholder:"N" help:"How many requests are under way at the same time; ${default} by default."`
-	RetryFor    time.Duration `default:"2m" placeholder:"DURATION" help:"How long to repeat a request that the server cannot take; ${default} by default."`
+	RetryFor    time.Duration `default:"2m" placeholder:"DURATION" help:"How long to repeat a request that the server cannot take; 0 is not at all, ${default} by default."`
 	Refused     string        `default:"refused.ndjson" placeholder:"FILE" help:"Where runs go that the server refuses, with the reasons; ${default} by default."`
 	Undelivered string        `default:"undelivered.ndjson" placeholder:"FILE" help:"Where runs go that could not be delivered; ${default} by default."`
 }
@@ -48,6 +49,14 @@ type submitCommand struct {
 func (submitCommand) Help() string {
 	return "Every run may be submitted again: what is stored already is a replay. So a submission that was stopped is simply run again.\n\n" +
 		"Exit status: 0 when all runs are stored, 1 when some could not be delivered, 2 when all were delivered and some refused."
+}
+
+// Validate refuses what means nothing.
+func (c *submitCommand) Validate() error {
+	if c.Concurrency < 1 {
+		return errors.New("--concurrency: 1 is the least")
+	}
+	return notNegative(c.RetryFor)
 }
 
 // source is where a run comes from.
@@ -58,16 +67,27 @@ type source struct {
 	raw  []byte
 }
 
+// group is what a request submits. size is how much of the files it is, compressed
+// where they are.
+type group struct {
+	runs []source
+	size int64
+}
+
 // submission counts what becomes of runs.
 type submission struct {
+	retryFor time.Duration
 	mu       sync.Mutex
 	outcomes map[benchledger.ReceiptOutcome]int
 	// undelivered counts runs that did not reach the server, and why says the reason.
 	undelivered int
 	why         error
-	refused     *lineFile
-	left        *lineFile
-	bar         *progressbar.ProgressBar
+	// away says that the server has not answered for retryFor: then one attempt is enough,
+	// until it does again.
+	away    bool
+	refused *lineFile
+	left    *lineFile
+	bar     *progressbar.ProgressBar
 }
 
 // Run submits.
@@ -79,15 +99,16 @@ func (c *submitCommand) Run() error {
 		return err
 	}
 	s := &submission{
-		outcomes: map[benchledger.ReceiptOutcome]int{}, bar: c.bar(),
+		retryFor: c.RetryFor, outcomes: map[benchledger.ReceiptOutcome]int{}, bar: c.bar(),
 		refused: &lineFile{path: c.Refused}, left: &lineFile{path: c.Undelivered},
 	}
-	groups := make(chan []source)
+	reported := s.report()
+	groups := make(chan group)
 	var workers sync.WaitGroup
 	for range c.Concurrency {
 		workers.Go(func() {
 			for group := range groups {
-				s.send(ctx, client, group, c.RetryFor)
+				s.send(ctx, client, group)
 			}
 		})
 	}
@@ -95,13 +116,14 @@ func (c *submitCommand) Run() error {
 	close(groups)
 	workers.Wait()
 	_ = s.bar.Finish() // A picture.
+	reported()
 	if err := errors.Join(s.refused.close(), s.left.close()); err != nil {
 		return err
 	}
 	return s.result(ctx, readErr)
 }
 
-// bar is drawn on a terminal, by the bytes that were read.
+// bar is drawn on a terminal, by the bytes of the files.
 func (c *submitCommand) bar() *progressbar.ProgressBar {
 	total := int64(0)
 	for _, file := range c.Files {
@@ -114,7 +136,7 @@ func (c *submitCommand) bar() *progressbar.ProgressBar {
 	}
 	return progressbar.NewOptions64(
 		total, progressbar.OptionSetDescription("submitting"), progressbar.OptionSetWriter(os.Stderr),
-		progressbar.OptionSetVisibility(term.IsTerminal(int(os.Stderr.Fd()))),
+		progressbar.OptionSetVisibility(onTerminal()),
 		progressbar.OptionShowBytes(true), progressbar.OptionShowTotalBytes(true), progressbar.OptionFullWidth(),
 		progressbar.OptionThrottle(65*time.Millisecond), progressbar.OptionSetRenderBlankState(true),
 		progressbar.OptionSpinnerType(14), progressbar.OptionSetSpinnerChangeInterval(0), // It would draw at a time of its own.
@@ -122,11 +144,39 @@ func (c *submitCommand) bar() *progressbar.ProgressBar {
 	)
 }
 
+func onTerminal() bool { return term.IsTerminal(int(os.Stderr.Fd())) }
+
+// report prints how far it is, every few seconds where there is no bar, until it is ended.
+func (s *submission) report() (end func()) {
+	if onTerminal() {
+		return func() {}
+	}
+	done := make(chan struct{})
+	var reporting sync.WaitGroup
+	reporting.Go(func() {
+		for tick := time.Tick(3 * time.Second); ; {
+			select {
+			case <-tick:
+				fmt.Fprintln(os.Stderr, "so far", s.counts())
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() { close(done); reporting.Wait() }
+}
+
+func (s *submission) counts() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return fmt.Sprintf("%d recorded, %d replayed, %d refused, %d undelivered",
+		s.outcomes["recorded"], s.outcomes["replayed"], s.outcomes["refused"]+s.outcomes["conflict"], s.undelivered)
+}
+
 // result says what became of all runs, and how to go on.
 func (s *submission) result(ctx context.Context, readErr error) error {
-	recorded, replayed := s.outcomes["recorded"], s.outcomes["replayed"]
 	refused := s.outcomes["refused"] + s.outcomes["conflict"]
-	fmt.Printf("%d recorded, %d replayed, %d refused, %d undelivered\n", recorded, replayed, refused, s.undelivered)
+	fmt.Println(s.counts())
 	if refused > 0 {
 		fmt.Printf("what was refused, and why: %s\n", s.refused.path)
 	}
@@ -156,31 +206,31 @@ func (e exitError) Error() string { return e.message }
 
 // send submits a group, again where the server cannot take it, and notes what became
 // of it.
-func (s *submission) send(ctx context.Context, client *benchledger.ClientWithResponses, group []source, retryFor time.Duration) {
+func (s *submission) send(ctx context.Context, client *benchledger.ClientWithResponses, group group) {
 	var body bytes.Buffer
-	for _, run := range group {
+	for _, run := range group.runs {
 		body.Write(run.raw)
 		body.WriteByte('\n')
 	}
-	receipts, err := backoff.Retry(ctx, func() ([]benchledger.Receipt, error) {
-		receipts, err := client.SubmitLines(ctx, bytes.NewReader(body.Bytes()))
-		var answered *benchledger.Error
-		switch {
-		case err == nil && len(receipts) != len(group):
-			return nil, backoff.Permanent(fmt.Errorf("%d receipts for %d runs", len(receipts), len(group)))
-		case errors.As(err, &answered) && answered.RetryAfter > 0:
-			return nil, errors.Join(backoff.RetryAfter(int(answered.RetryAfter.Seconds())), err)
-		case errors.As(err, &answered) && !answered.Retriable():
-			return nil, backoff.Permanent(err)
+	s.mu.Lock()
+	retryFor := s.retryFor
+	if s.away {
+		retryFor = 0
+	}
+	s.mu.Unlock()
+	var receipts []benchledger.Receipt
+	err := benchledger.Retry(ctx, retryFor, func() (err error) {
+		receipts, err = client.SubmitLines(ctx, bytes.NewReader(body.Bytes()))
+		if err == nil && len(receipts) != len(group.runs) {
+			err = fmt.Errorf("%d receipts for %d runs", len(receipts), len(group.runs))
 		}
-		return receipts, err
-	}, backoff.WithMaxElapsedTime(retryFor))
+		return err
+	})
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	size := 0
-	for i, run := range group {
-		size += len(run.raw) + 1
+	s.away = err != nil
+	for i, run := range group.runs {
 		if err != nil {
 			s.undelivered++
 			s.why = err
@@ -193,7 +243,7 @@ func (s *submission) send(ctx context.Context, client *benchledger.ClientWithRes
 			s.refused.write(refusedRun{File: run.file, Line: run.line, Outcome: string(outcome), Errors: receipts[i].Errors, Run: string(run.raw)})
 		}
 	}
-	_ = s.bar.Add(size) // A picture.
+	_ = s.bar.Add64(group.size) // A picture.
 }
 
 // refusedRun is a line of the file of what was refused. Run is its text, which may be
@@ -206,7 +256,8 @@ type refusedRun struct {
 	Run     string                    `json:"run"`
 }
 
-// lineFile is a file that is made when there is something to write.
+// lineFile is a file that is made when there is something to write. A file of that name
+// that is there already, as of an earlier submission, stays as it is: path is changed then.
 type lineFile struct {
 	path string
 	file *os.File
@@ -215,12 +266,29 @@ type lineFile struct {
 
 func (f *lineFile) write(line any) {
 	if f.file == nil && f.err == nil {
-		f.file, f.err = os.Create(f.path)
+		f.create()
 	}
 	if f.err == nil {
 		if f.err = json.MarshalWrite(f.file, line, jsontext.AllowInvalidUTF8(true)); f.err == nil {
 			_, f.err = f.file.WriteString("\n")
 		}
+	}
+}
+
+// create finds a free name: undelivered.ndjson, undelivered-2.ndjson, …
+func (f *lineFile) create() {
+	flags := os.O_CREATE | os.O_WRONLY | os.O_EXCL
+	if info, err := os.Stat(f.path); err == nil && !info.Mode().IsRegular() {
+		flags = os.O_WRONLY // Like /dev/null.
+	}
+	ending := filepath.Ext(f.path)
+	name := strings.TrimSuffix(f.path, ending)
+	for n := 2; ; n++ {
+		f.file, f.err = os.OpenFile(f.path, flags, 0o600)
+		if !errors.Is(f.err, fs.ErrExist) {
+			return
+		}
+		f.path = fmt.Sprintf("%s-%d%s", name, n, ending)
 	}
 }
 
@@ -232,29 +300,29 @@ func (f *lineFile) close() error {
 }
 
 // read groups the runs of all files.
-func (c *submitCommand) read(ctx context.Context, groups chan<- []source) error {
-	var group []source
+func (c *submitCommand) read(ctx context.Context, groups chan<- group) error {
+	var next group
 	size := 0
 	flush := func() error {
-		if len(group) == 0 {
+		if len(next.runs) == 0 {
 			return nil
 		}
 		select {
-		case groups <- group:
-			group, size = nil, 0
+		case groups <- next:
+			next, size = group{}, 0
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 	for _, file := range c.Files {
-		err := readFile(file, func(line int, raw []byte) error {
-			if len(group) == groupRuns || size+len(raw) > groupBytes {
+		err := readFile(file, &next.size, func(line int, raw []byte) error {
+			if len(next.runs) == groupRuns || size+len(raw) > groupBytes {
 				if err := flush(); err != nil {
 					return err
 				}
 			}
-			group, size = append(group, source{file, line, raw}), size+len(raw)
+			next.runs, size = append(next.runs, source{file, line, raw}), size+len(raw)
 			return nil
 		})
 		if err != nil {
@@ -267,8 +335,21 @@ func (c *submitCommand) read(ctx context.Context, groups chan<- []source) error 
 	return flush()
 }
 
-// readFile calls yield for each run of a file.
-func readFile(path string, yield func(line int, raw []byte) error) error {
+// counted adds up how much is read.
+type counted struct {
+	io.Reader
+	size *int64
+}
+
+// Read reads.
+func (c counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	*c.size += int64(n)
+	return n, err
+}
+
+// readFile calls yield for each run of a file, and adds to size what it reads.
+func readFile(path string, size *int64, yield func(line int, raw []byte) error) error {
 	input := io.Reader(os.Stdin)
 	if path != "-" {
 		file, err := os.Open(path) //nolint:gosec // G304: the file that the user names
@@ -278,38 +359,62 @@ func readFile(path string, yield func(line int, raw []byte) error) error {
 		defer file.Close()
 		input = file
 	}
-	buffered := bufio.NewReaderSize(input, 1<<20)
+	buffered := bufio.NewReaderSize(counted{input, size}, 64<<10)
 	if magic, _ := buffered.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
 		unpacked, err := gzip.NewReader(buffered)
 		if err != nil {
 			return err
 		}
-		buffered = bufio.NewReaderSize(unpacked, 1<<20)
+		buffered = bufio.NewReaderSize(unpacked, 64<<10)
+	}
+	const mark = "\ufeff" // What some editors begin a file with.
+	if start, _ := buffered.Peek(len(mark)); string(start) == mark {
+		_, _ = buffered.Discard(len(mark))
 	}
 	return readRuns(buffered, yield)
 }
 
-// readRuns reads lines where the first one is whole, else JSON values, or an array
-// of them.
+// readRuns reads lines where one of the first two is an object, else JSON values, or an
+// array of them.
 func readRuns(r *bufio.Reader, yield func(line int, raw []byte) error) error {
-	first, number, err := nextLine(r, 0)
-	if errors.Is(err, io.EOF) {
+	var lines [][]byte
+	var numbers []int
+	var err error
+	for number := 0; len(lines) < 2 && err == nil; {
+		var line []byte
+		if line, number, err = nextLine(r, number); err == nil {
+			lines, numbers = append(lines, line), append(numbers, number)
+		}
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if len(lines) == 0 {
 		return nil
-	} else if err != nil {
-		return err
 	}
-	if jsontext.Value(first).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) && first[0] != '[' {
-		for err == nil {
-			if err = yield(number, first); err == nil {
-				first, number, err = nextLine(r, number)
-			}
+	if lines[0][0] == '[' || !slices.ContainsFunc(lines, isObject) {
+		return readValues(io.MultiReader(bytes.NewReader(bytes.Join(lines, []byte("\n"))), strings.NewReader("\n"), r), yield)
+	}
+	for i, line := range lines {
+		if err := yield(numbers[i], line); err != nil {
+			return err
 		}
-		if errors.Is(err, io.EOF) {
+	}
+	for number := numbers[len(numbers)-1]; ; {
+		var line []byte
+		if line, number, err = nextLine(r, number); errors.Is(err, io.EOF) {
 			return nil
+		} else if err != nil {
+			return err
 		}
-		return err
+		if err := yield(number, line); err != nil {
+			return err
+		}
 	}
-	return readValues(io.MultiReader(bytes.NewReader(first), strings.NewReader("\n"), r), yield)
+}
+
+func isObject(line []byte) bool {
+	return line[0] == '{' && jsontext.Value(line).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
 
 // nextLine returns the next line that is not blank, and its number.

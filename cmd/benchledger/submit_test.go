@@ -170,6 +170,72 @@ func TestSubmit(t *testing.T) {
 		wantOutput(t, code, stdout+stderr, 0, "1 recorded")
 	})
 
+	t.Run("never writes over a file, not even over the one that it submits", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		away := submitEnv("http://127.0.0.1:1")
+		code, stdout, stderr := runIn(t, dir, submitted("kept-1")+"\n"+submitted("kept-2"), away, "submit", "-", "--retry-for=0")
+		wantOutput(t, code, stdout+stderr, exitUndelivered, "2 undelivered", "undelivered.ndjson")
+		code, stdout, stderr = runIn(t, dir, "", away, "submit", "undelivered.ndjson", "--retry-for=0")
+		wantOutput(t, code, stdout+stderr, exitUndelivered, "2 undelivered", "undelivered-2.ndjson")
+		code, stdout, stderr = runIn(t, dir, submitted("kept-3"), away, "submit", "-", "--retry-for=0")
+		wantOutput(t, code, stdout+stderr, exitUndelivered, "1 undelivered", "undelivered-3.ndjson")
+		code, stdout, stderr = runIn(t, dir, submitted("none"), away, "submit", "-", "--retry-for=0", "--undelivered=/dev/null")
+		wantOutput(t, code, stdout+stderr, exitUndelivered, "/dev/null")
+		code, stdout, stderr = runIn(t, dir, "", env, "submit", "undelivered.ndjson", "undelivered-2.ndjson", "undelivered-3.ndjson")
+		wantOutput(t, code, stdout+stderr, 0, "3 recorded, 2 replayed")
+	})
+
+	t.Run("tries once where the server has been away for long, and tells how far it is", func(t *testing.T) {
+		t.Parallel()
+		var all strings.Builder
+		for i := range 3 * groupRuns {
+			all.WriteString(submitted(fmt.Sprint("away-", i)) + "\n")
+		}
+		var requests atomic.Int32
+		told := make(chan struct{})
+		way := between(t, server.url, func(_ http.ResponseWriter, r *http.Request, _ func()) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			requests.Add(1)
+			<-told
+			panic(http.ErrAbortHandler)
+		})
+		p := command(t, submitEnv(way), "submit", "-", "--retry-for=1s", "--concurrency=1")
+		p.cmd.Dir, p.cmd.Stdin = t.TempDir(), strings.NewReader(all.String())
+		p.start()
+		eventually(t, "it tells how far it is", func() bool {
+			return strings.Contains(p.stderr.String(), "so far 0 recorded, 0 replayed, 0 refused, 0 undelivered")
+		})
+		close(told) // A second is over, and so is the first group.
+		code, stdout, stderr := p.wait(), p.stdout.String(), p.stderr.String()
+		wantOutput(t, code, stdout+stderr, exitUndelivered, "1500 undelivered")
+		if requests.Load() != 3 {
+			t.Errorf("%d requests of three groups, each once", requests.Load())
+		}
+		requests.Store(0)
+		code, stdout, stderr = runIn(t, t.TempDir(), all.String(), submitEnv(way), "submit", "-", "--retry-for=0", "--concurrency=1")
+		wantOutput(t, code, stdout+stderr, exitUndelivered, "1500 undelivered")
+		if requests.Load() != 3 {
+			t.Errorf("%d requests of three groups, each once", requests.Load())
+		}
+	})
+
+	t.Run("reads what others write", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		for name, content := range map[string]string{
+			"bad": "{\"cut\": \n" + submitted("after-cut"), "text": "some text\n\n" + submitted("after-text"), "mark": "\ufeff" + submitted("marked"),
+			"packed": zipped(t, "\ufeff"+submitted("packed-mark")), "element": "[\n" + submitted("element") + "\n]",
+		} {
+			want, status := "1 recorded, 0 replayed, 0 refused", 0
+			if name == "bad" || name == "text" {
+				want, status = "1 recorded, 0 replayed, 1 refused", exitRefused
+			}
+			code, stdout, stderr := runIn(t, dir, content, env, "submit", "-")
+			wantOutput(t, code, name+": "+stdout+stderr, status, want)
+		}
+	})
+
 	t.Run("a wrong key is told at once, and never shown", func(t *testing.T) {
 		t.Parallel()
 		code, stdout, stderr := runIn(t, t.TempDir(), submitted("x"), submitEnv(server.url), "submit", "-", "--api-key=secret-key")
@@ -200,7 +266,8 @@ func TestSubmit(t *testing.T) {
 	})
 }
 
-// between starts a server that stands before another one.
+// between starts a server that stands before another one. What it forwards conforms to
+// openapi.yaml.
 func between(t *testing.T, address string, handle func(w http.ResponseWriter, r *http.Request, forward func())) string {
 	t.Helper()
 	target, err := url.Parse(address)
@@ -208,6 +275,14 @@ func between(t *testing.T, address string, handle func(w http.ResponseWriter, r 
 		t.Fatal(err)
 	}
 	proxy := httputil.NewSingleHostReverseProxy(target)
+	proxy.ModifyResponse = func(response *http.Response) error {
+		body, err := io.ReadAll(response.Body)
+		if err == nil {
+			conforms(t, response.Request, response, body)
+		}
+		response.Body = io.NopCloser(bytes.NewReader(body))
+		return err
+	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handle(w, r, func() { proxy.ServeHTTP(w, r) })
 	}))
@@ -235,7 +310,9 @@ func TestReadingCommands(t *testing.T) {
 	}{
 		{"runs --suite=s --scenario=first", 2, []string{"RUN", "run-1", "red·", "2025-11-17 10:00:00", "0.5"}},
 		{"runs", 51, []string{"more-59"}},
-		{"runs --limit=0 --json", 61, []string{`"runId":"run-1"`}},
+		{"runs --limit=0 --json", 61, []string{`"runId":"run-1"`, `"n":12345678901234567890`}},
+		{"runs --limit=2 --json", 2, []string{`"runId":"more-`}},
+		{"batches --json", 1, []string{`"batchId":"batch-1"`}},
 		{"run run-1", 8, []string{"judge", "9007199254740993"}},
 		{"run run-1 --json", 1, []string{`"n":12345678901234567890`}},
 		{"batches", 2, []string{"batch-1"}},

@@ -254,31 +254,41 @@ func decode(t *testing.T, text string) (values []any) {
 	return values
 }
 
-// TestSamples builds the samples in Go, each in a module that has nothing but the
-// client. Those in TypeScript are type-checked with its package.
+// TestSamples builds the samples in Go, each in a module that gets the client from a
+// checkout as the site says. Those in TypeScript are type-checked with its package, those of
+// the reference by `make site`.
 func TestSamples(t *testing.T) {
 	t.Parallel()
 	root, err := filepath.Abs(root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	const client = "github.com/benchledger/benchledger/clients/go"
-	samples := find(t, read(t, "README.md")+read(t, "site/guides/go.md"), "(?s)```go\n(.*?)```")
-	for _, sample := range samples {
-		folder := t.TempDir()
-		write := func(name, content string) {
-			if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-		sums, err := os.ReadFile(filepath.Join(root, "clients/go/go.sum"))
+	pages, err := filepath.Glob(root + "/site/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	guides, err := filepath.Glob(root + "/site/guides/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := read(t, "README.md")
+	for _, page := range append(pages, guides...) {
+		name, err := filepath.Rel(root, page)
 		if err != nil {
 			t.Fatal(err)
 		}
-		write("main.go", sample[1])
-		write("go.sum", string(sums))
-		write("go.mod", "module harness\n\ngo 1.26\n\nrequire "+client+" v0.0.0\n\nreplace "+client+" => "+filepath.Join(root, "clients/go")+"\n")
-		build := exec.Command("go", "build", "-mod=mod", "-o", os.DevNull, ".")
+		text += read(t, name)
+	}
+	install := find(t, read(t, "site/guides/go.md"), "(?s)```sh\n(go mod edit.*?)```")[0][1]
+	for _, sample := range find(t, text, "(?s)```go\n(.*?)```") {
+		folder := t.TempDir()
+		if err := os.WriteFile(filepath.Join(folder, "main.go"), []byte(sample[1]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(root, filepath.Join(folder, "benchledger")); err != nil {
+			t.Fatal(err)
+		}
+		build := exec.Command("sh", "-ec", "go mod init harness\n"+install+"go build -o /dev/null .")
 		build.Dir = folder
 		if output, err := build.CombinedOutput(); err != nil {
 			t.Errorf("%s\n%s", sample[1], output)

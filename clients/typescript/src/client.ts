@@ -82,6 +82,9 @@ export class BenchLedger {
   readonly #api: Client<paths>;
 
   constructor(options: ClientOptions) {
+    if (!/^https?:\/\/[^/]/.test(options.url) || !URL.canParse(options.url)) {
+      throw new TypeError(`"${options.url}" is no address of a server: write it like https://benchledger.example`);
+    }
     this.url = options.url.replace(/\/+$/, "");
     const send = options.fetch ?? ((request: Request) => fetch(request));
     const timeoutMs = options.timeoutMs ?? 30_000;
@@ -89,24 +92,34 @@ export class BenchLedger {
       baseUrl: this.url,
       headers: options.apiKey ? { Authorization: `Bearer ${options.apiKey}` } : {},
       fetch: (request) => within(timeoutMs, request, send),
+      bodySerializer: (body: unknown) => (typeof body === "string" ? body : JSON.stringify(body)),
     });
-    this.#api.use({
-      async onResponse({ response }) {
-        if (!response.ok) throw await answered(response);
-      },
-    });
+    this.#api.use({ onResponse: ({ request, response }) => check(request, response) });
   }
 
-  submitRun = (body: RunSubmission, signal?: AbortSignal): Promise<RunReceipt> =>
-    this.#data(this.#api.POST("/api/results", { body, ...given(signal) }));
+  /** Submits a run; a string is its JSON. */
+  submitRun = (body: RunSubmission | string, signal?: AbortSignal): Promise<RunReceipt> =>
+    this.#data(this.#api.POST("/api/results", { body: body as RunSubmission, ...given(signal) }));
 
-  submitBatch = (body: BatchSubmission, signal?: AbortSignal): Promise<BatchReceipt> =>
-    this.#data(this.#api.POST("/api/results/batch", { body, ...given(signal) }));
+  /** Submits a batch; a string is its JSON. */
+  submitBatch = (body: BatchSubmission | string, signal?: AbortSignal): Promise<BatchReceipt> =>
+    this.#data(this.#api.POST("/api/results/batch", { body: body as BatchSubmission, ...given(signal) }));
 
-  /** Submits up to 10,000 runs, and returns a receipt for each. */
-  submitRuns = async (body: RunSubmission[], query: Query<"submit-runs"> = {}, signal?: AbortSignal): Promise<Receipt[]> => {
-    const lines = await this.#data(this.#api.POST("/api/results/bulk", { body, params: { query }, parseAs: "text", ...given(signal) }));
-    return String(lines).split("\n").filter(Boolean).map((line): Receipt => JSON.parse(line));
+  /** Submits up to 10,000 runs, and returns a receipt for each; of a string, each line is
+   *  the JSON of a run. */
+  submitRuns = async (body: RunSubmission[] | string, query: Query<"submit-runs"> = {}, signal?: AbortSignal): Promise<Receipt[]> => {
+    const headers = typeof body === "string" ? { "Content-Type": "application/x-ndjson" } : {};
+    const runs = typeof body === "string" ? body.split("\n").filter((line) => line.trim()) : body;
+    const answer = this.#api.POST("/api/results/bulk", { body: body as RunSubmission[], params: { query }, parseAs: "text", headers, ...given(signal) });
+    return this.#data(
+      answer.then(({ data }) => {
+        const receipts = String(data).split("\n").filter(Boolean).map((line): Receipt => JSON.parse(line));
+        if (receipts.length !== runs.length || !receipts.every(({ outcome }) => outcome)) {
+          throw new Error(`an answer without a receipt for each of ${runs.length} runs${between}`);
+        }
+        return { data: receipts };
+      }),
+    );
   };
 
   /** Returns a page of runs, newest first. eachRun returns all of them. */
@@ -165,7 +178,9 @@ export class BenchLedger {
 
   async #data<Body>(answer: Promise<{ data?: Body }>): Promise<Body> {
     try {
-      return (await answer).data as Body; // The middleware has thrown otherwise.
+      const { data } = await answer;
+      if (data === undefined) throw new Error(`an empty answer${between}`);
+      return data;
     } catch (error) {
       if (error instanceof BenchLedgerError || (error as Error).name === "AbortError") throw error;
       throw new UnreachableError(this.url, error);
@@ -196,10 +211,27 @@ async function within(timeoutMs: number, request: Request, send: (request: Reque
 
 const given = (signal: AbortSignal | undefined) => (signal ? { signal } : {});
 
-async function answered(response: Response): Promise<BenchLedgerError> {
+const between = ": is there something before the server?";
+
+/** Throws a BenchLedgerError where the server says no, and another error for what is no
+ *  answer of a BenchLedger server, like the page of a proxy. */
+async function check({ method }: Request, response: Response): Promise<void> {
+  const { status, headers } = response;
+  const contentType = headers.get("Content-Type") ?? "";
+  if (status === 200 || (status === 201 && method === "POST")) {
+    if (contentType.includes("json")) return;
+    throw new Error(`an answer of type "${contentType}" instead of JSON${between}`);
+  }
+  if (status < 400) throw new Error(`an answer with status ${status}${between}`);
   const text = await response.text();
   let problem: Problem | undefined;
-  if (response.headers.get("Content-Type")?.startsWith("application/problem+json")) problem = JSON.parse(text);
-  const seconds = Number(response.headers.get("Retry-After"));
-  return new BenchLedgerError(response.status, problem, seconds > 0 ? seconds * 1000 : 0);
+  if (contentType.startsWith("application/problem+json")) problem = JSON.parse(text);
+  throw new BenchLedgerError(status, problem, retryAfter(headers.get("Retry-After")));
+}
+
+/** Reads the header of that name, seconds or a date, as milliseconds. */
+function retryAfter(header: string | null): number {
+  if (!header) return 0;
+  const ms = /^\d+$/.test(header) ? Number(header) * 1000 : Date.parse(header) - Date.now();
+  return Math.max(0, ms || 0);
 }

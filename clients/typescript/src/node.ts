@@ -2,12 +2,12 @@
 // delivered waits on disk; several runs at once are told apart by asynchronous context.
 import { AsyncLocalStorage } from "node:async_hooks";
 import { randomUUID } from "node:crypto";
-import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 
 import type { BenchLedgerError } from "./client.js";
-import { type Entry, BenchmarkLogger as Recorder, type RecorderOptions, type Spool } from "./recorder.js";
+import { type Entry, BenchmarkLogger as Recorder, type RecorderOptions, type Spool, type Spooled } from "./recorder.js";
 
 export * from "./client.js";
 export { type BatchSummary, type Delivery, type ErrorType, RunLogger } from "./recorder.js";
@@ -78,35 +78,78 @@ class DiskSpool implements Spool {
     return join(refused, name);
   }
 
-  list(): { name: string; entry: Entry }[] {
+  list(): { entries: Spooled[]; unreadable: number } {
     let names: string[];
     try {
       names = readdirSync(this.where);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+      if (missing(error)) return { entries: [], unreadable: 0 };
       throw error;
     }
-    return names
-      .filter((name) => name.endsWith(".json"))
-      .flatMap((name) => {
-        try {
-          return [{ name, entry: JSON.parse(readFileSync(join(this.where, name), "utf8")) as Entry }];
-        } catch {
-          return []; // Delivered by another process, or no submission: benchledger flush counts those.
-        }
-      })
-      .sort((a, b) => a.entry.spooledAt.localeCompare(b.entry.spooledAt));
+    const entries: Spooled[] = [];
+    let unreadable = 0;
+    for (const file of names) {
+      const name = file.endsWith(".json.tmp") ? this.#rescue(file) : file;
+      if (!name?.endsWith(".json")) continue;
+      try {
+        entries.push({ name, entry: read(join(this.where, name)) });
+      } catch (error) {
+        if (!missing(error)) unreadable++; // Otherwise another process delivered it.
+      }
+    }
+    entries.sort((a, b) => Date.parse(a.entry.spooledAt) - Date.parse(b.entry.spooledAt));
+    return { entries, unreadable };
   }
+
+  /** Looks after a file that a process has left while it wrote it, long ago: it is an entry
+   *  where it is whole, and nothing otherwise. Returns the entry's name. */
+  #rescue(file: string): string | undefined {
+    const path = join(this.where, file);
+    const whole = file.replace(/\.tmp$/, "");
+    try {
+      if (Date.now() - statSync(path).mtimeMs < 60_000) return undefined;
+      read(path);
+      renameSync(path, join(this.where, whole));
+      return whole;
+    } catch {
+      rmSync(path, { force: true });
+      return undefined;
+    }
+  }
+}
+
+const missing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === "ENOENT";
+
+/** Reads an entry. Its body is cut out of the text, where it is last: in JavaScript numbers
+ *  lose digits. */
+function read(path: string): Entry {
+  const text = readFileSync(path, "utf8");
+  const entry = JSON.parse(text) as Omit<Entry, "body"> & { body?: unknown };
+  const { body, operation, spooledAt } = entry ?? {};
+  if (typeof body !== "object" || !body || Array.isArray(body) || !["submit-run", "submit-batch"].includes(operation) || !Date.parse(spooledAt)) {
+    throw new Error("it is no submission");
+  }
+  let raw = /"body"\s*:(.*)\}\s*$/s.exec(text)?.[1]?.trim() ?? "";
+  try {
+    JSON.parse(raw);
+  } catch {
+    raw = JSON.stringify(body); // Someone has moved it.
+  }
+  return { ...entry, body: raw.replace(/[\r\n]+/g, " ") };
 }
 
 /** Writes a file so that it is there whole, or not, after a crash of the machine. */
 function write(dir: string, name: string, entry: Entry): void {
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   const path = join(dir, name);
+  const { body, ...head } = entry;
   const file = openSync(`${path}.tmp`, "w", 0o600);
   try {
-    writeFileSync(file, JSON.stringify(entry));
+    writeFileSync(file, `${JSON.stringify(head).slice(0, -1)},"body":${body}}`);
     fsyncSync(file);
+  } catch (error) {
+    rmSync(`${path}.tmp`, { force: true });
+    throw error;
   } finally {
     closeSync(file);
   }

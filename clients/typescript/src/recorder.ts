@@ -1,7 +1,5 @@
 // The recorder that a harness uses, where there is no disk: in browsers, and wherever
 // no module of Node's is to be had. In Node use ./node.js, which loses nothing.
-import pRetry from "p-retry";
-
 import {
   BenchLedger,
   BenchLedgerError,
@@ -10,13 +8,14 @@ import {
   type Problem,
   type Receipt,
   type RunSubmission,
+  UnreachableError,
 } from "./client.js";
 
 export * from "./client.js";
 
 export interface RecorderOptions extends ClientOptions {
   /** How long the end of a run or batch is sent again where the server cannot take it,
-   *  in milliseconds; 300,000 by default. */
+   *  in milliseconds: 0 is not again, 300,000 is the default. */
   retryForMs?: number | undefined;
   /** Told what could not be delivered; console.warn by default. */
   warn?: ((message: string) => void) | undefined;
@@ -38,7 +37,8 @@ export interface Entry {
   url: string;
   operation: "submit-run" | "submit-batch";
   spooledAt: string;
-  body: RunSubmission | BatchSubmission;
+  /** JSON in one line, to the digit of whoever wrote it. */
+  body: string;
   /** Why the server refused it. */
   status?: number;
   problem?: Problem;
@@ -52,7 +52,13 @@ export interface Spool {
   remove(name: string): void;
   /** Puts an entry aside, with the reason, and returns where it is. */
   refuse(name: string, entry: Entry, why: BenchLedgerError): string;
-  list(): { name: string; entry: Entry }[];
+  /** Returns its entries, the oldest first, and how many files are none. */
+  list(): { entries: Spooled[]; unreadable: number };
+}
+
+export interface Spooled {
+  name: string;
+  entry: Entry;
 }
 
 /** Says which run is meant where none is named. */
@@ -88,19 +94,23 @@ export class BenchmarkLogger {
   constructor(options: RecorderOptions, spool?: Spool, context?: Context) {
     this.client = new BenchLedger(options);
     this.#retryForMs = options.retryForMs ?? 300_000;
+    if (!(this.#retryForMs >= 0)) throw new RangeError(`retryForMs is ${this.#retryForMs}: 0 is the least, and does not try again`);
     this.#warn = options.warn ?? ((message) => console.warn(`benchledger: ${message}`));
     this.#spool = spool;
     this.#context = context;
-    const left = spool?.list().filter(({ entry }) => entry.url === this.client.url) ?? [];
-    if (left.length > 0) {
-      this.#inBackground((signal) => this.#flush(left, signal), `what earlier runs left stays in ${spool?.where}`);
-    }
+    if (!spool) return;
+    const { entries, unreadable } = spool.list();
+    const left = entries.filter(({ entry }) => entry.url === this.client.url);
+    const elsewhere = new Set(entries.filter((one) => !left.includes(one)).map(({ entry }) => entry.url));
+    if (elsewhere.size > 0) this.#warn(`${entries.length - left.length} submissions in ${spool.where} are for ${[...elsewhere].join(", ")}: see benchledger flush`);
+    if (unreadable > 0) this.#warn(`${unreadable} files in ${spool.where} are no submissions`);
+    if (left.length > 0) this.#inBackground((signal) => this.#flush(left, spool, signal), `what earlier runs left stays in ${spool.where}`);
   }
 
   /** Starts a run, now, and announces it as running in the background. Returns its ID. */
   startRun(suite: string, scenario: string, tier: string, agent: string, model?: string | null, batchId?: string | null): string {
     const run: RunSubmission = {
-      runId: crypto.randomUUID(),
+      runId: newId(),
       suite,
       scenario,
       tier,
@@ -131,10 +141,13 @@ export class BenchmarkLogger {
     return run;
   }
 
-  /** The run that was started where this is called, else the only one that is open. */
+  /** The run that was started where this is called; where none was, the only one that is
+   *  open. */
   #current(): RunLogger {
-    const run = this.#runs.get(this.#context?.getStore() ?? "");
+    const started = this.#context?.getStore();
+    const run = this.#runs.get(started ?? "");
     if (run) return run;
+    if (started !== undefined) throw ended(started); // Another one is not meant.
     const [only, ...others] = this.#runs.values();
     if (!only) throw new Error("No run is open: call startRun first.");
     if (others.length > 0) throw new Error(`${others.length + 1} runs are open: say which one is meant with forRun(runId).`);
@@ -165,7 +178,7 @@ export class BenchmarkLogger {
 
   /** Starts a batch, now, and announces it in the background. Returns its ID. */
   startBatch(): string {
-    const batchId = crypto.randomUUID();
+    const batchId = newId();
     const createdAt = new Date().toISOString();
     this.#batches.set(batchId, { createdAt, announcement: this.#announce("submit-batch", { batchId, createdAt }) });
     return batchId;
@@ -173,7 +186,7 @@ export class BenchmarkLogger {
 
   /** Records a batch as completed. Returns as completeRun does. */
   async completeBatch(batchId: string, summary: BatchSummary = {}): Promise<Delivery> {
-    const batch = this.#batches.get(batchId);
+    const batch = this.#batches.get(batchId); // Not there where another process has started it.
     batch?.announcement.abort();
     this.#batches.delete(batchId);
     return this.#deliver("submit-batch", { ...summary, batchId, createdAt: batch?.createdAt ?? null, completedAt: new Date().toISOString() });
@@ -188,7 +201,8 @@ export class BenchmarkLogger {
   }
 
   /** Submits what has started, until it is stopped: the end says all of it again. */
-  #announce(operation: Entry["operation"], body: Entry["body"]): AbortController {
+  #announce(operation: Entry["operation"], submission: object): AbortController {
+    const { body } = encode(submission);
     return this.#inBackground((signal) => this.#send(operation, body, signal), "not announced, the end is recorded all the same");
   }
 
@@ -212,7 +226,8 @@ export class BenchmarkLogger {
     return work;
   }
 
-  #deliver(operation: Entry["operation"], body: Entry["body"]): Promise<Delivery> {
+  #deliver(operation: Entry["operation"], submission: object): Promise<Delivery> {
+    const { body, faults } = encode(submission);
     const entry: Entry = { url: this.client.url, operation, spooledAt: new Date().toISOString(), body };
     let name: string | undefined;
     try {
@@ -220,12 +235,16 @@ export class BenchmarkLogger {
     } catch (error) {
       this.#warn(`no spool: ${(error as Error).message}`);
     }
-    return this.#track(this.#finish(entry, name));
+    const sent =
+      faults.length > 0
+        ? Promise.reject(refused(422, "It was not sent: JSON has no form for parts of it, which were left out.", faults))
+        : this.#send(operation, body);
+    return this.#track(this.#finish(entry, name, sent));
   }
 
-  async #finish(entry: Entry, name: string | undefined): Promise<Delivery> {
+  async #finish(entry: Entry, name: string | undefined, sent: Promise<void>): Promise<Delivery> {
     try {
-      await this.#send(entry.operation, entry.body);
+      await sent;
     } catch (error) {
       if (name === undefined || !this.#spool) throw error;
       if (error instanceof BenchLedgerError && !error.retriable) {
@@ -240,90 +259,157 @@ export class BenchmarkLogger {
   }
 
   /** Submits, again where the server cannot take it. With a signal it is in the
-   *  background, and does not keep the program from ending. */
-  #send(operation: Entry["operation"], body: Entry["body"], signal?: AbortSignal): Promise<unknown> {
-    return this.#retry<unknown>(
-      () => (operation === "submit-batch" ? this.client.submitBatch(body as BatchSubmission, signal) : this.client.submitRun(body as RunSubmission, signal)),
+   *  background, and does not keep the program from ending. Only a receipt says that it is
+   *  stored: something on the way may have answered. */
+  #send(operation: Entry["operation"], body: string, signal?: AbortSignal): Promise<void> {
+    const sent = JSON.parse(body) as Stored;
+    return retry(
+      async () => {
+        const stored: Stored = operation === "submit-batch" ? await this.client.submitBatch(body, signal) : await this.client.submitRun(body, signal);
+        if (operation === "submit-batch" ? stored.batchId === sent.batchId : stored.runId === sent.runId) return;
+        throw new UnreachableError(this.client.url, new Error("it answers without a receipt: is there something before the server?"));
+      },
+      this.#retryForMs,
       signal,
     );
   }
 
-  #retry<T>(request: () => Promise<T>, signal?: AbortSignal): Promise<T> {
-    return pRetry(request, {
-      retries: Number.POSITIVE_INFINITY,
-      minTimeout: 300,
-      maxTimeout: 10_000, // A server that was away is met soon after it is back.
-      factor: 1.5,
-      randomize: true,
-      maxRetryTime: this.#retryForMs,
-      unref: signal !== undefined,
-      ...(signal ? { signal } : {}),
-      shouldRetry: ({ error }) => !(error instanceof BenchLedgerError) || error.retriable,
-      onFailedAttempt: async ({ error }) => {
-        if (error instanceof BenchLedgerError && error.retriable && error.retryAfterMs > 0) await wait(error.retryAfterMs, signal);
-      },
-    });
-  }
-
   /** Sends batches, so that they are created when they say, then runs, many in a request. */
-  async #flush(left: ReturnType<Spool["list"]>, signal: AbortSignal): Promise<void> {
-    const spool = this.#spool;
-    if (!spool) return;
-    for (const { name, entry } of left.filter(({ entry }) => entry.operation === "submit-batch")) {
-      try {
-        await this.#send(entry.operation, entry.body, signal);
-        spool.remove(name);
-      } catch (error) {
-        // A key that is wrong is not the batch's fault.
-        if (!(error instanceof BenchLedgerError) || error.retriable || error.status === 401 || error.status === 403) throw error;
-        spool.refuse(name, entry, error);
+  async #flush(left: Spooled[], spool: Spool, signal: AbortSignal): Promise<void> {
+    const note = ({ name, entry }: Spooled, why?: BenchLedgerError) => (why ? spool.refuse(name, entry, why) : spool.remove(name));
+    const alone = async (group: Spooled[]) => {
+      for (const one of group) {
+        const why = await this.#send(one.entry.operation, one.entry.body, signal).then(() => undefined, ofContent);
+        note(one, why);
       }
-    }
+    };
+    await alone(left.filter(({ entry }) => entry.operation === "submit-batch"));
     const runs = left.filter(({ entry }) => entry.operation === "submit-run");
     while (runs.length > 0) {
-      const group = runs.splice(0, flushRuns(runs.map(({ entry }) => entry)));
-      const receipts = await this.#retry(() => this.client.submitRuns(group.map(({ entry }) => entry.body as RunSubmission), {}, signal), signal);
-      if (receipts.length !== group.length) throw new Error(`${receipts.length} receipts for ${group.length} runs`);
-      group.forEach(({ name, entry }, i) => {
-        const why = refusal(receipts[i] as Receipt);
-        if (why) spool.refuse(name, entry, why);
-        else spool.remove(name);
-      });
+      const group = runs.splice(0, flushRuns(runs));
+      const lines = group.map(({ entry }) => `${entry.body}\n`).join("");
+      const receipts = await retry(() => this.client.submitRuns(lines, {}, signal), this.#retryForMs, signal).catch(ofContent);
+      if (receipts instanceof BenchLedgerError) await alone(group); // One of them is at fault, as by its size.
+      else group.forEach((one, i) => note(one, refusal(receipts[i] as Receipt)));
     }
   }
 }
 
+type Stored = { runId?: string; batchId?: string };
+type Fault = NonNullable<Problem["errors"]>[number];
+
+/** Calls attempt until it succeeds, the server refuses, forMs are over (0 is one attempt),
+ *  or the signal comes; throws the last error. It pauses as long as the server asks to, and a
+ *  little more, so that not all come back at once; else for times that grow to 10 seconds: a
+ *  server that was away is met soon after it is back. */
+async function retry<T>(attempt: () => Promise<T>, forMs: number, signal?: AbortSignal): Promise<T> {
+  const longest = 10_000;
+  const end = Date.now() + forMs;
+  for (let growing = 400; ; growing = Math.min(growing * 1.5, longest)) {
+    try {
+      return await attempt();
+    } catch (error) {
+      const answered = error instanceof BenchLedgerError;
+      if (answered ? !error.retriable : !(error instanceof UnreachableError)) throw error;
+      const asked = answered ? error.retryAfterMs : 0;
+      const pause = asked > 0 ? asked + (Math.random() * Math.min(asked, longest)) / 2 : (growing * (1 + Math.random())) / 2;
+      if (Date.now() + pause > end) throw error;
+      await wait(pause, signal);
+      if (signal?.aborted) throw error;
+    }
+  }
+}
+
+function wait(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer: ReturnType<typeof setTimeout> = setTimeout(done, ms);
+    signal?.addEventListener("abort", done);
+    if (signal?.aborted) done();
+    if (signal && typeof timer === "object") timer.unref(); // A number, in browsers.
+  });
+}
+
 /** Returns how many of the first runs one request takes: 500, and 4 MiB. */
-function flushRuns(runs: Entry[]): number {
+function flushRuns(runs: Spooled[]): number {
   let size = 0;
-  const tooMany = runs.findIndex((run, i) => (size += JSON.stringify(run.body).length) > 4 << 20 || i === 500);
+  const tooMany = runs.findIndex(({ entry }, i) => (size += entry.body.length) > 4 << 20 || i === 500);
   return tooMany < 0 ? runs.length : Math.max(1, tooMany);
+}
+
+/** Returns the error where what was sent is at fault; throws one of the key or the moment. */
+function ofContent(error: unknown): BenchLedgerError {
+  if (error instanceof BenchLedgerError && !error.retriable && error.status !== 401 && error.status !== 403) return error;
+  throw error;
 }
 
 /** The error that a receipt stands for, undefined where the run is stored. */
 function refusal({ outcome, errors }: Receipt): BenchLedgerError | undefined {
   if (outcome === "recorded" || outcome === "replayed") return undefined;
-  const [status, title] = outcome === "conflict" ? [409, "Conflict"] : [422, "Unprocessable Entity"];
-  const problem: Problem = { type: "about:blank", status, title, detail: "The run was not stored.", requestId: "", ...(errors ? { errors } : {}) };
-  return new BenchLedgerError(status, problem);
+  return refused(outcome === "conflict" ? 409 : 422, "The run was not stored.", errors);
 }
 
-function wait(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve) => {
-    const timer: { unref?: () => void } | number = setTimeout(resolve, ms);
-    if (signal && typeof timer === "object") timer.unref?.();
-    signal?.addEventListener("abort", () => resolve(), { once: true });
-  });
+function refused(status: 409 | 422, detail: string, errors?: Fault[]): BenchLedgerError {
+  const title = status === 409 ? "Conflict" : "Unprocessable Entity";
+  return new BenchLedgerError(status, { type: "about:blank", status, title, detail, requestId: "", ...(errors ? { errors } : {}) });
+}
+
+function ended(runId: string): Error {
+  return new Error(`The run ${runId} has ended: call startRun first, or say which one is meant with forRun(runId).`);
+}
+
+/** A new UUID. crypto.randomUUID is missing on pages of plain http. */
+function newId(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x40;
+  bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
+  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+}
+
+/** Returns a submission as JSON. What JSON has no form for (NaN, a BigInt, a cycle) is left
+ *  out, and is among the faults: the rest is not lost with it. */
+function encode(submission: object): { body: string; faults: Fault[] } {
+  const faults: Fault[] = [];
+  const body = JSON.stringify(encodable(submission, "body", [], faults)) ?? "{}";
+  return { body, faults };
+}
+
+/** inside are the objects that value is in. */
+function encodable(value: unknown, location: string, inside: object[], faults: Fault[]): unknown {
+  try {
+    // In metadata the rules of JSON.stringify hold, to which NaN is null.
+    JSON.stringify(value, location.startsWith("body.metadata") ? undefined : finite);
+    return value;
+  } catch (error) {
+    if (typeof value !== "object" || value === null || "toJSON" in value || inside.includes(value)) {
+      faults.push({ location, message: (error as Error).message.split("\n")[0] ?? "" });
+      return undefined;
+    }
+    const part = (item: unknown, name: string) => encodable(item, location + name, [...inside, value], faults);
+    if (Array.isArray(value)) return value.map((item, i) => part(item, `[${i}]`));
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, part(item, `.${key}`)]));
+  }
+}
+
+function finite(_key: string, value: unknown): unknown {
+  if (typeof value === "number" && !Number.isFinite(value)) throw new TypeError(`${value} has no form in JSON`);
+  return value;
 }
 
 /** Records one run. */
 export class RunLogger {
   readonly #run: RunSubmission;
-  readonly #end: (run: RunSubmission) => Promise<Delivery>;
+  readonly #send: (run: RunSubmission) => Promise<Delivery>;
+  #ended = false;
 
   constructor(run: RunSubmission, end: (run: RunSubmission) => Promise<Delivery>) {
     this.#run = { ...run, evaluations: [] };
-    this.#end = end;
+    this.#send = end;
   }
 
   get runId(): string {
@@ -331,7 +417,7 @@ export class RunLogger {
   }
 
   logEvaluation(evaluatorName: string, score: number, maxScore: number, details?: string | null): void {
-    this.#run.evaluations?.push({ evaluatorName, score, maxScore, details: details ?? null });
+    this.#open().evaluations?.push({ evaluatorName, score, maxScore, details: details ?? null });
   }
 
   logTelemetry(
@@ -343,7 +429,7 @@ export class RunLogger {
     workspaceDir?: string | null,
     promptSent?: string | null,
   ): void {
-    this.#run.telemetry = {
+    this.#open().telemetry = {
       toolCalls: toolCalls ?? null,
       tokensIn: tokensIn ?? null,
       tokensOut: tokensOut ?? null,
@@ -362,7 +448,6 @@ export class RunLogger {
     successMetric?: number | null,
   ): Promise<Delivery> {
     return this.#end({
-      ...this.#run,
       status: "completed",
       completedAt: new Date().toISOString(),
       totalScore: totalScore ?? null,
@@ -375,11 +460,21 @@ export class RunLogger {
 
   async failRun(error: string, errorType: ErrorType = "unknown"): Promise<Delivery> {
     return this.#end({
-      ...this.#run,
       status: "failed",
       completedAt: new Date().toISOString(),
       isSuccessful: false,
       metadata: { error, errorType },
     });
+  }
+
+  #open(): RunSubmission {
+    if (this.#ended) throw ended(this.runId);
+    return this.#run;
+  }
+
+  #end(end: Partial<RunSubmission>): Promise<Delivery> {
+    const run = { ...this.#open(), ...end };
+    this.#ended = true;
+    return this.#send(run);
   }
 }

@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { once } from "node:events";
-import { createServer } from "node:http";
+import { createServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { before, test } from "node:test";
 
 import { chromium } from "playwright-core";
 
 import { BenchLedger, BenchLedgerError, type RunSubmission, UnreachableError } from "../src/client.js";
-import { apiKey, serve } from "./server.js";
+import { apiKey, between, serve } from "./server.js";
 
 let url: string;
 let client: BenchLedger;
@@ -113,12 +113,38 @@ test("a server that is not there, or does not answer, is an UnreachableError", a
   }
 });
 
+test("an address that is none is told at once", () => {
+  for (const url of ["localhost:8787", "", "ftp://localhost", "http://", "/api"]) {
+    assert.throws(() => new BenchLedger({ url }), /is no address of a server/, url);
+  }
+});
+
+test("an answer that is not the server's is an UnreachableError", async () => {
+  let answer: (outgoing: ServerResponse) => void;
+  const way = await between(url, (incoming, outgoing) => {
+    incoming.resume();
+    answer(outgoing);
+  });
+  const client = new BenchLedger({ url: way, apiKey });
+  const json = { "Content-Type": "application/json" };
+  for (answer of [
+    (outgoing) => outgoing.writeHead(200, { "Content-Type": "text/html" }).end("<h1>Sign in</h1>"),
+    (outgoing) => outgoing.writeHead(204).end(),
+    (outgoing) => outgoing.writeHead(200, json).end(),
+    (outgoing) => outgoing.writeHead(200, json).end('[{"runId":'),
+    (outgoing) => outgoing.writeHead(304).end(),
+  ] satisfies ((outgoing: ServerResponse) => void)[]) {
+    await assert.rejects(client.getRun("x"), UnreachableError);
+    await assert.rejects(client.submitRun(submission), UnreachableError);
+    await assert.rejects(client.submitRuns([submission]), UnreachableError);
+    await assert.rejects(client.eachRun().next(), UnreachableError);
+  }
+});
+
 test("a page in a browser reads, and submits, with the client as it is published", async () => {
   const file = (path: string): Buffer => readFileSync(new URL(`../${path}`, import.meta.url));
   const page = `<script type="importmap">{"imports": {
-    "openapi-fetch": "/node_modules/openapi-fetch/dist/index.mjs",
-    "p-retry": "/node_modules/p-retry/index.js",
-    "is-network-error": "/node_modules/is-network-error/index.js"
+    "openapi-fetch": "/node_modules/openapi-fetch/dist/index.mjs"
   }}</script>`;
   const site = createServer((incoming, outgoing) => {
     const path = incoming.url ?? "/";
@@ -130,12 +156,14 @@ test("a page in a browser reads, and submits, with the client as it is published
   await once(site, "listening");
   const browser = await chromium.launch({
     executablePath: process.env["CHROMIUM"] ?? "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+    args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP ledger.example 127.0.0.1"],
   });
   try {
     const tab = await browser.newPage();
     tab.on("console", (message) => console.log("browser:", message.text()));
-    await tab.goto(`http://127.0.0.1:${(site.address() as AddressInfo).port}/`);
+    // Plain http, and not this machine's name: the page has no crypto.randomUUID.
+    await tab.goto(`http://ledger.example:${(site.address() as AddressInfo).port}/`);
+    assert.equal(await tab.evaluate("crypto.randomUUID"), undefined);
     const stats = (await tab.evaluate(`import("/dist/client.js").then(({ BenchLedger }) => new BenchLedger({ url: ${JSON.stringify(url)} }).getStats())`)) as object;
     assert.deepEqual(stats, await client.getStats());
     const answered = await tab.evaluate(`import("/dist/client.js").then(({ BenchLedger }) =>

@@ -1,7 +1,6 @@
 #!/bin/sh
 # Installs the package, as npm pack makes it, into an empty project that type-checks
-# under strict, and so do the samples of the README and of
-# the site.
+# under strict, and so do the samples of the READMEs and of the site.
 set -eu
 root=$(cd ../.. && pwd)
 project=$(mktemp -d)
@@ -13,7 +12,7 @@ printf '{ "private": true, "type": "module" }\n' >package.json
 npm install --loglevel=error --no-audit --no-fund ./benchledger-client-*.tgz "typescript@$typescript" >/dev/null
 # Each block of TypeScript, in a file of its own.
 awk '/^```ts$/ { file = sprintf("sample%d.ts", ++n); next } /^```$/ { file = "" } file { print > file }' \
-  "$root/README.md" "$root"/site/guides/*.md
+  "$root/README.md" "$root/clients/typescript/README.md" "$root"/site/*.md "$root"/site/guides/*.md
 test -s sample1.ts
 cat >harness.ts <<'END'
 import { BenchLedger, BenchLedgerError, type Run } from "@benchledger/client";

@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { before, describe, test } from "node:test";
 
 import { BenchLedger, BenchLedgerError, BenchmarkLogger, type NodeOptions, spoolDir } from "../src/node.js";
-import { apiKey, between, eventually, newDir, serve } from "./server.js";
+import { apiKey, between, eventually, newDir, serve, start } from "./server.js";
 
 let url: string;
 let client: BenchLedger;
@@ -260,4 +260,158 @@ test("settings come from the environment, as those of the original did", async (
   } finally {
     process.env = keep;
   }
+});
+
+test("a run that has ended is not taken for another one", async () => {
+  const logger = recorder(url, newDir());
+  const other = logger.startRun("suite", "other", "L1", "agent");
+  await (async () => {
+    await null;
+    const refused = logger.startRun("suite", "refused", "L1", "agent");
+    const handle = logger.forRun(refused);
+    logger.logEvaluation("judge", 1, 0);
+    await assert.rejects(logger.completeRun(), { status: 422 });
+    await assert.rejects(logger.failRun("refused", "evaluation"), /has ended/);
+    assert.throws(() => logger.logEvaluation("judge", 1, 1), /has ended/);
+    assert.throws(() => handle.logEvaluation("judge", 1, 1), /has ended/);
+    await assert.rejects(handle.completeRun(), /has ended/);
+  })();
+  await logger.forRun(other).completeRun(1);
+  const { run } = await client.getRun(other);
+  assert.deepEqual([run.status, run.metadata], ["completed", null]);
+  await logger.close();
+});
+
+test("an answer that is no receipt loses nothing", async () => {
+  const json = { "Content-Type": "application/json" };
+  const answers: ((outgoing: ServerResponse) => void)[] = [
+    (outgoing) => outgoing.writeHead(302, { Location: "/sign-in" }).end(),
+    (outgoing) => outgoing.writeHead(200, { "Content-Type": "text/html" }).end("<h1>Sign in</h1>"),
+    (outgoing) => outgoing.writeHead(204).end(),
+    (outgoing) => outgoing.writeHead(200, json).end(),
+    (outgoing) => outgoing.writeHead(200, json).end('{"success":true,"runId":"another"}'),
+  ];
+  for (const answer of answers) {
+    let well = false;
+    const way = await between(url, (incoming, outgoing, forward) => {
+      if (well) return forward();
+      incoming.resume();
+      answer(outgoing);
+    });
+    const spool = newDir();
+    const logger = recorder(way, spool, { retryForMs: 0 });
+    const { batchId, deliveries } = await recordBatch(logger);
+    await logger.close();
+    assert.deepEqual(deliveries, Array(10).fill("spooled"));
+    await recorder(way, spool, { retryForMs: 0 }).close();
+    assert.equal(entries(spool).length, 11);
+    well = true;
+    const next = recorder(way, spool);
+    await eventually("the spool is empty", () => entries(spool).length === 0);
+    await next.close();
+    await wantBatch(batchId);
+  }
+});
+
+test("values that JSON has no form for are left out, and the rest is kept", async () => {
+  const spool = newDir();
+  const logger = recorder(url, spool);
+  const runId = logger.startRun("suite", "odd values", "L1", "agent");
+  logger.logEvaluation("good", 1, 2);
+  logger.logEvaluation("divided by zero", 0 / 0, 2);
+  const cycle: Record<string, unknown> = { fine: 1 };
+  cycle["self"] = cycle;
+  await assert.rejects(logger.completeRun(1 / 0, 1, { commit: "abc", big: 2n ** 60n, cycle, nan: NaN }), (error: BenchLedgerError) => {
+    assert.deepEqual(
+      error.problem?.errors?.map(({ location }) => location),
+      ["body.evaluations[1].score", "body.totalScore", "body.metadata.big", "body.metadata.cycle.self"],
+    );
+    return error.status === 422 && error.message.includes(join(spool, "refused"));
+  });
+  const [name] = entries(join(spool, "refused"));
+  const path = join(spool, "refused", name ?? "");
+  // The score is filled in by hand, and a digit added.
+  writeFileSync(path, readFileSync(path, "utf8").replace('"divided by zero"', '"divided by zero",\n"score": 0').replace('"nan":null', '"nan":9007199254740993'));
+  const output = execFileSync("go", ["run", "-buildvcs=false", "../../cmd/benchledger", "flush", "--refused", `--url=${url}`, `--api-key=${apiKey}`, `--spool=${spool}`]);
+  assert.match(String(output), /^1 delivered, 0 refused, 0 left/);
+  const stored = await (await fetch(`${url}/api/runs/${runId}`)).text();
+  for (const text of ['"completed"', '"commit":"abc"', '"nan":9007199254740993', '"cycle":{"fine":1}', '"divided by zero"']) assert.ok(stored.includes(text), text);
+  await logger.close();
+});
+
+test("what others left in the spool is sent to the digit, and what is none left alone", async () => {
+  const spool = newDir();
+  const run = (runId: string, more = "") => `{"runId":"${runId}","suite":"s","scenario":"c","tier":"L1","agent":"a","status":"completed"${more}}`;
+  const entry = (body: string, to = url) => `{"url":"${to}","operation":"submit-run","spooledAt":"2025-11-17T10:00:00.123456789Z","body":${body}}\n`;
+  const put = (name: string, text: string) => writeFileSync(join(spool, name), text);
+  put("digits.json", entry(run("digits", ',\n  "metadata": {"n": 9007199254740993, "body": "\\"body\\":{}"}\n')));
+  put("moved.json", `{"body":${run("moved")},"url":"${url}","operation":"submit-run","spooledAt":"2025-11-17T10:00:00Z"}`);
+  put("large.json", entry(run("large", `,"telemetry":{"promptSent":"${"x".repeat(9 << 20)}"}`)));
+  put("rescued.json.tmp", entry(run("rescued")));
+  put("part.json.tmp", entry(run("part")).slice(0, 120));
+  for (const name of ["rescued.json.tmp", "part.json.tmp"]) utimesSync(join(spool, name), 1, 1);
+  const strays = { "empty.json": "{}", "null.json": "null", "text.json": "text", "list.json": "[]", "other.json": entry(run("other"), "http://127.0.0.1:4") };
+  for (const [name, text] of Object.entries(strays)) put(name, text);
+  const said: string[] = [];
+  const logger = recorder(url, spool, { warn: (message) => said.push(message) });
+  await eventually("only what is none is left", () => entries(spool).length === Object.keys(strays).length);
+  await logger.close();
+  assert.deepEqual(entries(spool).sort(), Object.keys(strays).sort());
+  assert.deepEqual(readdirSync(spool).filter((name) => name.endsWith(".tmp")), []);
+  assert.deepEqual(entries(join(spool, "refused")), ["large.json"]);
+  assert.match(said.join("\n"), /1 submissions in .* are for http:\/\/127\.0\.0\.1:4: see benchledger flush\n4 files in .* are no submissions/);
+  assert.match(await (await fetch(`${url}/api/runs/digits`)).text(), /"metadata":\{"n":\s*9007199254740993/);
+  for (const runId of ["moved", "rescued"]) assert.equal((await client.getRun(runId)).run.status, "completed");
+});
+
+test("a server that asks to wait until a date, or for longer than there is time", async () => {
+  let first = 0;
+  let waited = 0;
+  let asked = () => new Date(Date.now() + 4000).toUTCString();
+  const way = await between(url, (incoming, outgoing, forward) => {
+    if (first) {
+      waited = Date.now() - first;
+      return forward();
+    }
+    incoming.resume();
+    first = Date.now();
+    outgoing.writeHead(429, { "Retry-After": asked() }).end();
+  });
+  const logger = recorder(way, newDir());
+  assert.equal(await logger.completeBatch("patient"), "delivered");
+  assert.ok(waited > 2000, `it waits for ${waited} ms`);
+  first = 0;
+  asked = () => "3600";
+  const start = Date.now();
+  assert.equal(await logger.completeBatch("impatient"), "spooled");
+  assert.ok(Date.now() - start < 5000, "it waits, though that cannot be enough");
+  assert.throws(() => recorder(way, newDir(), { retryForMs: -1 }), /0 is the least/);
+  await logger.close();
+});
+
+test("a batch of ten runs outlasts a server that is stopped and started again", async () => {
+  const dir = newDir();
+  const spool = newDir();
+  const server = await start(dir, "127.0.0.1:0");
+  const logger = recorder(server.url, spool);
+  const batchId = logger.startBatch();
+  const record = async (i: number) => {
+    await null;
+    logger.startRun("suite", `scenario-${i}`, "L1", "agent", "model", batchId);
+    logger.logEvaluation("tests", 1, 2, "half of them");
+    return logger.completeRun(i / 4, i, { i }, true);
+  };
+  const deliveries = [await record(0), await record(1), await record(2)];
+  await server.stop();
+  const away = [3, 4, 5, 6].map(record);
+  await eventually("four runs wait in the spool", () => entries(spool).length === 4);
+  const again = await start(dir, new URL(server.url).host);
+  deliveries.push(...(await Promise.all([...away, ...[7, 8, 9].map(record)])));
+  deliveries.push(await logger.completeBatch(batchId));
+  assert.deepEqual(deliveries, Array(11).fill("delivered"));
+  await logger.close();
+  const batch = await new BenchLedger({ url: again.url }).getBatch(batchId);
+  assert.deepEqual([batch.totalRuns, batch.successfulRuns, batch.avgScore, batch.avgWeightedScore], [10, 10, 1.125, 4.5]);
+  assert.deepEqual(batch.runs.map(({ scenario, status }) => `${scenario} ${status}`).sort(), Array.from({ length: 10 }, (_, i) => `scenario-${i} completed`));
+  assert.deepEqual(entries(spool), []);
 });

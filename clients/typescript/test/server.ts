@@ -27,28 +27,33 @@ export function newDir(): string {
 
 /** Starts the program, and returns its address. It ends with the tests of the file. */
 export async function serve(env: Record<string, string> = {}): Promise<string> {
-  const dir = newDir();
+  return (await start(newDir(), "127.0.0.1:0", env)).url;
+}
+
+/** Starts the program on the data in a folder. stop() ends it, as do the tests of the file. */
+export async function start(dir: string, addr: string, env: Record<string, string> = {}): Promise<{ url: string; stop: () => Promise<void> }> {
   const program = join(dir, "benchledger");
   const root = fileURLToPath(new URL("../../..", import.meta.url));
   execFileSync("go", ["build", "-buildvcs=false", "-o", program, "./cmd/benchledger"], { cwd: root, stdio: "inherit" });
-  const server = spawn(program, ["serve", "--addr=127.0.0.1:0", `--data-dir=${dir}/data`], {
+  const server = spawn(program, ["serve", `--addr=${addr}`, `--data-dir=${dir}/data`], {
     env: { PATH: process.env["PATH"], HOME: process.env["HOME"], ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
   let log = "";
   server.stderr.on("data", (text) => (log += text));
-  atEnd.push(async () => {
+  const stop = async () => {
     if (server.exitCode !== null) return;
     server.kill("SIGTERM");
     await once(server, "exit");
-  });
+  };
+  atEnd.push(stop);
   let output = "";
   server.stdout.on("data", (text) => (output += text));
   await eventually("the program serves", () => {
     if (server.exitCode !== null) throw new Error(`the program does not serve: ${output}${log}`);
     return output.includes("\n");
   });
-  return /API at (http:\/\/\S+)\/api,/.exec(output)?.[1] ?? output;
+  return { url: /API at (http:\/\/\S+)\/api,/.exec(output)?.[1] ?? output, stop };
 }
 
 /** Stands before a server: `handle` answers, breaks the connection, or forwards. */

@@ -1,0 +1,80 @@
+package benchledger
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// encode returns a submission as JSON. What JSON has no form for (NaN, a channel, a
+// cycle) is left out, and is among the faults: the rest is not lost with it.
+func encode(submission any) (body []byte, faults []FieldError) {
+	body, err := json.Marshal(submission)
+	if err == nil {
+		return body, nil
+	}
+	kept := encodable(reflect.ValueOf(submission), "body", nil, &faults)
+	if body, err = json.Marshal(kept); err != nil {
+		return []byte("{}"), append(faults, FieldError{Location: "body", Message: err.Error()})
+	}
+	return body, faults
+}
+
+// encodable returns a value without its parts that JSON has no form for, nil where it is
+// one as a whole. inside is what the value is in.
+func encodable(value reflect.Value, at string, inside []uintptr, faults *[]FieldError) any {
+	if !value.IsValid() {
+		return nil
+	}
+	text, err := json.Marshal(value.Interface())
+	if err == nil {
+		return json.RawMessage(text)
+	}
+	kind := value.Kind()
+	if kind == reflect.Pointer || kind == reflect.Map || kind == reflect.Slice {
+		if slices.Contains(inside, value.Pointer()) {
+			*faults = append(*faults, FieldError{Location: at, Message: "it contains itself"})
+			return nil
+		}
+		inside = append(slices.Clip(inside), value.Pointer())
+	}
+	_, own := value.Interface().(json.Marshaler)
+	switch {
+	case own:
+	case kind == reflect.Pointer || kind == reflect.Interface:
+		return encodable(value.Elem(), at, inside, faults)
+	case kind == reflect.Map && value.Type().Key().Kind() == reflect.String:
+		kept := map[string]any{}
+		for key, item := range value.Seq2() {
+			if part := encodable(item, at+"."+key.String(), inside, faults); part != nil {
+				kept[key.String()] = part
+			}
+		}
+		return kept
+	case kind == reflect.Slice || kind == reflect.Array:
+		kept := make([]any, value.Len())
+		for i := range kept {
+			kept[i] = encodable(value.Index(i), fmt.Sprintf("%s[%d]", at, i), inside, faults)
+		}
+		return kept
+	case kind == reflect.Struct:
+		kept := map[string]any{}
+		for field, item := range value.Fields() {
+			name, options, _ := strings.Cut(field.Tag.Get("json"), ",")
+			if name == "" {
+				name = field.Name
+			}
+			if !field.IsExported() || name == "-" || strings.Contains(options, "omitempty") && item.IsZero() {
+				continue
+			}
+			if part := encodable(item, at+"."+name, inside, faults); part != nil {
+				kept[name] = part
+			}
+		}
+		return kept
+	}
+	*faults = append(*faults, FieldError{Location: at, Message: err.Error()})
+	return nil
+}
