@@ -32,6 +32,9 @@ const (
 	// maxBodyBytes is the largest request body: 8 MiB. huma refuses a body that
 	// reaches its limit, hence the one byte more.
 	maxBodyBytes = 8<<20 + 1
+	// unreadTimeout is how long a body may take that no operation reads: net/http reads
+	// it before it answers, so that the connection can be used again.
+	unreadTimeout = time.Second
 	// bodyReadTimeout is for a large body on a slow line.
 	bodyReadTimeout = time.Minute
 	// requestTimeout bounds the work of a request after its body was read.
@@ -105,7 +108,7 @@ type server struct {
 func New(config Config) http.Handler {
 	router, s := newServer(config)
 	clientAddress := clientAddresses(config.TrustedProxies)
-	return cors.New(cors.Options{
+	return expectBody(cors.New(cors.Options{
 		AllowedOrigins: config.AllowedOrigins,
 		// Without any, the library would allow all.
 		AllowOriginFunc: denyAllUnless(config.AllowedOrigins),
@@ -113,7 +116,7 @@ func New(config Config) http.Handler {
 		AllowedHeaders:  []string{"Authorization", "Content-Encoding", "Content-Type", "X-Request-Id"},
 		ExposedHeaders:  []string{"Link", "Idempotent-Replayed", "Retry-After", "X-Request-Id"},
 		MaxAge:          600,
-	}).Handler(clientAddress(s.withRequestID(s.observeRequests(s.recoverPanics(secureHeaders(s.closeWhenStopping(router)))))))
+	}).Handler(clientAddress(s.withRequestID(s.observeRequests(s.recoverPanics(secureHeaders(s.closeWhenStopping(router))))))))
 }
 
 // OpenAPI returns the OpenAPI document of the service, as YAML.

@@ -136,6 +136,8 @@ func (c *serveCommand) Run() (err error) {
 			Version: version, SchemaVersion: int64(schemaVersion), Stopping: ctx.Done(),
 		})),
 		ReadHeaderTimeout: 10 * time.Second,
+		// For a body; operations that take large ones give them time of their own.
+		ReadTimeout: time.Minute,
 		// As long as a slow client may take to send a body, and to fetch the answer.
 		WriteTimeout:   3 * time.Minute,
 		IdleTimeout:    2 * time.Minute,
@@ -183,10 +185,10 @@ func unlessTold(ctx context.Context, logger *slog.Logger, err error) error {
 // cannot be meant.
 func (c *serveCommand) complete(addr net.Addr) (err error) {
 	local := c.Environment == "local"
-	if c.APISecretKey == "" {
+	if c.APISecretKey == "" || c.APISecretKey == localKey {
 		if !local || !isLoopback(addr) {
-			return fmt.Errorf("a key is needed: set API_SECRET_KEY or --api-secret-key. Only in the environment local, "+
-				"listening on loopback, is there a default; this is %s on %s", c.Environment, c.Addr)
+			return fmt.Errorf("a key is needed: set API_SECRET_KEY. Only in the environment local, listening on loopback, "+
+				"is there a default, %s, which everybody knows; this is %s on %s", localKey, c.Environment, c.Addr)
 		}
 		c.APISecretKey = localKey
 	}
