@@ -134,7 +134,7 @@ func (c *serveCommand) Run() (err error) {
 			Pool: pool, APISecretKey: c.APISecretKey, PrivateReads: !c.PublicReads, TrustedProxies: proxies,
 			RequestsPerKey: *c.RateLimitPerKey, RequestsPerAddress: *c.RateLimitPerAddr, AllowedOrigins: c.AllowedOrigins, Logger: logger, Metrics: metrics,
 			Version: version, SchemaVersion: int64(schemaVersion), Stopping: ctx.Done(),
-		})),
+		}), proxies),
 		ReadHeaderTimeout: 10 * time.Second,
 		// For a body; operations that take large ones give them time of their own.
 		ReadTimeout: time.Minute,
