@@ -1,5 +1,5 @@
 // Package api serves BenchLedger over HTTP: its operations, one file per
-// resource, and what they share: errors.go, auth.go, json.go, values.go, cursor.go,
+// resource, and what they share: errors.go, auth.go, limits.go, json.go, values.go, cursor.go,
 // middleware.go, observe.go.
 package api
 
@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -20,7 +21,6 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 	"github.com/go-chi/chi/v5"
-	"github.com/go-chi/httprate"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/cors"
@@ -94,8 +94,9 @@ type server struct {
 	// while it works, and no request waits long for one.
 	connections chan struct{}
 	keys        *keyring
+	readiness   readiness
 	// keyLimit and addressLimit count requests; nil where there is no limit.
-	keyLimit, addressLimit *httprate.RateLimiter
+	keyLimit, addressLimit *limit
 	// submissions counts what became of runs and batches.
 	submissions *prometheus.CounterVec
 	// underWay counts the requests that need a connection.
@@ -114,7 +115,7 @@ func New(config Config) http.Handler {
 		AllowOriginFunc: denyAllUnless(config.AllowedOrigins),
 		AllowedMethods:  []string{http.MethodGet, http.MethodPost},
 		AllowedHeaders:  []string{"Authorization", "Content-Encoding", "Content-Type", "X-Request-Id"},
-		ExposedHeaders:  []string{"Link", "Idempotent-Replayed", "Retry-After", "X-Request-Id"},
+		ExposedHeaders:  []string{"Link", "Idempotent-Replayed", "Retry-After", "X-Request-Id", limitHeader, remainingHeader, resetHeader},
 		MaxAge:          600,
 	}).Handler(clientAddress(s.withRequestID(s.observeRequests(s.recoverPanics(secureHeaders(s.closeWhenStopping(router))))))))
 }
@@ -268,6 +269,11 @@ func completeDocument(document *huma.OpenAPI) {
 		Schema:      &huma.Schema{Type: huma.TypeInteger, Format: "int32"},
 	}
 	authenticate := &huma.Param{Schema: &huma.Schema{Type: huma.TypeString}}
+	limits := map[string]*huma.Param{
+		limitHeader:     {Description: "How many requests may be sent at once.", Schema: &huma.Schema{Type: huma.TypeInteger, Format: "int32"}},
+		remainingHeader: {Description: "How many more may be sent now.", Schema: &huma.Schema{Type: huma.TypeInteger, Format: "int32"}},
+		resetHeader:     {Description: "Seconds after which that are all again.", Schema: &huma.Schema{Type: huma.TypeInteger, Format: "int32"}},
+	}
 	for _, path := range document.Paths {
 		for _, operation := range []*huma.Operation{path.Get, path.Post} {
 			if operation == nil {
@@ -282,7 +288,10 @@ func completeDocument(document *huma.OpenAPI) {
 				}
 				response.Headers["X-Request-Id"] = requestID
 				switch status {
-				case strconv.Itoa(http.StatusServiceUnavailable), strconv.Itoa(http.StatusTooManyRequests):
+				case strconv.Itoa(http.StatusTooManyRequests):
+					response.Headers["Retry-After"] = retryAfter
+					maps.Copy(response.Headers, limits)
+				case strconv.Itoa(http.StatusServiceUnavailable):
 					response.Headers["Retry-After"] = retryAfter
 				case strconv.Itoa(http.StatusUnauthorized):
 					response.Headers["WWW-Authenticate"] = authenticate

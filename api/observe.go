@@ -111,22 +111,26 @@ func countSubmissions(registry prometheus.Registerer) *prometheus.CounterVec {
 }
 
 // countSubmission counts the run or batch of a request. Those of a bulk submission
-// count by their receipts.
+// count by their receipts, or where there are none by its status.
 func (s *server) countSubmission(operation string, status int) {
 	kind, ok := map[string]string{"submit-run": "run", "submit-batch": "batch"}[operation]
 	if !ok {
 		return
 	}
-	outcome := refused
+	s.submissions.WithLabelValues(kind, outcomeOf(status)).Inc()
+}
+
+// outcomeOf is what became of a submission that is answered with a status.
+func outcomeOf(status int) string {
 	switch {
 	case status == http.StatusCreated:
-		outcome = recorded
+		return recorded
 	case status == http.StatusOK:
-		outcome = replayed
+		return replayed
 	case status == http.StatusConflict:
-		outcome = conflict
+		return conflict
 	case status >= http.StatusInternalServerError, status == statusClientGone:
-		outcome = "failed"
+		return "failed"
 	}
-	s.submissions.WithLabelValues(kind, outcome).Inc()
+	return refused
 }

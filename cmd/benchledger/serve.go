@@ -45,7 +45,7 @@ type serveCommand struct {
 	DatabaseURL        string        `env:"DATABASE_URL" placeholder:"URL" help:"The database, as a PostgreSQL connection string. In local it may be left out: then the server starts a PostgreSQL of its own."`
 	DatabaseMigrateURL string        `env:"DATABASE_MIGRATE_URL" placeholder:"URL" help:"The same database for migrations, where DATABASE_URL leads through a pooler."`
 	Environment        string        `env:"ENVIRONMENT" enum:"local,dev,staging,production" default:"local" placeholder:"NAME" help:"One of ${enum}; ${default} by default."`
-	APISecretKey       string        `name:"api-secret-key" env:"API_SECRET_KEY" placeholder:"KEY" help:"A key that may do everything, beside those of benchledger keys. In local, listening on loopback, it may be left out: then it is dev-local-key."`
+	APISecretKey       string        `name:"api-secret-key" env:"API_SECRET_KEY" placeholder:"KEY" help:"A key that may do everything, beside those of benchledger keys. A flag shows in the list of processes: better set the variable, or API_SECRET_KEY_FILE. In local, listening on loopback, it may be left out: then it is dev-local-key."`
 	PublicReads        bool          `env:"PUBLIC_READS" default:"true" negatable:"" help:"Whether reading needs no key; ${default} by default."`
 	RateLimitPerKey    *int          `env:"RATE_LIMIT_PER_KEY" placeholder:"N" help:"How many requests a second each key may send; 0 is any number. 1000 by default, in local any number."`
 	RateLimitPerAddr   *int          `name:"rate-limit-per-address" env:"RATE_LIMIT_PER_ADDRESS" placeholder:"N" help:"The same for each address."`
