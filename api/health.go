@@ -99,7 +99,7 @@ func (s *server) getReadiness(ctx context.Context, _ *struct{}) (*getReadinessOu
 			s.readiness.known.Store(found)
 			return found, nil
 		})
-		known = found.(*knownReadiness) //nolint:forcetypeassert // There is no other.
+		known = found.(*knownReadiness) // There is no other.
 	}
 	if known.problem != nil {
 		return nil, new(*known.problem) // It gets the request's id.
