@@ -10,7 +10,7 @@ export REDOCLY_TELEMETRY := off
 export REDOCLY_SUPPRESS_UPDATE_NOTICE := true
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race gen verify lint audit audit-mutate bench bench-smoke compose-check vulnerabilities clients-check site fuzz chaos
+.PHONY: help build test race gen verify lint audit audit-mutate bench bench-smoke go-image compose-check vulnerabilities clients-check site fuzz chaos
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,14 @@ bench: ## Measure the program beside PostgreSQL itself, on 10,000 and 1,000,000 
 
 bench-smoke: ## See that what is measured works, in a minute.
 	go run ./test/bench --smoke
+
+go-image: ## Make an image of this machine's Go on POSTGRES_IMAGE, local/go, for where no registry is reached.
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && set -e; \
+	cp -RL "$$(go env GOROOT)" "$$tmp/go"; \
+	cp /etc/ssl/certs/ca-certificates.crt "$$tmp"; \
+	printf '%s\n' 'FROM $(POSTGRES_IMAGE)' 'COPY go /usr/local/go' 'COPY ca-certificates.crt /etc/ssl/certs/' \
+		'ENV PATH=/usr/local/go/bin:/usr/bin:/bin GOTOOLCHAIN=local' "ENV GOPROXY=$$(go env GOPROXY)" >"$$tmp/Dockerfile"; \
+	docker build --quiet --tag local/go "$$tmp"
 
 compose-check: ## Try compose.yaml on the Docker engine (GO_IMAGE=… POSTGRES_IMAGE=… where no registry is reached).
 	COMPOSE_CHECK=1 go test -count=1 -timeout=30m -v -run '^TestCompose$$' ./test/operate

@@ -1,5 +1,5 @@
 // Package api serves BenchLedger over HTTP: its operations, one file per
-// resource, and what they share: errors.go, auth.go, json.go, values.go, cursor.go,
+// resource, and what they share: errors.go, auth.go, limits.go, json.go, values.go, cursor.go,
 // middleware.go, observe.go.
 package api
 
@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -20,7 +21,6 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 	"github.com/go-chi/chi/v5"
-	"github.com/go-chi/httprate"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/cors"
@@ -32,6 +32,9 @@ const (
 	// maxBodyBytes is the largest request body: 8 MiB. huma refuses a body that
 	// reaches its limit, hence the one byte more.
 	maxBodyBytes = 8<<20 + 1
+	// unreadTimeout is how long a body may take that no operation reads: net/http reads
+	// it before it answers, so that the connection can be used again.
+	unreadTimeout = time.Second
 	// bodyReadTimeout is for a large body on a slow line.
 	bodyReadTimeout = time.Minute
 	// requestTimeout bounds the work of a request after its body was read.
@@ -91,8 +94,9 @@ type server struct {
 	// while it works, and no request waits long for one.
 	connections chan struct{}
 	keys        *keyring
+	readiness   readiness
 	// keyLimit and addressLimit count requests; nil where there is no limit.
-	keyLimit, addressLimit *httprate.RateLimiter
+	keyLimit, addressLimit *limit
 	// submissions counts what became of runs and batches.
 	submissions *prometheus.CounterVec
 	// underWay counts the requests that need a connection.
@@ -105,15 +109,15 @@ type server struct {
 func New(config Config) http.Handler {
 	router, s := newServer(config)
 	clientAddress := clientAddresses(config.TrustedProxies)
-	return cors.New(cors.Options{
+	return expectBody(cors.New(cors.Options{
 		AllowedOrigins: config.AllowedOrigins,
 		// Without any, the library would allow all.
 		AllowOriginFunc: denyAllUnless(config.AllowedOrigins),
 		AllowedMethods:  []string{http.MethodGet, http.MethodPost},
 		AllowedHeaders:  []string{"Authorization", "Content-Encoding", "Content-Type", "X-Request-Id"},
-		ExposedHeaders:  []string{"Link", "Idempotent-Replayed", "Retry-After", "X-Request-Id"},
+		ExposedHeaders:  []string{"Link", "Idempotent-Replayed", "Retry-After", "X-Request-Id", limitHeader, remainingHeader, resetHeader},
 		MaxAge:          600,
-	}).Handler(clientAddress(s.withRequestID(s.observeRequests(s.recoverPanics(secureHeaders(s.closeWhenStopping(router)))))))
+	}).Handler(clientAddress(s.withRequestID(s.observeRequests(s.recoverPanics(secureHeaders(s.closeWhenStopping(router))))))))
 }
 
 // OpenAPI returns the OpenAPI document of the service, as YAML.
@@ -265,6 +269,11 @@ func completeDocument(document *huma.OpenAPI) {
 		Schema:      &huma.Schema{Type: huma.TypeInteger, Format: "int32"},
 	}
 	authenticate := &huma.Param{Schema: &huma.Schema{Type: huma.TypeString}}
+	limits := map[string]*huma.Param{
+		limitHeader:     {Description: "How many requests may be sent at once.", Schema: &huma.Schema{Type: huma.TypeInteger, Format: "int32"}},
+		remainingHeader: {Description: "How many more may be sent now.", Schema: &huma.Schema{Type: huma.TypeInteger, Format: "int32"}},
+		resetHeader:     {Description: "Seconds after which that are all again.", Schema: &huma.Schema{Type: huma.TypeInteger, Format: "int32"}},
+	}
 	for _, path := range document.Paths {
 		for _, operation := range []*huma.Operation{path.Get, path.Post} {
 			if operation == nil {
@@ -279,7 +288,10 @@ func completeDocument(document *huma.OpenAPI) {
 				}
 				response.Headers["X-Request-Id"] = requestID
 				switch status {
-				case strconv.Itoa(http.StatusServiceUnavailable), strconv.Itoa(http.StatusTooManyRequests):
+				case strconv.Itoa(http.StatusTooManyRequests):
+					response.Headers["Retry-After"] = retryAfter
+					maps.Copy(response.Headers, limits)
+				case strconv.Itoa(http.StatusServiceUnavailable):
 					response.Headers["Retry-After"] = retryAfter
 				case strconv.Itoa(http.StatusUnauthorized):
 					response.Headers["WWW-Authenticate"] = authenticate

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
-	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -18,9 +17,6 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humachi"
-	"github.com/go-chi/chi/v5/middleware"
-	"github.com/go-chi/httprate"
 	"golang.org/x/sync/singleflight"
 
 	"github.com/benchledger/benchledger/db"
@@ -185,11 +181,16 @@ func (k *keyring) isDue(key db.ListKeysRow, now time.Time) bool {
 // asks for. It decides before the body is read.
 func (s *server) requireKey(ctx huma.Context, next func(huma.Context)) {
 	needed, ifPrivate := neededScope(ctx.Operation())
-	if needed == "" || ifPrivate && !s.PrivateReads {
+	public, header := ifPrivate && !s.PrivateReads, ctx.Header("Authorization")
+	if needed == "" || public && header == "" {
 		next(ctx)
 		return
 	}
-	name, problem := s.identify(ctx.Context(), ctx.Header("Authorization"), needed)
+	name, problem := s.identify(ctx.Context(), header, needed)
+	if problem != nil && public { // Who needs no key is nobody with a wrong one.
+		next(ctx)
+		return
+	}
 	if problem != nil {
 		s.refuse(ctx, problem)
 		return
@@ -242,47 +243,6 @@ func submitter(ctx context.Context) *string {
 	return nil
 }
 
-// rateWindow is the time over which requests are counted: short bursts are no harm.
-const rateWindow = 10 * time.Second
-
-// newLimit allows so many requests a second; none where it is 0.
-func newLimit(perSecond int) *httprate.RateLimiter {
-	if perSecond == 0 {
-		return nil
-	}
-	return httprate.NewRateLimiter(perSecond*int(rateWindow.Seconds()), rateWindow)
-}
-
-// limitAddresses refuses the requests of an address that sends too many.
-func (s *server) limitAddresses(ctx huma.Context, next func(huma.Context)) {
-	if isHealth(ctx.Operation()) || !s.isOverLimit(ctx, s.addressLimit, limitedAddress(middleware.GetClientIPAddr(ctx.Context()))) {
-		next(ctx)
-	}
-}
-
-// limitedAddress is what counts as one address: of IPv6 a network of 64 bits, since
-// whoever has one address has them all.
-func limitedAddress(address netip.Addr) string {
-	if !address.Is6() {
-		return address.String()
-	}
-	network, _ := address.WithZone("").Prefix(64) // It fails for more bits than there are.
-	return network.String()
-}
-
-// isOverLimit counts a request for whom it is from, and answers it where they are too many.
-func (s *server) isOverLimit(ctx huma.Context, limit *httprate.RateLimiter, from string) bool {
-	if limit == nil {
-		return false
-	}
-	r, w := humachi.Unwrap(ctx)
-	if !limit.OnLimit(w, r, from) {
-		return false
-	}
-	s.refuse(ctx, problemOf(http.StatusTooManyRequests, "There are too many requests. Nothing was stored; repeat this one after the seconds of Retry-After."))
-	return true
-}
-
 // refuse answers a request before its operation begins.
 func (s *server) refuse(ctx huma.Context, problem *Problem) {
 	for name, values := range problem.headers {
@@ -291,17 +251,4 @@ func (s *server) refuse(ctx huma.Context, problem *Problem) {
 	if err := huma.WriteErr(s.api, ctx, problem.GetStatus(), problem.Detail); err != nil {
 		s.Logger.InfoContext(ctx.Context(), "answer not sent", "error", err)
 	}
-}
-
-// clientAddresses finds out whom a request is from: who connected, or, where that is a
-// trusted proxy, whom it says.
-func clientAddresses(trustedProxies []netip.Prefix) func(http.Handler) http.Handler {
-	if len(trustedProxies) == 0 {
-		return middleware.ClientIPFromRemoteAddr
-	}
-	prefixes := make([]string, len(trustedProxies))
-	for i, prefix := range trustedProxies {
-		prefixes[i] = prefix.String()
-	}
-	return middleware.ClientIPFromXFF(prefixes...)
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -149,7 +150,11 @@ func (s *server) submitRuns(ctx context.Context, input *submitRunsInput) (*submi
 	}
 	receipts, err := submit(ctx, input.request)
 	if err != nil {
-		return nil, s.problem(ctx, err)
+		problem := s.problem(ctx, err)
+		for _, receipt := range receipts { // Those of whom nothing is known.
+			s.submissions.WithLabelValues("run", cmp.Or(receipt.Outcome, outcomeOf(problem.GetStatus()))).Inc()
+		}
+		return nil, problem
 	}
 	var body bytes.Buffer
 	for _, receipt := range receipts {
@@ -167,7 +172,8 @@ func (s *server) submitRuns(ctx context.Context, input *submitRunsInput) (*submi
 	return &submitRunsOutput{ContentType: "application/x-ndjson", Body: body.Bytes()}, nil
 }
 
-// submitRunsEach stores lines while it reads.
+// submitRunsEach stores lines while it reads. With an error it returns what became of
+// those that were read, with no outcome where that is not known.
 func (s *server) submitRunsEach(ctx context.Context, request huma.Context) ([]Receipt, error) {
 	lines, err := readLines(request, maxEachBytes)
 	if err != nil {
@@ -176,13 +182,13 @@ func (s *server) submitRunsEach(ctx context.Context, request huma.Context) ([]Re
 	var all []Receipt
 	for {
 		chunk, err := s.readChunk(ctx, lines)
-		if err != nil {
-			return nil, err
-		}
-		if err := s.storeEach(ctx, chunk); err != nil {
-			return nil, err
+		if err == nil {
+			err = s.storeEach(ctx, chunk)
 		}
 		all = append(all, chunk.receipts...)
+		if err != nil {
+			return all, err
+		}
 		if chunk.last {
 			return all, nil
 		}
@@ -196,6 +202,12 @@ func (s *server) storeEach(ctx context.Context, chunk *chunk) error {
 	err := s.withConnection(ctx, func(ctx context.Context) error {
 		return db.TryTx(ctx, s.Pool, pgx.TxOptions{}, func(q *db.Queries) error { return storeRuns(ctx, q, chunk.runs, chunk.of) })
 	})
+	if err == nil {
+		return nil
+	}
+	for _, receipt := range chunk.of {
+		receipt.Outcome = ""
+	}
 	if kind := db.Classify(err); kind != db.Invalid && kind != db.Transient {
 		return err
 	}
@@ -209,23 +221,27 @@ func (s *server) storeEach(ctx context.Context, chunk *chunk) error {
 			receipt.Outcome = refused
 			receipt.Errors = []FieldError{{"body", "the database refuses a value" + constraint(err)}}
 		} else if err != nil {
+			receipt.Outcome = ""
 			return err
 		}
 	}
 	return nil
 }
 
-// submitRunsAtomically reads all lines before it stores any.
+// submitRunsAtomically reads all lines before it stores any. With an error it returns
+// those that were read, without an outcome.
 func (s *server) submitRunsAtomically(ctx context.Context, request huma.Context) ([]Receipt, error) {
 	lines, err := readLines(request, maxAtomicBytes)
 	if err != nil {
 		return nil, err
 	}
 	var chunks []*chunk
+	read := 0
 	for {
 		chunk, err := s.readChunk(ctx, lines)
+		read += len(chunk.receipts)
 		if err != nil {
-			return nil, err
+			return make([]Receipt, read), err
 		}
 		chunks = append(chunks, chunk)
 		if chunk.last {
@@ -233,7 +249,7 @@ func (s *server) submitRunsAtomically(ctx context.Context, request huma.Context)
 		}
 	}
 	if err := faults(chunks, refused, http.StatusUnprocessableEntity, "Nothing was stored: lines are not valid"); err != nil {
-		return nil, err
+		return make([]Receipt, read), err
 	}
 	err = s.withConnection(ctx, func(ctx context.Context) error {
 		return db.WithTx(ctx, s.Pool, pgx.TxOptions{}, func(q *db.Queries) error {
@@ -246,7 +262,7 @@ func (s *server) submitRunsAtomically(ctx context.Context, request huma.Context)
 		})
 	})
 	if err != nil {
-		return nil, err
+		return make([]Receipt, read), err
 	}
 	var all []Receipt
 	for _, chunk := range chunks {
@@ -334,7 +350,8 @@ type chunk struct {
 	last bool
 }
 
-// readChunk reads lines until they are enough to be stored.
+// readChunk reads lines until they are enough to be stored; with an error it returns
+// those that it has read.
 func (s *server) readChunk(ctx context.Context, lines *lineReader) (*chunk, error) {
 	c := &chunk{receipts: make([]Receipt, 0, chunkRuns)} // It does not grow, hence does not move.
 	ids, size := map[string]bool{}, 0
@@ -347,7 +364,7 @@ func (s *server) readChunk(ctx context.Context, lines *lineReader) (*chunk, erro
 		}
 		var faulty lineError
 		if err != nil && !errors.As(err, &faulty) {
-			return nil, err
+			return c, err
 		}
 		receipt := Receipt{Line: int32(lines.number)}
 		var run *RunSubmission
@@ -370,7 +387,7 @@ func (s *server) readChunk(ctx context.Context, lines *lineReader) (*chunk, erro
 		}
 		params, err := runParams(run, submitter(ctx))
 		if err != nil {
-			return nil, err
+			return c, err
 		}
 		ids[params.RunID] = true
 		c.runs, c.of = append(c.runs, params), append(c.of, &c.receipts[len(c.receipts)-1])

@@ -408,7 +408,7 @@ func TestCORS(t *testing.T) {
 		if got.header.Get("Access-Control-Allow-Origin") != origin || !strings.Contains(got.header.Get("Vary"), "Origin") {
 			t.Errorf("%s: %v", path, got.header)
 		}
-		if exposed := got.header.Get("Access-Control-Expose-Headers"); exposed != "Link, Idempotent-Replayed, Retry-After, X-Request-Id" {
+		if exposed := got.header.Get("Access-Control-Expose-Headers"); exposed != "Link, Idempotent-Replayed, Retry-After, X-Request-Id, Ratelimit-Limit, Ratelimit-Remaining, Ratelimit-Reset" {
 			t.Errorf("%s exposes %q", path, exposed)
 		}
 	}

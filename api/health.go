@@ -3,9 +3,11 @@ package api
 import (
 	"context"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/benchledger/benchledger/db"
 )
@@ -29,8 +31,23 @@ type getReadinessOutput struct {
 	Body Readiness
 }
 
-// readinessTimeout is how long the database has to answer.
-const readinessTimeout = 2 * time.Second
+const (
+	// readinessTimeout is how long the database has to answer.
+	readinessTimeout = 2 * time.Second
+	// readinessAge is how old its answer may be: anyone may ask, as often as they like.
+	readinessAge = 200 * time.Millisecond
+)
+
+// readiness is what was found a moment ago.
+type readiness struct {
+	asking singleflight.Group
+	known  atomic.Pointer[knownReadiness]
+}
+
+type knownReadiness struct {
+	at      time.Time
+	problem *Problem // nil where the server takes requests
+}
 
 func (s *server) registerHealth() {
 	huma.Register(s.api, huma.Operation{
@@ -71,25 +88,44 @@ func (s *server) getReadiness(ctx context.Context, _ *struct{}) (*getReadinessOu
 	if s.isStopping() {
 		return nil, notReady("The server is about to stop.")
 	}
-	ctx, cancel := context.WithTimeout(ctx, readinessTimeout)
-	defer cancel()
+	known := s.readiness.known.Load()
+	if known == nil || time.Since(known.at) > readinessAge {
+		found, _, _ := s.readiness.asking.Do("", func() (any, error) {
+			// The first of those who ask may go away while the others wait.
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readinessTimeout)
+			defer cancel()
+			found := &knownReadiness{problem: s.askReadiness(ctx)}
+			found.at = time.Now()
+			s.readiness.known.Store(found)
+			return found, nil
+		})
+		known = found.(*knownReadiness) // There is no other.
+	}
+	if known.problem != nil {
+		return nil, new(*known.problem) // It gets the request's id.
+	}
+	return &getReadinessOutput{Body: Readiness{Status: "ready"}}, nil
+}
+
+// askReadiness asks the database, and returns why the server takes no requests.
+func (s *server) askReadiness(ctx context.Context) *Problem {
 	database, err := s.queries.GetReadiness(ctx)
 	switch {
 	case db.Classify(err) == db.NotFound:
-		return nil, notReady("The database has no schema: `benchledger migrate up` makes it.")
+		return notReady("The database has no schema: `benchledger migrate up` makes it.")
 	case err != nil:
 		if problem := s.problem(ctx, err); problem.Status == http.StatusServiceUnavailable {
-			return nil, problem
+			return problem
 		}
-		return nil, notReady("The database cannot be asked: it may have no schema (`benchledger migrate status`). The log says more.")
+		return notReady("The database cannot be asked: it may have no schema (`benchledger migrate status`). The log says more.")
 	case !database.IsWritable:
-		return nil, notReady("The database takes no writes: it is a standby, or read-only.")
+		return notReady("The database takes no writes: it is a standby, or read-only.")
 	case database.SchemaDirty:
-		return nil, notReady("A migration of the database broke off: `benchledger migrate status` says more.")
+		return notReady("A migration of the database broke off: `benchledger migrate status` says more.")
 	case database.SchemaVersion < s.SchemaVersion:
-		return nil, notReady("The schema of the database is older than this server: `benchledger migrate up` brings it up to date.")
+		return notReady("The schema of the database is older than this server: `benchledger migrate up` brings it up to date.")
 	}
-	return &getReadinessOutput{Body: Readiness{Status: "ready"}}, nil
+	return nil
 }
 
 func notReady(why string) *Problem {

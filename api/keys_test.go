@@ -3,9 +3,11 @@ package api_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -372,10 +374,8 @@ func TestKeysAreKeptSecret(t *testing.T) {
 			t.Errorf("the log shows the key: %s", s.log)
 		}
 		for _, span := range spans.Ended() {
-			for _, attribute := range span.Attributes() {
-				if strings.Contains(attribute.Value.String(), sent) {
-					t.Errorf("the trace shows the key as %s", attribute.Key)
-				}
+			if shown := fmt.Sprint(span.Name(), span.Attributes(), span.Events(), span.Status(), span.Links(), span.Resource()); strings.Contains(shown, sent) {
+				t.Errorf("the trace shows the key: %s", shown)
 			}
 		}
 		families, err := registry.Gather()
@@ -406,13 +406,14 @@ func TestRateLimits(t *testing.T) {
 			got := send()
 			if got.status != http.StatusTooManyRequests {
 				got.want(http.StatusOK)
-				if got.header.Get("X-RateLimit-Limit") != "10" {
+				if got.header.Get("RateLimit-Limit") != "10" || got.header.Get("RateLimit-Remaining") != strconv.Itoa(9-n) && n < 5 {
 					t.Errorf("headers %v", got.header)
 				}
 				continue
 			}
 			got.wantProblem(http.StatusTooManyRequests)
-			if got.header.Get("Retry-After") != "10" || got.header.Get("X-RateLimit-Remaining") != "0" {
+			reset := got.header.Get("RateLimit-Reset")
+			if got.header.Get("Retry-After") != "1" || got.header.Get("RateLimit-Remaining") != "0" || reset != "9" && reset != "10" {
 				t.Errorf("headers %v", got.header)
 			}
 			return n
@@ -425,13 +426,48 @@ func TestRateLimits(t *testing.T) {
 		s := start(t, api.Config{Pool: testdb.New(t), ConnectionWait: patience, PrivateReads: true, RequestsPerKey: 1})
 		one, other := s.makeKey("one", api.ScopeRead), s.makeKey("other", api.ScopeRead)
 		for _, sent := range []string{one, other, key} {
-			// A window may end meanwhile.
+			// One more passes each second.
 			if n := until(t, func() answer { return s.with(sent, http.MethodGet, "/api/stats", nil) }); n < 10 {
 				t.Errorf("%d requests pass, want 10", n)
 			}
 		}
 		s.with("wrong", http.MethodGet, "/api/stats", nil).want(http.StatusForbidden)
 		s.get("/livez").want(http.StatusOK)
+	})
+	t.Run("of keys that reads do not need", func(t *testing.T) {
+		t.Parallel()
+		s := start(t, api.Config{Pool: testdb.New(t), ConnectionWait: patience, RequestsPerKey: 1})
+		mine := s.makeKey("mine", api.ScopeRead)
+		if n := until(t, func() answer { return s.with(mine, http.MethodGet, "/api/stats", nil) }); n < 10 {
+			t.Errorf("%d requests pass, want 10", n)
+		}
+		if !strings.Contains(s.log.String(), `"key":"mine"`) {
+			t.Errorf("the log does not name the key: %s", s.log)
+		}
+		for _, other := range []string{"", "wrong"} { // Whoever that is, it is not the key.
+			s.with(other, http.MethodGet, "/api/stats", nil).want(http.StatusOK)
+		}
+	})
+	t.Run("of both: the headers say the one that is reached first", func(t *testing.T) {
+		t.Parallel()
+		s := start(t, api.Config{Pool: testdb.New(t), ConnectionWait: patience, PrivateReads: true, RequestsPerKey: 1, RequestsPerAddress: 2})
+		if got := s.with(key, http.MethodGet, "/api/stats", nil).header.Get("RateLimit-Limit"); got != "10" {
+			t.Errorf("the key is sooner at its limit: %s", got)
+		}
+		s = start(t, api.Config{Pool: testdb.New(t), ConnectionWait: patience, PrivateReads: true, RequestsPerKey: 2, RequestsPerAddress: 1})
+		if got := s.with(key, http.MethodGet, "/api/stats", nil).header.Get("RateLimit-Limit"); got != "10" {
+			t.Errorf("the address is sooner at its limit: %s", got)
+		}
+	})
+	t.Run("pass after Retry-After", func(t *testing.T) {
+		t.Parallel()
+		s := start(t, api.Config{Pool: testdb.New(t), ConnectionWait: patience, RequestsPerAddress: 1})
+		until(t, func() answer { return s.get("/api/stats") })
+		refused := time.Now()
+		eventually(t, func() bool { return s.get("/api/stats").status == http.StatusOK })
+		if after := time.Since(refused); after > patience/2 {
+			t.Errorf("a request passes after %s", after)
+		}
 	})
 	t.Run("of addresses", func(t *testing.T) {
 		t.Parallel()
@@ -458,13 +494,20 @@ func TestRateLimits(t *testing.T) {
 			"203.0.113.3, 10.1.2.3",          // A proxy before the proxy.
 			"2001:db8::1", "2001:db8:0:1::1", // Networks of their own,
 			"unknown, 203.0.113.4", "2001:db9::", // and what is no address before one.
+			"unknown", // This is from the proxy.
 		} {
 			if n := until(t, func() answer { return s.do(http.MethodGet, "/api/stats", nil, "X-Forwarded-For", from) }); n < 10 {
 				t.Errorf("%s: %d requests pass, want 10", from, n)
 			}
 		}
+		if got := s.do(http.MethodGet, "/api/stats", nil); got.status == http.StatusOK && got.header.Get("RateLimit-Remaining") == "9" {
+			t.Error("a proxy that does not say whom a request is from counts anew")
+		}
+		if strings.Contains(s.log.String(), `"from":""`) {
+			t.Errorf("a request is from nobody: %s", s.log)
+		}
 		got := s.do(http.MethodGet, "/api/stats", nil, "X-Forwarded-For", "2001:db8::ffff:1")
-		if got.status == http.StatusOK && got.header.Get("X-RateLimit-Remaining") == "9" {
+		if got.status == http.StatusOK && got.header.Get("RateLimit-Remaining") == "9" {
 			t.Error("another address of the same network counts anew")
 		}
 	})
@@ -480,13 +523,20 @@ func TestSubmissionsAreCounted(t *testing.T) {
 	s.do(http.MethodPost, "/api/results", "{}").want(http.StatusUnauthorized)
 	s.submitBatch(object{"batchId": "batch-a"}).want(http.StatusCreated)
 	s.with(key, http.MethodPost, "/api/results/bulk", []any{leastRun("run-1"), leastRun("run-2"), leastRun("run-3"), object{}}).want(http.StatusOK)
+	s.with(key, http.MethodPost, "/api/results/bulk?mode=atomic", []any{leastRun("run-4"), object{}}).want(http.StatusUnprocessableEntity)
+	s.with(key, http.MethodPost, "/api/results/bulk?mode=atomic", []any{leastRun("run-4"), leastRun("run-1", object{"agent": "b"})}).want(http.StatusConflict)
+	s.exec("alter table benchmark_runs rename to gone")
+	for _, mode := range []string{"each", "atomic"} {
+		s.with(key, http.MethodPost, "/api/results/bulk?mode="+mode, []any{leastRun("run-5"), leastRun("run-6"), leastRun("run-7")}).want(http.StatusInternalServerError)
+	}
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(`
 # HELP benchledger_submissions_total Runs and batches submitted, by outcome: recorded, replayed, conflict, refused (at fault), failed (not stored, or not known).
 # TYPE benchledger_submissions_total counter
 benchledger_submissions_total{kind="batch",outcome="recorded"} 1
-benchledger_submissions_total{kind="run",outcome="conflict"} 1
+benchledger_submissions_total{kind="run",outcome="conflict"} 3
+benchledger_submissions_total{kind="run",outcome="failed"} 6
 benchledger_submissions_total{kind="run",outcome="recorded"} 3
-benchledger_submissions_total{kind="run",outcome="refused"} 3
+benchledger_submissions_total{kind="run",outcome="refused"} 5
 benchledger_submissions_total{kind="run",outcome="replayed"} 2
 `), "benchledger_submissions_total"); err != nil {
 		t.Error(err)

@@ -13,6 +13,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -51,6 +52,17 @@ func (s *server) recoverPanics(next http.Handler) http.Handler {
 			s.writeProblem(w, r, problemOf(http.StatusInternalServerError,
 				"The server failed. Its log has the details, by request id."))
 		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// expectBody gives a body the time that one has which is not read. An operation that
+// reads it gives it more.
+func expectBody(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(unreadTimeout)) // Where there is none, it waits.
+		}
 		next.ServeHTTP(w, r)
 	})
 }

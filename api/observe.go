@@ -11,6 +11,7 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 )
 
@@ -83,7 +84,9 @@ func (s *server) observeRequests(next http.Handler) http.Handler {
 		Buckets: prometheus.ExponentialBuckets(0.0005, 2.5, 11), // 0.5 ms to 4.8 s
 	}, []string{"operation", "status"})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		start := time.Now()
+		start, from := time.Now(), middleware.GetClientIP(r.Context())
+		// What otelhttp says is the header's, which anyone can make up.
+		trace.SpanFromContext(r.Context()).SetAttributes(attribute.String("client.address", from))
 		wrapped := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
 		next.ServeHTTP(wrapped, r)
 		took := time.Since(start)
@@ -95,7 +98,7 @@ func (s *server) observeRequests(next http.Handler) http.Handler {
 		durations.WithLabelValues(operation, strconv.Itoa(wrapped.Status())).Observe(took.Seconds())
 		s.Logger.LogAttrs(r.Context(), slog.LevelInfo, "request",
 			slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", wrapped.Status()),
-			slog.String("from", middleware.GetClientIP(r.Context())), slog.Int("bytes", wrapped.BytesWritten()), slog.Float64("durationMs", float64(took.Microseconds())/1e3))
+			slog.String("from", from), slog.Int("bytes", wrapped.BytesWritten()), slog.Float64("durationMs", float64(took.Microseconds())/1e3))
 	})
 }
 
@@ -108,22 +111,26 @@ func countSubmissions(registry prometheus.Registerer) *prometheus.CounterVec {
 }
 
 // countSubmission counts the run or batch of a request. Those of a bulk submission
-// count by their receipts.
+// count by their receipts, or where there are none by its status.
 func (s *server) countSubmission(operation string, status int) {
 	kind, ok := map[string]string{"submit-run": "run", "submit-batch": "batch"}[operation]
 	if !ok {
 		return
 	}
-	outcome := refused
+	s.submissions.WithLabelValues(kind, outcomeOf(status)).Inc()
+}
+
+// outcomeOf is what became of a submission that is answered with a status.
+func outcomeOf(status int) string {
 	switch {
 	case status == http.StatusCreated:
-		outcome = recorded
+		return recorded
 	case status == http.StatusOK:
-		outcome = replayed
+		return replayed
 	case status == http.StatusConflict:
-		outcome = conflict
+		return conflict
 	case status >= http.StatusInternalServerError, status == statusClientGone:
-		outcome = "failed"
+		return "failed"
 	}
-	s.submissions.WithLabelValues(kind, outcome).Inc()
+	return refused
 }

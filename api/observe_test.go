@@ -8,7 +8,9 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/exaring/otelpgx"
 	"github.com/prometheus/client_golang/prometheus"
@@ -78,6 +80,30 @@ func TestQueriesAreMeasured(t *testing.T) {
 	if problems, err := testutil.GatherAndLint(registry); err != nil || len(problems) > 0 {
 		t.Errorf("%v %v", problems, err)
 	}
+}
+
+// Whoever asks for readiness without end has the database asked a few times a second.
+func TestReadinessAsksSeldom(t *testing.T) {
+	t.Parallel()
+	s, registry, _ := observed(t)
+	begun := time.Now()
+	var asking sync.WaitGroup
+	for range 10 {
+		asking.Go(func() {
+			for range 50 {
+				s.get("/readyz").want(http.StatusOK)
+			}
+		})
+	}
+	asking.Wait()
+	if n, most := queriesOf(t, registry, "GetReadiness"), 2+uint64(time.Since(begun)/(200*time.Millisecond)); n == 0 || n > most {
+		t.Errorf("%d queries for 500 requests, want at most %d", n, most)
+	}
+	s.exec("update schema_migrations set dirty = true")
+	eventually(t, func() bool { return s.get("/readyz").status == http.StatusServiceUnavailable })
+	first, second := s.get("/readyz"), s.get("/readyz")
+	first.wantProblem(http.StatusServiceUnavailable) // Each with its own request id.
+	second.wantProblem(http.StatusServiceUnavailable)
 }
 
 func TestSlowQueriesAreLogged(t *testing.T) {

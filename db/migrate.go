@@ -10,7 +10,7 @@ import (
 	migratepgx "github.com/golang-migrate/migrate/v4/database/pgx/v5"
 	"github.com/golang-migrate/migrate/v4/source"
 	"github.com/golang-migrate/migrate/v4/source/iofs"
-	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/benchledger/benchledger/sql/schema"
@@ -37,7 +37,7 @@ type SchemaVersion struct {
 // connection holds a lock of its session, so url must not lead through a pooler
 // that shares sessions.
 func OpenMigrations(url string) (*Migrations, error) {
-	config, err := pgx.ParseConfig(url)
+	config, err := pgxpool.ParseConfig(url) // It takes the pool_… parameters out, which PostgreSQL does not know.
 	if err != nil {
 		return nil, fmt.Errorf("database url: %w", err)
 	}
@@ -49,7 +49,7 @@ func OpenMigrations(url string) (*Migrations, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read migrations: %w", err)
 	}
-	connection := stdlib.OpenDB(*config)
+	connection := stdlib.OpenDB(*config.ConnConfig)
 	driver, err := migratepgx.WithInstance(connection, &migratepgx.Config{})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("connect for migrations: %w", err), connection.Close())

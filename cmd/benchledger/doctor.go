@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/shirou/gopsutil/v4/disk"
 
@@ -67,23 +69,24 @@ func (c *doctorCommand) Run() error {
 	defer stop()
 	d := &diagnosis{}
 	ownDatabase := c.DatabaseURL == ""
-	c.checkConfiguration(ctx, d)
+	taken := c.checkConfiguration(ctx, d)
 	if ownDatabase {
 		c.checkDisk(d)
 		c.DatabaseURL = localpg.URL(c.DataDir)
 	}
 	c.checkDatabase(ctx, d, ownDatabase)
-	c.checkServer(ctx, d)
+	c.checkServer(ctx, d, taken)
 	if d.wrong > 0 {
 		return exitError{1, fmt.Sprintf("wrong: %d", d.wrong)}
 	}
 	return nil
 }
 
-func (c *doctorCommand) checkConfiguration(ctx context.Context, d *diagnosis) {
-	addr, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Addr)
+// checkConfiguration returns why nothing can listen where the server would.
+func (c *doctorCommand) checkConfiguration(ctx context.Context, d *diagnosis) (taken error) {
+	addr, taken := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Addr)
 	listening := net.Addr(&net.TCPAddr{})
-	if err == nil {
+	if taken == nil {
 		listening = addr.Addr()
 		_ = addr.Close() // It was only asked whether it is free.
 	} else if resolved, resolveErr := net.ResolveTCPAddr("tcp", c.Addr); resolveErr == nil {
@@ -98,7 +101,7 @@ func (c *doctorCommand) checkConfiguration(ctx context.Context, d *diagnosis) {
 		d.ok("configuration", "environment %s, listening on %s", c.Environment, c.Addr)
 	}
 	if c.APISecretKey != "" && c.APISecretKey != localKey && len(c.APISecretKey) < shortKey {
-		d.warn("shared key", "API_SECRET_KEY has %d characters: take 20 or more (openssl rand -base64 24), or keys of `benchledger keys` alone", len(c.APISecretKey))
+		d.warn("shared key", "API_SECRET_KEY has %d characters: take 20 or more (openssl rand -hex 24)", len(c.APISecretKey))
 	}
 	for _, origin := range c.AllowedOrigins {
 		if origin == "*" && !c.PublicReads {
@@ -110,6 +113,7 @@ func (c *doctorCommand) checkConfiguration(ctx context.Context, d *diagnosis) {
 			d.warn("metrics", "METRICS_ADDR listens on every address, and asks for no key: choose one that only Prometheus reaches")
 		}
 	}
+	return taken
 }
 
 // checkDisk looks at the disk of a database of the server's own.
@@ -151,7 +155,7 @@ func (c *doctorCommand) checkDatabase(ctx context.Context, d *diagnosis, own boo
 		d.warn("database", "no server runs here with a database of its own in %s, so there is none to look at", c.DataDir)
 		return
 	case err != nil:
-		d.fail("database", "%s: is it there, and do the name and the password of DATABASE_URL hold?", firstLine(err))
+		d.fail("database", "%s: is it there, and do the name and the password of DATABASE_URL hold?", oneLine(err))
 		return
 	}
 	major := settings.ServerVersion / 10_000
@@ -174,9 +178,27 @@ func (c *doctorCommand) checkDatabase(ctx context.Context, d *diagnosis, own boo
 		d.ok("clocks", "this machine's and the database's agree")
 	}
 	if !own {
-		d.ok("disk", "that of the database cannot be seen from here: watch it there; a full one refuses submissions, and loses none")
+		d.say("skip", "disk", "that of the database is not looked at: watch it there; a full one refuses submissions, and loses none")
+		c.checkMigrateURL(ctx, d)
 	}
 	c.checkSchema(ctx, d, queries)
+}
+
+// checkMigrateURL looks whether what DATABASE_MIGRATE_URL leads to is there.
+func (c *doctorCommand) checkMigrateURL(ctx context.Context, d *diagnosis) {
+	if c.DatabaseMigrateURL == "" {
+		return
+	}
+	pool, err := db.Open(ctx, c.DatabaseMigrateURL)
+	if err == nil {
+		err = pool.Ping(ctx)
+		pool.Close()
+	}
+	if err != nil {
+		d.fail("migrations", "%s: serve migrates there, and does not start: correct DATABASE_MIGRATE_URL", oneLine(err))
+		return
+	}
+	d.ok("migrations", "the database of DATABASE_MIGRATE_URL answers")
 }
 
 func (c *doctorCommand) checkConnections(d *diagnosis, config *pgxpool.Config, settings db.GetDatabaseSettingsRow) {
@@ -198,7 +220,10 @@ func (c *doctorCommand) checkSchema(ctx context.Context, d *diagnosis, queries *
 	}
 	stands, err := queries.GetReadiness(ctx)
 	switch {
-	case err != nil: // No row, or not even the table.
+	case err != nil && db.Classify(err) != db.NotFound && !isUndefinedTable(err):
+		d.fail("schema", "%s: may the user of DATABASE_URL read its tables?", oneLine(err))
+		return
+	case err != nil:
 		d.warn("schema", "there is none: serve makes it, or `benchledger migrate up`")
 		return
 	case stands.SchemaDirty:
@@ -214,7 +239,7 @@ func (c *doctorCommand) checkSchema(ctx context.Context, d *diagnosis, queries *
 	d.check(stands.IsWritable, "writes", "the database takes writes", "the database takes no writes: it is a standby, or read-only; lead DATABASE_URL to the primary (target_session_attrs=read-write)")
 	keys, err := queries.ListKeys(ctx)
 	if err != nil {
-		d.fail("keys", "%s", firstLine(err))
+		d.fail("keys", "%s", oneLine(err))
 		return
 	}
 	valid := 0
@@ -231,9 +256,11 @@ func (c *doctorCommand) checkSchema(ctx context.Context, d *diagnosis, queries *
 }
 
 // checkServer looks whether a server listens where this one would.
-func (c *doctorCommand) checkServer(ctx context.Context, d *diagnosis) {
+func (c *doctorCommand) checkServer(ctx context.Context, d *diagnosis, taken error) {
 	status, body, err := askReadiness(ctx, c.Addr, c.Timeout)
 	switch {
+	case taken != nil && status != http.StatusOK && status != http.StatusServiceUnavailable:
+		d.fail("server", "something that is no BenchLedger is at %s (%s): end it, or choose another ADDR", c.Addr, taken)
 	case err != nil:
 		d.ok("server", "none answers at %s", c.Addr)
 	case status == http.StatusOK:
@@ -243,10 +270,13 @@ func (c *doctorCommand) checkServer(ctx context.Context, d *diagnosis) {
 	}
 }
 
-// firstLine is what of an error fits into a line.
-func firstLine(err error) string {
-	line, _, _ := strings.Cut(err.Error(), "\n")
-	return line
+// isUndefinedTable reports whether PostgreSQL knows no such table.
+func isUndefinedTable(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && refused.Code == "42P01"
 }
+
+// oneLine is an error in a line; pgx has its causes in further ones.
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
 func bytesOf(n uint64) string { return units.BytesSize(float64(n)) }

@@ -168,10 +168,16 @@ func TestDoctor(t *testing.T) {
 		return code, stdout + stderr
 	}
 
+	other := listen(t) // Something that is no BenchLedger.
+	denied := testdb.URL(t)
+	if _, err := testdb.Pool(t, denied).Exec(t.Context(), "alter table schema_migrations rename column version to other"); err != nil {
+		t.Fatal(err)
+	}
+
 	keys(t, database, "create", "soon", "--expires=1d")
 	_, output := doctor() // The tests' database keeps nothing for sure.
 	wantOutput(t, 0, output, 0, "ok    configuration", "ok    database       PostgreSQL", "ok    clocks", "ok    schema", "up to date", "writes", `"soon" expires`,
-		"1 hold", "none answers at 127.0.0.1:1", "ok    connections")
+		"1 hold", "none answers at 127.0.0.1:1", "ok    connections", "skip  disk")
 
 	for name, test := range map[string]struct {
 		env  []string
@@ -179,7 +185,11 @@ func TestDoctor(t *testing.T) {
 	}{
 		"no key":               {[]string{"API_SECRET_KEY="}, "FAIL  configuration  a key is needed"},
 		"a short key":          {[]string{"API_SECRET_KEY=short"}, "warn  shared key"},
-		"a wrong password":     {[]string{"DATABASE_URL=postgres://nobody:wrong@127.0.0.1:1/none"}, "FAIL  database"},
+		"a wrong password":     {[]string{"DATABASE_URL=postgres://nobody:wrong@127.0.0.1:1/none"}, "connection refused"}, // The cause is told too.
+		"migrations nowhere":   {[]string{"DATABASE_MIGRATE_URL=postgres://nobody:wrong@127.0.0.1:1/none"}, "FAIL  migrations"},
+		"migrations":           {[]string{"DATABASE_MIGRATE_URL=" + database}, "ok    migrations"},
+		"another schema":       {[]string{"DATABASE_URL=" + denied}, "FAIL  schema"},
+		"an address taken":     {[]string{"ADDR=" + other.Addr().String()}, "FAIL  server         something that is no BenchLedger"},
 		"no connection string": {[]string{"DATABASE_URL=postgres://host:port/"}, "FAIL  database"},
 		"an empty database":    {[]string{"DATABASE_URL=" + testdb.Empty(t)}, "warn  schema         there is none"},
 		"too many connections": {[]string{"DATABASE_URL=" + database + "&pool_max_conns=100000"}, "FAIL  connections"},

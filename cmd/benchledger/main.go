@@ -42,7 +42,7 @@ func main() {
 	cli := kong.Parse(&commands{},
 		kong.Name("benchledger"),
 		kong.Description("The place where the results of AI-agent benchmarks live.\n\n"+
-			"Every setting is a flag or an environment variable; a flag wins."),
+			"Every setting is a flag or an environment variable; a flag wins, and shows in the list of processes, which is no place for secrets."),
 		kong.ShortUsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Vars{"data_dir": defaultDataDir()},

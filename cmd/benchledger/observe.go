@@ -7,7 +7,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,9 +17,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.opentelemetry.io/contrib/exporters/autoexport"
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+	"go.opentelemetry.io/contrib/propagators/autoprop"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/resource"
 	"go.opentelemetry.io/otel/sdk/trace"
 )
@@ -66,18 +68,23 @@ func startTracing(ctx context.Context) (tracing, error) {
 	}
 	provider := trace.NewTracerProvider(trace.WithBatcher(exporter), trace.WithResource(described))
 	otel.SetTracerProvider(provider)
-	otel.SetTextMapPropagator(propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{}))
+	otel.SetTextMapPropagator(autoprop.NewTextMapPropagator())
 	return tracing{provider}, nil
 }
 
 func (t tracing) on() bool { return t.provider != nil }
 
-// wrap begins a span for each request.
-func (t tracing) wrap(handler http.Handler) http.Handler {
+// wrap begins a span for each request. It goes on with the trace of a trusted proxy;
+// that of anyone else is no more than linked.
+func (t tracing) wrap(handler http.Handler, trustedProxies []netip.Prefix) http.Handler {
 	if !t.on() {
 		return handler
 	}
-	return otelhttp.NewHandler(handler, "request")
+	return otelhttp.NewHandler(handler, "request", otelhttp.WithPublicEndpointFn(func(r *http.Request) bool {
+		peer, err := netip.ParseAddrPort(r.RemoteAddr)
+		address := peer.Addr().Unmap().WithZone("")
+		return err != nil || !slices.ContainsFunc(trustedProxies, func(proxies netip.Prefix) bool { return proxies.Contains(address) })
+	}))
 }
 
 // stop sends what is not sent yet.

@@ -45,7 +45,7 @@ type serveCommand struct {
 	DatabaseURL        string        `env:"DATABASE_URL" placeholder:"URL" help:"The database, as a PostgreSQL connection string. In local it may be left out: then the server starts a PostgreSQL of its own."`
 	DatabaseMigrateURL string        `env:"DATABASE_MIGRATE_URL" placeholder:"URL" help:"The same database for migrations, where DATABASE_URL leads through a pooler."`
 	Environment        string        `env:"ENVIRONMENT" enum:"local,dev,staging,production" default:"local" placeholder:"NAME" help:"One of ${enum}; ${default} by default."`
-	APISecretKey       string        `name:"api-secret-key" env:"API_SECRET_KEY" placeholder:"KEY" help:"A key that may do everything, beside those of benchledger keys. In local, listening on loopback, it may be left out: then it is dev-local-key."`
+	APISecretKey       string        `name:"api-secret-key" env:"API_SECRET_KEY" placeholder:"KEY" help:"A key that may do everything, beside those of benchledger keys. A flag shows in the list of processes: better set the variable, or API_SECRET_KEY_FILE. In local, listening on loopback, it may be left out: then it is dev-local-key."`
 	PublicReads        bool          `env:"PUBLIC_READS" default:"true" negatable:"" help:"Whether reading needs no key; ${default} by default."`
 	RateLimitPerKey    *int          `env:"RATE_LIMIT_PER_KEY" placeholder:"N" help:"How many requests a second each key may send; 0 is any number. 1000 by default, in local any number."`
 	RateLimitPerAddr   *int          `name:"rate-limit-per-address" env:"RATE_LIMIT_PER_ADDRESS" placeholder:"N" help:"The same for each address."`
@@ -134,8 +134,10 @@ func (c *serveCommand) Run() (err error) {
 			Pool: pool, APISecretKey: c.APISecretKey, PrivateReads: !c.PublicReads, TrustedProxies: proxies,
 			RequestsPerKey: *c.RateLimitPerKey, RequestsPerAddress: *c.RateLimitPerAddr, AllowedOrigins: c.AllowedOrigins, Logger: logger, Metrics: metrics,
 			Version: version, SchemaVersion: int64(schemaVersion), Stopping: ctx.Done(),
-		})),
+		}), proxies),
 		ReadHeaderTimeout: 10 * time.Second,
+		// For a body; operations that take large ones give them time of their own.
+		ReadTimeout: time.Minute,
 		// As long as a slow client may take to send a body, and to fetch the answer.
 		WriteTimeout:   3 * time.Minute,
 		IdleTimeout:    2 * time.Minute,
@@ -183,10 +185,10 @@ func unlessTold(ctx context.Context, logger *slog.Logger, err error) error {
 // cannot be meant.
 func (c *serveCommand) complete(addr net.Addr) (err error) {
 	local := c.Environment == "local"
-	if c.APISecretKey == "" {
+	if c.APISecretKey == "" || c.APISecretKey == localKey {
 		if !local || !isLoopback(addr) {
-			return fmt.Errorf("a key is needed: set API_SECRET_KEY or --api-secret-key. Only in the environment local, "+
-				"listening on loopback, is there a default; this is %s on %s", c.Environment, c.Addr)
+			return fmt.Errorf("a key is needed: set API_SECRET_KEY. Only in the environment local, listening on loopback, "+
+				"is there a default, %s, which everybody knows; this is %s on %s", localKey, c.Environment, c.Addr)
 		}
 		c.APISecretKey = localKey
 	}

@@ -34,6 +34,8 @@ func TestServeRefuses(t *testing.T) {
 		"no key on all addresses":   {[]string{"ADDR=0.0.0.0:0"}, 1, []string{"a key is needed", "0.0.0.0"}},
 		"no key on all of IPv6":     {[]string{"ADDR=:0"}, 1, []string{"a key is needed"}},
 		"an empty key":              {[]string{"ENVIRONMENT=production", "API_SECRET_KEY="}, 1, []string{"a key is needed"}},
+		"everybody's key":           {[]string{"ENVIRONMENT=production", "API_SECRET_KEY=dev-local-key"}, 1, []string{"a key is needed", "everybody knows"}},
+		"everybody's key, all over": {[]string{"ADDR=0.0.0.0:0", "API_SECRET_KEY=dev-local-key"}, 1, []string{"a key is needed", "0.0.0.0"}},
 		"a key with a line's end":   {[]string{"API_SECRET_KEY=key\n"}, 1, []string{"API_SECRET_KEY"}},
 		"no database in production": {[]string{"ENVIRONMENT=production", "API_SECRET_KEY=k"}, 1, []string{"a database is needed"}},
 		"migrations elsewhere":      {[]string{"DATABASE_MIGRATE_URL=postgres://h/d"}, 1, []string{"DATABASE_URL is not"}},
@@ -84,6 +86,13 @@ func TestServeKey(t *testing.T) {
 	if response, body := p.request(http.MethodPost, "/api/results", submitted("run")); response.StatusCode != http.StatusForbidden {
 		t.Errorf("with dev-local-key: %d %s", response.StatusCode, body)
 	}
+}
+
+// The parameters of the pool are the server's own: PostgreSQL knows none of them.
+func TestServePoolParameters(t *testing.T) {
+	t.Parallel()
+	p := serveDatabase(t, testdb.Empty(t)+"&pool_max_conns=3&pool_max_conn_lifetime=1h")
+	p.submit("run")
 }
 
 // TestServeTogether starts servers on one empty database at once, as a rollout does.
@@ -273,6 +282,51 @@ func TestSlowRequests(t *testing.T) {
 		if _, err := io.Copy(io.Discard, connection); errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Fatal("a connection that sends no whole request is kept")
 		}
+	}
+}
+
+// Who is refused before the body is read is told so, though the body never comes, and
+// is then let go.
+func TestBodyThatNeverComes(t *testing.T) {
+	t.Parallel()
+	p := serveDatabase(t, testdb.Empty(t))
+	for name, test := range map[string]struct {
+		request string
+		status  int
+	}{
+		"no key":              {"POST /api/results HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n", http.StatusUnauthorized},
+		"a wrong key":         {"POST /api/results/bulk HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\nTransfer-Encoding: chunked\r\n\r\n", http.StatusForbidden},
+		"no such path":        {"POST /nope HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n", http.StatusNotFound},
+		"no such form":        {"POST /api/results HTTP/1.1\r\nHost: x\r\nContent-Encoding: br\r\nContent-Length: 1000\r\n\r\n", http.StatusUnsupportedMediaType},
+		"a body of no use":    {"GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n", http.StatusOK},
+		"a preflight request": {"OPTIONS /api/results HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n", http.StatusNoContent},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			connection, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer connection.Close()
+			if err := connection.SetDeadline(time.Now().Add(patience / 2)); err != nil { // Sooner than a body may take.
+				t.Fatal(err)
+			}
+			if _, err := io.WriteString(connection, test.request); err != nil {
+				t.Fatal(err)
+			}
+			answers := bufio.NewReader(connection)
+			response, err := http.ReadResponse(answers, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer response.Body.Close()
+			if response.StatusCode != test.status {
+				t.Errorf("status %d, want %d", response.StatusCode, test.status)
+			}
+			if _, err := io.Copy(io.Discard, answers); errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Error("the connection is kept")
+			}
+		})
 	}
 }
 

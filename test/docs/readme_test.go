@@ -123,6 +123,16 @@ func TestSettings(t *testing.T) {
 		}
 		delete(help, name)
 	}
+	compose := read(t, "compose.yaml")
+	for _, row := range find(t, read(t, "README.md"), "(?m)^\\| `([A-Z_]+)` \\| `--") {
+		switch row[1] {
+		case "ADDR", "DATA_DIR", "DATABASE_MIGRATE_URL": // The image has the first, and compose.yaml a database.
+		default:
+			if !strings.Contains(compose, "\n      "+row[1]+": ") {
+				t.Errorf("compose.yaml does not pass the setting %s", row[1])
+			}
+		}
+	}
 	for name := range help {
 		t.Errorf("the program has the setting %s, and the README has not", name)
 	}

@@ -3,6 +3,7 @@ package operate
 import (
 	"bytes"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,57 +14,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// guide runs the commands of a guide, a block at a time.
-type guide struct {
-	t      *testing.T
-	blocks []string
-	owner  string // a directory of the user as whom they are run
-	env    []string
-}
-
-// readGuide reads the blocks of commands that a page has.
-func readGuide(t *testing.T, page string) *guide {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join(root, page))
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := &guide{t: t}
-	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
-		g.blocks = append(g.blocks, block[1])
-	}
-	t.Cleanup(func() {
-		if len(g.blocks) > 0 && !t.Failed() {
-			t.Errorf("the guide has a block that is not run: %s", g.blocks[0])
-		}
-	})
-	return g
-}
-
-// next runs the next block, which has to begin as said.
-func (g *guide) next(beginning string) {
-	g.t.Helper()
-	if len(g.blocks) == 0 || !strings.HasPrefix(g.blocks[0], beginning) {
-		g.t.Fatalf("the guide goes on with %q, want %s", g.blocks, beginning)
-	}
-	path, err := program()
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	cmd := exec.Command("bash", "-euo", "pipefail", "-c", g.blocks[0])
-	cmd.Dir = os.TempDir()
-	cmd.Env = append([]string{"PATH=" + filepath.Dir(path) + ":" + os.Getenv("PATH"), "ENVIRONMENT=production", "API_SECRET_KEY=" + key}, g.env...)
-	asOwner(g.t, cmd, g.owner)
-	if output, err := cmd.CombinedOutput(); err != nil {
-		g.t.Fatalf("%s: %v: %s", g.blocks[0], err, output)
-	}
-	g.blocks = g.blocks[1:]
-}
-
-func (g *guide) set(name, value string) { g.env = append(g.env, name+"="+value) }
-
 // TestBackup backs a database up and restores it by the commands of the guide: from a
-// dump, and to a moment, after its disk has died.
+// dump, and to a moment, after its disk has died. A key that was revoked after it has to
+// be revoked again.
 func TestBackup(t *testing.T) {
 	t.Parallel()
 	needs(t, "pg_dump", "pg_restore", "pg_basebackup", "createdb")
@@ -82,18 +35,17 @@ func TestBackup(t *testing.T) {
 		"archive_mode": "on", "archive_timeout": "60", "archive_command": strings.ReplaceAll(string(bytes.TrimSpace(archive[1])), "/backup", backup),
 	}
 	database := startDatabase(t, first, settings)
-	g := readGuide(t, page)
+	g := readGuide(t, page, byHand)
 	g.owner = filepath.Join(first, "postgres")
 	ownedBy(t, backup, g.owner)
-	if err := os.Mkdir(filepath.Join(backup, "wal"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	ownedBy(t, filepath.Join(backup, "wal"), g.owner)
 	g.set("DATABASE_URL", database.URL())
 	g.set("BACKUP", backup)
+	g.set("ENVIRONMENT", "production")
+	g.set("API_SECRET_KEY", key)
 
 	// A dump, and another database made of it.
 	s := serve(t, "DATABASE_URL="+database.URL())
+	ci := g.run("benchledger keys create ci")
 	s.submit("run-1", "run-2")
 	g.next("pg_dump")
 	s.submit("run-3")
@@ -107,10 +59,12 @@ func TestBackup(t *testing.T) {
 	other.stop()
 
 	// A base backup, and what came after it, until a moment.
+	g.next("mkdir")
 	g.next("pg_basebackup")
 	s.submit("run-5", "run-6")
 	moment := ask(t, database.URL(), "select clock_timestamp()::text")
 	s.submit("run-7")
+	g.run("benchledger keys revoke ci")
 	execute(t, database.URL(), "select pg_switch_wal()")
 	segment := ask(t, database.URL(), "select pg_walfile_name(pg_current_wal_lsn() - 1)")
 	eventually(t, "the log is archived", func() error {
@@ -132,6 +86,11 @@ func TestBackup(t *testing.T) {
 	ownedBy(t, second, backup)
 	g.set("DATA", filepath.Join(second, "postgres"))
 	g.set("MOMENT", moment)
+	bases, err := filepath.Glob(filepath.Join(backup, "base-*"))
+	if err != nil || len(bases) != 1 {
+		t.Fatalf("base backups %v, %v", bases, err)
+	}
+	g.set("BASE", bases[0])
 	g.next("cp --archive")
 	// It takes connections when it is there again, and not while it recovers.
 	database = startDatabase(t, second, map[string]string{"hot_standby": "off"})
@@ -140,6 +99,16 @@ func TestBackup(t *testing.T) {
 	s.submit("run-7") // Whoever was not acknowledged submits again.
 	g.set("DATABASE_URL", database.URL())
 	g.next("benchledger doctor")
+	if got := s.submitWith(ci, "run-1"); got != http.StatusOK {
+		t.Errorf("the key that was revoked after the moment: %d", got)
+	}
+	g.next("benchledger keys list")
+	eventually(t, "the key is revoked", func() error {
+		if got := s.submitWith(ci, "run-1"); got != http.StatusForbidden {
+			return fmt.Errorf("status %d", got)
+		}
+		return nil
+	})
 }
 
 // ownedBy gives a directory to the owner of another one.

@@ -93,6 +93,7 @@ func startDatabase(t *testing.T, dir string, settings map[string]string) *localp
 type server struct {
 	t     *testing.T
 	url   string
+	key   string
 	cmd   *exec.Cmd
 	log   *bytes.Buffer
 	ended chan struct{}
@@ -105,7 +106,7 @@ func serve(t *testing.T, env ...string) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{t: t, cmd: exec.Command(path, "serve", "--addr=127.0.0.1:0"), log: &bytes.Buffer{}, ended: make(chan struct{})}
+	s := &server{t: t, key: key, cmd: exec.Command(path, "serve", "--addr=127.0.0.1:0"), log: &bytes.Buffer{}, ended: make(chan struct{})}
 	s.cmd.Env = append([]string{"ENVIRONMENT=production", "API_SECRET_KEY=" + key, "SHUTDOWN_DELAY=0s", "RATE_LIMIT_PER_KEY=0", "RATE_LIMIT_PER_ADDRESS=0"}, env...)
 	s.cmd.Stderr = s.log
 	output, err := s.cmd.StdoutPipe()
@@ -144,7 +145,7 @@ func (s *server) request(method, path, body string) (int, string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	request.Header.Set("Authorization", "Bearer "+key)
+	request.Header.Set("Authorization", "Bearer "+s.key)
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		s.t.Fatal(err)
@@ -155,6 +156,22 @@ func (s *server) request(method, path, body string) (int, string) {
 		s.t.Fatal(err)
 	}
 	return response.StatusCode, string(content)
+}
+
+// submitWith returns the status of a submission with another key.
+func (s *server) submitWith(key, id string) int {
+	s.t.Helper()
+	request, err := http.NewRequestWithContext(context.Background(), http.MethodPost, s.url+"/api/results", strings.NewReader(run(id)))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+key)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	return response.StatusCode
 }
 
 // want fails the test unless a request is answered with the status; it returns the body.
@@ -228,7 +245,7 @@ func eventually(t *testing.T, what string, holds func() error) {
 // asOwner has a command run as the user that a directory belongs to.
 func asOwner(t *testing.T, cmd *exec.Cmd, dir string) {
 	t.Helper()
-	if os.Geteuid() != 0 {
+	if os.Geteuid() != 0 || dir == "" {
 		return
 	}
 	info, err := os.Stat(dir)

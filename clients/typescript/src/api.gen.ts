@@ -837,6 +837,12 @@ export interface operations {
             /** @description There are too many requests, of this key or from this address. */
             429: {
                 headers: {
+                    /** @description How many requests may be sent at once. */
+                    "RateLimit-Limit"?: number;
+                    /** @description How many more may be sent now. */
+                    "RateLimit-Remaining"?: number;
+                    /** @description Seconds after which that are all again. */
+                    "RateLimit-Reset"?: number;
                     /** @description Seconds after which to try again. */
                     "Retry-After"?: number;
                     /** @description Names the request; the server's log has it beside every line about it. */
@@ -1052,6 +1058,12 @@ export interface operations {
             /** @description There are too many requests, of this key or from this address. */
             429: {
                 headers: {
+                    /** @description How many requests may be sent at once. */
+                    "RateLimit-Limit"?: number;
+                    /** @description How many more may be sent now. */
+                    "RateLimit-Remaining"?: number;
+                    /** @description Seconds after which that are all again. */
+                    "RateLimit-Reset"?: number;
                     /** @description Seconds after which to try again. */
                     "Retry-After"?: number;
                     /** @description Names the request; the server's log has it beside every line about it. */
@@ -1382,6 +1394,12 @@ export interface operations {
             /** @description There are too many requests, of this key or from this address. */
             429: {
                 headers: {
+                    /** @description How many requests may be sent at once. */
+                    "RateLimit-Limit"?: number;
+                    /** @description How many more may be sent now. */
+                    "RateLimit-Remaining"?: number;
+                    /** @description Seconds after which that are all again. */
+                    "RateLimit-Reset"?: number;
                     /** @description Seconds after which to try again. */
                     "Retry-After"?: number;
                     /** @description Names the request; the server's log has it beside every line about it. */
@@ -1640,6 +1658,12 @@ export interface operations {
             /** @description There are too many requests, of this key or from this address. */
             429: {
                 headers: {
+                    /** @description How many requests may be sent at once. */
+                    "RateLimit-Limit"?: number;
+                    /** @description How many more may be sent now. */
+                    "RateLimit-Remaining"?: number;
+                    /** @description Seconds after which that are all again. */
+                    "RateLimit-Reset"?: number;
                     /** @description Seconds after which to try again. */
                     "Retry-After"?: number;
                     /** @description Names the request; the server's log has it beside every line about it. */
@@ -1957,6 +1981,12 @@ export interface operations {
             /** @description There are too many requests, of this key or from this address. */
             429: {
                 headers: {
+                    /** @description How many requests may be sent at once. */
+                    "RateLimit-Limit"?: number;
+                    /** @description How many more may be sent now. */
+                    "RateLimit-Remaining"?: number;
+                    /** @description Seconds after which that are all again. */
+                    "RateLimit-Reset"?: number;
                     /** @description Seconds after which to try again. */
                     "Retry-After"?: number;
                     /** @description Names the request; the server's log has it beside every line about it. */
@@ -2151,6 +2181,12 @@ export interface operations {
             /** @description There are too many requests, of this key or from this address. */
             429: {
                 headers: {
+                    /** @description How many requests may be sent at once. */
+                    "RateLimit-Limit"?: number;
+                    /** @description How many more may be sent now. */
+                    "RateLimit-Remaining"?: number;
+                    /** @description Seconds after which that are all again. */
+                    "RateLimit-Reset"?: number;
                     /** @description Seconds after which to try again. */
                     "Retry-After"?: number;
                     /** @description Names the request; the server's log has it beside every line about it. */
@@ -2376,6 +2412,12 @@ export interface operations {
             /** @description There are too many requests, of this key or from this address. */
             429: {
                 headers: {
+                    /** @description How many requests may be sent at once. */
+                    "RateLimit-Limit"?: number;
+                    /** @description How many more may be sent now. */
+                    "RateLimit-Remaining"?: number;
+                    /** @description Seconds after which that are all again. */
+                    "RateLimit-Reset"?: number;
                     /** @description Seconds after which to try again. */
                     "Retry-After"?: number;
                     /** @description Names the request; the server's log has it beside every line about it. */
@@ -2565,6 +2607,12 @@ export interface operations {
             /** @description There are too many requests, of this key or from this address. */
             429: {
                 headers: {
+                    /** @description How many requests may be sent at once. */
+                    "RateLimit-Limit"?: number;
+                    /** @description How many more may be sent now. */
+                    "RateLimit-Remaining"?: number;
+                    /** @description Seconds after which that are all again. */
+                    "RateLimit-Reset"?: number;
                     /** @description Seconds after which to try again. */
                     "Retry-After"?: number;
                     /** @description Names the request; the server's log has it beside every line about it. */
@@ -2754,6 +2802,12 @@ export interface operations {
             /** @description There are too many requests, of this key or from this address. */
             429: {
                 headers: {
+                    /** @description How many requests may be sent at once. */
+                    "RateLimit-Limit"?: number;
+                    /** @description How many more may be sent now. */
+                    "RateLimit-Remaining"?: number;
+                    /** @description Seconds after which that are all again. */
+                    "RateLimit-Reset"?: number;
                     /** @description Seconds after which to try again. */
                     "Retry-After"?: number;
                     /** @description Names the request; the server's log has it beside every line about it. */
@@ -2915,6 +2969,12 @@ export interface operations {
             /** @description There are too many requests, of this key or from this address. */
             429: {
                 headers: {
+                    /** @description How many requests may be sent at once. */
+                    "RateLimit-Limit"?: number;
+                    /** @description How many more may be sent now. */
+                    "RateLimit-Remaining"?: number;
+                    /** @description Seconds after which that are all again. */
+                    "RateLimit-Reset"?: number;
                     /** @description Seconds after which to try again. */
                     "Retry-After"?: number;
                     /** @description Names the request; the server's log has it beside every line about it. */
@@ -3079,6 +3139,12 @@ export interface operations {
             /** @description There are too many requests, of this key or from this address. */
             429: {
                 headers: {
+                    /** @description How many requests may be sent at once. */
+                    "RateLimit-Limit"?: number;
+                    /** @description How many more may be sent now. */
+                    "RateLimit-Remaining"?: number;
+                    /** @description Seconds after which that are all again. */
+                    "RateLimit-Reset"?: number;
                     /** @description Seconds after which to try again. */
                     "Retry-After"?: number;
                     /** @description Names the request; the server's log has it beside every line about it. */
