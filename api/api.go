@@ -34,7 +34,7 @@ const (
 	maxBodyBytes = 8<<20 + 1
 	// bodyReadTimeout is for a large body on a slow line.
 	bodyReadTimeout = time.Minute
-	// requestTimeout bounds the work of a request after its body was read.
+	// requestTimeout bounds the work of a request after its body was read, by default.
 	requestTimeout = 10 * time.Second
 	// maxWaiting is how many requests may wait for each connection. What comes on top
 	// would wait for too long, and is refused before it costs anything.
@@ -75,6 +75,9 @@ type Config struct {
 	// ConnectionWait is how long a request waits for a connection of the pool
 	// before it is answered 503; a second where it is 0.
 	ConnectionWait time.Duration
+	// RequestTimeout bounds the work of a request after its body was read; 10 seconds
+	// where it is 0.
+	RequestTimeout time.Duration
 	// SchemaVersion is the oldest version of the schema that the server works with.
 	SchemaVersion int64
 	// Stopping is closed when the server is about to stop.
@@ -129,6 +132,7 @@ func OpenAPI(version string) ([]byte, error) {
 func newServer(config Config) (*chi.Mux, *server) {
 	router := chi.NewMux()
 	config.ConnectionWait = cmp.Or(config.ConnectionWait, connectionWait)
+	config.RequestTimeout = cmp.Or(config.RequestTimeout, requestTimeout)
 	queries := db.New(config.Pool)
 	s := &server{
 		Config: config, queries: queries, submissions: countSubmissions(config.Metrics),
@@ -208,9 +212,9 @@ func register[I, O any](s *server, operation huma.Operation, handler func(contex
 }
 
 // withConnection does work that needs a connection, which it has to itself, within
-// requestTimeout. Where all are taken it gives up after ConnectionWait.
+// RequestTimeout. Where all are taken it gives up after ConnectionWait.
 func (s *server) withConnection(ctx context.Context, work func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.RequestTimeout)
 	defer cancel()
 	select {
 	case s.connections <- struct{}{}:
@@ -220,7 +224,12 @@ func (s *server) withConnection(ctx context.Context, work func(context.Context) 
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return work(ctx)
+	watched, notReplicated := db.WatchCommits(ctx)
+	if err := work(watched); err != nil {
+		return err
+	}
+	// A commit that waits for a standby succeeds at the deadline, without it.
+	return cmp.Or(ctx.Err(), notReplicated())
 }
 
 // example is a body's example. It goes through the API's own encoder, so that it

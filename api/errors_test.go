@@ -653,3 +653,59 @@ func TestUnexpectedError(t *testing.T) {
 		t.Errorf("the log does not say why: %s", s.log)
 	}
 }
+
+// TestStandbyAway has PostgreSQL wait for a standby that is not there: what is not
+// replicated is not acknowledged, however the wait ends.
+func TestStandbyAway(t *testing.T) {
+	t.Parallel()
+	admin, url := testdb.Admin(t), testdb.URL(t)+"&application_name=standby-away&synchronous_commit=on"
+	var byDefault string
+	if err := admin.QueryRow(t.Context(), "show synchronous_commit").Scan(&byDefault); err != nil {
+		t.Fatal(err)
+	}
+	if byDefault != "off" {
+		t.Skip("others on this PostgreSQL would wait too")
+	}
+	s := serve(t, testdb.Pool(t, url), patience)
+	short := start(t, api.Config{Pool: testdb.Pool(t, url), ConnectionWait: patience, RequestTimeout: 200 * time.Millisecond})
+	s.submit(leastRun("before")).want(http.StatusCreated)
+	change := func(statement string) {
+		ctx := context.WithoutCancel(t.Context())
+		for _, statement := range []string{statement, "select pg_reload_conf()"} {
+			if _, err := admin.Exec(ctx, statement); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	change("alter system set synchronous_standby_names = 'nobody'")
+	defer change("alter system reset synchronous_standby_names")
+	// It takes effect a moment later.
+	for short.submit(leastRun("wait")).status != http.StatusServiceUnavailable {
+	}
+
+	lines := encode(t, leastRun("bulk")) + "\n"
+	for name, submit := range map[string]func(*service) answer{
+		"a run":                func(s *service) answer { return s.submit(leastRun("new")) },
+		"a replay":             func(s *service) answer { return s.submit(leastRun("before")) },
+		"a batch":              func(s *service) answer { return s.submitBatch(object{"batchId": "batch-a"}) },
+		"a bulk submission":    func(s *service) answer { return s.submitBulk("", lines) },
+		"an atomic submission": func(s *service) answer { return s.submitBulk("?mode=atomic", lines) },
+	} {
+		for range 2 { // The second time it is a replay.
+			if got := submit(short); got.status != http.StatusServiceUnavailable {
+				t.Errorf("%s is answered %d at the deadline", name, got.status)
+			}
+		}
+		canceled := make(chan answer)
+		go func() { canceled <- submit(s) }()
+		for found := false; !found; {
+			if err := admin.QueryRow(t.Context(), `select coalesce(bool_or(pg_cancel_backend(pid)), false)
+				from pg_stat_activity where application_name = 'standby-away' and wait_event = 'SyncRep'`).Scan(&found); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := <-canceled; got.status != http.StatusServiceUnavailable {
+			t.Errorf("%s is answered %d when an administrator ends the wait", name, got.status)
+		}
+	}
+}

@@ -41,6 +41,8 @@ func Classify(err error) Kind {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return Canceled
+	case errors.Is(err, ErrNotReplicated):
+		return Unavailable
 	case errors.As(err, &connect):
 		return Unavailable
 	case errors.As(err, &pg):
