@@ -474,11 +474,18 @@ func TestGetReadiness(t *testing.T) {
 	if got := readiness(pool, latest, nil).want(http.StatusOK); got.body != `{"status":"ready"}` {
 		t.Error(got.body)
 	}
+	// A newer server that brings the schema further is none of this one's business.
+	marked := testdb.New(t)
+	if _, err := marked.Exec(t.Context(), "update schema_migrations set version = version + 1, dirty = true"); err != nil {
+		t.Fatal(err)
+	}
+	readiness(marked, latest, nil).want(http.StatusOK)
 	stopping := make(chan struct{})
 	close(stopping)
 	url := testdb.URL(t)
 	for why, got := range map[string]answer{
 		"older than this server": readiness(pool, latest+1, nil),
+		"broke off":              readiness(marked, latest+1, nil),
 		"about to stop":          readiness(pool, latest, stopping),
 		"no schema":              readiness(testdb.Pool(t, testdb.Empty(t)), latest, nil),
 		"cannot answer":          readiness(testdb.Pool(t, "postgres://nobody@127.0.0.1:1/none"), latest, nil),
