@@ -200,7 +200,7 @@ func register[I, O any](s *server, operation huma.Operation, handler func(contex
 	operation.MaxBodyBytes = maxBodyBytes
 	operation.BodyReadTimeout = bodyReadTimeout
 	huma.Register(s.api, operation, func(ctx context.Context, input *I) (output *O, err error) {
-		err = s.withConnection(ctx, func(ctx context.Context) error {
+		err = s.withConnection(ctx, s.RequestTimeout, func(ctx context.Context) error {
 			output, err = handler(ctx, input)
 			return err
 		})
@@ -212,9 +212,9 @@ func register[I, O any](s *server, operation huma.Operation, handler func(contex
 }
 
 // withConnection does work that needs a connection, which it has to itself, within
-// RequestTimeout. Where all are taken it gives up after ConnectionWait.
-func (s *server) withConnection(ctx context.Context, work func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, s.RequestTimeout)
+// a time. Where all are taken it gives up after ConnectionWait.
+func (s *server) withConnection(ctx context.Context, timeout time.Duration, work func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	select {
 	case s.connections <- struct{}{}:

@@ -41,6 +41,9 @@ const (
 	// maxBulkRequests is how many are read at the same time, each with a chunk, or
 	// all it has, in memory.
 	maxBulkRequests = 8
+	// bulkTimes is how many times the RequestTimeout a whole request may take, and
+	// atomicTimes how many its one transaction may, where it has one.
+	bulkTimes, atomicTimes = 60, 6
 )
 
 // Receipt says what became of a line of a bulk submission.
@@ -143,11 +146,16 @@ func (s *server) submitRuns(ctx context.Context, input *submitRunsInput) (*submi
 	case <-ctx.Done():
 		return nil, s.problem(ctx, ctx.Err())
 	}
+	ctx, cancel := context.WithTimeout(ctx, bulkTimes*s.RequestTimeout)
+	defer cancel()
 	submit := s.submitRunsEach
 	if input.Mode == "atomic" {
 		submit = s.submitRunsAtomically
 	}
 	receipts, err := submit(ctx, input.request)
+	_, w := humachi.Unwrap(input.request)
+	// A long body has used up the time that an answer has, whatever it is.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(bodyReadTimeout))
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
@@ -159,17 +167,12 @@ func (s *server) submitRuns(ctx context.Context, input *submitRunsInput) (*submi
 		}
 		body.WriteByte('\n')
 	}
-	_, w := humachi.Unwrap(input.request)
-	// A long body has used up the time that a short answer has.
-	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(bodyReadTimeout)); err != nil {
-		return nil, s.problem(ctx, err)
-	}
 	return &submitRunsOutput{ContentType: "application/x-ndjson", Body: body.Bytes()}, nil
 }
 
 // submitRunsEach stores lines while it reads.
 func (s *server) submitRunsEach(ctx context.Context, request huma.Context) ([]Receipt, error) {
-	lines, err := readLines(request, maxEachBytes)
+	lines, err := readLines(ctx, request, maxEachBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -193,14 +196,14 @@ func (s *server) submitRunsEach(ctx context.Context, request huma.Context) ([]Re
 // runs, or others store the same runs in another order (a deadlock), each run gets a
 // transaction of its own.
 func (s *server) storeEach(ctx context.Context, chunk *chunk) error {
-	err := s.withConnection(ctx, func(ctx context.Context) error {
+	err := s.withConnection(ctx, s.RequestTimeout, func(ctx context.Context) error {
 		return db.TryTx(ctx, s.Pool, pgx.TxOptions{}, func(q *db.Queries) error { return storeRuns(ctx, q, chunk.runs, chunk.of) })
 	})
 	if kind := db.Classify(err); kind != db.Invalid && kind != db.Transient {
 		return err
 	}
 	for i, receipt := range chunk.of {
-		err := s.withConnection(ctx, func(ctx context.Context) error {
+		err := s.withConnection(ctx, s.RequestTimeout, func(ctx context.Context) error {
 			return db.WithTx(ctx, s.Pool, pgx.TxOptions{}, func(q *db.Queries) error {
 				return storeRuns(ctx, q, chunk.runs[i:i+1], chunk.of[i:i+1])
 			})
@@ -217,7 +220,7 @@ func (s *server) storeEach(ctx context.Context, chunk *chunk) error {
 
 // submitRunsAtomically reads all lines before it stores any.
 func (s *server) submitRunsAtomically(ctx context.Context, request huma.Context) ([]Receipt, error) {
-	lines, err := readLines(request, maxAtomicBytes)
+	lines, err := readLines(ctx, request, maxAtomicBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -235,7 +238,7 @@ func (s *server) submitRunsAtomically(ctx context.Context, request huma.Context)
 	if err := faults(chunks, refused, http.StatusUnprocessableEntity, "Nothing was stored: lines are not valid"); err != nil {
 		return nil, err
 	}
-	err = s.withConnection(ctx, func(ctx context.Context) error {
+	err = s.withConnection(ctx, atomicTimes*s.RequestTimeout, func(ctx context.Context) error {
 		return db.WithTx(ctx, s.Pool, pgx.TxOptions{}, func(q *db.Queries) error {
 			for _, chunk := range chunks {
 				if err := storeRuns(ctx, q, chunk.runs, chunk.of); err != nil {
@@ -297,20 +300,26 @@ func storeRuns(ctx context.Context, q *db.Queries, runs []db.CreateRunParams, re
 	for _, id := range ids {
 		created[id] = true
 	}
+	var there []db.CreateRunParams
+	var of []*Receipt
 	for i, run := range runs {
-		receipt := receipts[i]
-		receipt.Outcome, receipt.Errors = recorded, nil
-		if created[run.RunID] {
-			continue
+		receipts[i].Outcome, receipts[i].Errors = recorded, nil
+		if !created[run.RunID] {
+			there, of = append(there, run), append(of, receipts[i])
 		}
-		wasReplayed, differences, err := replaceRun(ctx, q, run)
-		switch {
-		case err != nil:
-			return err
-		case wasReplayed:
+	}
+	if len(there) == 0 {
+		return nil
+	}
+	became, err := replaceRuns(ctx, q, there)
+	if err != nil {
+		return err
+	}
+	for i, receipt := range of {
+		if became[i].wasReplayed {
 			receipt.Outcome = replayed
-		case differences != nil:
-			receipt.Outcome, receipt.Errors = conflict, atMost(maxLineErrors, differenceErrors(differences))
+		} else if became[i].differences != nil {
+			receipt.Outcome, receipt.Errors = conflict, atMost(maxLineErrors, differenceErrors(became[i].differences))
 		}
 	}
 	return nil
@@ -411,7 +420,7 @@ func (l *lineReader) peek() ([]byte, error) {
 func (l *lineReader) advance() { l.peeked = false }
 
 // readLines looks at the beginning of the body, and finds out how it is made.
-func readLines(request huma.Context, maxBytes int64) (*lineReader, error) {
+func readLines(ctx context.Context, request huma.Context, maxBytes int64) (*lineReader, error) {
 	switch mediaType, _, _ := mime.ParseMediaType(request.Header("Content-Type")); mediaType {
 	case "application/json", "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines":
 	default:
@@ -423,7 +432,11 @@ func readLines(request huma.Context, maxBytes int64) (*lineReader, error) {
 	}
 	body := &bodyReader{Reader: request.BodyReader(), left: maxBytes, tooLarge: tooLarge}
 	lines := &lineReader{extend: func() {
-		_ = request.SetReadDeadline(time.Now().Add(bodyReadTimeout)) // Where there is none, it waits.
+		until := time.Now().Add(bodyReadTimeout)
+		if end, _ := ctx.Deadline(); end.Before(until) {
+			until = end
+		}
+		_ = request.SetReadDeadline(until) // Where there is none, it waits.
 	}}
 	lines.extend()
 	buffered := bufio.NewReaderSize(body, 64<<10)
@@ -491,9 +504,10 @@ func readLine(lines *lineReader, r *bufio.Reader) ([]byte, error) {
 			}
 			break
 		}
-		if line = bytes.TrimSpace(line); len(line) > maxLineBytes {
+		if len(bytes.TrimRight(line, "\r\n")) > maxLineBytes {
 			return nil, lineError("the line is larger than 8 MiB")
-		} else if len(line) > 0 {
+		}
+		if line = bytes.TrimSpace(line); len(line) > 0 {
 			return line, nil
 		}
 		lines.number++

@@ -140,7 +140,7 @@ func TestClassifyWhatHappens(t *testing.T) {
 		hold(t, pool, "run-1")
 		failed := make(chan error)
 		go func() {
-			_, err := q.GetRunStatusForUpdate(ctx, "run-1")
+			_, err := q.ListRunStatusesForUpdate(ctx, []string{"run-1"})
 			failed <- err
 		}()
 		waitUntilBlocked(t, pool)
@@ -163,7 +163,7 @@ func TestClassifyWhatHappens(t *testing.T) {
 		for setting, state := range map[string]string{"lock_timeout": "55P03", "statement_timeout": "57014"} {
 			q, tx := begin(t, pool)
 			exec(t, tx, "set local "+setting+" = '1ms'")
-			_, err := q.GetRunStatusForUpdate(t.Context(), "run-1")
+			_, err := q.ListRunStatusesForUpdate(t.Context(), []string{"run-1"})
 			wantState(t, err, state)
 			wantKind(t, err, db.Unavailable)
 		}
@@ -216,7 +216,7 @@ func TestClassifyWhatHappens(t *testing.T) {
 func hold(t testing.TB, pool *pgxpool.Pool, id string) {
 	t.Helper()
 	q, _ := begin(t, pool)
-	_, err := q.GetRunStatusForUpdate(t.Context(), id)
+	_, err := q.ListRunStatusesForUpdate(t.Context(), []string{id})
 	wantNoError(t, err)
 }
 
