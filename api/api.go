@@ -39,8 +39,11 @@ const (
 	// maxWaiting is how many requests may wait for each connection. What comes on top
 	// would wait for too long, and is refused before it costs anything.
 	maxWaiting = 32
-	// connectionWait is how long a request waits for a connection, by default.
-	connectionWait = time.Second
+	// connectionWait is how long a request waits for a connection, by default: so that
+	// it has its answer within a second.
+	connectionWait = 900 * time.Millisecond
+	// spareConnections are left to what decides about requests: keys, readiness.
+	spareConnections = 2
 )
 
 // huma has these settings once for the whole process: names of fields are
@@ -73,7 +76,7 @@ type Config struct {
 	// Version is the program's.
 	Version string
 	// ConnectionWait is how long a request waits for a connection of the pool
-	// before it is answered 503; a second where it is 0.
+	// before it is answered 503; 0.9 seconds where it is 0.
 	ConnectionWait time.Duration
 	// RequestTimeout bounds the work of a request after its body was read; 10 seconds
 	// where it is 0.
@@ -90,8 +93,8 @@ type server struct {
 	api huma.API
 	// queries runs each statement on a connection of the pool.
 	queries *db.Queries
-	// connections has a place for each connection of the pool: a request has one
-	// while it works, and no request waits long for one.
+	// connections has a place for each connection of the pool but the spare ones: a
+	// request has one while it works, and no request waits long for one.
 	connections chan struct{}
 	keys        *keyring
 	// keyLimit and addressLimit count requests; nil where there is no limit.
@@ -140,9 +143,9 @@ func newServer(config Config) (*chi.Mux, *server) {
 		keyLimit: newLimit(config.RequestsPerKey), addressLimit: newLimit(config.RequestsPerAddress),
 	}
 	if config.Pool != nil { // The document needs none.
-		s.connections = make(chan struct{}, config.Pool.Config().MaxConns)
+		s.connections = make(chan struct{}, max(1, config.Pool.Config().MaxConns-spareConnections))
 	}
-	router.Use(jsonByDefault, decompress(s), textIsUTF8(s))
+	router.Use(jsonByDefault, endReadDeadline, decompress(s), textIsUTF8(s))
 	router.NotFound(s.notFound)
 	router.MethodNotAllowed(s.methodNotAllowed(router))
 	s.api = humachi.New(router, s.humaConfig())

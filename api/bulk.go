@@ -432,6 +432,9 @@ func readLines(ctx context.Context, request huma.Context, maxBytes int64) (*line
 	}
 	body := &bodyReader{Reader: request.BodyReader(), left: maxBytes, tooLarge: tooLarge}
 	lines := &lineReader{extend: func() {
+		if body.ended {
+			return
+		}
 		until := time.Now().Add(bodyReadTimeout)
 		if end, _ := ctx.Deadline(); end.Before(until) {
 			until = end
@@ -467,6 +470,7 @@ type bodyReader struct {
 	io.Reader
 	left     int64
 	tooLarge error
+	ended    bool
 	// value is how much may be read until the value that is being read has an end.
 	value int64
 }
@@ -480,6 +484,7 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 	case r.left < 0:
 		return 0, r.tooLarge
 	case err == nil || errors.Is(err, io.EOF):
+		r.ended = err != nil
 		return n, err
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return 0, problemOf(http.StatusRequestTimeout, "The body did not arrive in time.")

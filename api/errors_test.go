@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -495,6 +497,13 @@ func TestGetReadiness(t *testing.T) {
 			t.Errorf("%s, want that it says %q", got.body, why)
 		}
 	}
+	// A standby that its connections lead to is left for what may take writes by now.
+	one := testdb.Pool(t, url+"&pool_max_conns=1")
+	if _, err := one.Exec(t.Context(), "set default_transaction_read_only = on"); err != nil {
+		t.Fatal(err)
+	}
+	readiness(one, latest, nil).want(http.StatusServiceUnavailable)
+	readiness(one, latest, nil).want(http.StatusOK)
 	if got := start(t, api.Config{Pool: pool, Stopping: stopping}).get("/api/stats").want(http.StatusOK); !got.closed {
 		t.Error("a server that is about to stop keeps its connections")
 	}
@@ -581,8 +590,9 @@ func TestFullPool(t *testing.T) {
 	t.Parallel()
 	url := testdb.URL(t)
 	direct := testdb.Pool(t, url)
-	s := serve(t, testdb.Pool(t, url+"&pool_max_conns=2"), 0)
+	s := serve(t, testdb.Pool(t, url+"&pool_max_conns=4"), 0)
 	s.submit(leastRun("run-1", object{"status": "running"})).want(http.StatusCreated)
+	own := s.makeKey("ci", api.ScopeSubmit)
 	tx, err := direct.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -596,15 +606,22 @@ func TestFullPool(t *testing.T) {
 	}
 	waitUntilBlocked(t, direct, 2)
 
-	start := time.Now()
-	full := s.get("/api/runs")
-	full.wantProblem(http.StatusServiceUnavailable)
-	if took := time.Since(start); took > 3*time.Second || full.header.Get("Retry-After") == "" {
-		t.Errorf("after %v, Retry-After %q", took, full.header.Get("Retry-After"))
+	for _, full := range []answer{
+		s.get("/api/runs"),
+		s.submit(leastRun("run-2")),
+		s.with(own, http.MethodPost, "/api/results", leastRun("run-2")),
+		s.with(own, http.MethodPost, "/api/results/bulk", leastRun("run-2")),
+	} {
+		full.wantProblem(http.StatusServiceUnavailable)
+		if took := s.duration(full); took > time.Second || full.header.Get("Retry-After") == "" {
+			t.Errorf("after %v, Retry-After %q", took, full.header.Get("Retry-After"))
+		}
 	}
-	// Neither of these waits for a connection.
-	start = time.Now()
+	// None of these waits for a connection.
+	start := time.Now()
 	s.get("/health").want(http.StatusOK)
+	s.get("/readyz").want(http.StatusOK)
+	s.with(own, http.MethodPost, "/api/results", `{bad`).wantProblem(http.StatusBadRequest)
 	s.submit(`{bad`).wantProblem(http.StatusBadRequest)
 	s.submit(object{}).wantProblem(http.StatusUnprocessableEntity)
 	if took := time.Since(start); took > 900*time.Millisecond {
@@ -620,6 +637,61 @@ func TestFullPool(t *testing.T) {
 		t.Errorf("statuses %v", statuses)
 	}
 	s.get("/api/runs").want(http.StatusOK)
+}
+
+// duration is how long the server took for an answer, by its log.
+func (s *service) duration(a answer) time.Duration {
+	s.t.Helper()
+	for {
+		for line := range strings.Lines(s.log.String()) {
+			var entry struct {
+				RequestID  string
+				DurationMs float64
+			}
+			if err := json.Unmarshal([]byte(line), &entry); err != nil {
+				s.t.Fatal(err)
+			}
+			if entry.RequestID == a.header.Get("X-Request-Id") && entry.DurationMs > 0 {
+				return time.Duration(entry.DurationMs * float64(time.Millisecond))
+			}
+		}
+	}
+}
+
+// TestLateBody has the deadline of a body pass while its request waits for a lock.
+func TestLateBody(t *testing.T) {
+	t.Parallel()
+	pool := testdb.New(t)
+	server := httptest.NewUnstartedServer(api.New(api.Config{
+		Pool: pool, APISecretKey: key, Logger: api.NewLogger(slog.DiscardHandler), Version: "test", ConnectionWait: patience,
+	}))
+	server.Config.ReadTimeout = 500 * time.Millisecond
+	server.Start()
+	defer server.Close()
+	s := &service{t: t, url: server.URL, pool: pool}
+	lines := encode(t, leastRun("run-1")) + "\n"
+	s.submitBulk("", lines).want(http.StatusOK)
+	for _, submit := range []func() answer{
+		func() answer { return s.submit(leastRun("run-1")) },
+		func() answer { return s.submitBulk("", lines) },
+		func() answer { return s.submitBulk("", compressed(t, lines), "Content-Encoding", "gzip") },
+	} {
+		tx, err := pool.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tx.Exec(t.Context(), "select 1 from benchmark_runs for update"); err != nil {
+			t.Fatal(err)
+		}
+		waiting := make(chan answer)
+		go func() { waiting <- submit() }()
+		waitUntilBlocked(t, pool, 1)
+		time.Sleep(server.Config.ReadTimeout)
+		if err := tx.Rollback(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		(<-waiting).want(http.StatusOK)
+	}
 }
 
 // waitUntilBlocked returns when n statements wait for a lock.

@@ -83,6 +83,7 @@ func (s *server) getReadiness(ctx context.Context, _ *struct{}) (*getReadinessOu
 		}
 		return nil, notReady("The database cannot be asked: it may have no schema (`benchledger migrate status`). The log says more.")
 	case !database.IsWritable:
+		s.Pool.Reset() // Another may be writable by now.
 		return nil, notReady("The database takes no writes: it is a standby, or read-only.")
 	case database.SchemaDirty && database.SchemaVersion <= s.SchemaVersion: // Of a newer schema it needs nothing.
 		return nil, notReady("A migration of the database broke off: `benchledger migrate status` says more.")

@@ -25,6 +25,9 @@ const (
 	// cancelWait is how long a statement that was told to end may take to do so,
 	// before the connection is given up.
 	cancelWait = time.Second
+	// connectTimeout is how long a connection may take to come about, unless
+	// connect_timeout says otherwise.
+	connectTimeout = 2 * time.Second
 )
 
 // Open returns a pool of connections to the database at url, a PostgreSQL
@@ -37,6 +40,9 @@ func Open(ctx context.Context, url string, tracers ...pgx.QueryTracer) (*pgxpool
 	}
 	if !strings.Contains(url, "pool_max_conns") {
 		config.MaxConns = maxConnections
+	}
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = connectTimeout
 	}
 	if _, named := config.ConnConfig.RuntimeParams["application_name"]; !named {
 		config.ConnConfig.RuntimeParams["application_name"] = "benchledger"
