@@ -32,6 +32,8 @@ const (
 	// maxBodyBytes is the largest request body: 8 MiB. huma refuses a body that
 	// reaches its limit, hence the one byte more.
 	maxBodyBytes = 8<<20 + 1
+	// maxBodies is how large all bodies that are under way may be together.
+	maxBodies = 256 << 20
 	// bodyReadTimeout is for a large body on a slow line.
 	bodyReadTimeout = time.Minute
 	// requestTimeout bounds the work of a request after its body was read, by default.
@@ -103,6 +105,8 @@ type server struct {
 	submissions *prometheus.CounterVec
 	// underWay counts the requests that need a connection.
 	underWay atomic.Int64
+	// bodyBytes is how large the bodies under way may be together.
+	bodyBytes atomic.Int64
 	// bulkRequests has a place for each bulk submission that is being read.
 	bulkRequests chan struct{}
 }
@@ -149,7 +153,7 @@ func newServer(config Config) (*chi.Mux, *server) {
 	router.NotFound(s.notFound)
 	router.MethodNotAllowed(s.methodNotAllowed(router))
 	s.api = humachi.New(router, s.humaConfig())
-	s.api.UseMiddleware(noteOperation, s.limitAddresses, s.refuseTooMany, s.requireKey)
+	s.api.UseMiddleware(noteOperation, s.limitAddresses, s.refuseTooMany, s.requireKey, s.limitBodies)
 
 	s.registerHealth()
 	s.registerResults()

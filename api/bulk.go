@@ -46,6 +46,9 @@ const (
 	bulkTimes, atomicTimes = 60, 6
 )
 
+// submitRuns is the operation's name.
+const submitRuns = "submit-runs"
+
 // Receipt says what became of a line of a bulk submission.
 type Receipt struct {
 	Line    int32        `json:"line" doc:"The line of the request, the first being 1; of an array, the element."`
@@ -95,7 +98,7 @@ func (s *server) registerBulk() {
 	run := schemas.Schema(reflect.TypeFor[RunSubmission](), true, "RunSubmission")
 	s.bulkRequests = make(chan struct{}, maxBulkRequests)
 	huma.Register(s.api, huma.Operation{
-		OperationID: "submit-runs", Method: http.MethodPost, Path: "/api/results/bulk", Tags: []string{"Results"},
+		OperationID: submitRuns, Method: http.MethodPost, Path: "/api/results/bulk", Tags: []string{"Results"},
 		Summary: "Submit many runs",
 		Description: fmt.Sprintf("Takes up to %d runs, one per line (NDJSON) or as a JSON array, each as `submit-run` takes one. "+
 			"The body may be compressed (`Content-Encoding: gzip`). A run may have 8 MiB, the request %d MiB, in the mode `atomic` %d MiB.\n\n"+

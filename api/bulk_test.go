@@ -380,6 +380,35 @@ func TestSlowBulk(t *testing.T) {
 	})
 }
 
+// TestManyBodies announces bodies that together are too large.
+func TestManyBodies(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	var connections []net.Conn
+	for range 4 {
+		connection, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer connection.Close()
+		fmt.Fprintf(connection, "POST /api/results/bulk?mode=atomic HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nTransfer-Encoding: chunked\r\n\r\n", key)
+		connections = append(connections, connection)
+	}
+	for i := 0; ; i++ {
+		if got := s.submit(leastRun(fmt.Sprint("run-", i))); got.status != http.StatusCreated {
+			got.wantProblem(http.StatusServiceUnavailable)
+			break
+		}
+	}
+	s.submitBulk("", ndjson(t, leastRun("run-x"))).wantProblem(http.StatusServiceUnavailable)
+	s.get("/api/runs?limit=1").want(http.StatusOK) // It has no body.
+	for _, connection := range connections {
+		connection.Close()
+	}
+	for s.submit(leastRun("run-x")).status != http.StatusCreated {
+	}
+}
+
 // TestBulkDeadlines sends a body so slowly that the time of an answer has passed, and
 // then that of the whole request.
 func TestBulkDeadlines(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 	"github.com/go-chi/chi/v5"
 )
 
@@ -77,6 +78,29 @@ func (s *server) refuseTooMany(ctx huma.Context, next func(huma.Context)) {
 	}
 	defer s.underWay.Add(-1)
 	if s.underWay.Add(1) > int64(cap(s.connections)*maxWaiting) {
+		s.refuse(ctx, busy())
+		return
+	}
+	next(ctx)
+}
+
+// limitBodies answers 503 at once where the bodies that are being read and worked on
+// might take more memory than there is for them. One whose size is not said, or is
+// compressed, counts as the largest.
+func (s *server) limitBodies(ctx huma.Context, next func(huma.Context)) {
+	r, _ := humachi.Unwrap(ctx)
+	size, most := r.ContentLength, int64(maxBodyBytes)
+	if ctx.Operation().OperationID == submitRuns {
+		most = maxLineBytes + chunkBytes // As much as it keeps.
+		if ctx.Query("mode") == "atomic" {
+			most = maxAtomicBytes
+		}
+	}
+	if size < 0 || size > most {
+		size = most
+	}
+	defer s.bodyBytes.Add(-size)
+	if s.bodyBytes.Add(size) > maxBodies {
 		s.refuse(ctx, busy())
 		return
 	}
