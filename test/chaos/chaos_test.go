@@ -110,7 +110,7 @@ func (s *total) runSeed(t *testing.T, seed uint64) (err error) {
 	}
 	random := rand.New(rand.NewPCG(seed, 0))
 	ctx := t.Context()
-	c, err := newCluster(ctx, dir, random)
+	c, err := newCluster(ctx, dir, random, "")
 	defer func() {
 		c.close()
 		if err == nil {

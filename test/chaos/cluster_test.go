@@ -31,8 +31,8 @@ type cluster struct {
 }
 
 // newCluster starts all of it. Two servers migrate the empty database at once.
-func newCluster(ctx context.Context, dir string, random *rand.Rand) (*cluster, error) {
-	c := &cluster{dir: dir, random: random, balancer: &balancer{}, counts: map[string]int{}}
+func newCluster(ctx context.Context, dir string, random *rand.Rand, options string) (*cluster, error) {
+	c := &cluster{dir: dir, random: random, options: options, balancer: &balancer{}, counts: map[string]int{}}
 	c.toxiproxy = toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
 	for i := range c.nodes {
 		var err error
