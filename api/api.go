@@ -35,15 +35,20 @@ const (
 	// unreadTimeout is how long a body may take that no operation reads: net/http reads
 	// it before it answers, so that the connection can be used again.
 	unreadTimeout = time.Second
+	// maxBodies is how large all bodies that are under way may be together.
+	maxBodies = 256 << 20
 	// bodyReadTimeout is for a large body on a slow line.
 	bodyReadTimeout = time.Minute
-	// requestTimeout bounds the work of a request after its body was read.
+	// requestTimeout bounds the work of a request after its body was read, by default.
 	requestTimeout = 10 * time.Second
 	// maxWaiting is how many requests may wait for each connection. What comes on top
 	// would wait for too long, and is refused before it costs anything.
 	maxWaiting = 32
-	// connectionWait is how long a request waits for a connection, by default.
-	connectionWait = time.Second
+	// connectionWait is how long a request waits for a connection, by default: so that
+	// it has its answer within a second.
+	connectionWait = 900 * time.Millisecond
+	// spareConnections are left to what decides about requests: keys, readiness.
+	spareConnections = 2
 )
 
 // huma has these settings once for the whole process: names of fields are
@@ -76,8 +81,11 @@ type Config struct {
 	// Version is the program's.
 	Version string
 	// ConnectionWait is how long a request waits for a connection of the pool
-	// before it is answered 503; a second where it is 0.
+	// before it is answered 503; 0.9 seconds where it is 0.
 	ConnectionWait time.Duration
+	// RequestTimeout bounds the work of a request after its body was read; 10 seconds
+	// where it is 0.
+	RequestTimeout time.Duration
 	// SchemaVersion is the oldest version of the schema that the server works with.
 	SchemaVersion int64
 	// Stopping is closed when the server is about to stop.
@@ -90,8 +98,8 @@ type server struct {
 	api huma.API
 	// queries runs each statement on a connection of the pool.
 	queries *db.Queries
-	// connections has a place for each connection of the pool: a request has one
-	// while it works, and no request waits long for one.
+	// connections has a place for each connection of the pool but the spare ones: a
+	// request has one while it works, and no request waits long for one.
 	connections chan struct{}
 	keys        *keyring
 	readiness   readiness
@@ -101,6 +109,8 @@ type server struct {
 	submissions *prometheus.CounterVec
 	// underWay counts the requests that need a connection.
 	underWay atomic.Int64
+	// bodyBytes is how large the bodies under way may be together.
+	bodyBytes atomic.Int64
 	// bulkRequests has a place for each bulk submission that is being read.
 	bulkRequests chan struct{}
 }
@@ -133,6 +143,7 @@ func OpenAPI(version string) ([]byte, error) {
 func newServer(config Config) (*chi.Mux, *server) {
 	router := chi.NewMux()
 	config.ConnectionWait = cmp.Or(config.ConnectionWait, connectionWait)
+	config.RequestTimeout = cmp.Or(config.RequestTimeout, requestTimeout)
 	queries := db.New(config.Pool)
 	s := &server{
 		Config: config, queries: queries, submissions: countSubmissions(config.Metrics),
@@ -140,13 +151,13 @@ func newServer(config Config) (*chi.Mux, *server) {
 		keyLimit: newLimit(config.RequestsPerKey), addressLimit: newLimit(config.RequestsPerAddress),
 	}
 	if config.Pool != nil { // The document needs none.
-		s.connections = make(chan struct{}, config.Pool.Config().MaxConns)
+		s.connections = make(chan struct{}, max(1, config.Pool.Config().MaxConns-spareConnections))
 	}
-	router.Use(compressLarge, jsonByDefault, decompress(s), textIsUTF8(s))
+	router.Use(compressLarge, jsonByDefault, endReadDeadline, decompress(s), textIsUTF8(s))
 	router.NotFound(s.notFound)
 	router.MethodNotAllowed(s.methodNotAllowed(router))
 	s.api = humachi.New(router, s.humaConfig())
-	s.api.UseMiddleware(noteOperation, s.limitAddresses, s.refuseTooMany, s.requireKey)
+	s.api.UseMiddleware(noteOperation, s.limitAddresses, s.refuseTooMany, s.requireKey, s.limitBodies)
 
 	s.registerHealth()
 	s.registerResults()
@@ -200,7 +211,7 @@ func register[I, O any](s *server, operation huma.Operation, handler func(contex
 	operation.MaxBodyBytes = maxBodyBytes
 	operation.BodyReadTimeout = bodyReadTimeout
 	huma.Register(s.api, operation, func(ctx context.Context, input *I) (output *O, err error) {
-		err = s.withConnection(ctx, func(ctx context.Context) error {
+		err = s.withConnection(ctx, s.RequestTimeout, func(ctx context.Context) error {
 			output, err = handler(ctx, input)
 			return err
 		})
@@ -212,9 +223,9 @@ func register[I, O any](s *server, operation huma.Operation, handler func(contex
 }
 
 // withConnection does work that needs a connection, which it has to itself, within
-// requestTimeout. Where all are taken it gives up after ConnectionWait.
-func (s *server) withConnection(ctx context.Context, work func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+// a time. Where all are taken it gives up after ConnectionWait.
+func (s *server) withConnection(ctx context.Context, timeout time.Duration, work func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	select {
 	case s.connections <- struct{}{}:
@@ -224,7 +235,12 @@ func (s *server) withConnection(ctx context.Context, work func(context.Context) 
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return work(ctx)
+	watched, notReplicated := db.WatchCommits(ctx)
+	if err := work(watched); err != nil {
+		return err
+	}
+	// A commit that waits for a standby succeeds at the deadline, without it.
+	return cmp.Or(ctx.Err(), notReplicated())
 }
 
 // example is a body's example. It goes through the API's own encoder, so that it

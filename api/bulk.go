@@ -42,7 +42,13 @@ const (
 	// maxBulkRequests is how many are read at the same time, each with a chunk, or
 	// all it has, in memory.
 	maxBulkRequests = 8
+	// bulkTimes is how many times the RequestTimeout a whole request may take, and
+	// atomicTimes how many its one transaction may, where it has one.
+	bulkTimes, atomicTimes = 60, 6
 )
+
+// submitRuns is the operation's name.
+const submitRuns = "submit-runs"
 
 // Receipt says what became of a line of a bulk submission.
 type Receipt struct {
@@ -93,7 +99,7 @@ func (s *server) registerBulk() {
 	run := schemas.Schema(reflect.TypeFor[RunSubmission](), true, "RunSubmission")
 	s.bulkRequests = make(chan struct{}, maxBulkRequests)
 	huma.Register(s.api, huma.Operation{
-		OperationID: "submit-runs", Method: http.MethodPost, Path: "/api/results/bulk", Tags: []string{"Results"},
+		OperationID: submitRuns, Method: http.MethodPost, Path: "/api/results/bulk", Tags: []string{"Results"},
 		Summary: "Submit many runs",
 		Description: fmt.Sprintf("Takes up to %d runs, one per line (NDJSON) or as a JSON array, each as `submit-run` takes one. "+
 			"The body may be compressed (`Content-Encoding: gzip`). A run may have 8 MiB, the request %d MiB, in the mode `atomic` %d MiB.\n\n"+
@@ -144,11 +150,16 @@ func (s *server) submitRuns(ctx context.Context, input *submitRunsInput) (*submi
 	case <-ctx.Done():
 		return nil, s.problem(ctx, ctx.Err())
 	}
+	ctx, cancel := context.WithTimeout(ctx, bulkTimes*s.RequestTimeout)
+	defer cancel()
 	submit := s.submitRunsEach
 	if input.Mode == "atomic" {
 		submit = s.submitRunsAtomically
 	}
 	receipts, err := submit(ctx, input.request)
+	_, w := humachi.Unwrap(input.request)
+	// A long body has used up the time that an answer has, whatever it is.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(bodyReadTimeout))
 	if err != nil {
 		problem := s.problem(ctx, err)
 		for _, receipt := range receipts { // Those of whom nothing is known.
@@ -164,18 +175,13 @@ func (s *server) submitRuns(ctx context.Context, input *submitRunsInput) (*submi
 		}
 		body.WriteByte('\n')
 	}
-	_, w := humachi.Unwrap(input.request)
-	// A long body has used up the time that a short answer has.
-	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(bodyReadTimeout)); err != nil {
-		return nil, s.problem(ctx, err)
-	}
 	return &submitRunsOutput{ContentType: "application/x-ndjson", Body: body.Bytes()}, nil
 }
 
 // submitRunsEach stores lines while it reads. With an error it returns what became of
 // those that were read, with no outcome where that is not known.
 func (s *server) submitRunsEach(ctx context.Context, request huma.Context) ([]Receipt, error) {
-	lines, err := readLines(request, maxEachBytes)
+	lines, err := readLines(ctx, request, maxEachBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -199,7 +205,7 @@ func (s *server) submitRunsEach(ctx context.Context, request huma.Context) ([]Re
 // runs, or others store the same runs in another order (a deadlock), each run gets a
 // transaction of its own.
 func (s *server) storeEach(ctx context.Context, chunk *chunk) error {
-	err := s.withConnection(ctx, func(ctx context.Context) error {
+	err := s.withConnection(ctx, s.RequestTimeout, func(ctx context.Context) error {
 		return db.TryTx(ctx, s.Pool, pgx.TxOptions{}, func(q *db.Queries) error { return storeRuns(ctx, q, chunk.runs, chunk.of) })
 	})
 	if err == nil {
@@ -212,7 +218,7 @@ func (s *server) storeEach(ctx context.Context, chunk *chunk) error {
 		return err
 	}
 	for i, receipt := range chunk.of {
-		err := s.withConnection(ctx, func(ctx context.Context) error {
+		err := s.withConnection(ctx, s.RequestTimeout, func(ctx context.Context) error {
 			return db.WithTx(ctx, s.Pool, pgx.TxOptions{}, func(q *db.Queries) error {
 				return storeRuns(ctx, q, chunk.runs[i:i+1], chunk.of[i:i+1])
 			})
@@ -231,7 +237,7 @@ func (s *server) storeEach(ctx context.Context, chunk *chunk) error {
 // submitRunsAtomically reads all lines before it stores any. With an error it returns
 // those that were read, without an outcome.
 func (s *server) submitRunsAtomically(ctx context.Context, request huma.Context) ([]Receipt, error) {
-	lines, err := readLines(request, maxAtomicBytes)
+	lines, err := readLines(ctx, request, maxAtomicBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -251,7 +257,7 @@ func (s *server) submitRunsAtomically(ctx context.Context, request huma.Context)
 	if err := faults(chunks, refused, http.StatusUnprocessableEntity, "Nothing was stored: lines are not valid"); err != nil {
 		return make([]Receipt, read), err
 	}
-	err = s.withConnection(ctx, func(ctx context.Context) error {
+	err = s.withConnection(ctx, atomicTimes*s.RequestTimeout, func(ctx context.Context) error {
 		return db.WithTx(ctx, s.Pool, pgx.TxOptions{}, func(q *db.Queries) error {
 			for _, chunk := range chunks {
 				if err := storeRuns(ctx, q, chunk.runs, chunk.of); err != nil {
@@ -313,20 +319,26 @@ func storeRuns(ctx context.Context, q *db.Queries, runs []db.CreateRunParams, re
 	for _, id := range ids {
 		created[id] = true
 	}
+	var there []db.CreateRunParams
+	var of []*Receipt
 	for i, run := range runs {
-		receipt := receipts[i]
-		receipt.Outcome, receipt.Errors = recorded, nil
-		if created[run.RunID] {
-			continue
+		receipts[i].Outcome, receipts[i].Errors = recorded, nil
+		if !created[run.RunID] {
+			there, of = append(there, run), append(of, receipts[i])
 		}
-		wasReplayed, differences, err := replaceRun(ctx, q, run)
-		switch {
-		case err != nil:
-			return err
-		case wasReplayed:
+	}
+	if len(there) == 0 {
+		return nil
+	}
+	became, err := replaceRuns(ctx, q, there)
+	if err != nil {
+		return err
+	}
+	for i, receipt := range of {
+		if became[i].wasReplayed {
 			receipt.Outcome = replayed
-		case differences != nil:
-			receipt.Outcome, receipt.Errors = conflict, atMost(maxLineErrors, differenceErrors(differences))
+		} else if became[i].differences != nil {
+			receipt.Outcome, receipt.Errors = conflict, atMost(maxLineErrors, differenceErrors(became[i].differences))
 		}
 	}
 	return nil
@@ -428,7 +440,7 @@ func (l *lineReader) peek() ([]byte, error) {
 func (l *lineReader) advance() { l.peeked = false }
 
 // readLines looks at the beginning of the body, and finds out how it is made.
-func readLines(request huma.Context, maxBytes int64) (*lineReader, error) {
+func readLines(ctx context.Context, request huma.Context, maxBytes int64) (*lineReader, error) {
 	switch mediaType, _, _ := mime.ParseMediaType(request.Header("Content-Type")); mediaType {
 	case "application/json", "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines":
 	default:
@@ -440,7 +452,14 @@ func readLines(request huma.Context, maxBytes int64) (*lineReader, error) {
 	}
 	body := &bodyReader{Reader: request.BodyReader(), left: maxBytes, tooLarge: tooLarge}
 	lines := &lineReader{extend: func() {
-		_ = request.SetReadDeadline(time.Now().Add(bodyReadTimeout)) // Where there is none, it waits.
+		if body.ended {
+			return
+		}
+		until := time.Now().Add(bodyReadTimeout)
+		if end, _ := ctx.Deadline(); end.Before(until) {
+			until = end
+		}
+		_ = request.SetReadDeadline(until) // Where there is none, it waits.
 	}}
 	lines.extend()
 	buffered := bufio.NewReaderSize(body, 64<<10)
@@ -471,6 +490,7 @@ type bodyReader struct {
 	io.Reader
 	left     int64
 	tooLarge error
+	ended    bool
 	// value is how much may be read until the value that is being read has an end.
 	value int64
 }
@@ -484,6 +504,7 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 	case r.left < 0:
 		return 0, r.tooLarge
 	case err == nil || errors.Is(err, io.EOF):
+		r.ended = err != nil
 		return n, err
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return 0, problemOf(http.StatusRequestTimeout, "The body did not arrive in time.")
@@ -508,9 +529,10 @@ func readLine(lines *lineReader, r *bufio.Reader) ([]byte, error) {
 			}
 			break
 		}
-		if line = bytes.TrimSpace(line); len(line) > maxLineBytes {
+		if len(bytes.TrimRight(line, "\r\n")) > maxLineBytes {
 			return nil, lineError("the line is larger than 8 MiB")
-		} else if len(line) > 0 {
+		}
+		if line = bytes.TrimSpace(line); len(line) > 0 {
 			return line, nil
 		}
 		lines.number++

@@ -6,12 +6,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/benchledger/benchledger/api"
 	"github.com/benchledger/benchledger/internal/testdb"
 )
 
@@ -205,6 +209,21 @@ func TestSubmitRuns(t *testing.T) {
 		}
 	})
 
+	t.Run("as many as there may be are stored as a whole, and replayed", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		var lines strings.Builder
+		for i := range 10_000 {
+			lines.WriteString(encode(t, leastRun(fmt.Sprint("run-", i), object{"evaluations": []object{{"evaluatorName": "e", "score": i, "maxScore": 1}}})) + "\n")
+		}
+		for _, outcome := range []string{"recorded", "replayed"} {
+			got := s.submitBulk("?mode=atomic", lines.String()).want(http.StatusOK)
+			if n := strings.Count(got.body, `"outcome":"`+outcome+`"`); n != 10_000 {
+				t.Fatalf("%d are %s", n, outcome)
+			}
+		}
+	})
+
 	t.Run("an empty list is nothing", func(t *testing.T) {
 		t.Parallel()
 		if got := setup(t).submitBulk("", "[]").want(http.StatusOK); got.body != "" {
@@ -277,6 +296,13 @@ func TestBulkLimits(t *testing.T) {
 		s.submitBulk("", lines).wantReceipts("1 a recorded", "2  refused body", "3 c recorded")
 		almost := leastRun("d", object{"telemetry": object{"promptSent": large[:8<<20-500]}})
 		s.submitBulk("", ndjson(t, almost)).wantReceipts("1 d recorded")
+	})
+
+	t.Run("a line of more than 8 MiB of spaces is told", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		s.submitBulk("", ndjson(t, leastRun("a"))+strings.Repeat(" ", 9<<20)+ndjson(t, leastRun("b"))+"\r\n"+ndjson(t, leastRun("c"))).
+			wantReceipts("1 a recorded", "2  refused body", "4 c recorded")
 	})
 
 	t.Run("an element of an array above 8 MiB ends the request", func(t *testing.T) {
@@ -352,6 +378,70 @@ func TestSlowBulk(t *testing.T) {
 			t.Errorf("%.300s, %v", answer, err)
 		}
 	})
+}
+
+// TestManyBodies announces bodies that together are too large.
+func TestManyBodies(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	var connections []net.Conn
+	for range 4 {
+		connection, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer connection.Close()
+		fmt.Fprintf(connection, "POST /api/results/bulk?mode=atomic HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nTransfer-Encoding: chunked\r\n\r\n", key)
+		connections = append(connections, connection)
+	}
+	for i := 0; ; i++ {
+		if got := s.submit(leastRun(fmt.Sprint("run-", i))); got.status != http.StatusCreated {
+			got.wantProblem(http.StatusServiceUnavailable)
+			break
+		}
+	}
+	s.submitBulk("", ndjson(t, leastRun("run-x"))).wantProblem(http.StatusServiceUnavailable)
+	s.get("/api/runs?limit=1").want(http.StatusOK) // It has no body.
+	for _, connection := range connections {
+		connection.Close()
+	}
+	for s.submit(leastRun("run-x")).status != http.StatusCreated {
+	}
+}
+
+// TestBulkDeadlines sends a body so slowly that the time of an answer has passed, and
+// then that of the whole request.
+func TestBulkDeadlines(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewUnstartedServer(api.New(api.Config{
+		Pool: testdb.New(t), APISecretKey: key, Logger: api.NewLogger(slog.DiscardHandler), Version: "test",
+		ConnectionWait: patience, RequestTimeout: 50 * time.Millisecond, // The whole request has 3 s.
+	}))
+	server.Config.WriteTimeout = 500 * time.Millisecond
+	server.Start()
+	defer server.Close()
+	for _, c := range []struct {
+		query, end string
+		pause      time.Duration
+		want       string
+	}{
+		{"?mode=atomic", "{bad\n", time.Second, "HTTP/1.1 422"},
+		{"", "", 0, "HTTP/1.1 408"},
+	} {
+		connection, err := net.Dial("tcp", server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer connection.Close()
+		fmt.Fprintf(connection, "POST /api/results/bulk%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer %s\r\nContent-Length: 5\r\n\r\n",
+			c.query, key)
+		time.Sleep(c.pause)
+		fmt.Fprint(connection, c.end)
+		answer, err := io.ReadAll(connection)
+		if err != nil || !strings.HasPrefix(string(answer), c.want) {
+			t.Errorf("%.300s, %v", answer, err)
+		}
+	}
 }
 
 func TestCompressedSubmission(t *testing.T) {

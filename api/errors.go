@@ -138,7 +138,7 @@ func constraint(err error) string {
 
 // busy is the answer when all connections of the pool are taken.
 func busy() *Problem {
-	problem := problemOf(http.StatusServiceUnavailable, "The server has too much to do. Nothing was stored; repeat the request after a moment.")
+	problem := problemOf(http.StatusServiceUnavailable, "The server has too much to do. Repeat the request after a moment: that is safe.")
 	problem.headers = http.Header{"Retry-After": {"1"}}
 	return problem
 }

@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -474,11 +476,18 @@ func TestGetReadiness(t *testing.T) {
 	if got := readiness(pool, latest, nil).want(http.StatusOK); got.body != `{"status":"ready"}` {
 		t.Error(got.body)
 	}
+	// A newer server that brings the schema further is none of this one's business.
+	marked := testdb.New(t)
+	if _, err := marked.Exec(t.Context(), "update schema_migrations set version = version + 1, dirty = true"); err != nil {
+		t.Fatal(err)
+	}
+	readiness(marked, latest, nil).want(http.StatusOK)
 	stopping := make(chan struct{})
 	close(stopping)
 	url := testdb.URL(t)
 	for why, got := range map[string]answer{
 		"older than this server": readiness(pool, latest+1, nil),
+		"broke off":              readiness(marked, latest+1, nil),
 		"about to stop":          readiness(pool, latest, stopping),
 		"no schema":              readiness(testdb.Pool(t, testdb.Empty(t)), latest, nil),
 		"cannot answer":          readiness(testdb.Pool(t, "postgres://nobody@127.0.0.1:1/none"), latest, nil),
@@ -488,6 +497,13 @@ func TestGetReadiness(t *testing.T) {
 			t.Errorf("%s, want that it says %q", got.body, why)
 		}
 	}
+	// A standby that its connections lead to is left for what may take writes by now.
+	one := testdb.Pool(t, url+"&pool_max_conns=1")
+	if _, err := one.Exec(t.Context(), "set default_transaction_read_only = on"); err != nil {
+		t.Fatal(err)
+	}
+	readiness(one, latest, nil).want(http.StatusServiceUnavailable)
+	readiness(one, latest, nil).want(http.StatusOK)
 	if got := start(t, api.Config{Pool: pool, Stopping: stopping}).get("/api/stats").want(http.StatusOK); !got.closed {
 		t.Error("a server that is about to stop keeps its connections")
 	}
@@ -574,8 +590,9 @@ func TestFullPool(t *testing.T) {
 	t.Parallel()
 	url := testdb.URL(t)
 	direct := testdb.Pool(t, url)
-	s := serve(t, testdb.Pool(t, url+"&pool_max_conns=2"), 0)
+	s := serve(t, testdb.Pool(t, url+"&pool_max_conns=4"), 0)
 	s.submit(leastRun("run-1", object{"status": "running"})).want(http.StatusCreated)
+	own := s.makeKey("ci", api.ScopeSubmit)
 	tx, err := direct.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -589,15 +606,22 @@ func TestFullPool(t *testing.T) {
 	}
 	waitUntilBlocked(t, direct, 2)
 
-	start := time.Now()
-	full := s.get("/api/runs")
-	full.wantProblem(http.StatusServiceUnavailable)
-	if took := time.Since(start); took > 3*time.Second || full.header.Get("Retry-After") == "" {
-		t.Errorf("after %v, Retry-After %q", took, full.header.Get("Retry-After"))
+	for _, full := range []answer{
+		s.get("/api/runs"),
+		s.submit(leastRun("run-2")),
+		s.with(own, http.MethodPost, "/api/results", leastRun("run-2")),
+		s.with(own, http.MethodPost, "/api/results/bulk", leastRun("run-2")),
+	} {
+		full.wantProblem(http.StatusServiceUnavailable)
+		if took := s.duration(full); took > time.Second || full.header.Get("Retry-After") == "" {
+			t.Errorf("after %v, Retry-After %q", took, full.header.Get("Retry-After"))
+		}
 	}
-	// Neither of these waits for a connection.
-	start = time.Now()
+	// None of these waits for a connection.
+	start := time.Now()
 	s.get("/health").want(http.StatusOK)
+	s.get("/readyz").want(http.StatusOK)
+	s.with(own, http.MethodPost, "/api/results", `{bad`).wantProblem(http.StatusBadRequest)
 	s.submit(`{bad`).wantProblem(http.StatusBadRequest)
 	s.submit(object{}).wantProblem(http.StatusUnprocessableEntity)
 	if took := time.Since(start); took > 900*time.Millisecond {
@@ -613,6 +637,61 @@ func TestFullPool(t *testing.T) {
 		t.Errorf("statuses %v", statuses)
 	}
 	s.get("/api/runs").want(http.StatusOK)
+}
+
+// duration is how long the server took for an answer, by its log.
+func (s *service) duration(a answer) time.Duration {
+	s.t.Helper()
+	for {
+		for line := range strings.Lines(s.log.String()) {
+			var entry struct {
+				RequestID  string
+				DurationMs float64
+			}
+			if err := json.Unmarshal([]byte(line), &entry); err != nil {
+				s.t.Fatal(err)
+			}
+			if entry.RequestID == a.header.Get("X-Request-Id") && entry.DurationMs > 0 {
+				return time.Duration(entry.DurationMs * float64(time.Millisecond))
+			}
+		}
+	}
+}
+
+// TestLateBody has the deadline of a body pass while its request waits for a lock.
+func TestLateBody(t *testing.T) {
+	t.Parallel()
+	pool := testdb.New(t)
+	server := httptest.NewUnstartedServer(api.New(api.Config{
+		Pool: pool, APISecretKey: key, Logger: api.NewLogger(slog.DiscardHandler), Version: "test", ConnectionWait: patience,
+	}))
+	server.Config.ReadTimeout = 500 * time.Millisecond
+	server.Start()
+	defer server.Close()
+	s := &service{t: t, url: server.URL, pool: pool}
+	lines := encode(t, leastRun("run-1")) + "\n"
+	s.submitBulk("", lines).want(http.StatusOK)
+	for _, submit := range []func() answer{
+		func() answer { return s.submit(leastRun("run-1")) },
+		func() answer { return s.submitBulk("", lines) },
+		func() answer { return s.submitBulk("", compressed(t, lines), "Content-Encoding", "gzip") },
+	} {
+		tx, err := pool.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tx.Exec(t.Context(), "select 1 from benchmark_runs for update"); err != nil {
+			t.Fatal(err)
+		}
+		waiting := make(chan answer)
+		go func() { waiting <- submit() }()
+		waitUntilBlocked(t, pool, 1)
+		time.Sleep(server.Config.ReadTimeout)
+		if err := tx.Rollback(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		(<-waiting).want(http.StatusOK)
+	}
 }
 
 // waitUntilBlocked returns when n statements wait for a lock.
@@ -651,5 +730,61 @@ func TestUnexpectedError(t *testing.T) {
 	}
 	if !logged {
 		t.Errorf("the log does not say why: %s", s.log)
+	}
+}
+
+// TestStandbyAway has PostgreSQL wait for a standby that is not there: what is not
+// replicated is not acknowledged, however the wait ends.
+func TestStandbyAway(t *testing.T) {
+	t.Parallel()
+	admin, url := testdb.Admin(t), testdb.URL(t)+"&application_name=standby-away&synchronous_commit=on"
+	var byDefault string
+	if err := admin.QueryRow(t.Context(), "show synchronous_commit").Scan(&byDefault); err != nil {
+		t.Fatal(err)
+	}
+	if byDefault != "off" {
+		t.Skip("others on this PostgreSQL would wait too")
+	}
+	s := serve(t, testdb.Pool(t, url), patience)
+	short := start(t, api.Config{Pool: testdb.Pool(t, url), ConnectionWait: patience, RequestTimeout: 200 * time.Millisecond})
+	s.submit(leastRun("before")).want(http.StatusCreated)
+	change := func(statement string) {
+		ctx := context.WithoutCancel(t.Context())
+		for _, statement := range []string{statement, "select pg_reload_conf()"} {
+			if _, err := admin.Exec(ctx, statement); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	change("alter system set synchronous_standby_names = 'nobody'")
+	defer change("alter system reset synchronous_standby_names")
+	// It takes effect a moment later.
+	for short.submit(leastRun("wait")).status != http.StatusServiceUnavailable {
+	}
+
+	lines := encode(t, leastRun("bulk")) + "\n"
+	for name, submit := range map[string]func(*service) answer{
+		"a run":                func(s *service) answer { return s.submit(leastRun("new")) },
+		"a replay":             func(s *service) answer { return s.submit(leastRun("before")) },
+		"a batch":              func(s *service) answer { return s.submitBatch(object{"batchId": "batch-a"}) },
+		"a bulk submission":    func(s *service) answer { return s.submitBulk("", lines) },
+		"an atomic submission": func(s *service) answer { return s.submitBulk("?mode=atomic", lines) },
+	} {
+		for range 2 { // The second time it is a replay.
+			if got := submit(short); got.status != http.StatusServiceUnavailable {
+				t.Errorf("%s is answered %d at the deadline", name, got.status)
+			}
+		}
+		canceled := make(chan answer)
+		go func() { canceled <- submit(s) }()
+		for found := false; !found; {
+			if err := admin.QueryRow(t.Context(), `select coalesce(bool_or(pg_cancel_backend(pid)), false)
+				from pg_stat_activity where application_name = 'standby-away' and wait_event = 'SyncRep'`).Scan(&found); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := <-canceled; got.status != http.StatusServiceUnavailable {
+			t.Errorf("%s is answered %d when an administrator ends the wait", name, got.status)
+		}
 	}
 }

@@ -119,8 +119,9 @@ func (s *server) askReadiness(ctx context.Context) *Problem {
 		}
 		return notReady("The database cannot be asked: it may have no schema (`benchledger migrate status`). The log says more.")
 	case !database.IsWritable:
+		s.Pool.Reset() // Another may be writable by now.
 		return notReady("The database takes no writes: it is a standby, or read-only.")
-	case database.SchemaDirty:
+	case database.SchemaDirty && database.SchemaVersion <= s.SchemaVersion: // Of a newer schema it needs nothing.
 		return notReady("A migration of the database broke off: `benchledger migrate status` says more.")
 	case database.SchemaVersion < s.SchemaVersion:
 		return notReady("The schema of the database is older than this server: `benchledger migrate up` brings it up to date.")

@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 	"github.com/go-chi/chi/v5"
 	"github.com/klauspost/compress/gzhttp"
 )
@@ -95,6 +96,29 @@ func (s *server) refuseTooMany(ctx huma.Context, next func(huma.Context)) {
 	next(ctx)
 }
 
+// limitBodies answers 503 at once where the bodies that are being read and worked on
+// might take more memory than there is for them. One whose size is not said, or is
+// compressed, counts as the largest.
+func (s *server) limitBodies(ctx huma.Context, next func(huma.Context)) {
+	r, _ := humachi.Unwrap(ctx)
+	size, most := r.ContentLength, int64(maxBodyBytes)
+	if ctx.Operation().OperationID == submitRuns {
+		most = maxLineBytes + chunkBytes // As much as it keeps.
+		if ctx.Query("mode") == "atomic" {
+			most = maxAtomicBytes
+		}
+	}
+	if size < 0 || size > most {
+		size = most
+	}
+	defer s.bodyBytes.Add(-size)
+	if s.bodyBytes.Add(size) > maxBodies {
+		s.refuse(ctx, busy())
+		return
+	}
+	next(ctx)
+}
+
 func isHealth(operation *huma.Operation) bool { return slices.Contains(operation.Tags, "Health") }
 
 // minCompressedBytes is the least that an answer has to have to be compressed: below,
@@ -120,6 +144,30 @@ func jsonByDefault(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// endReadDeadline takes the deadline of a body off the connection when the body has
+// arrived: passed later, it would count as the client's leaving.
+func endReadDeadline(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Body != http.NoBody {
+			r.Body = &timedBody{r.Body, http.NewResponseController(w)}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+type timedBody struct {
+	io.ReadCloser
+	connection *http.ResponseController
+}
+
+func (b *timedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		_ = b.connection.SetReadDeadline(time.Time{}) // Where there is none, there is nothing to end.
+	}
+	return n, err
 }
 
 // decompress unpacks a body that is compressed by gzip. What it becomes is bounded

@@ -188,24 +188,66 @@ func (s *server) submitRun(ctx context.Context, input *submitRunInput) (*submitR
 	return output, err
 }
 
-// replaceRun replaces a run that is there, within the transaction of q, unless
-// the same was submitted before or the run is final: then it returns in what they
-// differ.
+// replaceRun is replaceRuns for one.
 func replaceRun(ctx context.Context, q *db.Queries, run db.CreateRunParams) (wasReplayed bool, differences []string, err error) {
-	stored, err := q.GetRunStatusForUpdate(ctx, run.RunID)
+	became, err := replaceRuns(ctx, q, []db.CreateRunParams{run})
 	if err != nil {
 		return false, nil, err
 	}
-	differences, err = q.ListRunDifferences(ctx, db.ListRunDifferencesParams(run))
-	switch {
-	case err != nil:
-		return false, nil, err
-	case len(differences) == 0:
-		return true, nil, nil
-	case Status(stored).isFinal():
-		return false, differences, nil
+	return became[0].wasReplayed, became[0].differences, nil
+}
+
+// replacement is what became of a run that is there: replaced, unless the same was
+// submitted before, or it is final and something else was submitted.
+type replacement struct {
+	wasReplayed bool
+	differences []string
+}
+
+// replaceRuns replaces those of the runs, all of them there, that are to be, within the
+// transaction of q.
+func replaceRuns(ctx context.Context, q *db.Queries, runs []db.CreateRunParams) ([]replacement, error) {
+	ids := make([]string, len(runs))
+	for i, run := range runs {
+		ids[i] = run.RunID
 	}
-	return false, nil, q.UpdateRun(ctx, db.UpdateRunParams(run))
+	stored, err := q.ListRunStatusesForUpdate(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	if len(stored) < len(runs) {
+		return nil, pgx.ErrNoRows
+	}
+	isFinal := make(map[string]bool, len(runs))
+	for _, run := range stored {
+		isFinal[run.RunID] = Status(run.Status).isFinal()
+	}
+	rows, err := json.Marshal(runs)
+	if err != nil {
+		return nil, err
+	}
+	fields, err := q.ListRunsDifferences(ctx, rows)
+	if err != nil {
+		return nil, err
+	}
+	differences := map[string][]string{}
+	for _, field := range fields {
+		differences[field.RunID] = append(differences[field.RunID], field.Field)
+	}
+	became := make([]replacement, len(runs))
+	for i, run := range runs {
+		switch differ := differences[run.RunID]; {
+		case len(differ) == 0:
+			became[i].wasReplayed = true
+		case isFinal[run.RunID]:
+			became[i].differences = differ
+		default:
+			if err := q.UpdateRun(ctx, db.UpdateRunParams(run)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return became, nil
 }
 
 func differenceErrors(differences []string) []FieldError {

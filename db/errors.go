@@ -41,9 +41,14 @@ func Classify(err error) Kind {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return Canceled
+	case errors.Is(err, ErrNotReplicated):
+		return Unavailable
 	case errors.As(err, &connect):
 		return Unavailable
 	case errors.As(err, &pg):
+		if pg.Routine == "RevalidateCachedQuery" { // A migration changed the result of a statement that was kept.
+			return Unavailable
+		}
 		return classifyState(pg.Code)
 	case errors.Is(err, pgx.ErrNoRows):
 		return NotFound
@@ -62,8 +67,9 @@ func classifyState(code string) Kind {
 	case "23502", "23503", "23514": // not_null, foreign_key, check
 		return Invalid
 	case "55P03", // lock_not_available
-		"57P01", "57P02", "57P03", // shutdown, crash, cannot connect now
-		"57014", // query_canceled: by a timeout
+		"57P01", "57P02", "57P03", "57P04", // shutdown, crash, cannot connect now, database dropped
+		"57014", "57P05", "25P03", "25P04", // by a timeout: of a statement, an idle session, an idle transaction, a transaction
+		"26000", // invalid_sql_statement_name: of another session, behind a pooler
 		"25006", // read_only_sql_transaction: a standby
 		"58030": // io_error
 		return Unavailable

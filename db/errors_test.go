@@ -44,9 +44,15 @@ func TestClassify(t *testing.T) {
 		"57P01": db.Unavailable, // admin_shutdown
 		"57P02": db.Unavailable, // crash_shutdown
 		"57P03": db.Unavailable, // cannot_connect_now
+		"57P04": db.Unavailable, // database_dropped
+		"57P05": db.Unavailable, // idle_session_timeout
+		"25P03": db.Unavailable, // idle_in_transaction_session_timeout
+		"25P04": db.Unavailable, // transaction_timeout
+		"26000": db.Unavailable, // invalid_sql_statement_name
 		"25006": db.Unavailable, // read_only_sql_transaction
 		"58030": db.Unavailable, // io_error
 		"23000": db.Internal,    // another integrity constraint
+		"0A000": db.Internal,    // feature_not_supported
 		"25P02": db.Internal,    // in_failed_sql_transaction
 		"40002": db.Internal,    // transaction_integrity_constraint_violation
 		"42703": db.Internal,    // undefined_column
@@ -140,7 +146,7 @@ func TestClassifyWhatHappens(t *testing.T) {
 		hold(t, pool, "run-1")
 		failed := make(chan error)
 		go func() {
-			_, err := q.GetRunStatusForUpdate(ctx, "run-1")
+			_, err := q.ListRunStatusesForUpdate(ctx, []string{"run-1"})
 			failed <- err
 		}()
 		waitUntilBlocked(t, pool)
@@ -163,7 +169,7 @@ func TestClassifyWhatHappens(t *testing.T) {
 		for setting, state := range map[string]string{"lock_timeout": "55P03", "statement_timeout": "57014"} {
 			q, tx := begin(t, pool)
 			exec(t, tx, "set local "+setting+" = '1ms'")
-			_, err := q.GetRunStatusForUpdate(t.Context(), "run-1")
+			_, err := q.ListRunStatusesForUpdate(t.Context(), []string{"run-1"})
 			wantState(t, err, state)
 			wantKind(t, err, db.Unavailable)
 		}
@@ -216,7 +222,7 @@ func TestClassifyWhatHappens(t *testing.T) {
 func hold(t testing.TB, pool *pgxpool.Pool, id string) {
 	t.Helper()
 	q, _ := begin(t, pool)
-	_, err := q.GetRunStatusForUpdate(t.Context(), id)
+	_, err := q.ListRunStatusesForUpdate(t.Context(), []string{id})
 	wantNoError(t, err)
 }
 
@@ -265,4 +271,21 @@ func TestConstraintName(t *testing.T) {
 	if got := db.ConstraintName(nil); got != "" {
 		t.Errorf("%q of no error", got)
 	}
+}
+
+// A migration may change what a statement gives that a connection has prepared: it
+// fails once.
+func TestChangedResult(t *testing.T) {
+	t.Parallel()
+	q, pool := setupOne(t)
+	list := func() error {
+		_, err := q.ListRuns(t.Context(), db.ListRunsParams{BeforeStartedAt: beyondEveryTime, RowLimit: 1})
+		return err
+	}
+	wantNoError(t, list())
+	exec(t, pool, "alter table benchmark_runs alter column specialist_name type varchar(100)")
+	err := list()
+	wantState(t, err, "0A000")
+	wantKind(t, err, db.Unavailable)
+	wantNoError(t, list())
 }

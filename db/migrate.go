@@ -1,15 +1,25 @@
 package db
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math"
+	"regexp"
+	"strconv"
+	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/golang-migrate/migrate/v4"
+	"github.com/golang-migrate/migrate/v4/database"
 	migratepgx "github.com/golang-migrate/migrate/v4/database/pgx/v5"
 	"github.com/golang-migrate/migrate/v4/source"
 	"github.com/golang-migrate/migrate/v4/source/iofs"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 
@@ -29,8 +39,10 @@ type SchemaVersion struct {
 	Current uint
 	// Latest is the newest version that this program knows.
 	Latest uint
-	// Dirty says that a migration to Current broke off half-way.
+	// Dirty says that a migration to Current broke off half-way, unless it is running.
 	Dirty bool
+	// Running says that a migration is running.
+	Running bool
 }
 
 // OpenMigrations connects to the database at url. Close it after use. The
@@ -49,8 +61,13 @@ func OpenMigrations(url string) (*Migrations, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read migrations: %w", err)
 	}
-	connection := stdlib.OpenDB(*config.ConnConfig)
-	driver, err := migratepgx.WithInstance(connection, &migratepgx.Config{})
+	driver := &driver{}
+	connection := stdlib.OpenDB(*config.ConnConfig, stdlib.OptionAfterConnect(func(_ context.Context, session *pgx.Conn) error {
+		driver.session = session
+		return nil
+	}))
+	connection.SetMaxOpenConns(1) // All in the session that has the lock.
+	driver.Driver, err = migratepgx.WithInstance(connection, &migratepgx.Config{})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("connect for migrations: %w", err), connection.Close())
 	}
@@ -138,8 +155,137 @@ func (m *Migrations) Close() error {
 func explain(err error) error {
 	var dirty migrate.ErrDirty
 	if errors.As(err, &dirty) {
-		return fmt.Errorf("migration %d broke off half-way: bring the schema by hand to where version %d or %d has it, "+
-			"then record that version with `benchledger migrate force VERSION`", dirty.Version, dirty.Version-1, dirty.Version)
+		return errors.New(SchemaVersion{Current: uint(max(dirty.Version, 0))}.HowToGoOn())
 	}
 	return err
+}
+
+// HowToGoOn says what to do where a migration broke off.
+func (v SchemaVersion) HowToGoOn() string {
+	return fmt.Sprintf("the migration to version %d broke off half-way. Where the schema has all of that version, record it: "+
+		"`benchledger migrate force %[1]d`. Else drop what there is of it, such as an index that is not valid, and repeat it: "+
+		"`benchledger migrate force %[2]d`, then `benchledger migrate up`", v.Current, max(v.Current, 1)-1)
+}
+
+// ReadSchemaVersion returns where the database at url stands, also while a migration
+// is running.
+func ReadSchemaVersion(ctx context.Context, url string) (version SchemaVersion, err error) {
+	if version.Latest, err = LatestSchemaVersion(); err != nil {
+		return version, err
+	}
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return version, fmt.Errorf("database url: %w", err)
+	}
+	connection, err := pgx.ConnectConfig(ctx, config.ConnConfig)
+	if err != nil {
+		return version, fmt.Errorf("connect to the database: %w", err)
+	}
+	defer func() { err = errors.Join(err, connection.Close(ctx)) }()
+	q := New(connection)
+	stands, err := q.GetReadiness(ctx)
+	var pg *pgconn.PgError
+	undefined := errors.As(err, &pg) && pg.Code == "42P01" // The table is not there.
+	if err != nil && !undefined && Classify(err) != NotFound {
+		return version, fmt.Errorf("read schema version: %w", err)
+	}
+	version.Current, version.Dirty = uint(max(stands.SchemaVersion, 0)), stands.SchemaDirty
+	text, err := database.GenerateAdvisoryLockId(connection.Config().Database, "public", migratepgx.DefaultMigrationsTable)
+	if err != nil {
+		return version, err
+	}
+	lock, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return version, err
+	}
+	if version.Running, err = q.GetMigrationRunning(ctx, lock); err != nil {
+		return version, fmt.Errorf("look for a migration that is running: %w", err)
+	}
+	return version, nil
+}
+
+const (
+	// lockTimeout is how long a migration waits for a lock, while everybody who wants
+	// the table queues behind it: a backup, say, reads it for hours.
+	lockTimeout = "2s"
+	// migrationTries is how often it tries then, with a pause for those who queued.
+	migrationTries = 10
+	migrationPause = time.Second
+)
+
+// concurrently is what cannot be part of a transaction.
+var concurrently = regexp.MustCompile(`(?i)\bconcurrently\b`)
+
+// driver is golang-migrate's, but that it runs a migration and records its version in
+// one transaction: one that breaks off leaves nothing, and nobody sees it half-way.
+// Only one that says "concurrently" is marked as dirty, run, and marked as clean.
+type driver struct {
+	database.Driver
+	session *pgx.Conn
+	// target is the version that the next migration leads to, recorded whether it was
+	// recorded along with it.
+	target   int
+	recorded bool
+}
+
+// SetVersion is called before a migration, when it is dirty, and after.
+func (d *driver) SetVersion(version int, dirty bool) error {
+	wasRecorded := d.recorded
+	d.target, d.recorded = version, false
+	if dirty || wasRecorded {
+		return nil
+	}
+	return d.Driver.SetVersion(version, false)
+}
+
+// Run runs a migration.
+func (d *driver) Run(migration io.Reader) error {
+	text, err := io.ReadAll(migration)
+	if err != nil {
+		return err
+	}
+	if concurrently.Match(text) {
+		if err := d.Driver.SetVersion(d.target, true); err != nil {
+			return err
+		}
+		return d.Driver.Run(bytes.NewReader(text))
+	}
+	_, err = backoff.Retry(context.Background(), func() (struct{}, error) {
+		err := d.runWhole(context.Background(), string(text))
+		if kind := Classify(err); err != nil && kind != Transient && !isLockTimeout(err) {
+			err = backoff.Permanent(err)
+		}
+		return struct{}{}, err
+	}, backoff.WithBackOff(backoff.NewConstantBackOff(migrationPause)), backoff.WithMaxTries(migrationTries))
+	d.recorded = err == nil
+	if isLockTimeout(err) {
+		err = fmt.Errorf("others hold a lock that it needs, a backup or a long transaction; nothing was changed: %w", err)
+	}
+	return err
+}
+
+func (d *driver) runWhole(ctx context.Context, migration string) (err error) {
+	tx, err := d.session.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		_ = tx.Rollback(ctx) // After a commit there is nothing to roll back.
+	}()
+	q := New(tx)
+	if err := q.UpdateLockTimeout(ctx, lockTimeout); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, migration, pgx.QueryExecModeSimpleProtocol); err != nil {
+		return err
+	}
+	if err := q.UpsertSchemaVersion(ctx, int64(d.target)); err != nil {
+		return err
+	}
+	return tx.Commit(ctx)
+}
+
+func isLockTimeout(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "55P03" // lock_not_available
 }

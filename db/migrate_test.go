@@ -102,26 +102,76 @@ func TestMigrations(t *testing.T) {
 		create(t, db.New(testdb.Pool(t, url)), fullRun("run-1"))
 	})
 
-	t.Run("one that broke off is explained, and goes on when it was mended", func(t *testing.T) {
+	t.Run("one that fails leaves nothing, and goes on when what was in its way is gone", func(t *testing.T) {
 		t.Parallel()
 		migrations, pool := setupMigrations(t)
-		exec(t, pool, "create table benchmark_runs ()") // In the way of the first migration.
-		if migrations.Up() == nil {
-			t.Fatal("the migration did not break off")
-		}
-		wantVersion(t, migrations, 1, true)
+		exec(t, pool, "create table api_keys ()") // In the way of the second migration.
+		wantState(t, migrations.Up(), "42P07")
+		wantVersion(t, migrations, 1, false)
+		wantState(t, migrations.Up(), "42P07")
+		exec(t, pool, "drop table api_keys")
+		wantNoError(t, migrations.Up())
+		wantVersion(t, migrations, latestVersion(t, migrations), false)
+		create(t, db.New(pool), fullRun("run-1"))
+	})
+
+	t.Run("one that is cut off leaves nothing, and goes on", func(t *testing.T) {
+		t.Parallel()
+		url := testdb.Empty(t)
+		pool := testdb.Pool(t, url)
+		migrations, err := db.OpenMigrations(url)
+		wantNoError(t, err)
+		wantNoError(t, migrations.Up())
+		wantNoError(t, migrations.Down())
+		before := catalog(t, pool)
+		other, err := pool.Begin(t.Context())
+		wantNoError(t, err)
+		exec(t, other, "lock table benchmark_runs in share update exclusive mode")
+		up := make(chan error)
+		go func() { up <- migrations.Up() }()
+		waitUntilBlocked(t, pool)
+		exec(t, pool, "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'")
+		wantKind(t, <-up, db.Unavailable)
+		wantNoError(t, other.Rollback(t.Context()))
+		again := openMigrations(t, url)
+		wantVersion(t, again, 1, false)
+		wantEqual(t, catalog(t, pool), before)
+		wantNoError(t, again.Up())
+		wantVersion(t, again, latestVersion(t, again), false)
+	})
+
+	t.Run("one that broke off is explained, and goes on as the explanation says", func(t *testing.T) {
+		t.Parallel()
+		migrations, pool := setupMigrations(t)
+		wantNoError(t, migrations.Force(1))
+		exec(t, pool, "update schema_migrations set dirty = true") // As of one that cannot be part of a transaction.
 		for name, err := range map[string]error{"up": migrations.Up(), "down": migrations.Down()} {
-			for _, part := range []string{"migration 1 ", "version 0 or 1", "`benchledger migrate force VERSION`"} {
+			for _, part := range []string{"migration to version 1 ", "`benchledger migrate force 1`", "`benchledger migrate force 0`"} {
 				if err == nil || !strings.Contains(err.Error(), part) {
 					t.Errorf("%s does not say %q: %v", name, part, err)
 				}
 			}
 		}
-		exec(t, pool, "drop table benchmark_runs")
 		wantNoError(t, migrations.Force(0))
 		wantVersion(t, migrations, 0, false)
 		wantNoError(t, migrations.Up())
 		create(t, db.New(pool), fullRun("run-1"))
+	})
+
+	t.Run("one that waits for a lock lets others pass meanwhile", func(t *testing.T) {
+		t.Parallel()
+		migrations, pool := setupMigrations(t)
+		wantNoError(t, migrations.Up())
+		backup, err := pool.Begin(t.Context())
+		wantNoError(t, err)
+		exec(t, backup, "lock table benchmark_runs in access share mode")
+		down := make(chan error)
+		go func() { down <- migrations.Down() }()
+		waitUntilBlocked(t, pool)
+		create(t, db.New(pool), fullRun("run-1")) // Queues behind the migration, which gives up for a while.
+		wantNoError(t, backup.Rollback(t.Context()))
+		wantNoError(t, <-down)
+		wantVersion(t, migrations, 1, false)
 	})
 
 	t.Run("force records a version and runs nothing", func(t *testing.T) {
@@ -156,7 +206,7 @@ func TestMigrations(t *testing.T) {
 		wantNoError(t, migrations.Force(newer))
 		exec(t, pool, "update schema_migrations set dirty = true")
 		wantVersion(t, migrations, newer, true)
-		if err := migrations.Up(); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("version %d or %d", newer-1, newer)) {
+		if err := migrations.Up(); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("migrate force %d`", newer)) {
 			t.Errorf("error %v", err)
 		}
 	})
@@ -278,10 +328,13 @@ func TestMigrationsTakeNoLongLock(t *testing.T) {
 			wantNoError(t, err)
 			if i == 1 { // The first has made the tables.
 				for _, valid := range validRows {
-					if valid.table != "api_keys" { // It comes later.
+					if valid.table != "api_keys" {
 						wantNoError(t, insert(t, pool, valid.table, nil))
 					}
 				}
+			}
+			if i == 2 { // The second has made this one.
+				wantNoError(t, insert(t, pool, "api_keys", nil))
 			}
 			if locks := longLocks(t, pool, string(migration)); len(locks) > 0 {
 				t.Errorf("%s: %v; make room first, fill it in parts, check constraints later (not valid), and create indexes concurrently", file, locks)
@@ -302,6 +355,8 @@ func TestMigrationsTakeNoLongLock(t *testing.T) {
 		"alter table run_telemetry alter column tool_calls type numeric":                                          {"run_telemetry"},
 		"alter table benchmark_runs add column token uuid default gen_random_uuid()":                              {"benchmark_runs"},
 		"alter table benchmark_runs add column x text; update benchmark_runs set x = tier where tier is not null": {"benchmark_runs"},
+		"alter table benchmark_runs add column x text; update benchmark_runs set x = tier where run_id = 'run-1'": {"benchmark_runs"},
+		"update benchmark_runs set model = tier where run_id = 'run-1'":                                           {"benchmark_runs"},
 		"alter table run_telemetry add constraint x foreign key (run_id) references benchmark_runs":               {"benchmark_runs", "run_telemetry"},
 	} {
 		t.Run(migration, func(t *testing.T) {
@@ -314,7 +369,7 @@ func TestMigrationsTakeNoLongLock(t *testing.T) {
 }
 
 // longLocks returns the tables that a migration locks against writing for as long as
-// it reads or rewrites them, and takes the migration back.
+// it reads or rewrites them, as a whole or some of their rows, and takes the migration back.
 func longLocks(t *testing.T, pool *pgxpool.Pool, migration string) []string {
 	t.Helper()
 	tx, err := pool.Begin(t.Context())
@@ -335,5 +390,86 @@ func longLocks(t *testing.T, pool *pgxpool.Pool, migration string) []string {
 		left join pg_stat_xact_user_tables as s on s.relid = t.oid
 		where l.mode in ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
 		  and (c.relfilenode <> t.relfilenode or s.seq_tup_read > 0)
+		  or s.n_tup_upd + s.n_tup_del > 0
 		order by 1`)
+}
+
+func TestUpdateLockTimeout(t *testing.T) {
+	t.Parallel()
+	_, pool := setup(t)
+	q, tx := begin(t, pool)
+	wantNoError(t, q.UpdateLockTimeout(t.Context(), "1234ms"))
+	wantEqual(t, value[string](t, tx, "show lock_timeout"), "1234ms")
+	wantEqual(t, value[string](t, pool, "show lock_timeout"), "0") // Elsewhere.
+}
+
+func TestUpsertSchemaVersion(t *testing.T) {
+	t.Parallel()
+	_, pool := setup(t)
+	q, tx := begin(t, pool)
+	for _, step := range []struct {
+		version int64
+		before  string
+		want    []string
+	}{
+		{7, "select", []string{"7 false"}},
+		{8, "update schema_migrations set dirty = true", []string{"8 false"}},
+		{8, "update schema_migrations set dirty = true", []string{"8 false"}},
+		{0, "select", []string{"0 false"}},
+		{-1, "select", []string{}},
+		{1, "select", []string{"1 false"}},
+	} {
+		exec(t, tx, step.before)
+		wantNoError(t, q.UpsertSchemaVersion(t.Context(), step.version))
+		wantEqual(t, values[string](t, tx, "select format('%s %s', version, case when dirty then 'true' else 'false' end) from schema_migrations"), step.want)
+	}
+}
+
+func TestGetMigrationRunning(t *testing.T) {
+	t.Parallel()
+	q, pool := setup(t)
+	running := func() bool {
+		t.Helper()
+		is, err := q.GetMigrationRunning(t.Context(), 4294967295)
+		wantNoError(t, err)
+		return is
+	}
+	wantEqual(t, running(), false)
+	tx, err := pool.Begin(t.Context())
+	wantNoError(t, err)
+	exec(t, tx, "select pg_advisory_xact_lock(4294967295)")
+	wantEqual(t, running(), true)
+	wantNoError(t, tx.Rollback(t.Context()))
+	wantEqual(t, running(), false)
+}
+
+func TestReadSchemaVersion(t *testing.T) {
+	t.Parallel()
+	url := testdb.Empty(t)
+	want := func(want db.SchemaVersion) {
+		t.Helper()
+		got, err := db.ReadSchemaVersion(t.Context(), url)
+		wantNoError(t, err)
+		wantEqual(t, got, want)
+	}
+	latest, err := db.LatestSchemaVersion()
+	wantNoError(t, err)
+	want(db.SchemaVersion{Latest: latest})
+	migrations, pool := openMigrations(t, url), testdb.Pool(t, url)
+	want(db.SchemaVersion{Latest: latest})
+	wantNoError(t, migrations.Up())
+	want(db.SchemaVersion{Current: latest, Latest: latest})
+
+	// While one runs, it is said, and not waited for.
+	other, err := pool.Begin(t.Context())
+	wantNoError(t, err)
+	exec(t, other, "lock table benchmark_runs in access share mode")
+	down := make(chan error)
+	go func() { down <- migrations.Down() }()
+	waitUntilBlocked(t, pool)
+	want(db.SchemaVersion{Current: latest, Latest: latest, Running: true})
+	wantNoError(t, other.Rollback(t.Context()))
+	wantNoError(t, <-down)
+	exec(t, pool, "update schema_migrations set dirty = true")
+	want(db.SchemaVersion{Current: latest - 1, Latest: latest, Dirty: true})
 }

@@ -25,6 +25,9 @@ const (
 	// cancelWait is how long a statement that was told to end may take to do so,
 	// before the connection is given up.
 	cancelWait = time.Second
+	// connectTimeout is how long a connection may take to come about, unless
+	// connect_timeout says otherwise.
+	connectTimeout = 2 * time.Second
 )
 
 // Open returns a pool of connections to the database at url, a PostgreSQL
@@ -38,6 +41,9 @@ func Open(ctx context.Context, url string, tracers ...pgx.QueryTracer) (*pgxpool
 	if !strings.Contains(url, "pool_max_conns") {
 		config.MaxConns = maxConnections
 	}
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = connectTimeout
+	}
 	if _, named := config.ConnConfig.RuntimeParams["application_name"]; !named {
 		config.ConnConfig.RuntimeParams["application_name"] = "benchledger"
 	}
@@ -49,9 +55,8 @@ func Open(ctx context.Context, url string, tracers ...pgx.QueryTracer) (*pgxpool
 	if _, set := config.ConnConfig.RuntimeParams["statement_timeout"]; !set && config.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
 		config.ConnConfig.RuntimeParams["statement_timeout"] = statementTimeout
 	}
-	if len(tracers) > 0 {
-		config.ConnConfig.Tracer = multitracer.New(tracers...)
-	}
+	config.ConnConfig.OnNotice = noteNotice
+	config.ConnConfig.Tracer = multitracer.New(append([]pgx.QueryTracer{noteWork{}}, tracers...)...)
 	config.AfterConnect = func(_ context.Context, connection *pgx.Conn) error {
 		for _, jsonType := range jsonTypes {
 			connection.TypeMap().RegisterType(jsonType)

@@ -1,9 +1,12 @@
 package db_test
 
 import (
+	"context"
 	"math"
+	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/benchledger/benchledger/db"
 	"github.com/benchledger/benchledger/internal/testdb"
@@ -34,6 +37,20 @@ func TestOpen(t *testing.T) {
 		pool, err := db.Open(t.Context(), closedPort(t))
 		wantNoError(t, err)
 		pool.Close()
+	})
+
+	t.Run("gives up on what takes its connections and says nothing", func(t *testing.T) {
+		t.Parallel()
+		silent, err := net.Listen("tcp", "127.0.0.1:0")
+		wantNoError(t, err)
+		defer silent.Close()
+		pool, err := db.Open(t.Context(), "postgres://user@"+silent.Addr().String()+"/database?sslmode=disable")
+		wantNoError(t, err)
+		defer pool.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		wantKind(t, pool.Ping(ctx), db.Unavailable)
+		wantNoError(t, ctx.Err())
 	})
 
 	t.Run("refuses what is no address, and keeps its password", func(t *testing.T) {

@@ -296,61 +296,114 @@ func (q *Queries) CreateRuns(ctx context.Context, runs json.RawMessage) ([]strin
 	return run_ids, err
 }
 
-const getRunStatusForUpdate = `-- name: GetRunStatusForUpdate :one
-select status from benchmark_runs where run_id = $1 for update
+const listRunStatusesForUpdate = `-- name: ListRunStatusesForUpdate :many
+select run_id, status from benchmark_runs
+where run_id = any($1::text[])
+order by run_id
+for update
 `
 
-// The status of a run, which stays as it is until the transaction ends. No row
-// when there is no such run.
-// The lock is a write, so that the answer to a replay waits for a synchronous
-// standby as the first answer did.
-func (q *Queries) GetRunStatusForUpdate(ctx context.Context, runID string) (string, error) {
-	row := q.db.QueryRow(ctx, getRunStatusForUpdate, runID)
-	var status string
-	err := row.Scan(&status)
-	return status, err
+type ListRunStatusesForUpdateRow struct {
+	RunID  string `json:"run_id"`
+	Status string `json:"status"`
 }
 
-const listRunDifferences = `-- name: ListRunDifferences :many
-with submitted as (
+// The statuses of runs, which stay as they are until the transaction ends, by id: so
+// that two who lock the same do not wait for each other. No row for one that is not there.
+// The lock is a write, so that the answer to a replay waits for a synchronous
+// standby as the first answer did.
+func (q *Queries) ListRunStatusesForUpdate(ctx context.Context, runIds []string) ([]ListRunStatusesForUpdateRow, error) {
+	rows, err := q.db.Query(ctx, listRunStatusesForUpdate, runIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListRunStatusesForUpdateRow{}
+	for rows.Next() {
+		var i ListRunStatusesForUpdateRow
+		if err := rows.Scan(&i.RunID, &i.Status); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listRunsDifferences = `-- name: ListRunsDifferences :many
+with submitted as materialized (
+    -- The casts are for sqlc, which does not read the column list below.
     select
-        $1::text as run_id,
-        $2::text as batch_id,
-        $3::text as suite,
-        $4::text as scenario,
-        $5::text as tier,
-        $6::text as agent,
-        $7::text as model,
-        $8::text as status,
-        $9::timestamptz as started_at,
-        $10::timestamptz as completed_at,
-        $11::double precision as total_score,
-        $12::double precision as weighted_score,
-        $13::boolean as is_successful,
-        $14::double precision as success_metric,
-        $15::boolean as specialist_enabled,
-        $16::text as specialist_name,
-        $17::text as specialist_version,
-        $18::jsonb as metadata,
-        $19::jsonb as evaluations,
-        $20::boolean as has_telemetry,
-        $21::bigint as tool_calls,
-        $22::bigint as tokens_in,
-        $23::bigint as tokens_out,
-        $24::double precision as cost_usd,
-        $25::bigint as duration_ms,
-        $26::text as workspace_dir,
-        $27::text as prompt_sent,
-        $28::text as submitted_by
+        r.run_id::text as run_id,
+        r.batch_id::text as batch_id,
+        r.suite::text as suite,
+        r.scenario::text as scenario,
+        r.tier::text as tier,
+        r.agent::text as agent,
+        r.model::text as model,
+        r.status::text as status,
+        r.started_at::timestamptz as started_at,
+        r.completed_at::timestamptz as completed_at,
+        r.total_score::double precision as total_score,
+        r.weighted_score::double precision as weighted_score,
+        r.is_successful::boolean as is_successful,
+        r.success_metric::double precision as success_metric,
+        r.specialist_enabled::boolean as specialist_enabled,
+        r.specialist_name::text as specialist_name,
+        r.specialist_version::text as specialist_version,
+        r.metadata::jsonb as metadata,
+        r.evaluations::jsonb as evaluations,
+        r.has_telemetry::boolean as has_telemetry,
+        r.tool_calls::bigint as tool_calls,
+        r.tokens_in::bigint as tokens_in,
+        r.tokens_out::bigint as tokens_out,
+        r.cost_usd::double precision as cost_usd,
+        r.duration_ms::bigint as duration_ms,
+        r.workspace_dir::text as workspace_dir,
+        r.prompt_sent::text as prompt_sent,
+        r.submitted_by::text as submitted_by
+    from jsonb_to_recordset($1::jsonb) as r (
+        run_id text,
+        batch_id text,
+        suite text,
+        scenario text,
+        tier text,
+        agent text,
+        model text,
+        status text,
+        started_at timestamptz,
+        completed_at timestamptz,
+        total_score double precision,
+        weighted_score double precision,
+        is_successful boolean,
+        success_metric double precision,
+        specialist_enabled boolean,
+        specialist_name text,
+        specialist_version text,
+        metadata jsonb,
+        evaluations jsonb,
+        has_telemetry boolean,
+        tool_calls bigint,
+        tokens_in bigint,
+        tokens_out bigint,
+        cost_usd double precision,
+        duration_ms bigint,
+        workspace_dir text,
+        prompt_sent text,
+        submitted_by text
+    )
 ),
 stored_evaluations as (
-    select e.position, e.evaluator_name, e.score, e.max_score, e.details
+    select e.run_id, e.position, e.evaluator_name, e.score, e.max_score, e.details
     from evaluation_results as e
     inner join submitted as s on s.run_id = e.run_id
 ),
 submitted_evaluations as (
     -- The casts are for sqlc, which does not read the column list below.
     select
+        s.run_id,
         e.position::integer as position,
         e.evaluator_name::text as evaluator_name,
         e.score::double precision as score,
@@ -366,6 +419,7 @@ submitted_evaluations as (
     )
 )
 select
+    s.run_id::text as run_id,
     unnest(array_remove(array[
         case when r.batch_id is distinct from s.batch_id then 'batchId' end,
         case when r.suite <> s.suite then 'suite' end,
@@ -398,6 +452,7 @@ inner join benchmark_runs as r on r.run_id = s.run_id
 left join run_telemetry as t on t.run_id = s.run_id
 union all
 select
+    coalesce(a.run_id, b.run_id)::text as run_id,
     unnest(array_remove(array[
         case when a.position is null or b.position is null
             then format('evaluations[%s]', coalesce(a.position, b.position)) end,
@@ -408,88 +463,34 @@ select
             then format('evaluations[%s].details', a.position) end
     ], null))::text as field
 from stored_evaluations as a
-full join submitted_evaluations as b on b.position = a.position
+full join submitted_evaluations as b on b.run_id = a.run_id and b.position = a.position
 `
 
-type ListRunDifferencesParams struct {
-	RunID             string          `json:"run_id"`
-	BatchID           *string         `json:"batch_id"`
-	Suite             string          `json:"suite"`
-	Scenario          string          `json:"scenario"`
-	Tier              string          `json:"tier"`
-	Agent             string          `json:"agent"`
-	Model             *string         `json:"model"`
-	Status            string          `json:"status"`
-	StartedAt         *time.Time      `json:"started_at"`
-	CompletedAt       *time.Time      `json:"completed_at"`
-	TotalScore        *float64        `json:"total_score"`
-	WeightedScore     *float64        `json:"weighted_score"`
-	IsSuccessful      bool            `json:"is_successful"`
-	SuccessMetric     *float64        `json:"success_metric"`
-	SpecialistEnabled *bool           `json:"specialist_enabled"`
-	SpecialistName    *string         `json:"specialist_name"`
-	SpecialistVersion *string         `json:"specialist_version"`
-	Metadata          json.RawMessage `json:"metadata"`
-	Evaluations       json.RawMessage `json:"evaluations"`
-	HasTelemetry      bool            `json:"has_telemetry"`
-	ToolCalls         *int64          `json:"tool_calls"`
-	TokensIn          *int64          `json:"tokens_in"`
-	TokensOut         *int64          `json:"tokens_out"`
-	CostUsd           *float64        `json:"cost_usd"`
-	DurationMs        *int64          `json:"duration_ms"`
-	WorkspaceDir      *string         `json:"workspace_dir"`
-	PromptSent        *string         `json:"prompt_sent"`
-	SubmittedBy       *string         `json:"submitted_by"`
+type ListRunsDifferencesRow struct {
+	RunID string `json:"run_id"`
+	Field string `json:"field"`
 }
 
-// The fields in which a submission differs from the run that is stored, in the
-// submission's own names; none when it says the same. Absent equals absent: a
+// The fields in which submissions differ from the runs that are stored, in the
+// submission's own names; none of a run when it says the same. Absent equals absent: a
 // start that was left out equals only a start that was left out. Who submitted it
-// makes no difference.
-// Lock the run before, in a statement of its own: this one has to see what the
-// holder of the lock stored.
-func (q *Queries) ListRunDifferences(ctx context.Context, arg ListRunDifferencesParams) ([]string, error) {
-	rows, err := q.db.Query(ctx, listRunDifferences,
-		arg.RunID,
-		arg.BatchID,
-		arg.Suite,
-		arg.Scenario,
-		arg.Tier,
-		arg.Agent,
-		arg.Model,
-		arg.Status,
-		arg.StartedAt,
-		arg.CompletedAt,
-		arg.TotalScore,
-		arg.WeightedScore,
-		arg.IsSuccessful,
-		arg.SuccessMetric,
-		arg.SpecialistEnabled,
-		arg.SpecialistName,
-		arg.SpecialistVersion,
-		arg.Metadata,
-		arg.Evaluations,
-		arg.HasTelemetry,
-		arg.ToolCalls,
-		arg.TokensIn,
-		arg.TokensOut,
-		arg.CostUsd,
-		arg.DurationMs,
-		arg.WorkspaceDir,
-		arg.PromptSent,
-		arg.SubmittedBy,
-	)
+// makes no difference. The runs, whose ids differ, are objects with the parameters of
+// CreateRun.
+// Lock the runs before, in a statement of its own: this one has to see what the
+// holders of the locks stored.
+func (q *Queries) ListRunsDifferences(ctx context.Context, runs json.RawMessage) ([]ListRunsDifferencesRow, error) {
+	rows, err := q.db.Query(ctx, listRunsDifferences, runs)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []string{}
+	items := []ListRunsDifferencesRow{}
 	for rows.Next() {
-		var field string
-		if err := rows.Scan(&field); err != nil {
+		var i ListRunsDifferencesRow
+		if err := rows.Scan(&i.RunID, &i.Field); err != nil {
 			return nil, err
 		}
-		items = append(items, field)
+		items = append(items, i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

@@ -289,7 +289,7 @@ func TestCreateRuns(t *testing.T) {
 	})
 }
 
-func TestGetRunStatusForUpdate(t *testing.T) {
+func TestListRunStatusesForUpdate(t *testing.T) {
 	t.Parallel()
 	_, pool := setup(t)
 
@@ -297,7 +297,7 @@ func TestGetRunStatusForUpdate(t *testing.T) {
 		q, _ := begin(t, pool)
 		for _, status := range []string{"running", "completed", "failed", "incomplete"} {
 			create(t, q, with(leastRun("run-"+status), func(r *db.CreateRunParams) { r.Status = status }))
-			if got, err := q.GetRunStatusForUpdate(t.Context(), "run-"+status); got != status || err != nil {
+			if got, err := q.ListRunStatusesForUpdate(t.Context(), []string{"run-" + status}); err != nil || len(got) != 1 || got[0].Status != status {
 				t.Errorf("status %q, want %q, error %v", got, status, err)
 			}
 		}
@@ -306,23 +306,33 @@ func TestGetRunStatusForUpdate(t *testing.T) {
 	t.Run("gives no row for a run that is not there", func(t *testing.T) {
 		q, _ := begin(t, pool)
 		create(t, q, leastRun("run-1"))
-		_, err := q.GetRunStatusForUpdate(t.Context(), "run-2")
-		wantKind(t, err, db.NotFound)
+		got, err := q.ListRunStatusesForUpdate(t.Context(), []string{"run-2", "run-1", "run-3"})
+		wantNoError(t, err)
+		wantEqual(t, got, []db.ListRunStatusesForUpdateRow{{RunID: "run-1", Status: "completed"}})
+	})
+
+	t.Run("locks many in their order", func(t *testing.T) {
+		q, _ := begin(t, pool)
+		create(t, q, leastRun("b"))
+		create(t, q, openRun("a"))
+		got, err := q.ListRunStatusesForUpdate(t.Context(), []string{"b", "a"})
+		wantNoError(t, err)
+		wantEqual(t, got, []db.ListRunStatusesForUpdateRow{{RunID: "a", Status: "running"}, {RunID: "b", Status: "completed"}})
 	})
 
 	t.Run("waits for who holds the run, and sees what they stored", func(t *testing.T) {
 		t.Parallel()
 		q, pool := setup(t)
 		create(t, q, openRun("run-1"))
-		var status string
+		var runs []db.ListRunStatusesForUpdateRow
 		got := make(chan error)
 		err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
-			if _, err := q.WithTx(tx).GetRunStatusForUpdate(t.Context(), "run-1"); err != nil {
+			if _, err := q.WithTx(tx).ListRunStatusesForUpdate(t.Context(), []string{"run-1"}); err != nil {
 				return err
 			}
 			go func() {
 				var err error
-				status, err = q.GetRunStatusForUpdate(t.Context(), "run-1")
+				runs, err = q.ListRunStatusesForUpdate(t.Context(), []string{"run-1"})
 				got <- err
 			}()
 			waitUntilBlocked(t, pool)
@@ -331,9 +341,8 @@ func TestGetRunStatusForUpdate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := <-got; err != nil || status != "completed" {
-			t.Errorf("status %q, error %v", status, err)
-		}
+		wantNoError(t, <-got)
+		wantEqual(t, runs, []db.ListRunStatusesForUpdateRow{{RunID: "run-1", Status: "completed"}})
 	})
 
 	// A commit waits for a synchronous standby only where its transaction has an
@@ -345,7 +354,7 @@ func TestGetRunStatusForUpdate(t *testing.T) {
 		if id := value[*string](t, tx, transactionID); id != nil {
 			t.Errorf("the transaction has the id %s before it does anything", *id)
 		}
-		_, err := q.GetRunStatusForUpdate(t.Context(), "an earlier one")
+		_, err := q.ListRunStatusesForUpdate(t.Context(), []string{"an earlier one"})
 		wantNoError(t, err)
 		if id := value[*string](t, tx, transactionID); id == nil {
 			t.Error("the transaction has no id: its commit writes nothing")
@@ -353,14 +362,21 @@ func TestGetRunStatusForUpdate(t *testing.T) {
 	})
 }
 
-func TestListRunDifferences(t *testing.T) {
+func TestListRunsDifferences(t *testing.T) {
 	t.Parallel()
 	q, _ := setup(t)
 	differences := func(t *testing.T, submitted db.CreateRunParams) []string {
 		t.Helper()
-		fields, err := q.ListRunDifferences(t.Context(), db.ListRunDifferencesParams(submitted))
-		if err != nil {
-			t.Fatal(err)
+		rows, err := json.Marshal([]db.CreateRunParams{submitted, leastRun("of which nothing is stored")})
+		wantNoError(t, err)
+		found, err := q.ListRunsDifferences(t.Context(), rows)
+		wantNoError(t, err)
+		var fields []string
+		for _, row := range found {
+			if row.RunID != submitted.RunID {
+				t.Errorf("%s differs in %s", row.RunID, row.Field)
+			}
+			fields = append(fields, row.Field)
 		}
 		slices.Sort(fields)
 		return fields
@@ -396,7 +412,7 @@ func TestListRunDifferences(t *testing.T) {
 		want(t, fullRun(""), with(fullRun(""), func(r *db.CreateRunParams) { r.SubmittedBy = new("someone else") }))
 		want(t, fullRun(""), with(fullRun(""), func(r *db.CreateRunParams) { r.SubmittedBy = nil }))
 	})
-	for _, field := range reflect.VisibleFields(reflect.TypeFor[db.ListRunDifferencesParams]()) {
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[db.CreateRunParams]()) {
 		name, known := names[field.Name]
 		switch {
 		case known:
@@ -479,6 +495,24 @@ func TestListRunDifferences(t *testing.T) {
 			t.Errorf("differences %q", got)
 		}
 		wantRun(t, q, otherRun("a stranger"), id)
+	})
+
+	t.Run("each of many is compared with its own", func(t *testing.T) {
+		a, b, c := fullRun("many-a"), fullRun("many-b"), fullRun("many-c")
+		for _, run := range []db.CreateRunParams{a, b, c} {
+			create(t, q, run)
+		}
+		a.Tier, c.Evaluations = "L9", evaluations()
+		rows, err := json.Marshal([]db.CreateRunParams{c, a, b})
+		wantNoError(t, err)
+		found, err := q.ListRunsDifferences(t.Context(), rows)
+		wantNoError(t, err)
+		got := []string{}
+		for _, row := range found {
+			got = append(got, row.RunID+" "+row.Field)
+		}
+		slices.Sort(got)
+		wantEqual(t, got, []string{"many-a tier", "many-c evaluations[0]", "many-c evaluations[1]", "many-c evaluations[2]"})
 	})
 
 	// An end that leaves the start out keeps the announced one.
@@ -611,7 +645,7 @@ func TestUpdateRun(t *testing.T) {
 			id := create(t, q, openRun("run-1"))
 			replace := func(by int, meanwhile func()) error {
 				return db.WithTx(t.Context(), pool, pgx.TxOptions{}, func(q *db.Queries) error {
-					if _, err := q.GetRunStatusForUpdate(t.Context(), "run-1"); err != nil {
+					if _, err := q.ListRunStatusesForUpdate(t.Context(), []string{"run-1"}); err != nil {
 						return err
 					}
 					if err := q.UpdateRun(t.Context(), db.UpdateRunParams(variant("run-1", by))); err != nil {
@@ -642,7 +676,7 @@ func TestUpdateRun(t *testing.T) {
 		id := create(t, q, fullRun("run-1"))
 		_, errs := atOnce(30, func(i int) (any, error) {
 			return nil, db.WithTx(t.Context(), pool, pgx.TxOptions{}, func(q *db.Queries) error {
-				if _, err := q.GetRunStatusForUpdate(t.Context(), "run-1"); err != nil {
+				if _, err := q.ListRunStatusesForUpdate(t.Context(), []string{"run-1"}); err != nil {
 					return err
 				}
 				return q.UpdateRun(t.Context(), db.UpdateRunParams(variant("run-1", i)))

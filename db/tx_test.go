@@ -139,14 +139,14 @@ func TestWithTx(t *testing.T) {
 			return nil, db.WithTx(t.Context(), pool, pgx.TxOptions{}, func(q *db.Queries) error {
 				tries[i]++
 				own, others := fmt.Sprint("run-", i), fmt.Sprint("run-", 1-i)
-				if _, err := q.GetRunStatusForUpdate(t.Context(), own); err != nil {
+				if _, err := q.ListRunStatusesForUpdate(t.Context(), []string{own}); err != nil {
 					return err
 				}
 				if tries[i] == 1 {
 					holding.Done()
 					holding.Wait()
 				}
-				if _, err := q.GetRunStatusForUpdate(t.Context(), others); err != nil {
+				if _, err := q.ListRunStatusesForUpdate(t.Context(), []string{others}); err != nil {
 					wantState(t, err, "40P01")
 					return err
 				}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -23,15 +25,19 @@ type migrateCommand struct {
 	Force  migrateForceCommand  `cmd:"" help:"Record a version after a migration broke off and was mended by hand. Runs nothing."`
 }
 
+func (c *migrateCommand) url() (string, error) {
+	if url := cmp.Or(c.DatabaseMigrateURL, c.DatabaseURL); url != "" {
+		return url, nil
+	}
+	return "", errors.New("which database? Set --database-url or DATABASE_URL. " +
+		"(The database that serve starts by itself is migrated by serve.)")
+}
+
 // with opens the database's migrations for fn, and closes them.
 func (c *migrateCommand) with(fn func(*db.Migrations) error) (err error) {
-	url := c.DatabaseMigrateURL
-	if url == "" {
-		url = c.DatabaseURL
-	}
-	if url == "" {
-		return errors.New("which database? Set --database-url or DATABASE_URL. " +
-			"(The database that serve starts by itself is migrated by serve.)")
+	url, err := c.url()
+	if err != nil {
+		return err
 	}
 	migrations, err := db.OpenMigrations(url)
 	if err != nil {
@@ -85,9 +91,17 @@ func (c *migrateDownCommand) Run(parent *commands) error {
 
 type migrateStatusCommand struct{}
 
-// Run prints the version.
+// Run prints the version, and does not wait for a migration that is running.
 func (migrateStatusCommand) Run(parent *commands) error {
-	return parent.Migrate.with(printSchemaVersion)
+	url, err := parent.Migrate.url()
+	if err != nil {
+		return err
+	}
+	version, err := db.ReadSchemaVersion(context.Background(), url)
+	if err == nil {
+		showVersion(version)
+	}
+	return err
 }
 
 type migrateForceCommand struct {
@@ -113,13 +127,19 @@ func (c *migrateForceCommand) Run(parent *commands) error {
 
 func printSchemaVersion(m *db.Migrations) error {
 	version, err := m.Version()
-	if err != nil {
-		return err
+	if err == nil {
+		showVersion(version)
 	}
+	return err
+}
+
+func showVersion(version db.SchemaVersion) {
 	fmt.Printf("schema version %d of %d", version.Current, version.Latest)
 	switch {
+	case version.Running:
+		fmt.Println(": a migration is running")
 	case version.Dirty:
-		fmt.Printf(": the migration to %d broke off half-way; mend the schema, then `benchledger migrate force VERSION`\n", version.Current)
+		fmt.Printf(": %s\n", version.HowToGoOn())
 	case version.Current < version.Latest:
 		fmt.Println(": `benchledger migrate up` applies what is missing")
 	case version.Current > version.Latest:
@@ -127,7 +147,6 @@ func printSchemaVersion(m *db.Migrations) error {
 	default:
 		fmt.Println(": up to date")
 	}
-	return nil
 }
 
 // confirm asks a person, and fails unless the answer is yes.

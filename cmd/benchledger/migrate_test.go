@@ -49,11 +49,11 @@ func TestMigrateBrokenOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, stdout, _ := run(t, env, "migrate", "status")
-	wantOutput(t, code, stdout, 0, "the migration to 2 broke off half-way", "benchledger migrate force VERSION")
+	wantOutput(t, code, stdout, 0, "the migration to version 2 broke off half-way", "`benchledger migrate force 2`", "`benchledger migrate force 1`")
 	code, _, stderr := run(t, env, "migrate", "up")
-	wantOutput(t, code, stderr, 1, "broke off half-way", "benchledger migrate force VERSION")
+	wantOutput(t, code, stderr, 1, "broke off half-way", "benchledger migrate force 2")
 	code, _, stderr = run(t, env, "serve", "--addr=127.0.0.1:0")
-	wantOutput(t, code, stderr, 1, "broke off half-way", "benchledger migrate force VERSION")
+	wantOutput(t, code, stderr, 1, "broke off half-way", "benchledger migrate force 2")
 	code, stdout, _ = run(t, env, "migrate", "force", "2")
 	wantOutput(t, code, stdout, 0, "up to date")
 }

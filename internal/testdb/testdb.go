@@ -69,6 +69,17 @@ func Empty(t testing.TB) string {
 	return pgtestdb.Custom(t, config(t), pgtestdb.NoopMigrator{}).URL()
 }
 
+// Admin returns a pool on the server that all databases are on, for what only its
+// administrator may do.
+func Admin(t testing.TB) *pgxpool.Pool {
+	t.Helper()
+	url, err := server()
+	if err != nil {
+		t.Fatal("no PostgreSQL for tests: ", err)
+	}
+	return Pool(t, url)
+}
+
 // Pool opens a database until the end of the test.
 func Pool(t testing.TB, url string, tracers ...pgx.QueryTracer) *pgxpool.Pool {
 	t.Helper()

@@ -207,59 +207,95 @@ telemetry as (
 )
 select coalesce(array_agg(run.run_id), '{}')::text[] as run_ids from run;
 
--- name: GetRunStatusForUpdate :one
--- The status of a run, which stays as it is until the transaction ends. No row
--- when there is no such run.
+-- name: ListRunStatusesForUpdate :many
+-- The statuses of runs, which stay as they are until the transaction ends, by id: so
+-- that two who lock the same do not wait for each other. No row for one that is not there.
 -- The lock is a write, so that the answer to a replay waits for a synchronous
 -- standby as the first answer did.
-select status from benchmark_runs where run_id = @run_id for update;
+select run_id, status from benchmark_runs
+where run_id = any(@run_ids::text[])
+order by run_id
+for update;
 
--- name: ListRunDifferences :many
--- The fields in which a submission differs from the run that is stored, in the
--- submission's own names; none when it says the same. Absent equals absent: a
+-- name: ListRunsDifferences :many
+-- The fields in which submissions differ from the runs that are stored, in the
+-- submission's own names; none of a run when it says the same. Absent equals absent: a
 -- start that was left out equals only a start that was left out. Who submitted it
--- makes no difference.
--- Lock the run before, in a statement of its own: this one has to see what the
--- holder of the lock stored.
-with submitted as (
+-- makes no difference. The runs, whose ids differ, are objects with the parameters of
+-- CreateRun.
+-- Lock the runs before, in a statement of its own: this one has to see what the
+-- holders of the locks stored.
+with submitted as materialized (
+    -- The casts are for sqlc, which does not read the column list below.
     select
-        @run_id::text as run_id,
-        sqlc.narg(batch_id)::text as batch_id,
-        @suite::text as suite,
-        @scenario::text as scenario,
-        @tier::text as tier,
-        @agent::text as agent,
-        sqlc.narg(model)::text as model,
-        @status::text as status,
-        sqlc.narg(started_at)::timestamptz as started_at,
-        sqlc.narg(completed_at)::timestamptz as completed_at,
-        sqlc.narg(total_score)::double precision as total_score,
-        sqlc.narg(weighted_score)::double precision as weighted_score,
-        @is_successful::boolean as is_successful,
-        sqlc.narg(success_metric)::double precision as success_metric,
-        sqlc.narg(specialist_enabled)::boolean as specialist_enabled,
-        sqlc.narg(specialist_name)::text as specialist_name,
-        sqlc.narg(specialist_version)::text as specialist_version,
-        sqlc.narg(metadata)::jsonb as metadata,
-        @evaluations::jsonb as evaluations,
-        @has_telemetry::boolean as has_telemetry,
-        sqlc.narg(tool_calls)::bigint as tool_calls,
-        sqlc.narg(tokens_in)::bigint as tokens_in,
-        sqlc.narg(tokens_out)::bigint as tokens_out,
-        sqlc.narg(cost_usd)::double precision as cost_usd,
-        sqlc.narg(duration_ms)::bigint as duration_ms,
-        sqlc.narg(workspace_dir)::text as workspace_dir,
-        sqlc.narg(prompt_sent)::text as prompt_sent,
-        sqlc.narg(submitted_by)::text as submitted_by
+        r.run_id::text as run_id,
+        r.batch_id::text as batch_id,
+        r.suite::text as suite,
+        r.scenario::text as scenario,
+        r.tier::text as tier,
+        r.agent::text as agent,
+        r.model::text as model,
+        r.status::text as status,
+        r.started_at::timestamptz as started_at,
+        r.completed_at::timestamptz as completed_at,
+        r.total_score::double precision as total_score,
+        r.weighted_score::double precision as weighted_score,
+        r.is_successful::boolean as is_successful,
+        r.success_metric::double precision as success_metric,
+        r.specialist_enabled::boolean as specialist_enabled,
+        r.specialist_name::text as specialist_name,
+        r.specialist_version::text as specialist_version,
+        r.metadata::jsonb as metadata,
+        r.evaluations::jsonb as evaluations,
+        r.has_telemetry::boolean as has_telemetry,
+        r.tool_calls::bigint as tool_calls,
+        r.tokens_in::bigint as tokens_in,
+        r.tokens_out::bigint as tokens_out,
+        r.cost_usd::double precision as cost_usd,
+        r.duration_ms::bigint as duration_ms,
+        r.workspace_dir::text as workspace_dir,
+        r.prompt_sent::text as prompt_sent,
+        r.submitted_by::text as submitted_by
+    from jsonb_to_recordset(@runs::jsonb) as r (
+        run_id text,
+        batch_id text,
+        suite text,
+        scenario text,
+        tier text,
+        agent text,
+        model text,
+        status text,
+        started_at timestamptz,
+        completed_at timestamptz,
+        total_score double precision,
+        weighted_score double precision,
+        is_successful boolean,
+        success_metric double precision,
+        specialist_enabled boolean,
+        specialist_name text,
+        specialist_version text,
+        metadata jsonb,
+        evaluations jsonb,
+        has_telemetry boolean,
+        tool_calls bigint,
+        tokens_in bigint,
+        tokens_out bigint,
+        cost_usd double precision,
+        duration_ms bigint,
+        workspace_dir text,
+        prompt_sent text,
+        submitted_by text
+    )
 ),
 stored_evaluations as (
-    select e.position, e.evaluator_name, e.score, e.max_score, e.details
+    select e.run_id, e.position, e.evaluator_name, e.score, e.max_score, e.details
     from evaluation_results as e
     inner join submitted as s on s.run_id = e.run_id
 ),
 submitted_evaluations as (
     -- The casts are for sqlc, which does not read the column list below.
     select
+        s.run_id,
         e.position::integer as position,
         e.evaluator_name::text as evaluator_name,
         e.score::double precision as score,
@@ -275,6 +311,7 @@ submitted_evaluations as (
     )
 )
 select
+    s.run_id::text as run_id,
     unnest(array_remove(array[
         case when r.batch_id is distinct from s.batch_id then 'batchId' end,
         case when r.suite <> s.suite then 'suite' end,
@@ -307,6 +344,7 @@ inner join benchmark_runs as r on r.run_id = s.run_id
 left join run_telemetry as t on t.run_id = s.run_id
 union all
 select
+    coalesce(a.run_id, b.run_id)::text as run_id,
     unnest(array_remove(array[
         case when a.position is null or b.position is null
             then format('evaluations[%s]', coalesce(a.position, b.position)) end,
@@ -317,7 +355,7 @@ select
             then format('evaluations[%s].details', a.position) end
     ], null))::text as field
 from stored_evaluations as a
-full join submitted_evaluations as b on b.position = a.position;
+full join submitted_evaluations as b on b.run_id = a.run_id and b.position = a.position;
 
 -- name: UpdateRun :exec
 -- Replaces all of a run but its id: its fields, its evaluations, its telemetry.

@@ -10,8 +10,10 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/benchledger/benchledger/api"
 	"github.com/benchledger/benchledger/internal/testdb"
@@ -106,11 +108,70 @@ func TestCheckFindsFaults(t *testing.T) {
 	}
 }
 
+// TestChaosFindsLostCommits has a server acknowledge what PostgreSQL has not written
+// yet, and kills PostgreSQL: the check finds what is lost.
+func TestChaosFindsLostCommits(t *testing.T) { //nolint:paralleltest // it takes the whole machine
+	begin(t)
+	dir, err := testdb.TempDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	c, err := newCluster(ctx, dir, rand.New(rand.NewPCG(1, 1)), "&synchronous_commit=off")
+	defer func() {
+		c.close()
+		_ = os.RemoveAll(dir)
+	}()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLedger()
+	c.client = newClient(l, c.to)
+	for kill := range 10 {
+		loaded, stop := context.WithCancel(ctx)
+		var load sync.WaitGroup
+		for worker := range workers {
+			load.Go(func() {
+				c.client.work(loaded, fmt.Sprintf("run-%d-%d", kill, worker), rand.New(rand.NewPCG(1, uint64(worker))))
+			})
+		}
+		c.hold(ctx, 2*time.Second)
+		c.node().kill()
+		stop()
+		load.Wait()
+		if err := c.node().start(ctx); err != nil {
+			t.Fatal(err)
+		}
+		connection, err := c.node().connect(ctx, role)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, err := check(ctx, connection, l)
+		_ = connection.Close(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(found.lost) > 0 {
+			t.Logf("%d of %d are lost", len(found.lost), l.acknowledged.Load())
+			return
+		}
+	}
+	t.Fatal("PostgreSQL was killed ten times, and nothing is found lost")
+}
+
 // spoiled spoils one in ten runs.
 func spoiled(next http.Handler, spoil func(map[string]any) bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
+			return
+		}
+		pass := func() {
+			r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+			next.ServeHTTP(w, r)
+		}
+		if r.URL.Path != "/api/results" {
+			pass()
 			return
 		}
 		var run map[string]any
@@ -129,8 +190,6 @@ func spoiled(next http.Handler, spoil func(map[string]any) bool) http.Handler {
 				return
 			}
 		}
-		r.Body = io.NopCloser(bytes.NewReader(body))
-		r.ContentLength = int64(len(body))
-		next.ServeHTTP(w, r)
+		pass()
 	})
 }

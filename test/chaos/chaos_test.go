@@ -110,7 +110,7 @@ func (s *total) runSeed(t *testing.T, seed uint64) (err error) {
 	}
 	random := rand.New(rand.NewPCG(seed, 0))
 	ctx := t.Context()
-	c, err := newCluster(ctx, dir, random)
+	c, err := newCluster(ctx, dir, random, "")
 	defer func() {
 		c.close()
 		if err == nil {
@@ -163,7 +163,7 @@ func (s *total) injectAll(ctx context.Context, t *testing.T, c *cluster, seed ui
 		}
 		before := c.client.ledger.failed()
 		err := f.run(ctx, c)
-		if errors.Is(err, errNotHere) {
+		if errors.Is(err, errNotHere) && os.Getenv("CI") == "" {
 			t.Logf("%s: %v", f.name, err)
 			continue
 		}

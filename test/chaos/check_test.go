@@ -55,7 +55,35 @@ func check(ctx context.Context, connection *pgx.Conn, l *ledger) (findings, erro
 			found.partial = append(found.partial, fmt.Sprintf("%s: %+v, want %+v", id, run, makeRun(id, e.sent)))
 		}
 	}
+	batches, err := readBatches(ctx, connection)
+	if err != nil {
+		return found, err
+	}
+	for id, acknowledged := range l.batches {
+		marker, there := batches[id]
+		if acknowledged && !there {
+			found.lost = append(found.lost, "batch "+id+", acknowledged as complete")
+		}
+		if there && marker != id {
+			found.partial = append(found.partial, fmt.Sprintf("batch %s has the marker %q", id, marker))
+		}
+	}
 	return found, nil
+}
+
+// readBatches returns the markers of the batches that are complete and say how many runs.
+func readBatches(ctx context.Context, connection *pgx.Conn) (map[string]string, error) {
+	stored := map[string]string{}
+	rows, err := connection.Query(ctx, "select batch_id, coalesce(metadata ->> 'marker', '') from batch_runs where completed_at is not null and total_runs = 7")
+	if err != nil {
+		return nil, err
+	}
+	var id, marker string
+	_, err = pgx.ForEachRow(rows, []any{&id, &marker}, func() error {
+		stored[id] = marker
+		return nil
+	})
+	return stored, err
 }
 
 // versions are those from one to another one.

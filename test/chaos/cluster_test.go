@@ -17,27 +17,29 @@ const role = "bench"
 
 // cluster is a primary with a synchronous standby, proxies before both, and a server.
 type cluster struct {
-	dir     string
-	random  *rand.Rand
-	short   bool
-	nodes   [2]*node
-	primary int
-	proxies [2]*toxiproxy.Proxy
+	dir       string
+	random    *rand.Rand
+	short     bool
+	options   string // more of the server's connection string
+	nodes     [2]*node
+	primary   int
+	toxiproxy *toxiproxy.ApiServer
+	proxies   [2]*toxiproxy.Proxy
 	*balancer
 	client *client
 	counts map[string]int
 }
 
 // newCluster starts all of it. Two servers migrate the empty database at once.
-func newCluster(ctx context.Context, dir string, random *rand.Rand) (*cluster, error) {
-	c := &cluster{dir: dir, random: random, balancer: &balancer{}, counts: map[string]int{}}
-	proxies := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
+func newCluster(ctx context.Context, dir string, random *rand.Rand, options string) (*cluster, error) {
+	c := &cluster{dir: dir, random: random, options: options, balancer: &balancer{}, counts: map[string]int{}}
+	c.toxiproxy = toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
 	for i := range c.nodes {
 		var err error
 		if c.nodes[i], err = newNode(filepath.Join(dir, fmt.Sprint("node", i))); err != nil {
 			return c, err
 		}
-		c.proxies[i] = toxiproxy.NewProxy(proxies, fmt.Sprint("node", i), "127.0.0.1:0", fmt.Sprintf("127.0.0.1:%d", c.nodes[i].port))
+		c.proxies[i] = c.proxy(fmt.Sprint("node", i), fmt.Sprintf("127.0.0.1:%d", c.nodes[i].port))
 		if err := c.proxies[i].Start(); err != nil {
 			return c, err
 		}
@@ -96,7 +98,7 @@ func (c *cluster) close() {
 // url has the server find the primary, wherever it is.
 func (c *cluster) url() string {
 	return fmt.Sprintf("postgres://%s@%s,%s/%s?target_session_attrs=read-write&connect_timeout=2&sslmode=disable",
-		role, c.proxies[0].Listen, c.proxies[1].Listen, role)
+		role, c.proxies[0].Listen, c.proxies[1].Listen, role) + c.options
 }
 
 func (c *cluster) log() string { return filepath.Join(c.dir, "server.log") }
@@ -128,12 +130,21 @@ func (c *cluster) waitForStandby(ctx context.Context) error {
 // it is healed.
 func (c *cluster) toxic(kind, stream, attributes string) error {
 	for _, proxy := range c.proxies {
-		description := fmt.Sprintf(`{"name":"fault","type":%q,"stream":%q,"attributes":%s}`, kind, stream, attributes)
-		if _, err := proxy.Toxics.AddToxicJson(strings.NewReader(description)); err != nil {
+		if err := addToxic(proxy, kind, stream, attributes); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (c *cluster) proxy(name, to string) *toxiproxy.Proxy {
+	return toxiproxy.NewProxy(c.toxiproxy, name, "127.0.0.1:0", to)
+}
+
+func addToxic(proxy *toxiproxy.Proxy, kind, stream, attributes string) error {
+	description := fmt.Sprintf(`{"name":"fault","type":%q,"stream":%q,"attributes":%s}`, kind, stream, attributes)
+	_, err := proxy.Toxics.AddToxicJson(strings.NewReader(description))
+	return err
 }
 
 func (c *cluster) heal(ctx context.Context) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -62,7 +63,20 @@ var faults = []fault{
 		return c.withSetting(ctx, "default_transaction_read_only", "on", 2*time.Second)
 	}},
 	{"serialization failures", true, func(ctx context.Context, c *cluster) error {
-		return c.withSetting(ctx, "default_transaction_isolation", "'serializable'", 2*time.Second)
+		before, err := c.count(ctx, rollbacks)
+		if err != nil {
+			return err
+		}
+		if err := c.withSetting(ctx, "default_transaction_isolation", "'serializable'", 2*time.Second); err != nil {
+			return err
+		}
+		return until(ctx, "PostgreSQL took transactions back", func() error {
+			now, err := c.count(ctx, rollbacks)
+			if err == nil && now == before {
+				err = errors.New("none")
+			}
+			return err
+		})
 	}},
 	{"deadlock", true, deadlock},
 	{"network cut", true, func(ctx context.Context, c *cluster) error {
@@ -83,6 +97,10 @@ var faults = []fault{
 	{"network narrow", true, network("bandwidth", "upstream", `{"rate":20}`)},
 	{"network reset before commit", true, network("reset_peer", "upstream", `{"timeout":0}`)},
 	{"network reset after commit", true, network("reset_peer", "downstream", `{"timeout":0}`)},
+	// Between the clients and the server: what is stored is not acknowledged.
+	{"acknowledgements cut off", false, clientNetwork("timeout", `{"timeout":0}`)},
+	{"acknowledgements reset", false, clientNetwork("reset_peer", `{"timeout":0}`)},
+	{"acknowledgements broken off", false, clientNetwork("limit_data", `{"bytes":2000}`)},
 	{"answers broken off", true, network("limit_data", "downstream", `{"bytes":3000}`)},
 	{"clock a day off", true, func(ctx context.Context, c *cluster) error {
 		// The program faketime would stand between this test and PostgreSQL.
@@ -112,6 +130,24 @@ func network(kind, stream, attributes string) func(context.Context, *cluster) er
 		if err := c.toxic(kind, stream, attributes); err != nil {
 			return err
 		}
+		c.hold(ctx, 2*time.Second)
+		return nil
+	}
+}
+
+// clientNetwork has clients reach the server by a way that does something to its answers.
+func clientNetwork(kind, attributes string) func(context.Context, *cluster) error {
+	return func(ctx context.Context, c *cluster) error {
+		way := c.proxy("clients", strings.TrimPrefix(c.now.url, "http://"))
+		if err := way.Start(); err != nil {
+			return err
+		}
+		defer way.Stop()
+		if err := addToxic(way, kind, "downstream", attributes); err != nil {
+			return err
+		}
+		c.through("http://" + way.Listen)
+		defer c.through("")
 		c.hold(ctx, 2*time.Second)
 		return nil
 	}
@@ -220,7 +256,7 @@ func (c *cluster) withSetting(ctx context.Context, name, value string, most time
 // deadlock has the server store a run whose batch somebody else is about to store,
 // who then wants the run: the server is the one to give way.
 func deadlock(ctx context.Context, c *cluster) error {
-	before, err := c.deadlocks(ctx)
+	before, err := c.count(ctx, deadlocks)
 	if err != nil {
 		return err
 	}
@@ -230,13 +266,13 @@ func deadlock(ctx context.Context, c *cluster) error {
 		if err := deadlockOn(ctx, c, id, makeRun(id, final).BatchID); err != nil {
 			return err
 		}
-		if now, err := c.deadlocks(ctx); err != nil || now > before {
+		if now, err := c.count(ctx, deadlocks); err != nil || now > before {
 			return err
 		}
 	}
 	// It counts them a moment later.
 	return until(ctx, "PostgreSQL saw a deadlock", func() error {
-		now, err := c.deadlocks(ctx)
+		now, err := c.count(ctx, deadlocks)
 		if err == nil && now == before {
 			err = errors.New("none")
 		}
@@ -244,14 +280,20 @@ func deadlock(ctx context.Context, c *cluster) error {
 	})
 }
 
-// deadlocks is how many there were.
-func (c *cluster) deadlocks(ctx context.Context) (n int, err error) {
+const (
+	deadlocks = "select deadlocks from pg_stat_database where datname = current_database()"
+	// Without another fault, what is taken back lost against another transaction.
+	rollbacks = "select xact_rollback from pg_stat_database where datname = current_database()"
+)
+
+// count asks how many of something there were.
+func (c *cluster) count(ctx context.Context, question string) (n int, err error) {
 	connection, err := c.node().connect(ctx, role)
 	if err != nil {
 		return 0, err
 	}
 	defer connection.Close(ctx)
-	err = connection.QueryRow(ctx, "select deadlocks from pg_stat_database where datname = current_database()").Scan(&n)
+	err = connection.QueryRow(ctx, question).Scan(&n)
 	return n, err
 }
 

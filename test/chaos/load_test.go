@@ -21,6 +21,8 @@ const key = "dev-local-key"
 type ledger struct {
 	mu      sync.Mutex
 	entries map[string]*entry
+	// batches are those that were sent as complete, and whether that was acknowledged.
+	batches map[string]bool
 	// refused are answers that no submission deserves here, by status.
 	refused map[int]string
 
@@ -34,7 +36,7 @@ type entry struct {
 }
 
 func newLedger() *ledger {
-	return &ledger{entries: map[string]*entry{}, refused: map[int]string{}}
+	return &ledger{entries: map[string]*entry{}, batches: map[string]bool{}, refused: map[int]string{}}
 }
 
 func (l *ledger) note(id string, fn func(*entry)) {
@@ -46,6 +48,15 @@ func (l *ledger) note(id string, fn func(*entry)) {
 		l.entries[id] = e
 	}
 	fn(e)
+}
+
+func (l *ledger) acknowledge(id string, version int) {
+	l.note(id, func(e *entry) {
+		if e.acknowledged < 0 {
+			l.acknowledged.Add(1)
+		}
+		e.acknowledged = max(e.acknowledged, version)
+	})
 }
 
 // failed is how many requests were not acknowledged.
@@ -74,60 +85,112 @@ var (
 // submit sends a version of a run once, and returns whether it was acknowledged.
 func (c *client) submit(ctx context.Context, id string, version int) error {
 	c.ledger.note(id, func(e *entry) { e.sent = max(e.sent, version) })
-	body, err := json.Marshal(makeRun(id, version))
+	status, _, err := c.send(ctx, "/api/results", makeRun(id, version))
 	if err != nil {
-		return err
+		return fmt.Errorf("%s version %d: %w", id, version, err)
+	}
+	if status == http.StatusOK {
+		c.ledger.replayed.Add(1)
+	}
+	c.ledger.acknowledge(id, version)
+	return nil
+}
+
+// submitBulk sends runs at once, each as announced and as finished, and notes what of
+// them was acknowledged.
+func (c *client) submitBulk(ctx context.Context, mode string, ids []string) error {
+	var lines []testRun
+	for _, id := range ids {
+		c.ledger.note(id, func(e *entry) { e.sent = final })
+		lines = append(lines, makeRun(id, open), makeRun(id, final))
+	}
+	_, text, err := c.send(ctx, "/api/results/bulk?mode="+mode, lines)
+	if err != nil {
+		return fmt.Errorf("bulk submission from %s on: %w", ids[0], err)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	for i := range lines {
+		var receipt struct{ RunID, Outcome string }
+		switch err := decoder.Decode(&receipt); {
+		case err != nil || receipt.RunID != lines[i].RunID:
+			return fmt.Errorf("%w: receipt %d of %s: %w", errRefused, i, text, err)
+		case receipt.Outcome == "recorded", receipt.Outcome == "replayed":
+			c.ledger.acknowledge(receipt.RunID, i%2)
+		case receipt.Outcome == "conflict" && i%2 == open: // It was finished before.
+		default:
+			return c.refuse(http.StatusOK, string(text))
+		}
+	}
+	return nil
+}
+
+// submitBatch sends a batch as complete.
+func (c *client) submitBatch(ctx context.Context, id string) error {
+	note := func(acknowledged bool) {
+		c.ledger.mu.Lock()
+		defer c.ledger.mu.Unlock()
+		c.ledger.batches[id] = c.ledger.batches[id] || acknowledged
+	}
+	note(false)
+	_, _, err := c.send(ctx, "/api/results/batch", map[string]any{
+		"batchId": id, "completedAt": "2025-11-17T10:00:00Z", "totalRuns": 7, "metadata": map[string]string{"marker": id},
+	})
+	if err == nil {
+		note(true)
+	}
+	return err
+}
+
+// send sends a submission once. It fails unless that was acknowledged.
+func (c *client) send(ctx context.Context, path string, submission any) (status int, text []byte, err error) {
+	body, err := json.Marshal(submission)
+	if err != nil {
+		return 0, nil, err
 	}
 	url, done := c.to()
 	defer done()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/api/results", bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url+path, bytes.NewReader(body))
 	if err != nil {
-		return err
+		return 0, nil, err
 	}
 	request.Header.Set("Authorization", "Bearer "+key)
 	request.Header.Set("Content-Type", "application/json")
 	response, err := c.http.Do(request)
 	if err != nil {
 		c.ledger.broken.Add(1)
-		return fmt.Errorf("%w: %w", errUnavailable, err)
+		return 0, nil, fmt.Errorf("%w: %w", errUnavailable, err)
 	}
 	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
+	text, err = io.ReadAll(response.Body)
 	switch {
 	case err != nil:
 		c.ledger.broken.Add(1)
-		return fmt.Errorf("%w: %w", errUnavailable, err)
-	case response.StatusCode == http.StatusCreated:
-		c.ledger.note(id, func(e *entry) {
-			if e.acknowledged < 0 {
-				c.ledger.acknowledged.Add(1)
-			}
-			e.acknowledged = max(e.acknowledged, version)
-		})
-		return nil
-	case response.StatusCode == http.StatusOK:
-		c.ledger.replayed.Add(1)
-		c.ledger.note(id, func(e *entry) {
-			if e.acknowledged < 0 {
-				c.ledger.acknowledged.Add(1)
-			}
-			e.acknowledged = max(e.acknowledged, version)
-		})
-		return nil
+		return 0, nil, fmt.Errorf("%w: %w", errUnavailable, err)
+	case response.StatusCode == http.StatusCreated, response.StatusCode == http.StatusOK:
+		return response.StatusCode, text, nil
 	case response.StatusCode == http.StatusServiceUnavailable, response.StatusCode == http.StatusTooManyRequests:
 		c.ledger.unavailable.Add(1)
-		return fmt.Errorf("%w: %s", errUnavailable, text)
+		return 0, nil, fmt.Errorf("%w: %s", errUnavailable, text)
 	}
+	return 0, nil, c.refuse(response.StatusCode, string(text))
+}
+
+// refuse notes an answer that no submission deserves here.
+func (c *client) refuse(status int, text string) error {
 	c.ledger.mu.Lock()
 	defer c.ledger.mu.Unlock()
-	c.ledger.refused[response.StatusCode] = fmt.Sprintf("%s version %d: %s", id, version, text)
-	return fmt.Errorf("%w: %d %s", errRefused, response.StatusCode, text)
+	c.ledger.refused[status] = text
+	return fmt.Errorf("%w: %d %s", errRefused, status, text)
 }
 
 // persist sends until it is acknowledged, or ctx ends.
 func (c *client) persist(ctx context.Context, id string, version int) {
+	persist(ctx, func() error { return c.submit(ctx, id, version) })
+}
+
+func persist(ctx context.Context, submit func() error) {
 	for ctx.Err() == nil {
-		if err := c.submit(ctx, id, version); !errors.Is(err, errUnavailable) {
+		if err := submit(); !errors.Is(err, errUnavailable) {
 			return
 		}
 		select {
@@ -138,7 +201,8 @@ func (c *client) persist(ctx context.Context, id string, version int) {
 }
 
 // work submits runs until ctx ends: most once, some twice at the same time, some
-// announced first and finished later, some again long after, some given up.
+// announced first and finished later, some again long after, some given up, some many
+// at a time, and batches between them.
 func (c *client) work(ctx context.Context, name string, random *rand.Rand) {
 	for n := 0; ctx.Err() == nil; n++ {
 		id := fmt.Sprintf("%s-%d", name, n)
@@ -161,6 +225,15 @@ func (c *client) work(ctx context.Context, name string, random *rand.Rand) {
 		case 6: // again
 			c.persist(ctx, id, final)
 			c.persist(ctx, fmt.Sprintf("%s-%d", name, random.IntN(n+1)), final)
+		case 7, 8: // many at a time
+			ids := make([]string, 1+random.IntN(9))
+			for i := range ids {
+				ids[i] = fmt.Sprintf("%s-%d", id, i)
+			}
+			mode := []string{"each", "atomic"}[random.IntN(2)]
+			persist(ctx, func() error { return c.submitBulk(ctx, mode, ids) })
+		case 9: // a batch
+			persist(ctx, func() error { return c.submitBatch(ctx, id) })
 		default:
 			c.persist(ctx, id, final)
 		}

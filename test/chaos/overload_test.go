@@ -27,7 +27,7 @@ func TestOverload(t *testing.T) { //nolint:paralleltest // it takes the whole ma
 		t.Fatal(err)
 	}
 	ctx := t.Context()
-	c, err := newCluster(ctx, dir, rand.New(rand.NewPCG(1, 1)))
+	c, err := newCluster(ctx, dir, rand.New(rand.NewPCG(1, 1)), "")
 	defer func() {
 		c.close()
 		_ = os.RemoveAll(dir)

@@ -27,7 +27,7 @@ func TestRollingRestart(t *testing.T) { //nolint:paralleltest // it takes the wh
 		t.Fatal(err)
 	}
 	ctx := t.Context()
-	c, err := newCluster(ctx, dir, rand.New(rand.NewPCG(1, 1)))
+	c, err := newCluster(ctx, dir, rand.New(rand.NewPCG(1, 1)), "")
 	defer func() {
 		c.close()
 		_ = os.RemoveAll(dir)

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -87,6 +88,7 @@ func (s *server) stop() error {
 type balancer struct {
 	mu  sync.Mutex
 	now *server
+	way string // by which the server is reached; "" is straight
 }
 
 // to returns where to send a request, and what to call after it.
@@ -94,7 +96,14 @@ func (b *balancer) to() (string, func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.now.busy.Add(1)
-	return b.now.url, b.now.busy.Done
+	return cmp.Or(b.way, b.now.url), b.now.busy.Done
+}
+
+// through leads requests to the server by another way.
+func (b *balancer) through(way string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.way = way
 }
 
 // turn leads requests to another server, and returns the one before.

@@ -1,0 +1,52 @@
+package db
+
+import (
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// ErrNotReplicated says that a commit did not wait for its synchronous standby: what
+// it stored is lost if the primary is.
+var ErrNotReplicated = errors.New("committed without the synchronous standby")
+
+// WatchCommits returns a context for some work, and a function that says after it
+// whether its commits waited for their synchronous standby. PostgreSQL reports success
+// to one whose wait is canceled, at a deadline or by an administrator: only a warning
+// tells.
+func WatchCommits(ctx context.Context) (context.Context, func() error) {
+	commits := &watchedCommits{}
+	return context.WithValue(ctx, watchedCommits{}, commits), func() error {
+		if commits.canceled {
+			return ErrNotReplicated
+		}
+		return nil
+	}
+}
+
+// watchedCommits are those of some work, which uses one connection at a time.
+type watchedCommits struct{ canceled bool }
+
+// noteWork tells each connection whose work it does.
+type noteWork struct{}
+
+// TraceQueryStart notes it.
+func (noteWork) TraceQueryStart(ctx context.Context, connection *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	connection.PgConn().CustomData()[workKey], _ = ctx.Value(watchedCommits{}).(*watchedCommits)
+	return ctx
+}
+
+// TraceQueryEnd does nothing.
+func (noteWork) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+const workKey = "work"
+
+// noteNotice notes the warning. It shares its SQLSTATE with others, and its text is
+// translated: what is its own is the routine of PostgreSQL that it comes from.
+func noteNotice(connection *pgconn.PgConn, notice *pgconn.Notice) {
+	if commits, _ := connection.CustomData()[workKey].(*watchedCommits); commits != nil && notice.Routine == "SyncRepWaitForLSN" {
+		commits.canceled = true
+	}
+}

@@ -1,0 +1,18 @@
+-- name: UpdateLockTimeout :exec
+-- How long the statements of this transaction wait for a lock, as "2s".
+select set_config('lock_timeout', @lock_timeout::text, true);
+
+-- name: UpsertSchemaVersion :exec
+-- Records the version of the schema, as clean; a negative one is none.
+with recorded as (select @version::bigint as version),
+deleted as (
+    delete from schema_migrations as m using recorded where m.version <> recorded.version
+)
+insert into schema_migrations (version, dirty)
+select recorded.version, false from recorded where recorded.version >= 0
+on conflict (version) do update set dirty = false;
+
+-- name: GetMigrationRunning :one
+-- Whether a session of the database holds the lock of migrations: then it cannot be
+-- had. Always one row.
+select (not pg_try_advisory_xact_lock_shared(@lock_id::bigint))::boolean as is_running;
