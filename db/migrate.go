@@ -30,6 +30,7 @@ import (
 // at once: one works, the others wait for it.
 type Migrations struct {
 	migrate *migrate.Migrate
+	driver  *driver
 	latest  uint
 }
 
@@ -67,7 +68,16 @@ func OpenMigrations(url string) (*Migrations, error) {
 		return nil
 	}))
 	connection.SetMaxOpenConns(1) // All in the session that has the lock.
-	driver.Driver, err = migratepgx.WithInstance(connection, &migratepgx.Config{})
+	driver.lock, err = migrationLock(config.ConnConfig.Database)
+	if err == nil {
+		err = connection.Ping() // Now there is a session.
+	}
+	if err == nil {
+		err = driver.withLock(func() (err error) {
+			driver.Driver, err = migratepgx.WithInstance(connection, &migratepgx.Config{})
+			return err
+		})
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("connect for migrations: %w", err), connection.Close())
 	}
@@ -76,7 +86,7 @@ func OpenMigrations(url string) (*Migrations, error) {
 		return nil, errors.Join(fmt.Errorf("prepare migrations: %w", err), driver.Close())
 	}
 	m.LockTimeout = math.MaxInt64 // A migration of a large table takes as long as it takes.
-	return &Migrations{migrate: m, latest: latest}, nil
+	return &Migrations{migrate: m, driver: driver, latest: latest}, nil
 }
 
 // LatestSchemaVersion is the newest version that this program knows.
@@ -114,7 +124,7 @@ func (m *Migrations) Version() (SchemaVersion, error) {
 // Up applies every migration that is missing. A schema newer than this program
 // stays as it is: an older server may run beside a newer one.
 func (m *Migrations) Up() error {
-	err := m.migrate.Up()
+	err := m.driver.withLock(m.migrate.Up)
 	if err == nil || errors.Is(err, migrate.ErrNoChange) {
 		return nil
 	}
@@ -127,7 +137,7 @@ func (m *Migrations) Up() error {
 
 // Down takes the last migration back, with the data it made room for.
 func (m *Migrations) Down() error {
-	if err := m.migrate.Steps(-1); err != nil {
+	if err := m.driver.withLock(func() error { return m.migrate.Steps(-1) }); err != nil {
 		return fmt.Errorf("migrate down: %w", explain(err))
 	}
 	return nil
@@ -139,7 +149,7 @@ func (m *Migrations) Force(version uint) error {
 	if version == 0 {
 		recorded = -1 // golang-migrate's "no version"
 	}
-	if err := m.migrate.Force(recorded); err != nil {
+	if err := m.driver.withLock(func() error { return m.migrate.Force(recorded) }); err != nil {
 		return fmt.Errorf("force schema version: %w", err)
 	}
 	return nil
@@ -190,11 +200,7 @@ func ReadSchemaVersion(ctx context.Context, url string) (version SchemaVersion, 
 		return version, fmt.Errorf("read schema version: %w", err)
 	}
 	version.Current, version.Dirty = uint(max(stands.SchemaVersion, 0)), stands.SchemaDirty
-	text, err := database.GenerateAdvisoryLockId(connection.Config().Database, "public", migratepgx.DefaultMigrationsTable)
-	if err != nil {
-		return version, err
-	}
-	lock, err := strconv.ParseInt(text, 10, 64)
+	lock, err := migrationLock(config.ConnConfig.Database)
 	if err != nil {
 		return version, err
 	}
@@ -204,7 +210,18 @@ func ReadSchemaVersion(ctx context.Context, url string) (version SchemaVersion, 
 	return version, nil
 }
 
+// migrationLock is golang-migrate's advisory lock.
+func migrationLock(name string) (int64, error) {
+	text, err := database.GenerateAdvisoryLockId(name, "public", migratepgx.DefaultMigrationsTable)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseInt(text, 10, 64)
+}
+
 const (
+	// lockPause is how often who waits for another's migrations looks whether they ended.
+	lockPause = 100 * time.Millisecond
 	// lockTimeout is how long a migration waits for a lock, while everybody who wants
 	// the table queues behind it: a backup, say, reads it for hours.
 	lockTimeout = "2s"
@@ -222,10 +239,28 @@ var concurrently = regexp.MustCompile(`(?i)\bconcurrently\b`)
 type driver struct {
 	database.Driver
 	session *pgx.Conn
+	lock    int64
 	// target is the version that the next migration leads to, recorded whether it was
 	// recorded along with it.
 	target   int
 	recorded bool
+}
+
+// withLock does work for which golang-migrate takes its lock, when that can be had. It
+// would wait for it in a statement, and an index that another creates concurrently
+// would wait for the end of that statement.
+func (d *driver) withLock(work func() error) (err error) {
+	q := New(d.session)
+	for isTaken := false; !isTaken; {
+		if isTaken, err = q.GetMigrationLock(context.Background(), d.lock); err != nil {
+			return err
+		}
+		if !isTaken {
+			time.Sleep(lockPause)
+		}
+	}
+	defer func() { err = errors.Join(err, q.DeleteMigrationLock(context.Background(), d.lock)) }()
+	return work()
 }
 
 // SetVersion is called before a migration, when it is dirty, and after.

@@ -1,0 +1,1 @@
+drop index concurrently benchmark_runs_completed_started_at_idx;
