@@ -71,6 +71,9 @@ func (s *server) getReadiness(ctx context.Context, _ *struct{}) (*getReadinessOu
 	if s.isStopping() {
 		return nil, notReady("The server is about to stop.")
 	}
+	if s.Pool == nil {
+		return nil, starting()
+	}
 	ctx, cancel := context.WithTimeout(ctx, readinessTimeout)
 	defer cancel()
 	database, err := s.queries.GetReadiness(ctx)
@@ -92,6 +95,9 @@ func (s *server) getReadiness(ctx context.Context, _ *struct{}) (*getReadinessOu
 	}
 	return &getReadinessOutput{Body: Readiness{Status: "ready"}}, nil
 }
+
+// starting is the answer of a server that has no database yet.
+func starting() *Problem { return notReady("The server is starting.") }
 
 func notReady(why string) *Problem {
 	problem := problemOf(http.StatusServiceUnavailable, why)

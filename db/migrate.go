@@ -172,7 +172,11 @@ func ReadSchemaVersion(ctx context.Context, url string) (version SchemaVersion, 
 	if version.Latest, err = LatestSchemaVersion(); err != nil {
 		return version, err
 	}
-	connection, err := pgx.Connect(ctx, url)
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		return version, fmt.Errorf("database url: %w", err)
+	}
+	connection, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return version, fmt.Errorf("connect to the database: %w", err)
 	}
