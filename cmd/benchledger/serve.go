@@ -98,7 +98,7 @@ func (c *serveCommand) Run() (err error) {
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	defer server.Close()
+	defer func() { _ = server.Close() }() // After a shutdown there is nothing to close.
 
 	where, databaseEnded := "", (<-chan struct{})(nil)
 	if c.DatabaseURL == "" {
