@@ -61,8 +61,8 @@ func TestQueriesAreMeasured(t *testing.T) {
 	}
 	for name, want := range map[string]uint64{
 		"benchledger_query_duration_seconds ok CreateRun":             2,
-		"benchledger_query_duration_seconds ok GetRunStatusForUpdate": 1,
-		"benchledger_query_duration_seconds ok ListRunDifferences":    1,
+		"benchledger_query_duration_seconds ok ListRunStatusesForUpdate": 1,
+		"benchledger_query_duration_seconds ok ListRunsDifferences":    1,
 		"benchledger_query_duration_seconds ok GetRun":                1,
 		"benchledger_query_duration_seconds ok begin":                 1,
 		"benchledger_query_duration_seconds ok commit":                1,
