@@ -61,7 +61,8 @@ func init() {
 
 // Config is what a server needs.
 type Config struct {
-	// Pool reaches the database.
+	// Pool reaches the database; nil where the server is still starting: it is alive,
+	// and everything else is answered 503.
 	Pool *pgxpool.Pool
 	// APISecretKey is a key that may do everything, beside those of the database.
 	APISecretKey string

@@ -88,6 +88,9 @@ func (s *server) getReadiness(ctx context.Context, _ *struct{}) (*getReadinessOu
 	if s.isStopping() {
 		return nil, notReady("The server is about to stop.")
 	}
+	if s.Pool == nil {
+		return nil, starting()
+	}
 	known := s.readiness.known.Load()
 	if known == nil || time.Since(known.at) > readinessAge {
 		found, _, _ := s.readiness.asking.Do("", func() (any, error) {
@@ -128,6 +131,9 @@ func (s *server) askReadiness(ctx context.Context) *Problem {
 	}
 	return nil
 }
+
+// starting is the answer of a server that has no database yet.
+func starting() *Problem { return notReady("The server is starting.") }
 
 func notReady(why string) *Problem {
 	problem := problemOf(http.StatusServiceUnavailable, why)

@@ -88,6 +88,10 @@ func (s *server) refuseTooMany(ctx huma.Context, next func(huma.Context)) {
 		next(ctx)
 		return
 	}
+	if s.Pool == nil {
+		s.refuse(ctx, starting())
+		return
+	}
 	defer s.underWay.Add(-1)
 	if s.underWay.Add(1) > int64(cap(s.connections)*maxWaiting) {
 		s.refuse(ctx, busy())

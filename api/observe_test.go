@@ -62,16 +62,16 @@ func TestQueriesAreMeasured(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]uint64{
-		"benchledger_query_duration_seconds ok CreateRun":             2,
-		"benchledger_query_duration_seconds ok GetRunStatusForUpdate": 1,
-		"benchledger_query_duration_seconds ok ListRunDifferences":    1,
-		"benchledger_query_duration_seconds ok GetRun":                1,
-		"benchledger_query_duration_seconds ok begin":                 1,
-		"benchledger_query_duration_seconds ok commit":                1,
-		"benchledger_request_duration_seconds submit-run 201":         1,
-		"benchledger_request_duration_seconds submit-run 200":         1,
-		"benchledger_request_duration_seconds get-run 404":            1,
-		"benchledger_request_duration_seconds none 404":               1,
+		"benchledger_query_duration_seconds ok CreateRun":                2,
+		"benchledger_query_duration_seconds ok ListRunStatusesForUpdate": 1,
+		"benchledger_query_duration_seconds ok ListRunsDifferences":      1,
+		"benchledger_query_duration_seconds ok GetRun":                   1,
+		"benchledger_query_duration_seconds ok begin":                    1,
+		"benchledger_query_duration_seconds ok commit":                   1,
+		"benchledger_request_duration_seconds submit-run 201":            1,
+		"benchledger_request_duration_seconds submit-run 200":            1,
+		"benchledger_request_duration_seconds get-run 404":               1,
+		"benchledger_request_duration_seconds none 404":                  1,
 	} {
 		if counts[name] != want {
 			t.Errorf("%s: %d, want %d", name, counts[name], want)

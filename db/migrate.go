@@ -311,7 +311,7 @@ func (d *driver) runWhole(ctx context.Context, migration string) (err error) {
 	if err := q.UpdateLockTimeout(ctx, lockTimeout); err != nil {
 		return err
 	}
-	if _, err := tx.Exec(ctx, migration, pgx.QueryExecModeSimpleProtocol); err != nil {
+	if _, err := tx.Exec(ctx, migration, pgx.QueryExecModeSimpleProtocol); err != nil { //nolint:forbidigo // it is that of a file of sql/schema
 		return err
 	}
 	if err := q.UpsertSchemaVersion(ctx, int64(d.target)); err != nil {

@@ -2,10 +2,12 @@ package main
 
 import (
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/creack/pty"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/benchledger/benchledger/internal/testdb"
 )
@@ -70,6 +72,62 @@ func TestMigrateNewer(t *testing.T) {
 	wantOutput(t, code, stdout, 0, "schema version 99", "newer than this program")
 	code, _, stderr := run(t, env, "migrate", "down", "--yes")
 	wantOutput(t, code, stderr, 1, "schema version 99", "the program that made it")
+	serveDatabase(t, url).submit("run")
+}
+
+// TestMigrateBesideServer brings the schema further than a server that is running knows,
+// as a newer one would: it goes on, and another one of its version starts.
+func TestMigrateBesideServer(t *testing.T) {
+	t.Parallel()
+	url := testdb.URL(t)
+	p := serveDatabase(t, url)
+	p.submit("before")
+	if _, err := testdb.Pool(t, url).Exec(t.Context(), `alter table benchmark_runs add column note text;
+		create index note on benchmark_runs (note); update schema_migrations set version = version + 1`, pgx.QueryExecModeSimpleProtocol); err != nil {
+		t.Fatal(err)
+	}
+	p.submit("after")
+	p.wantRuns("after", "before")
+	another := serveDatabase(t, url)
+	another.submit("another")
+	another.wantRuns("after", "another", "before")
+	if response, body := p.request(http.MethodGet, "/readyz", ""); response.StatusCode != http.StatusOK {
+		t.Errorf("%d %s", response.StatusCode, body)
+	}
+}
+
+// TestMigrateKilled kills a migration half-way: nothing of it is left, and it is repeated.
+func TestMigrateKilled(t *testing.T) {
+	t.Parallel()
+	url := testdb.URL(t)
+	env := []string{"DATABASE_URL=" + url}
+	if code, _, stderr := run(t, env, "migrate", "down", "--yes"); code != 0 {
+		t.Fatal(stderr)
+	}
+	pool := testdb.Pool(t, url)
+	tx, err := pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "lock table benchmark_runs in access share mode"); err != nil { // As a backup does.
+		t.Fatal(err)
+	}
+	p := command(t, env, "migrate", "up").start()
+	eventually(t, "it is half-way", func() (isWaiting bool) {
+		err := pool.QueryRow(t.Context(), "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')").Scan(&isWaiting)
+		return err == nil && isWaiting
+	})
+	if code, stdout, _ := run(t, env, "migrate", "status"); code != 0 || stdout != "schema version 1 of 2: a migration is running\n" {
+		t.Errorf("status %d %q", code, stdout)
+	}
+	_ = p.cmd.Process.Kill()
+	p.wait()
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if code, stdout, stderr := run(t, env, "migrate", "up"); code != 0 || stdout != "schema version 2 of 2: up to date\n" {
+		t.Errorf("%d %q %q", code, stdout, stderr)
+	}
 	serveDatabase(t, url).submit("run")
 }
 

@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -83,6 +84,24 @@ func (c *serveCommand) Run() (err error) {
 		return err
 	}
 
+	// While it starts it is alive, and not ready.
+	var handler atomic.Pointer[http.Handler]
+	handler.Store(new(api.New(api.Config{Logger: logger, Version: version})))
+	server := &http.Server{
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*handler.Load()).ServeHTTP(w, r) }),
+		ReadHeaderTimeout: 10 * time.Second,
+		// For a body; operations that take large ones give them time of their own.
+		ReadTimeout: time.Minute,
+		// As long as a slow client may take to send a body, and to fetch the answer.
+		WriteTimeout:   3 * time.Minute,
+		IdleTimeout:    2 * time.Minute,
+		MaxHeaderBytes: 64 << 10,
+		ErrorLog:       slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	defer func() { _ = server.Close() }() // After a shutdown there is nothing to close.
+
 	where, databaseEnded := "", (<-chan struct{})(nil)
 	if c.DatabaseURL == "" {
 		local, err := localpg.Start(ctx, localpg.Options{DataDir: c.DataDir, Progress: func(step string) { logger.Info(step) }})
@@ -129,23 +148,11 @@ func (c *serveCommand) Run() (err error) {
 	if err != nil {
 		return err
 	}
-	server := &http.Server{
-		Handler: tracing.wrap(api.New(api.Config{
-			Pool: pool, APISecretKey: c.APISecretKey, PrivateReads: !c.PublicReads, TrustedProxies: proxies,
-			RequestsPerKey: *c.RateLimitPerKey, RequestsPerAddress: *c.RateLimitPerAddr, AllowedOrigins: c.AllowedOrigins, Logger: logger, Metrics: metrics,
-			Version: version, SchemaVersion: int64(schemaVersion), Stopping: ctx.Done(),
-		}), proxies),
-		ReadHeaderTimeout: 10 * time.Second,
-		// For a body; operations that take large ones give them time of their own.
-		ReadTimeout: time.Minute,
-		// As long as a slow client may take to send a body, and to fetch the answer.
-		WriteTimeout:   3 * time.Minute,
-		IdleTimeout:    2 * time.Minute,
-		MaxHeaderBytes: 64 << 10,
-		ErrorLog:       slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
-	}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	handler.Store(new(tracing.wrap(api.New(api.Config{
+		Pool: pool, APISecretKey: c.APISecretKey, PrivateReads: !c.PublicReads, TrustedProxies: proxies,
+		RequestsPerKey: *c.RateLimitPerKey, RequestsPerAddress: *c.RateLimitPerAddr, AllowedOrigins: c.AllowedOrigins, Logger: logger, Metrics: metrics,
+		Version: version, SchemaVersion: int64(schemaVersion), Stopping: ctx.Done(),
+	}), proxies)))
 	at := "http://" + address(listener.Addr())
 	fmt.Printf("BenchLedger %s: data in %s, API at %s/api, spec at %s/openapi.yaml, docs at %s/docs\n", version, where, at, at, at)
 
@@ -280,7 +287,7 @@ func (c *serveCommand) migrate(ctx context.Context, logger *slog.Logger) error {
 		url = c.DatabaseURL
 	}
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		err := migrateUp(url)
+		err := migrateUp(ctx, url)
 		if err != nil && db.Classify(err) != db.Unavailable {
 			err = backoff.Permanent(err)
 		}
@@ -291,7 +298,16 @@ func (c *serveCommand) migrate(ctx context.Context, logger *slog.Logger) error {
 	return err
 }
 
-func migrateUp(url string) (err error) {
+// migrateUp leaves a schema alone that is as new as this server, or newer: it does not
+// wait for one who brings it further.
+func migrateUp(ctx context.Context, url string) (err error) {
+	stands, err := db.ReadSchemaVersion(ctx, url)
+	if err != nil {
+		return err
+	}
+	if stands.Current > stands.Latest || stands.Current == stands.Latest && !stands.Dirty {
+		return nil
+	}
 	migrations, err := db.OpenMigrations(url)
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golang-migrate/migrate/v4/database"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/benchledger/benchledger/internal/testdb"
@@ -162,6 +163,54 @@ func TestServeWaitsForDatabase(t *testing.T) {
 	network, address := pgconn.NetworkAddress(config.Host, config.Port)
 	go forward(listener, network, address)
 	p.ready().submit("run")
+}
+
+// TestServeWhileOthersMigrate starts servers while somebody migrates: one that needs it
+// waits, alive and not ready; one that has all it needs does not wait.
+func TestServeWhileOthersMigrate(t *testing.T) {
+	t.Parallel()
+	url := testdb.URL(t)
+	pool := testdb.Pool(t, url)
+	lockID, err := database.GenerateAdvisoryLockId(pool.Config().ConnConfig.Database, "public", "schema_migrations")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Release()
+	if _, err := other.Exec(t.Context(), "select pg_advisory_lock($1::text::bigint)", lockID); err != nil {
+		t.Fatal(err)
+	}
+	serveDatabase(t, url).submit("run")
+
+	if _, err := pool.Exec(t.Context(), "update schema_migrations set version = 1"); err != nil {
+		t.Fatal(err)
+	}
+	addr := freeAddr(t)
+	p := command(t, []string{"DATABASE_URL=" + url}, "serve", "--addr="+addr).start()
+	ask := func(path string) int {
+		response, err := http.Get("http://" + addr + path)
+		if err != nil {
+			return 0
+		}
+		_ = response.Body.Close()
+		return response.StatusCode
+	}
+	eventually(t, "it is alive", func() bool { return ask("/livez") == http.StatusOK })
+	for _, path := range []string{"/readyz", "/api/runs"} {
+		if status := ask(path); status != http.StatusServiceUnavailable {
+			t.Errorf("%s is answered %d", path, status)
+		}
+	}
+	if _, err := pool.Exec(t.Context(), "update schema_migrations set version = 2"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Exec(t.Context(), "select pg_advisory_unlock($1::text::bigint)", lockID); err != nil {
+		t.Fatal(err)
+	}
+	p.ready().wantRuns("run")
 }
 
 // forward leads each connection to an address.

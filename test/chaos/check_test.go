@@ -78,12 +78,14 @@ func readBatches(ctx context.Context, connection *pgx.Conn) (map[string]string, 
 	if err != nil {
 		return nil, err
 	}
-	var id, marker string
-	_, err = pgx.ForEachRow(rows, []any{&id, &marker}, func() error {
+	for rows.Next() {
+		var id, marker string
+		if err := rows.Scan(&id, &marker); err != nil {
+			return nil, err
+		}
 		stored[id] = marker
-		return nil
-	})
-	return stored, err
+	}
+	return stored, rows.Err()
 }
 
 // versions are those from one to another one.

@@ -96,13 +96,19 @@ func (c *client) submit(ctx context.Context, id string, version int) error {
 	return nil
 }
 
-// submitBulk sends runs at once, each as announced and as finished, and notes what of
-// them was acknowledged.
+// submitBulk sends runs at once, and notes what of them was acknowledged. In the mode
+// each they are announced and finished: repeated, the announcement is a conflict.
 func (c *client) submitBulk(ctx context.Context, mode string, ids []string) error {
-	var lines []testRun
+	var (
+		lines    []testRun
+		versions []int
+	)
 	for _, id := range ids {
 		c.ledger.note(id, func(e *entry) { e.sent = final })
-		lines = append(lines, makeRun(id, open), makeRun(id, final))
+		if mode == "each" {
+			lines, versions = append(lines, makeRun(id, open)), append(versions, open)
+		}
+		lines, versions = append(lines, makeRun(id, final)), append(versions, final)
 	}
 	_, text, err := c.send(ctx, "/api/results/bulk?mode="+mode, lines)
 	if err != nil {
@@ -115,8 +121,8 @@ func (c *client) submitBulk(ctx context.Context, mode string, ids []string) erro
 		case err != nil || receipt.RunID != lines[i].RunID:
 			return fmt.Errorf("%w: receipt %d of %s: %w", errRefused, i, text, err)
 		case receipt.Outcome == "recorded", receipt.Outcome == "replayed":
-			c.ledger.acknowledge(receipt.RunID, i%2)
-		case receipt.Outcome == "conflict" && i%2 == open: // It was finished before.
+			c.ledger.acknowledge(receipt.RunID, versions[i])
+		case receipt.Outcome == "conflict" && versions[i] == open: // It was finished before.
 		default:
 			return c.refuse(http.StatusOK, string(text))
 		}
