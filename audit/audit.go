@@ -9,13 +9,11 @@ package audit
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -44,7 +42,9 @@ type Config struct {
 	Seed            string            `yaml:"seed"`
 	Mutations       string            `yaml:"mutations"`
 	AcceptedMutants map[string]string `yaml:"accepted_mutants"`
-	Report          string            `yaml:"report"`
+	// MutationTests are the folders whose tests have to see the mutants.
+	MutationTests []string `yaml:"mutation_tests"`
+	Report        string   `yaml:"report"`
 
 	// Root is the project's folder.
 	Root string `yaml:"-"`
@@ -246,33 +246,4 @@ func sortFindings(findings []Finding) {
 		return cmp.Or(cmp.Compare(a.Position.File, b.Position.File), cmp.Compare(a.Position.Line, b.Position.Line),
 			cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Message, b.Message))
 	})
-}
-
-// RecordOf returns the record that a report was made of, from its JSON.
-func RecordOf(path string) ([]recorder.Entry, error) {
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	var reported Audit
-	if err := json.Unmarshal(content, &reported); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	var record []recorder.Entry
-	add := func(entry recorder.Entry, tests []string) {
-		for _, test := range tests {
-			entry.Package, entry.Test, _ = strings.Cut(test, ".")
-			record = append(record, entry)
-		}
-	}
-	for _, query := range reported.Queries {
-		add(recorder.Entry{Query: query.Name}, query.Tests)
-	}
-	for _, operation := range reported.Operations {
-		add(recorder.Entry{Operation: operation.ID}, operation.Tests)
-	}
-	for _, constraint := range reported.Constraints {
-		add(recorder.Entry{Constraint: constraint.Name}, constraint.Tests)
-	}
-	return record, nil
 }

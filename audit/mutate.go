@@ -58,7 +58,7 @@ type Mutations struct {
 //
 // The tests are built once, from a copy of the project in which each query can be
 // replaced from outside; testDatabaseURL is their server.
-func (a *Audit) Mutate(ctx context.Context, packages []string, record []recorder.Entry, databaseURL, testDatabaseURL string, progress func(string)) error {
+func (a *Audit) Mutate(ctx context.Context, record []recorder.Entry, databaseURL, testDatabaseURL string, progress func(string)) error {
 	copied, err := os.MkdirTemp("", "audit-mutate-")
 	if err != nil {
 		return err
@@ -70,7 +70,7 @@ func (a *Audit) Mutate(ctx context.Context, packages []string, record []recorder
 	if err := makeReplaceable(filepath.Join(copied, a.config.Generated)); err != nil {
 		return fmt.Errorf("make queries replaceable: %w", err)
 	}
-	runner := &mutationRunner{copied: copied, packages: packages, url: testDatabaseURL}
+	runner := &mutationRunner{copied: copied, packages: a.config.MutationTests, url: testDatabaseURL}
 	if err := runner.build(ctx); err != nil {
 		return err
 	}
@@ -197,6 +197,9 @@ func (a *Audit) mutationHash(query *Query) string {
 	sources := a.testSources()
 	for _, test := range query.Tests {
 		folder, name, _ := strings.Cut(test, ".")
+		if !slices.ContainsFunc(a.config.MutationTests, func(path string) bool { return filepath.Base(path) == folder }) {
+			continue
+		}
 		name, _, _ = strings.Cut(name, "/")
 		source := strings.Join(sources[folder].reach(name), "\n")
 		fmt.Fprintln(hash, test, source)

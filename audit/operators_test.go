@@ -109,7 +109,7 @@ func TestEveryTypeIsChanged(t *testing.T) {
 			}
 			var differs bool
 			var was, is string
-			err = connection.QueryRow(t.Context(), "select ("+changed+")::text is distinct from ("+of+")::text, pg_typeof("+of+"), pg_typeof("+changed+")").
+			err = connection.QueryRow(t.Context(), "select ("+changed+")::text is distinct from ("+of+")::text, pg_typeof("+of+")::text, pg_typeof("+changed+")::text").
 				Scan(&differs, &was, &is)
 			// What is added to a domain, or to a text of some length, is of the type beneath.
 			sameType := was == is || kind == "nullable_score" || kind == "varchar(5)"

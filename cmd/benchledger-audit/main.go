@@ -80,14 +80,12 @@ func (c *reportCommand) Run(parent *commands) error {
 	return nil
 }
 
-type mutateCommand struct {
-	Packages []string `default:"db,api" help:"The folders whose tests are run (${default})."`
-}
+type mutateCommand struct{}
 
 // Run tries the mutations.
-func (c *mutateCommand) Run(parent *commands) error {
+func (mutateCommand) Run(parent *commands) error {
 	_, _, err := parent.audit(func(ctx context.Context, result *audit.Audit, record []recorder.Entry, volume, tests string) error {
-		return result.Mutate(ctx, c.Packages, record, volume, tests, func(line string) { fmt.Println(line) })
+		return result.Mutate(ctx, record, volume, tests, func(line string) { fmt.Println(line) })
 	})
 	return err
 }
