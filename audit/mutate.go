@@ -173,7 +173,9 @@ func (a *Audit) judgeMutations() error {
 		}
 		a.Mutations.Killed += results[i].Mutants - len(results[i].Survived)
 		for _, survivor := range results[i].Survived {
-			if a.config.AcceptedMutants[query.Name+": "+survivor] != "" {
+			name := query.Name + ": " + survivor
+			a.survivors = append(a.survivors, name)
+			if a.config.AcceptedMutants[name] != "" {
 				a.Mutations.Accepted++
 				continue
 			}
