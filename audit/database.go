@@ -142,7 +142,7 @@ func (a *Audit) readPlan(ctx context.Context, connection *pgx.Conn, query *Query
 	if forValues {
 		mode, sets = "force_custom_plan", a.config.PlanValues[query.Name]
 		if len(sets) == 0 {
-			return errors.New("it is planned for its values: audit.yaml (plan_values) has to have some")
+			sets = []map[string]*string{nil} // Each parameter is found to have no value.
 		}
 	}
 	if _, err := connection.Exec(ctx, "set plan_cache_mode = "+mode); err != nil {
@@ -157,7 +157,8 @@ func (a *Audit) readPlan(ctx context.Context, connection *pgx.Conn, query *Query
 			}
 			value, ok := set[query.parameters[i]]
 			if !ok {
-				return fmt.Errorf("audit.yaml (plan_values) has no value for %s", query.parameters[i])
+				a.find("plan-reads-large-table", query.At, "Give it one in audit.yaml (plan_values), null where it is left out.",
+					"%s has no %s to be planned with.", query.Name, query.parameters[i])
 			} else if value != nil {
 				values[i] = "'" + strings.ReplaceAll(*value, "'", "''") + "'::" + kind
 			}

@@ -488,6 +488,9 @@ func (a *Audit) judgeExemptions(input Input) {
 	for _, name := range sortedKeys(a.config.AcceptedMutants) {
 		a.exempt("accepted_mutants", name, a.config.AcceptedMutants[name], slices.Contains(a.survivors, name))
 	}
+	for _, name := range sortedKeys(a.config.PlanValues) {
+		a.exempt("plan_values", name, "it is planned for its values", a.plannedForValues(name))
+	}
 	for _, query := range a.Queries {
 		if query.Reason != "" && input.DatabaseURL != "" {
 			a.exempt("-- audit:", query.Name, query.Reason, len(query.Reads) > 0)
