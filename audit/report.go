@@ -307,10 +307,7 @@ func (a *Audit) reportClients(r *report) {
 		return
 	}
 	r.heading("Clients")
-	head := []string{"operation"}
-	for _, client := range sortedKeys(a.config.Clients) {
-		head = append(head, client)
-	}
+	head := append([]string{"operation"}, sortedKeys(a.config.Clients)...)
 	for _, client := range sortedKeys(a.config.Recorders) {
 		head = append(head, "recorder, "+client)
 	}
