@@ -114,7 +114,10 @@ func (s *service) do(method, path string, body any, headers ...string) answer {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	if document.Operation(request) != "" {
+	if operation := document.Operation(request); operation != "" {
+		if response.StatusCode < http.StatusBadRequest { // Or it did not get that far.
+			testdb.Called(s.t, operation)
+		}
 		if err := document.Check(request, response, text); err != nil {
 			s.t.Error(err)
 		}

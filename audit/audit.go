@@ -9,13 +9,11 @@ package audit
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -24,27 +22,35 @@ import (
 
 // Config says where things are in a project, and what is meant to be as it is.
 type Config struct {
-	Spec            string            `yaml:"spec"`
-	Queries         string            `yaml:"queries"`
-	Schema          string            `yaml:"schema"`
-	Generated       string            `yaml:"generated"`
-	Register        []string          `yaml:"register"`
-	Transactions    []string          `yaml:"transactions"`
-	Commands        []string          `yaml:"commands"`
-	Middlewares     map[string]string `yaml:"middlewares"`
-	WithoutQuery    map[string]string `yaml:"without_query"`
-	SQLAllowed      map[string]string `yaml:"sql_allowed"`
-	LargeTable      int64             `yaml:"large_table"`
-	PlanForValues   string            `yaml:"plan_for_values"`
-	WritesApart     map[string]string `yaml:"writes_apart"`
-	Parameters      map[string]string `yaml:"parameters"`
-	Lint            []string          `yaml:"lint"`
-	Pitfalls        map[string]string `yaml:"pitfalls"`
-	Clients         map[string]string `yaml:"clients"`
+	Spec          string            `yaml:"spec"`
+	Queries       string            `yaml:"queries"`
+	Schema        string            `yaml:"schema"`
+	Generated     string            `yaml:"generated"`
+	Register      []string          `yaml:"register"`
+	Transactions  []string          `yaml:"transactions"`
+	Commands      []string          `yaml:"commands"`
+	Middlewares   map[string]string `yaml:"middlewares"`
+	WithoutQuery  map[string]string `yaml:"without_query"`
+	SQLAllowed    map[string]string `yaml:"sql_allowed"`
+	LargeTable    int64             `yaml:"large_table"`
+	PlanForValues string            `yaml:"plan_for_values"`
+	// WritesApart says why a write may stay without the next, by operation and query.
+	WritesApart map[string]map[string]string `yaml:"writes_apart"`
+	// PlanValues are the values that a query is planned for, by parameter.
+	PlanValues map[string][]map[string]*string `yaml:"plan_values"`
+	Lint       []string                        `yaml:"lint"`
+	LintConfig string                          `yaml:"lint_config"`
+	Pitfalls   map[string]string               `yaml:"pitfalls"`
+	Clients    map[string]string               `yaml:"clients"`
+	Recorders  map[string]string               `yaml:"recorders"`
+	// SeedStatements are those of an earlier audit, as "file:line does table".
+	SeedStatements  []string          `yaml:"seed_statements"`
 	Seed            string            `yaml:"seed"`
 	Mutations       string            `yaml:"mutations"`
 	AcceptedMutants map[string]string `yaml:"accepted_mutants"`
-	Report          string            `yaml:"report"`
+	// MutationTests are the folders whose tests have to see the mutants.
+	MutationTests []string `yaml:"mutation_tests"`
+	Report        string   `yaml:"report"`
 
 	// Root is the project's folder.
 	Root string `yaml:"-"`
@@ -115,12 +121,15 @@ type Operation struct {
 	Registered Position `json:"registered"`
 	// Uses are the queries that the handler can reach, by name.
 	Uses []Use `json:"uses"`
+	// Before are the queries that what stands before the handler can reach.
+	Before []Use `json:"before,omitempty"`
 	// Keys are the security schemes that the document asks for, "" for none needed.
 	Keys []string `json:"keys"`
 	// Tests are those that called it.
 	Tests []string `json:"tests"`
-	// Clients are the generated clients that have it.
-	Clients []string `json:"clients"`
+	// Clients and Recorders are where each generated client, and each recorder, has it.
+	Clients   map[string]Position `json:"clients"`
+	Recorders map[string]Position `json:"recorders"`
 }
 
 // Setting is an environment variable that a command reads.
@@ -136,6 +145,8 @@ type Use struct {
 	Query string `json:"query"`
 	// Transaction is where the transaction begins in which it runs, "" for its own.
 	Transaction string `json:"transaction,omitempty"`
+	// Again says that this transaction is in a loop.
+	Again bool `json:"again,omitempty"`
 	// Around is where the transaction begins that it goes around.
 	Around string `json:"around,omitempty"`
 	// Repeated says that it runs in a loop.
@@ -185,11 +196,39 @@ type Constraint struct {
 	Tests      []string `json:"tests"`
 }
 
-// Seed is a statement of an earlier, hand-written audit.
+// Seed is a statement of an earlier, hand-written audit, and what does its work here.
 type Seed struct {
-	Statement string   `yaml:"statement" json:"statement"`
-	Query     string   `yaml:"query" json:"query"`
-	Tests     []string `yaml:"-" json:"tests"`
+	Statement string   `json:"statement"`
+	Queries   []string `json:"queries"`
+	Tests     []string `json:"tests"`
+}
+
+// Unlinted is a place where linters do not look.
+type Unlinted struct {
+	At      string   `json:"at"`
+	Linters []string `json:"linters"`
+	Reason  string   `json:"reason,omitempty"`
+}
+
+// Pitfall is a mistake that a linter looks for.
+type Pitfall struct {
+	Linter  string   `json:"linter"`
+	Mistake string   `json:"mistake"`
+	Looked  bool     `json:"looked"`
+	Found   []string `json:"found"`
+}
+
+// Exemption is something that may be otherwise than a rule says.
+type Exemption struct {
+	From   string `json:"from"` // a key of audit.yaml, or "-- audit:" beside a query
+	What   string `json:"what"`
+	Reason string `json:"reason"`
+}
+
+// Planner is the PostgreSQL that the plans are from.
+type Planner struct {
+	Version  int               `json:"version"` // major
+	Settings map[string]string `json:"settings"`
 }
 
 // Audit is everything that was established.
@@ -201,8 +240,15 @@ type Audit struct {
 	Constraints []*Constraint `json:"constraints"`
 	Migrations  []Migration   `json:"migrations"`
 	Settings    []Setting     `json:"settings"`
-	Seed        []*Seed       `json:"seed"`
-	Mutations   MutationCount `json:"mutations"`
+	// Depends are the places that decide by a setting that is a choice.
+	Depends    []Setting     `json:"depends"`
+	Planner    Planner       `json:"planner"`
+	Pitfalls   []Pitfall     `json:"pitfalls"`
+	Unlinted   []Unlinted    `json:"unlinted"`
+	Exemptions []Exemption   `json:"exemptions"`
+	Tests      int           `json:"tests"` // functions that were recorded
+	Seed       []*Seed       `json:"seed"`
+	Mutations  MutationCount `json:"mutations"`
 	// Rules are those that looked.
 	Rules    []Rule    `json:"rules"`
 	Findings []Finding `json:"findings"`
@@ -210,6 +256,8 @@ type Audit struct {
 	config  Config
 	code    *code
 	sources map[string]*testSource
+	// survivors are the mutants that no test sees, accepted ones too.
+	survivors []string
 }
 
 // Input is what the audit cannot find by itself.
@@ -222,6 +270,8 @@ type Input struct {
 	EmptyURL string
 	// SkipLint leaves the linters out.
 	SkipLint bool
+	// Complete says that every rule has to have something to look at.
+	Complete bool
 
 	code *code // read before
 }
@@ -246,33 +296,4 @@ func sortFindings(findings []Finding) {
 		return cmp.Or(cmp.Compare(a.Position.File, b.Position.File), cmp.Compare(a.Position.Line, b.Position.Line),
 			cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Message, b.Message))
 	})
-}
-
-// RecordOf returns the record that a report was made of, from its JSON.
-func RecordOf(path string) ([]recorder.Entry, error) {
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	var reported Audit
-	if err := json.Unmarshal(content, &reported); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	var record []recorder.Entry
-	add := func(entry recorder.Entry, tests []string) {
-		for _, test := range tests {
-			entry.Package, entry.Test, _ = strings.Cut(test, ".")
-			record = append(record, entry)
-		}
-	}
-	for _, query := range reported.Queries {
-		add(recorder.Entry{Query: query.Name}, query.Tests)
-	}
-	for _, operation := range reported.Operations {
-		add(recorder.Entry{Operation: operation.ID}, operation.Tests)
-	}
-	for _, constraint := range reported.Constraints {
-		add(recorder.Entry{Constraint: constraint.Name}, constraint.Tests)
-	}
-	return record, nil
 }

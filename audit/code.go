@@ -28,13 +28,20 @@ type code struct {
 	parameters map[string][]string
 	texts      map[string]string
 	operations []*Operation
-	// commands say for a query who reaches it other than an operation: programs, and
-	// what stands before the operations.
+	// commands say for a query which programs reach it, other than by an operation.
 	commands map[string][]string
+	// middlewares say which queries what stands before operations reaches.
+	middlewares map[string][]Use
 	// statements are the places that execute SQL outside the generated code.
 	statements []Position
-	// settings are the environment variables of the commands.
+	// allowed are those of the configuration's exemptions that are needed.
+	allowed map[string]bool
+	// settings are the environment variables of the commands, depends what depends on
+	// one that is a choice.
 	settings []Setting
+	depends  []Setting
+	// unlinted are the lines at which linters do not look.
+	unlinted []Unlinted
 }
 
 type function struct {
@@ -45,7 +52,7 @@ type function struct {
 // executing are the methods that send SQL to the database.
 var executing = []string{
 	"Exec", "Query", "QueryRow", "SendBatch", "CopyFrom", "Prepare", "ExecContext", "QueryContext", "QueryRowContext", "PrepareContext",
-	"ExecParams", "ExecPrepared",
+	"ExecParams", "ExecPrepared", "ExecStatement", "ExecBatch", "CopyTo", "StartPipeline",
 }
 
 func readCode(config Config) (*code, error) {
@@ -65,6 +72,7 @@ func readCode(config Config) (*code, error) {
 	c := &code{
 		root: root, planForValues: config.PlanForValues, functions: map[*types.Func]*function{}, queries: map[*types.Func]string{},
 		parameters: map[string][]string{}, texts: map[string]string{}, commands: map[string][]string{},
+		middlewares: map[string][]Use{}, allowed: map[string]bool{},
 	}
 	for _, pkg := range loaded {
 		if pkg.Module != nil {
@@ -96,6 +104,7 @@ func readCode(config Config) (*code, error) {
 			c.readOperations(config, pkg, file)
 			c.readStatements(config, pkg, file)
 			c.readSettings(config, pkg, file)
+			c.readComments(pkg, file)
 		}
 	}
 	slices.SortFunc(c.settings, func(a, b Setting) int { return strings.Compare(a.Variable+a.At.String(), b.Variable+b.At.String()) })
@@ -108,16 +117,16 @@ func readCode(config Config) (*code, error) {
 		}
 	}
 	for object, f := range c.functions {
-		user := config.Middlewares[object.FullName()]
-		if folder := filepath.Dir(c.position(f.pkg, f.decl.Pos()).File); slices.Contains(config.Commands, folder) {
-			user = folder
+		if _, ok := config.Middlewares[object.FullName()]; ok {
+			c.middlewares[object.FullName()] = c.reach(config, object)
 		}
-		if user == "" {
+		folder := filepath.Dir(c.position(f.pkg, f.decl.Pos()).File)
+		if !slices.Contains(config.Commands, folder) || !isRoot(object) {
 			continue
 		}
 		for _, use := range c.reach(config, object) {
-			if !slices.Contains(c.commands[use.Query], user) {
-				c.commands[use.Query] = append(c.commands[use.Query], user)
+			if !slices.Contains(c.commands[use.Query], folder) {
+				c.commands[use.Query] = append(c.commands[use.Query], folder)
 			}
 		}
 	}
@@ -127,27 +136,101 @@ func readCode(config Config) (*code, error) {
 	return c, nil
 }
 
-// readSettings notes the fields of structs whose tag names an environment variable.
+// readComments notes where linters are told not to look.
+func (c *code) readComments(pkg *packages.Package, file *ast.File) {
+	if ast.IsGenerated(file) {
+		return
+	}
+	for _, group := range file.Comments {
+		for _, comment := range group.List {
+			if text, ok := strings.CutPrefix(comment.Text, "//nolint:"); ok {
+				linters, reason, _ := strings.Cut(text, " ")
+				reason = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(reason), "//"))
+				c.unlinted = append(c.unlinted, Unlinted{c.position(pkg, comment.Pos()).String(), strings.Split(linters, ","), reason})
+			}
+		}
+	}
+}
+
+// isRoot says whether a program begins with a function: main, init, or a method Run,
+// which libraries for commands call by its name.
+func isRoot(f *types.Func) bool {
+	if f.Signature().Recv() != nil {
+		return f.Name() == "Run"
+	}
+	return f.Name() == "main" || f.Name() == "init"
+}
+
+// readSettings notes the fields of structs whose tag names an environment variable,
+// the variables that are read by their names, and the comparisons with a field that
+// is a choice.
 func (c *code) readSettings(config Config, pkg *packages.Package, file *ast.File) {
 	if !slices.Contains(config.Commands, filepath.Dir(c.position(pkg, file.Pos()).File)) {
 		return
 	}
+	within := ""
 	ast.Inspect(file, func(node ast.Node) bool {
-		field, ok := node.(*ast.Field)
-		if !ok || field.Tag == nil {
-			return true
-		}
-		text, err := strconv.Unquote(field.Tag.Value)
-		if err != nil {
-			return true
-		}
-		tag := reflect.StructTag(text)
-		if variable := tag.Get("env"); variable != "" {
-			help := strings.NewReplacer("${default}", tag.Get("default"), "${enum}", tag.Get("enum")).Replace(tag.Get("help"))
-			c.settings = append(c.settings, Setting{variable, tag.Get("default"), help, c.position(pkg, field.Pos())})
+		switch node := node.(type) {
+		case *ast.FuncDecl:
+			within = node.Name.Name
+		case *ast.Field:
+			if tag := tagOf(node); tag.Get("env") != "" {
+				help := strings.NewReplacer("${default}", tag.Get("default"), "${enum}", tag.Get("enum")).Replace(tag.Get("help"))
+				c.settings = append(c.settings, Setting{tag.Get("env"), tag.Get("default"), help, c.position(pkg, node.Pos())})
+			}
+		case *ast.CallExpr:
+			if f := callee(pkg, node); f != nil && (f.FullName() == "os.Getenv" || f.FullName() == "os.LookupEnv") {
+				if variable := variableOf(pkg, node.Args[0]); variable != "*" {
+					c.settings = append(c.settings, Setting{variable, "", "Read in " + within + ".", c.position(pkg, node.Pos())})
+				}
+			}
+		case *ast.BinaryExpr:
+			if selector, ok := node.X.(*ast.SelectorExpr); ok {
+				if variable := choiceOf(pkg, selector); variable != "" {
+					c.depends = append(c.depends, Setting{variable, types.ExprString(node), "in " + within, c.position(pkg, node.Pos())})
+				}
+			}
 		}
 		return true
 	})
+}
+
+func tagOf(field *ast.Field) reflect.StructTag {
+	if field.Tag == nil {
+		return ""
+	}
+	text, _ := strconv.Unquote(field.Tag.Value) // The compiler has taken it.
+	return reflect.StructTag(text)
+}
+
+// variableOf returns the name of an environment variable, with * for what is not constant.
+func variableOf(pkg *packages.Package, name ast.Expr) string {
+	if value := pkg.TypesInfo.Types[name].Value; value != nil {
+		return constant.StringVal(value)
+	}
+	if sum, ok := name.(*ast.BinaryExpr); ok {
+		return variableOf(pkg, sum.X) + variableOf(pkg, sum.Y)
+	}
+	return "*"
+}
+
+// choiceOf returns the variable behind a field that takes one of some values.
+func choiceOf(pkg *packages.Package, selector *ast.SelectorExpr) (variable string) {
+	field, ok := pkg.TypesInfo.Uses[selector.Sel].(*types.Var)
+	if !ok || !field.IsField() {
+		return ""
+	}
+	for _, file := range pkg.Syntax {
+		ast.Inspect(file, func(node ast.Node) bool {
+			if declared, ok := node.(*ast.Field); ok && declared.Pos() <= field.Pos() && field.Pos() < declared.End() {
+				if tag := tagOf(declared); tag.Get("enum") != "" {
+					variable = tag.Get("env")
+				}
+			}
+			return true
+		})
+	}
+	return variable
 }
 
 func (c *code) position(pkg *packages.Package, at token.Pos) Position {
@@ -286,33 +369,63 @@ func (c *code) registers(config Config, pkg *packages.Package, call *ast.CallExp
 	return function != nil && slices.Contains(config.Register, function.FullName())
 }
 
-// readStatements finds the calls that execute SQL outside the generated code.
+// readStatements finds what executes SQL outside the generated code: the methods
+// that do, called or taken as values, also by an interface of one's own.
 func (c *code) readStatements(config Config, pkg *packages.Package, file *ast.File) {
 	at := c.position(pkg, file.Pos())
 	if filepath.Dir(at.File) == config.Generated && ast.IsGenerated(file) {
 		return
 	}
-	for allowed := range config.SQLAllowed {
-		if at.File == allowed || strings.HasPrefix(at.File, allowed+"/") {
-			return
+	allowed := ""
+	for path := range config.SQLAllowed {
+		if at.File == path || strings.HasPrefix(at.File, path+"/") {
+			allowed = path
 		}
 	}
 	ast.Inspect(file, func(node ast.Node) bool {
-		call, ok := node.(*ast.CallExpr)
+		selector, ok := node.(*ast.SelectorExpr)
 		if !ok {
 			return true
 		}
-		method := callee(pkg, call)
-		if method == nil || method.Pkg() == nil || !slices.Contains(executing, method.Name()) || method.Signature().Recv() == nil {
-			return true
-		}
-		from := method.Pkg().Path()
-		generated := filepath.ToSlash(filepath.Join(c.module, config.Generated))
-		if strings.HasPrefix(from, "github.com/jackc/pgx/") || from == "database/sql" || from == generated {
-			c.statements = append(c.statements, c.position(pkg, call.Pos()))
+		method := named(pkg, selector)
+		switch {
+		case method == nil || !c.executes(config, method):
+		case allowed != "":
+			c.allowed[allowed] = true
+		default:
+			c.statements = append(c.statements, c.position(pkg, selector.Pos()))
 		}
 		return true
 	})
+}
+
+// executes says whether a method sends SQL to the database: by its name, and by
+// where it or, for a method of an interface, one of its results is from.
+func (c *code) executes(config Config, method *types.Func) bool {
+	receiver := method.Signature().Recv()
+	if receiver == nil || method.Pkg() == nil || !slices.Contains(executing, method.Name()) {
+		return false
+	}
+	generated := filepath.ToSlash(filepath.Join(c.module, config.Generated))
+	from := func(path string) bool {
+		return strings.HasPrefix(path, "github.com/jackc/pgx/") || path == "database/sql" || path == generated
+	}
+	if from(method.Pkg().Path()) {
+		return true
+	}
+	if _, ok := receiver.Type().Underlying().(*types.Interface); !ok {
+		return false // What it does is in its body.
+	}
+	for result := range method.Signature().Results().Variables() {
+		of := result.Type()
+		if pointer, ok := of.(*types.Pointer); ok {
+			of = pointer.Elem()
+		}
+		if named, ok := of.(*types.Named); ok && named.Obj().Pkg() != nil && from(named.Obj().Pkg().Path()) {
+			return true
+		}
+	}
+	return false
 }
 
 // reach returns the queries that a function can reach: those whose methods it
@@ -326,7 +439,7 @@ func (c *code) reach(config Config, from *types.Func) []Use {
 		sorted = append(sorted, use)
 	}
 	slices.SortFunc(sorted, func(a, b Use) int {
-		return strings.Compare(fmt.Sprint(a.Query, a.Transaction, a.Repeated), fmt.Sprint(b.Query, b.Transaction, b.Repeated))
+		return strings.Compare(fmt.Sprint(a.Query, a.Transaction, a.Again, a.Repeated), fmt.Sprint(b.Query, b.Transaction, b.Again, b.Repeated))
 	})
 	return sorted
 }
@@ -335,7 +448,18 @@ func (c *code) reach(config Config, from *types.Func) []Use {
 type step struct {
 	function    *types.Func
 	transaction string
+	again       bool // The transaction is in a loop.
 	repeated    bool
+}
+
+func (s step) to(function *types.Func) step {
+	s.function = function
+	return s
+}
+
+func (s step) inLoop() step {
+	s.repeated = true
+	return s
 }
 
 type walk struct {
@@ -351,11 +475,11 @@ func (w *walk) visit(s step) {
 	}
 	w.seen[s] = true
 	if query, ok := w.queries[s.function]; ok {
-		w.uses[Use{Query: query, Transaction: s.transaction, Repeated: s.repeated}] = true
+		w.uses[Use{Query: query, Transaction: s.transaction, Again: s.again, Repeated: s.repeated}] = true
 		return
 	}
 	for _, implementation := range w.implementations(s.function) {
-		w.visit(step{implementation, s.transaction, s.repeated})
+		w.visit(s.to(implementation))
 	}
 	if f := w.functions[s.function]; f != nil {
 		w.inspect(f, f.decl.Body, s, f.decl)
@@ -369,13 +493,13 @@ func (w *walk) inspect(f *function, root ast.Node, s step, scope ast.Node) {
 		switch node := node.(type) {
 		case *ast.ForStmt:
 			if !s.repeated {
-				w.inspect(f, node, step{s.function, s.transaction, true}, scope)
+				w.inspect(f, node, s.inLoop(), scope)
 				return false
 			}
 		case *ast.RangeStmt:
 			if !s.repeated {
 				w.inspect(f, node.X, s, scope)
-				w.inspect(f, node.Body, step{s.function, s.transaction, true}, scope)
+				w.inspect(f, node.Body, s.inLoop(), scope)
 				return false
 			}
 		case *ast.CallExpr:
@@ -386,10 +510,10 @@ func (w *walk) inspect(f *function, root ast.Node, s step, scope ast.Node) {
 			case called != nil && slices.Contains(w.config.Transactions, called.FullName()) && s.transaction == "":
 				at := w.position(f.pkg, node.Pos()).String()
 				for _, argument := range node.Args {
-					// A loop around a transaction repeats the whole of it.
-					w.inspect(f, argument, step{s.function, at, false}, argument)
+					// A loop around a transaction makes several of it.
+					w.inspect(f, argument, step{s.function, at, s.repeated, false}, argument)
 				}
-				w.visit(step{called, s.transaction, s.repeated})
+				w.visit(s.to(called))
 				return false
 			}
 		case *ast.SelectorExpr:
@@ -401,16 +525,16 @@ func (w *walk) inspect(f *function, root ast.Node, s step, scope ast.Node) {
 			if !ok {
 				return true
 			}
-			use := Use{Query: query, Transaction: s.transaction, Repeated: s.repeated, ForValues: w.forValues(f.pkg, node.X)}
+			use := Use{Query: query, Transaction: s.transaction, Again: s.again, Repeated: s.repeated, ForValues: w.forValues(f.pkg, node.X)}
 			if !declaredIn(f.pkg, node.X, scope) {
-				use.Transaction, use.Around = "", s.transaction
+				use.Transaction, use.Again, use.Around = "", false, s.transaction
 			}
 			w.uses[use] = true
 			w.inspect(f, node.X, s, scope)
 			return false
 		case *ast.Ident:
 			if used, ok := f.pkg.TypesInfo.Uses[node].(*types.Func); ok {
-				w.visit(step{used.Origin(), s.transaction, s.repeated})
+				w.visit(s.to(used.Origin()))
 			}
 		}
 		return true
@@ -418,7 +542,7 @@ func (w *walk) inspect(f *function, root ast.Node, s step, scope ast.Node) {
 }
 
 // declaredIn says whether a value comes from within a scope: a variable declared
-// there, not a field, and not a variable from outside.
+// there, not a field, and not a variable from outside, nor one made of these.
 func declaredIn(pkg *packages.Package, expression ast.Expr, scope ast.Node) bool {
 	inside := true
 	ast.Inspect(expression, func(node ast.Node) bool {
@@ -430,11 +554,30 @@ func declaredIn(pkg *packages.Package, expression ast.Expr, scope ast.Node) bool
 		case *ast.Ident:
 			if variable, ok := pkg.TypesInfo.Uses[node].(*types.Var); ok && !variable.IsField() {
 				inside = inside && scope.Pos() <= variable.Pos() && variable.Pos() < scope.End()
+				if value := valueOf(pkg, variable, scope); value != nil {
+					inside = inside && declaredIn(pkg, value, scope)
+				}
 			}
 		}
 		return inside
 	})
 	return inside
+}
+
+// valueOf returns what a variable is declared with in a scope, nil where it is a
+// parameter, or one of several results.
+func valueOf(pkg *packages.Package, variable *types.Var, scope ast.Node) (value ast.Expr) {
+	ast.Inspect(scope, func(node ast.Node) bool {
+		if assigned, ok := node.(*ast.AssignStmt); ok && len(assigned.Lhs) == len(assigned.Rhs) {
+			for i, left := range assigned.Lhs {
+				if name, ok := left.(*ast.Ident); ok && pkg.TypesInfo.Defs[name] == variable {
+					value = assigned.Rhs[i]
+				}
+			}
+		}
+		return value == nil
+	})
+	return value
 }
 
 // forValues says whether a receiver has its statements planned for their values.

@@ -21,6 +21,8 @@ var (
 	constraintsSQL string
 	//go:embed catalog/snapshot.sql
 	snapshotSQL string
+	//go:embed catalog/planner.sql
+	plannerSQL string
 	//go:embed catalog/type.sql
 	typeSQL string
 )
@@ -30,6 +32,8 @@ type Table struct {
 	Name    string   `json:"name"`
 	Columns []Column `json:"columns"`
 	Large   bool     `json:"large"`
+
+	rows float64
 }
 
 // Column is a column of a table.
@@ -46,6 +50,9 @@ func (a *Audit) readDatabase(ctx context.Context, url string) error {
 		return fmt.Errorf("connect: %w", err)
 	}
 	defer func() { _ = connection.Close(ctx) }()
+	if err := a.readPlanner(ctx, connection); err != nil {
+		return fmt.Errorf("read the planner's settings: %w", err)
+	}
 	if err := a.readSchema(ctx, connection); err != nil {
 		return fmt.Errorf("read the schema: %w", err)
 	}
@@ -57,6 +64,18 @@ func (a *Audit) readDatabase(ctx context.Context, url string) error {
 	return nil
 }
 
+// readPlanner notes which PostgreSQL plans, and what it is told of its machine.
+func (a *Audit) readPlanner(ctx context.Context, connection *pgx.Conn) error {
+	a.Planner.Settings = map[string]string{}
+	var name, value string
+	rows, _ := connection.Query(ctx, plannerSQL)
+	_, err := pgx.ForEachRow(rows, []any{&name, &value, &a.Planner.Version}, func() error {
+		a.Planner.Settings[name] = value
+		return nil
+	})
+	return err
+}
+
 func (a *Audit) readSchema(ctx context.Context, connection *pgx.Conn) error {
 	var table, name, text string
 	var flag bool
@@ -64,7 +83,7 @@ func (a *Audit) readSchema(ctx context.Context, connection *pgx.Conn) error {
 	result, _ := connection.Query(ctx, columnsSQL)
 	if _, err := pgx.ForEachRow(result, []any{&table, &name, &text, &flag, &rows}, func() error {
 		if len(a.Tables) == 0 || a.Tables[len(a.Tables)-1].Name != table {
-			a.Tables = append(a.Tables, Table{Name: table, Large: rows >= a.config.LargeTable})
+			a.Tables = append(a.Tables, Table{Name: table, Large: rows >= a.config.LargeTable, rows: float64(rows)})
 		}
 		last := &a.Tables[len(a.Tables)-1]
 		last.Columns = append(last.Columns, Column{name, text, flag})
@@ -89,15 +108,17 @@ func (a *Audit) readSchema(ctx context.Context, connection *pgx.Conn) error {
 
 // node is a node of a plan, as PostgreSQL prints it.
 type node struct {
-	Type      string   `json:"Node Type"`
-	Operation string   `json:"Operation"`
-	Relation  string   `json:"Relation Name"`
-	Index     string   `json:"Index Name"`
-	IndexCond string   `json:"Index Cond"`
-	Filter    string   `json:"Filter"`
-	Arbiters  []string `json:"Conflict Arbiter Indexes"`
-	Rows      float64  `json:"Plan Rows"`
-	Plans     []node   `json:"Plans"`
+	Type       string   `json:"Node Type"`
+	Parent     string   `json:"Parent Relationship"`
+	Operation  string   `json:"Operation"`
+	Relation   string   `json:"Relation Name"`
+	Index      string   `json:"Index Name"`
+	IndexCond  string   `json:"Index Cond"`
+	Filter     string   `json:"Filter"`
+	Resolution string   `json:"Conflict Resolution"`
+	Arbiters   []string `json:"Conflict Arbiter Indexes"`
+	Rows       float64  `json:"Plan Rows"`
+	Plans      []node   `json:"Plans"`
 }
 
 func (a *Audit) readPlan(ctx context.Context, connection *pgx.Conn, query *Query) error {
@@ -109,40 +130,42 @@ func (a *Audit) readPlan(ctx context.Context, connection *pgx.Conn, query *Query
 	if err != nil {
 		return err
 	}
-	values := make([]string, len(prepared.ParamOIDs))
+	kinds := make([]string, len(prepared.ParamOIDs))
 	for i, oid := range prepared.ParamOIDs {
-		var kind string
-		if err := connection.QueryRow(ctx, typeSQL, oid).Scan(&kind); err != nil {
+		if err := connection.QueryRow(ctx, typeSQL, oid).Scan(&kinds[i]); err != nil {
 			return err
 		}
-		values[i] = "null::" + kind
-		if i < len(query.parameters) {
-			if value, ok := a.config.Parameters[query.parameters[i]]; ok {
-				values[i] = "'" + strings.ReplaceAll(value, "'", "''") + "'::" + kind
-			}
+	}
+	// A plan for all values does not depend on them.
+	mode, sets := "force_generic_plan", []map[string]*string{nil}
+	forValues := a.plannedForValues(query.Name)
+	if forValues {
+		mode, sets = "force_custom_plan", a.config.PlanValues[query.Name]
+		if len(sets) == 0 {
+			sets = []map[string]*string{nil} // Each parameter is found to have no value.
 		}
-	}
-	mode := "force_generic_plan"
-	if a.plannedForValues(query.Name) {
-		mode = "force_custom_plan"
-	}
-	explain := "explain (format json) execute \"audited_" + query.Name + "\""
-	if len(values) > 0 {
-		explain += " (" + strings.Join(values, ", ") + ")"
 	}
 	if _, err := connection.Exec(ctx, "set plan_cache_mode = "+mode); err != nil {
 		return err
 	}
-	var printed []byte
-	if err := connection.QueryRow(ctx, explain, pgx.QueryExecModeSimpleProtocol).Scan(&printed); err != nil {
-		return err
-	}
-	var plans []struct{ Plan node }
-	if err := json.Unmarshal(printed, &plans); err != nil {
-		return err
-	}
-	for _, plan := range plans {
-		a.readNode(query, plan.Plan, false)
+	for _, set := range sets {
+		values := make([]string, len(kinds))
+		for i, kind := range kinds {
+			values[i] = "null::" + kind
+			if !forValues {
+				continue
+			}
+			value, ok := set[query.parameters[i]]
+			if !ok {
+				a.find("plan-reads-large-table", query.At, "Give it one in audit.yaml (plan_values), null where it is left out.",
+					"%s has no %s to be planned with.", query.Name, query.parameters[i])
+			} else if value != nil {
+				values[i] = "'" + strings.ReplaceAll(*value, "'", "''") + "'::" + kind
+			}
+		}
+		if err := a.explain(ctx, connection, query, values); err != nil {
+			return err
+		}
 	}
 	if len(query.Does) == 0 {
 		query.Does = []string{"select"}
@@ -154,8 +177,32 @@ func (a *Audit) readPlan(ctx context.Context, connection *pgx.Conn, query *Query
 	return nil
 }
 
-// readNode notes what a node of a plan does. limited says that a limit is above it.
-func (a *Audit) readNode(query *Query, n node, limited bool) {
+// explain notes what the plan of a prepared query does.
+func (a *Audit) explain(ctx context.Context, connection *pgx.Conn, query *Query, values []string) error {
+	explain := "explain (format json) execute \"audited_" + query.Name + "\""
+	if len(values) > 0 {
+		explain += " (" + strings.Join(values, ", ") + ")"
+	}
+	var printed []byte
+	if err := connection.QueryRow(ctx, explain, pgx.QueryExecModeSimpleProtocol).Scan(&printed); err != nil {
+		return err
+	}
+	var plans []struct{ Plan node }
+	if err := json.Unmarshal(printed, &plans); err != nil {
+		return err
+	}
+	for _, plan := range plans {
+		a.readNode(query, plan.Plan, 0)
+	}
+	return nil
+}
+
+// blocking nodes take all rows from below before they give one.
+var blocking = []string{"Sort", "Incremental Sort", "Aggregate", "Group", "WindowAgg", "SetOp", "Hash", "Materialize", "ModifyTable", "Bitmap Heap Scan"}
+
+// readNode notes what a node of a plan does. Above it no more than limit rows are
+// taken, 0 for no such limit.
+func (a *Audit) readNode(query *Query, n node, limit float64) {
 	if n.Relation != "" {
 		query.Tables = append(query.Tables, n.Relation)
 	}
@@ -163,13 +210,17 @@ func (a *Audit) readNode(query *Query, n node, limited bool) {
 		query.Indexes = append(query.Indexes, n.Index)
 	}
 	query.Indexes = append(query.Indexes, n.Arbiters...)
+	large := float64(a.config.LargeTable)
 	switch n.Type {
 	case "ModifyTable":
 		query.Does = append(query.Does, strings.ToLower(n.Operation))
+		if n.Resolution == "UPDATE" {
+			query.Does = append(query.Does, "update")
+		}
 	case "LockRows":
 		query.Does = append(query.Does, "select", "lock")
 	case "Limit":
-		limited = true
+		limit = n.Rows
 	case "Seq Scan":
 		if a.isLarge(n.Relation) {
 			query.Reads = append(query.Reads, "scans "+n.Relation)
@@ -179,21 +230,38 @@ func (a *Audit) readNode(query *Query, n node, limited bool) {
 		if table == "" {
 			table = a.tableOf(n.Index)
 		}
-		// A limit does not end it where it drops rows, or collects them for a bitmap.
-		ends := limited && n.Filter == "" && n.Type != "Bitmap Index Scan"
-		few := n.IndexCond != "" && n.Filter == "" && n.Rows < float64(a.config.LargeTable)
-		bounded := ends || few || strings.Contains(n.IndexCond, " = ")
-		if !bounded && a.isLarge(table) {
+		if a.isLarge(table) && a.rowsRead(n, table, limit) >= large {
 			query.Reads = append(query.Reads, "reads all of "+n.Index)
 		}
-	case "Sort":
-		if n.Rows >= float64(a.config.LargeTable) {
+	case "Sort", "Incremental Sort":
+		if n.Rows >= large {
 			query.Reads = append(query.Reads, "sorts "+strings.Join(relations(n), ", "))
 		}
 	}
 	for _, child := range n.Plans {
-		a.readNode(query, child, limited)
+		// What is on the inner side, or a plan of its own, is read for each row.
+		below := limit
+		if slices.Contains(blocking, n.Type) || child.Parent == "Inner" || child.Parent == "InitPlan" || child.Parent == "SubPlan" {
+			below = 0
+		}
+		a.readNode(query, child, below)
 	}
+}
+
+// rowsRead estimates how many rows of an index a scan reads until it has given as
+// many as are taken of it.
+func (a *Audit) rowsRead(n node, table string, limit float64) float64 {
+	read := n.Rows // PostgreSQL's estimate of what it gives
+	switch {
+	case n.IndexCond == "" && n.Filter == "" && limit == 0:
+		read = a.rowsOf(table)
+	case n.Filter != "" && !strings.Contains(n.IndexCond, " = "):
+		read = a.rowsOf(table) // It drops rows, of which it does not say how many.
+	}
+	if limit > 0 && limit < n.Rows {
+		read *= limit / n.Rows
+	}
+	return read
 }
 
 // plannedForValues says whether every use of a query has it planned for its values.
@@ -226,6 +294,15 @@ func relations(n node) []string {
 
 func (a *Audit) isLarge(table string) bool {
 	return slices.ContainsFunc(a.Tables, func(t Table) bool { return t.Name == table && t.Large })
+}
+
+func (a *Audit) rowsOf(table string) float64 {
+	for _, t := range a.Tables {
+		if t.Name == table {
+			return t.rows
+		}
+	}
+	return 0
 }
 
 func (a *Audit) tableOf(index string) string {

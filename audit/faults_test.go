@@ -45,11 +45,12 @@ type fault struct {
 type change struct{ file, from, to string }
 
 const (
-	results = "api/results.go"
-	stats   = "api/stats.go"
-	runsSQL = "sql/queries/runs.sql"
-	upSQL   = "sql/schema/0001_create_tables.up.sql"
-	downSQL = "sql/schema/0001_create_tables.down.sql"
+	results   = "api/results.go"
+	stats     = "api/stats.go"
+	runsSQL   = "sql/queries/runs.sql"
+	upSQL     = "sql/schema/0001_create_tables.up.sql"
+	downSQL   = "sql/schema/0001_create_tables.down.sql"
+	mutations = "docs/audit-mutations.json"
 )
 
 var faults = []fault{
@@ -209,13 +210,137 @@ var faults = []fault{
 	},
 	{
 		name: "a statement of the earlier audit without a query", rule: "seed", file: "docs/audit-seed.yaml",
-		from: "select global figures', query: GetStats", to: "select global figures', query: GetFigures",
+		from: "stats.ts:11 select benchmarkRuns: [GetStats]", to: "stats.ts:11 select benchmarkRuns: [GetFigures]",
 		at: "docs/audit-seed.yaml", line: "stats.ts:11", about: "stats.ts:11",
 	},
 	{
 		name: "a statement of the earlier audit whose query no test ran", rule: "seed",
 		record: without(func(e recorder.Entry) bool { return e.Query == "ListAgentStats" }),
 		at:     "docs/audit-seed.yaml", line: "stats.ts:33", about: "stats.ts:33",
+	},
+	{
+		name: "SQL through an interface of one's own", rule: "sql-in-go", file: "db/tx.go",
+		to: "\ntype execer interface {\n	Exec(context.Context, string, ...any) (pgconn.CommandTag, error)\n}\n\n" +
+			"func touch(ctx context.Context, on execer) { _, _ = on.Exec(ctx, \"select 1\") }\n",
+		more: []change{{"db/tx.go", "	\"github.com/jackc/pgx/v5\"\n", "	\"github.com/jackc/pgx/v5\"\n	\"github.com/jackc/pgx/v5/pgconn\"\n"}},
+		at:   "db/tx.go", line: "on.Exec",
+	},
+	{
+		name: "SQL through a method that is taken as a value", rule: "sql-in-go", file: stats,
+		from: "	row, err := s.queries.GetStats(ctx)\n",
+		to:   "	run := s.Pool.Exec\n	_, _ = run(ctx, \"select 1\")\n	row, err := s.queries.GetStats(ctx)\n",
+		at:   stats, line: "s.Pool.Exec",
+	},
+	{
+		name: "a query in a program's function that nothing calls", rule: "query-unused", file: stats,
+		from: "	rows, err := s.queries.ListAgentStats(ctx)\n",
+		to:   "	_, err := s.queries.GetStats(ctx)\n	rows := []db.ListAgentStatsRow{}\n",
+		more: []change{
+			{stats, "	\"github.com/danielgtaylor/huma/v2\"\n", "	\"github.com/danielgtaylor/huma/v2\"\n\n	\"github.com/benchledger/benchledger/db\"\n"},
+			{"cmd/benchledger/keys.go", "", "\nfunc forgotten(ctx context.Context, q *db.Queries) { _, _ = q.ListAgentStats(ctx) }\n"},
+		},
+		at: "sql/queries/stats.sql", line: "-- name: ListAgentStats", about: "ListAgentStats",
+	},
+	{
+		name: "a change that no test sees", rule: "query-unasserted", file: mutations,
+		from: `"query":"GetStats","mutants":1,"stillborn":0,"survived":[]`, to: `"query":"GetStats","mutants":1,"stillborn":0,"survived":["drop filter"]`,
+		at: "sql/queries/stats.sql", line: "-- name: GetStats", about: "drop filter",
+	},
+	{
+		name: "a query that no change was tried of", rule: "query-unasserted", file: mutations,
+		from: `"query":"GetStats","mutants":1`, to: `"query":"GetStats","mutants":0`,
+		at: "sql/queries/stats.sql", line: "-- name: GetStats", about: "no change to GetStats",
+	},
+	{
+		name: "what a test reads, changed since", rule: "query-unasserted", file: "api/testdata/exchanges.json", to: "\n",
+		at: "sql/queries/stats.sql", line: "-- name: GetStats", about: "GetStats",
+	},
+	{
+		name: "a query that an operation runs and its code does not show", rule: "query-unforeseen",
+		record: func(entries []recorder.Entry) []recorder.Entry {
+			return append(slices.Clone(entries), recorder.Entry{Package: "api", Test: "Test", Query: "GetBatch", Operation: "get-stats"})
+		},
+		at: stats, line: "func (s *server) getStats(", about: "GetBatch",
+	},
+	{
+		name: "a transaction for each row", rule: "writes-apart", file: results,
+		from: "	if err := db.Retry(ctx, func() error { return s.queries.UpsertBatch(ctx, params) }); err != nil {\n",
+		to: "	for range 3 {\n		_ = db.WithTx(ctx, s.Pool, pgx.TxOptions{}, func(q *db.Queries) error { return q.UpsertBatch(ctx, params) })\n	}\n" +
+			"	if err := ctx.Err(); err != nil {\n",
+		at: results, line: "func (s *server) submitBatch(", about: "in a loop",
+	},
+	{
+		name: "a further write of an operation whose others may be apart", rule: "writes-apart", file: results,
+		from: "	// The run is there already.\n", to: "	_ = s.queries.UpsertBatch(ctx, db.UpsertBatchParams{})\n",
+		at: results, line: "func (s *server) submitRun(", about: "UpsertBatch",
+	},
+	{
+		name: "a write that goes around the transaction by a variable of its own", rule: "writes-apart", file: results,
+		from: "	if err := db.Retry(ctx, func() error { return s.queries.UpsertBatch(ctx, params) }); err != nil {\n",
+		to: "	if err := db.WithTx(ctx, s.Pool, pgx.TxOptions{}, func(*db.Queries) error {\n" +
+			"		q := s.queries\n		return q.UpsertBatch(ctx, params)\n	}); err != nil {\n",
+		at: results, line: "func (s *server) submitBatch(", about: "around the transaction",
+	},
+	{
+		name: "a condition that most rows meet", rule: "plan-reads-large-table", file: "sql/queries/stats.sql",
+		from: "-- as a run. No row when there is no such run.\n-- audit: figures over all completed runs read all of them; the index holds just what is needed.\n",
+		to:   "-- as a run. No row when there is no such run.\n",
+		at:   "sql/queries/stats.sql", line: "-- name: ListAgentStats", about: "benchmark_runs_completed_scores_idx",
+	},
+	{
+		name: "a limit on what is computed of all rows", rule: "plan-reads-large-table", file: "db/stats.sql.go",
+		from: "where status = 'completed'\n`", to: "where status = 'completed'\nlimit 1\n`",
+		more: []change{{"sql/queries/stats.sql", "-- audit: figures over all completed runs read all of them; the index holds just what is needed.\n", ""}},
+		at:   "sql/queries/stats.sql", line: "-- name: GetStats", about: "GetStats",
+	},
+	{
+		name: "a parameter without a value to plan with", rule: "plan-reads-large-table", file: configFile, from: ", row_limit: '51' }", to: " }",
+		at: runsSQL, line: "-- name: ListRunsByFilters", about: "row_limit",
+	},
+	{
+		name: "a way down that leaves a default", rule: "migration-down", file: "sql/schema/0002_create_api_keys.up.sql",
+		to: "\nalter table batch_runs alter column created_at set default now();\n",
+		at: "sql/schema/0002_create_api_keys.down.sql", about: "leaves something",
+	},
+	{
+		name: "a statement of the earlier audit that was taken out", rule: "seed", file: "docs/audit-seed.yaml",
+		from: "stats.ts:33 select benchmarkRuns: [ListAgentStats]\n", to: "",
+		at: "docs/audit-seed.yaml", about: "stats.ts:33",
+	},
+	{
+		name: "a statement of the earlier audit whose query reads another table", rule: "seed", file: "docs/audit-seed.yaml",
+		from: "runs.ts:115 select runTelemetry: [GetRunTelemetry]", to: "runs.ts:115 select runTelemetry: [GetBatch]",
+		at: "docs/audit-seed.yaml", line: "runs.ts:115", about: "run_telemetry",
+	},
+	{
+		name: "a statement of the earlier audit whose query does something else", rule: "seed", file: "docs/audit-seed.yaml",
+		from: "submit.ts:18 insert benchmarkRuns: [CreateRun]", to: "submit.ts:18 insert benchmarkRuns: [GetRun]",
+		at: "docs/audit-seed.yaml", line: "submit.ts:18", about: "insert",
+	},
+	{
+		name: "a statement that the earlier audit does not have", rule: "seed", file: "docs/audit-seed.yaml", to: "stats.ts:34 select benchmarkRuns: [GetStats]\n",
+		at: "docs/audit-seed.yaml", line: "stats.ts:34", about: "stats.ts:34",
+	},
+	{
+		name: "an exemption that nothing needs", rule: "exemption-stale", file: configFile, from: "without_query:\n", to: "without_query:\n  get-stats: it is quick\n",
+		at: configFile, line: "without_query:", about: "get-stats",
+	},
+	{
+		name: "a folder that may execute SQL and does not", rule: "exemption-stale", file: configFile, from: "sql_allowed:\n", to: "sql_allowed:\n  sql/schema: it might\n",
+		at: configFile, line: "sql_allowed:", about: "sql/schema",
+	},
+	{
+		name: "an accepted change that a test sees", rule: "exemption-stale", file: configFile, from: "accepted_mutants:", to: "accepted_mutants:\n  'GetStats: drop filter': why not",
+		at: configFile, line: "accepted_mutants:", about: "drop filter",
+	},
+	{
+		name: "a reason beside a query that reads little", rule: "exemption-stale", file: "sql/queries/batches.sql",
+		from: "-- A batch. No row when it is not there.\n", to: "-- A batch. No row when it is not there.\n-- audit: it is quick.\n",
+		at: "sql/queries/batches.sql", line: "-- name: GetBatch", about: "GetBatch",
+	},
+	{
+		name: "a record that is empty", rule: "query-untested", record: func([]recorder.Entry) []recorder.Entry { return nil },
+		at: configFile, about: "nothing to look at",
 	},
 	{
 		name: "a handler that is a literal", rule: "operation-handler", file: stats,
@@ -270,7 +395,7 @@ func TestFaultsAreFound(t *testing.T) {
 				url = testdb.URL(t)
 				execute(t, url, f.schema)
 			}
-			input := Input{Record: record, DatabaseURL: url, EmptyURL: testdb.Empty(t), SkipLint: true}
+			input := Input{Record: record, DatabaseURL: url, EmptyURL: testdb.Empty(t), SkipLint: true, Complete: true}
 			if !strings.HasSuffix(f.file, ".go") || strings.HasSuffix(f.file, "_test.go") {
 				input.code = base.code
 			}
@@ -339,6 +464,10 @@ func wholeProject(t *testing.T) project {
 			p.record = append(p.record, recorder.Entry{Package: "api", Test: "Test", Query: query.Name, Operation: operation})
 		}
 	}
+	for _, operation := range a.Operations {
+		p.record = append(p.record, recorder.Entry{Package: "api", Test: "TestExchanges", Operation: operation.ID})
+	}
+	p.record = append(p.record, recorder.Entry{Package: "api", Test: "TestExchanges", Query: "GetStats", Operation: "get-stats"})
 	for _, constraint := range a.Constraints {
 		p.record = append(p.record, recorder.Entry{Package: "db", Test: "TestConstraints", Constraint: constraint.Name})
 	}
@@ -346,7 +475,13 @@ func wholeProject(t *testing.T) project {
 	a = auditOf(t, p.root, Input{Record: p.record, DatabaseURL: p.url, SkipLint: true, code: p.code})
 	var tried []Mutations
 	for _, query := range a.Queries {
-		tried = append(tried, Mutations{Query: query.Name, Hash: a.mutationHash(query), Survived: []string{}})
+		survived := []string{}
+		for name := range a.config.AcceptedMutants {
+			if of, ok := strings.CutPrefix(name, query.Name+": "); ok {
+				survived = append(survived, of)
+			}
+		}
+		tried = append(tried, Mutations{Query: query.Name, Hash: a.mutationHash(query), Mutants: 1, Survived: survived})
 	}
 	encoded, err := json.Marshal(tried)
 	if err != nil {

@@ -3,7 +3,6 @@ package audit
 import (
 	"context"
 	"crypto/sha256"
-	_ "embed" // how a column is changed
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -26,114 +25,31 @@ import (
 	"github.com/benchledger/benchledger/audit/recorder"
 )
 
-//go:embed catalog/plus.sql
-var plusSQL string
-
 // MutationCount sums up what the mutations showed.
 type MutationCount struct {
 	Mutants  int `json:"mutants"`
 	Killed   int `json:"killed"`
 	Accepted int `json:"accepted"`
 	Survived int `json:"survived"`
+	// Stillborn are those that PostgreSQL does not take, or not in the same shape:
+	// they count for nothing.
+	Stillborn int `json:"stillborn"`
+	// Unchanged are the columns of results that no mutant changes.
+	Unchanged []string `json:"unchanged"`
 }
 
 // Mutations is what changing one query showed.
 type Mutations struct {
-	Query string `json:"query"`
-	// Hash is that of what was seen: the query, the schema, the tests that ran it.
-	Hash     string   `json:"hash"`
-	Mutants  int      `json:"mutants"`
-	Survived []string `json:"survived"`
-}
-
-// mutant is a query, changed.
-type mutant struct {
-	name string // what was changed
-	text string
-}
-
-// An operator changes a query wherever its pattern matches, once per match.
-type operator struct {
-	name        string
-	pattern     *regexp.Regexp
-	replacement string
-}
-
-var operators = []operator{
-	{"ignore parameter", regexp.MustCompile(`\$\d+::([a-z ]+) as (\w+)`), "null::$1 as $2"},
-	{"drop difference", regexp.MustCompile(`case when (?:[^\n]|\n            then)*? end(,?\n)`), "null$1"},
-	{"drop assignment", regexp.MustCompile(`\n +\w+ = (?:s|excluded|coalesce)[^\n]*,`), ""},
-	{"drop assignment", regexp.MustCompile(`,(\n +\w+ = (?:s|excluded|coalesce)[^,\n]*\n)`), "\n"},
-	{"turn order", regexp.MustCompile(` desc\b`), ""},
-	{"drop order", regexp.MustCompile(`\norder by [^\n;]*`), ""},
-	{"take equal too", regexp.MustCompile(`\) < \(`), ") <= ("},
-	{"drop condition", regexp.MustCompile(`\n +and [^\n]*`), ""},
-	{"negate condition", regexp.MustCompile(`where (\w[\w.]*) = `), "where $1 <> "},
-	{"drop limit", regexp.MustCompile(`\nlimit [^\n;]*`), ""},
-	{"drop lock", regexp.MustCompile(` for update`), ""},
-	{"turn minimum", regexp.MustCompile(`\bmin\(`), "max("},
-	{"turn maximum", regexp.MustCompile(`\bmax\(`), "min("},
-	{"count double", regexp.MustCompile(`count\(\*\)`), "2 * count(*)"},
-	{"drop filter", regexp.MustCompile(` filter \(where [^)]*\)`), ""},
-	{"drop nulls last", regexp.MustCompile(` nulls last`), ""},
-	{"turn delete", regexp.MustCompile(` >= jsonb_array_length`), " > jsonb_array_length"},
-}
-
-// mutants changes a query in each way that applies to it.
-func (a *Audit) mutants(ctx context.Context, connection *pgx.Conn, query *Query) ([]mutant, error) {
-	text := a.code.texts[query.Name]
-	var all []mutant
-	for _, o := range operators {
-		for i, at := range o.pattern.FindAllStringSubmatchIndex(text, -1) {
-			replaced := string(o.pattern.ExpandString(nil, o.replacement, text, at))
-			what := strings.Join(strings.Fields(text[at[0]:at[1]]), " ")
-			all = append(all, mutant{fmt.Sprintf("%s %d: %s", o.name, i+1, what), text[:at[0]] + replaced + text[at[1]:]})
-		}
-	}
-	columns, err := a.columnMutants(ctx, connection, query, text)
-	return append(all, columns...), err
-}
-
-// columnMutants changes each column of the result. A statement that writes cannot
-// be wrapped, and is left alone.
-func (a *Audit) columnMutants(ctx context.Context, connection *pgx.Conn, query *Query, text string) ([]mutant, error) {
-	if query.Rows == "exec" || !slices.Equal(query.Does, []string{"select"}) {
-		return nil, nil
-	}
-	described, err := connection.Prepare(ctx, "", text)
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for i, field := range described.Fields {
-		names = append(names, fmt.Sprintf("c%d_%s", i, field.Name))
-	}
-	_, body, _ := strings.Cut(text, "\n") // without its name
-	body = strings.TrimRight(strings.TrimSpace(body), ";")
-	var all []mutant
-	for i, field := range described.Fields {
-		var kind, change string
-		if err := connection.QueryRow(ctx, typeSQL, field.DataTypeOID).Scan(&kind); err != nil {
-			return nil, err
-		}
-		if err := connection.QueryRow(ctx, plusSQL, kind).Scan(&change); err != nil {
-			return nil, err
-		}
-		if change == "" {
-			continue
-		}
-		selected := make([]string, len(names))
-		for j, column := range names {
-			selected[j] = "q." + column
-		}
-		if strings.Contains(change, "%s") {
-			change = fmt.Sprintf(change, selected[i])
-		}
-		selected[i] = change
-		all = append(all, mutant{"change column " + field.Name, fmt.Sprintf("-- name: %s :%s\nselect %s from (%s\n) as q (%s)",
-			query.Name, query.Rows, strings.Join(selected, ", "), body, strings.Join(names, ", "))})
-	}
-	return all, nil
+	Query     string `json:"query"`
+	Mutants   int    `json:"mutants"`
+	Stillborn int    `json:"stillborn"`
+	// Survived are the mutants that no test saw, Unchanged the columns of the result
+	// that no mutant changes.
+	Survived  []string `json:"survived"`
+	Unchanged []string `json:"unchanged,omitempty"`
+	// Hash is that of what was seen: the query, the schema, the tests that ran it, the
+	// ways in which it was changed.
+	Hash string `json:"hash"`
 }
 
 // Mutate changes every query in small ways, runs the tests that are recorded to
@@ -142,7 +58,7 @@ func (a *Audit) columnMutants(ctx context.Context, connection *pgx.Conn, query *
 //
 // The tests are built once, from a copy of the project in which each query can be
 // replaced from outside; testDatabaseURL is their server.
-func (a *Audit) Mutate(ctx context.Context, packages []string, record []recorder.Entry, databaseURL, testDatabaseURL string, progress func(string)) error {
+func (a *Audit) Mutate(ctx context.Context, record []recorder.Entry, databaseURL, testDatabaseURL string, progress func(string)) error {
 	copied, err := os.MkdirTemp("", "audit-mutate-")
 	if err != nil {
 		return err
@@ -154,7 +70,7 @@ func (a *Audit) Mutate(ctx context.Context, packages []string, record []recorder
 	if err := makeReplaceable(filepath.Join(copied, a.config.Generated)); err != nil {
 		return fmt.Errorf("make queries replaceable: %w", err)
 	}
-	runner := &mutationRunner{copied: copied, packages: packages, url: testDatabaseURL}
+	runner := &mutationRunner{copied: copied, packages: a.config.MutationTests, url: testDatabaseURL}
 	if err := runner.build(ctx); err != nil {
 		return err
 	}
@@ -175,8 +91,8 @@ func (a *Audit) Mutate(ctx context.Context, packages []string, record []recorder
 			results = append(results, last[i])
 			continue
 		}
-		mutants, err := a.mutants(ctx, connection, query)
-		if err != nil {
+		var mutants []mutant
+		if mutants, result.Stillborn, result.Unchanged, err = a.mutants(ctx, connection, query); err != nil {
 			return fmt.Errorf("change %s: %w", query.Name, err)
 		}
 		tests := testsOf(query.Name, record)
@@ -184,12 +100,15 @@ func (a *Audit) Mutate(ctx context.Context, packages []string, record []recorder
 			return fmt.Errorf("no test runs %s", query.Name)
 		}
 		start := time.Now()
-		if err := runner.run(ctx, query.Name, a.code.texts[query.Name], tests); err != nil {
+		if err := runner.confirm(ctx, query.Name, a.code.texts[query.Name], tests); err != nil {
 			return fmt.Errorf("%s: its tests fail without a change: %w", query.Name, err)
 		}
 		result.Mutants = len(mutants)
-		result.Survived = runner.survivors(ctx, query.Name, mutants, tests)
-		progress(fmt.Sprintf("%-28s %3d changes, %2d survived, %5.1f s", query.Name, len(mutants), len(result.Survived), time.Since(start).Seconds()))
+		if result.Survived, err = runner.survivors(ctx, query.Name, mutants, tests); err != nil {
+			return fmt.Errorf("%s: %w", query.Name, err)
+		}
+		progress(fmt.Sprintf("%-28s %3d changes, %2d survived, %2d not valid, %5.1f s",
+			query.Name, len(mutants), len(result.Survived), result.Stillborn, time.Since(start).Seconds()))
 		results = append(results, result)
 		if err := a.writeMutations(results); err != nil {
 			return err
@@ -244,10 +163,19 @@ func (a *Audit) judgeMutations() error {
 			a.find("query-unasserted", query.At, "Run `make audit-mutate`.", "%s, its schema or its tests have changed since it was tried.", query.Name)
 			continue
 		}
+		if results[i].Mutants == 0 {
+			a.find("query-unasserted", query.At, "Give package audit an operator that applies to it.", "no change to %s was tried.", query.Name)
+		}
 		a.Mutations.Mutants += results[i].Mutants
+		a.Mutations.Stillborn += results[i].Stillborn
+		for _, column := range results[i].Unchanged {
+			a.Mutations.Unchanged = append(a.Mutations.Unchanged, query.Name+"."+column)
+		}
 		a.Mutations.Killed += results[i].Mutants - len(results[i].Survived)
 		for _, survivor := range results[i].Survived {
-			if a.config.AcceptedMutants[query.Name+": "+survivor] != "" {
+			name := query.Name + ": " + survivor
+			a.survivors = append(a.survivors, name)
+			if a.config.AcceptedMutants[name] != "" {
 				a.Mutations.Accepted++
 				continue
 			}
@@ -259,11 +187,11 @@ func (a *Audit) judgeMutations() error {
 	return nil
 }
 
-// mutationHash is that of the query, the schema, and the source of the tests that
-// ran the query.
+// mutationHash is that of the query, the schema, the source of the tests that ran
+// the query and what they read, and the ways to change it.
 func (a *Audit) mutationHash(query *Query) string {
 	hash := sha256.New()
-	fmt.Fprintln(hash, a.code.texts[query.Name])
+	fmt.Fprintln(hash, operatorsSource, plusSQL, a.code.texts[query.Name])
 	for _, migration := range a.Migrations {
 		text, _ := readStatement(a.config, migration.Up) // It was read before.
 		fmt.Fprintln(hash, text)
@@ -271,8 +199,15 @@ func (a *Audit) mutationHash(query *Query) string {
 	sources := a.testSources()
 	for _, test := range query.Tests {
 		folder, name, _ := strings.Cut(test, ".")
+		if !slices.ContainsFunc(a.config.MutationTests, func(path string) bool { return filepath.Base(path) == folder }) {
+			continue
+		}
 		name, _, _ = strings.Cut(name, "/")
-		fmt.Fprintln(hash, test, strings.Join(sources[folder].reach(name), "\n"))
+		source := strings.Join(sources[folder].reach(name), "\n")
+		fmt.Fprintln(hash, test, source)
+		if strings.Contains(source, "testdata") {
+			fmt.Fprintln(hash, sources[folder].data)
+		}
 	}
 	return hex.EncodeToString(hash.Sum(nil))[:16]
 }
@@ -282,6 +217,7 @@ func (a *Audit) mutationHash(query *Query) string {
 type testSource struct {
 	text map[string]string
 	uses map[string][]string
+	data string // what is in testdata
 }
 
 // reach returns the source of a test with that of everything it uses.
@@ -313,24 +249,41 @@ func (a *Audit) testSources() map[string]*testSource {
 		return a.sources
 	}
 	a.sources = map[string]*testSource{}
+	of := func(folder string) *testSource {
+		name := filepath.Base(folder)
+		if a.sources[name] == nil {
+			a.sources[name] = &testSource{text: map[string]string{}, uses: map[string][]string{}}
+		}
+		return a.sources[name]
+	}
 	_ = filepath.WalkDir(a.config.Root, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
+		if err != nil {
 			return err
+		}
+		if entry.IsDir() {
+			if entry.Name() == "node_modules" || entry.Name() == ".git" {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		folder, data, isData := strings.Cut(filepath.ToSlash(path), "/testdata/")
+		if !isData && !strings.HasSuffix(path, "_test.go") {
+			return nil
 		}
 		content, err := os.ReadFile(path)
 		if err != nil {
 			return err
+		}
+		if isData {
+			of(folder).data += fmt.Sprintf("%s %x\n", data, sha256.Sum256(content))
+			return nil
 		}
 		set := token.NewFileSet()
 		file, err := parser.ParseFile(set, path, content, parser.SkipObjectResolution)
 		if err != nil {
 			return err
 		}
-		folder := filepath.Base(filepath.Dir(path))
-		if a.sources[folder] == nil {
-			a.sources[folder] = &testSource{map[string]string{}, map[string][]string{}}
-		}
-		a.sources[folder].add(set, content, file)
+		of(filepath.Dir(path)).add(set, content, file)
 		return nil
 	})
 	return a.sources
@@ -451,14 +404,15 @@ func (r *mutationRunner) build(ctx context.Context) error {
 }
 
 // survivors returns the mutants that no test sees.
-func (r *mutationRunner) survivors(ctx context.Context, query string, mutants []mutant, tests map[string][]string) []string {
+func (r *mutationRunner) survivors(ctx context.Context, query string, mutants []mutant, tests map[string][]string) ([]string, error) {
 	const workers = 2
 	var (
-		mu    sync.Mutex
-		group sync.WaitGroup
-		queue = make(chan mutant)
-		found = []string{}
-		own   = map[string][]string{}
+		mu     sync.Mutex
+		group  sync.WaitGroup
+		queue  = make(chan mutant)
+		found  = []string{}
+		own    = map[string][]string{}
+		failed error
 	)
 	for pkg, names := range tests {
 		if slices.Contains(names, "Test"+query) {
@@ -468,12 +422,21 @@ func (r *mutationRunner) survivors(ctx context.Context, query string, mutants []
 	for range workers {
 		group.Go(func() {
 			for m := range queue {
-				// The tests that bear the query's name see most, and soon.
-				if (len(own) == 0 || r.run(ctx, query, m.text, own) == nil) && r.run(ctx, query, m.text, tests) == nil {
-					mu.Lock()
-					found = append(found, m.name)
-					mu.Unlock()
+				var err error
+				if len(own) > 0 { // The tests that bear the query's name see most, and soon.
+					err = r.run(ctx, query, m.text, own)
 				}
+				if err == nil {
+					err = r.confirm(ctx, query, m.text, tests)
+				}
+				mu.Lock()
+				switch {
+				case err == nil:
+					found = append(found, m.name)
+				case !errors.Is(err, errSeen):
+					failed = err
+				}
+				mu.Unlock()
 			}
 		})
 	}
@@ -483,10 +446,23 @@ func (r *mutationRunner) survivors(ctx context.Context, query string, mutants []
 	close(queue)
 	group.Wait()
 	slices.Sort(found)
-	return found
+	return found, failed
 }
 
-// run runs the tests with a query's text replaced.
+// confirm runs the tests, and once more when one fails: on a busy machine those that
+// wait may fail by themselves.
+func (r *mutationRunner) confirm(ctx context.Context, query, text string, tests map[string][]string) error {
+	err := r.run(ctx, query, text, tests)
+	if errors.Is(err, errSeen) {
+		err = r.run(ctx, query, text, tests)
+	}
+	return err
+}
+
+// errSeen says that a test failed, and not that it could not be run.
+var errSeen = errors.New("a test fails")
+
+// run runs the tests with a query's text replaced, and returns errSeen when one fails.
 func (r *mutationRunner) run(ctx context.Context, query, text string, tests map[string][]string) error {
 	file, err := os.CreateTemp(r.copied, "mutant-*.sql")
 	if err != nil {
@@ -509,8 +485,11 @@ func (r *mutationRunner) run(ctx context.Context, query, text string, tests map[
 		cmd := exec.CommandContext(ctx, r.binary(pkg), "-test.run", "^("+strings.Join(names, "|")+")$", "-test.failfast", "-test.timeout=60s")
 		cmd.Dir = filepath.Join(r.copied, pkg)
 		cmd.Env = append(os.Environ(), "AUDIT_MUTANT="+query, "AUDIT_MUTANT_FILE="+file.Name(), "TEST_DATABASE_URL="+r.url, recorder.Variable+"=")
-		if output, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("%w: %s", err, output)
+		output, err := cmd.CombinedOutput()
+		if text := string(output); err != nil && (strings.Contains(text, "--- FAIL: ") || strings.Contains(text, "panic: test timed out")) {
+			return fmt.Errorf("%w: %s", errSeen, output)
+		} else if err != nil {
+			return fmt.Errorf("run the tests: %w: %s", err, output)
 		}
 	}
 	if !ran {

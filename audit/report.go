@@ -28,8 +28,7 @@ func (a *Audit) Markdown() []byte {
 	r.line("Computed from the code, the tests and a PostgreSQL by `benchledger-audit`; `make audit` writes it anew and CI sees that it is")
 	r.line("current. Each line was established, none was written by hand.")
 	r.line("")
-	r.line("**%d operations, %d queries, %d tables, %d indexes, %d constraints, %d tests that reach the database, %d findings.**",
-		len(a.Operations), len(a.Queries), len(a.Tables), len(a.Indexes), len(a.Constraints), len(a.tests()), len(a.Findings))
+	r.line("**%s.**", a.Summary())
 	a.reportFindings(r)
 	a.reportArchitecture(r)
 	a.reportOperations(r)
@@ -43,6 +42,14 @@ func (a *Audit) Markdown() []byte {
 	a.reportMutations(r)
 	a.reportSeed(r)
 	return r.Bytes()
+}
+
+// Summary is the audit in one line.
+func (a *Audit) Summary() string {
+	return fmt.Sprintf("%d operations, %d queries, %d tables, %d indexes, %d constraints, %d tests that reach an operation or the database, "+
+		"%d changes to queries of which %d survived, %d findings",
+		len(a.Operations), len(a.Queries), len(a.Tables), len(a.Indexes), len(a.Constraints), a.Tests,
+		a.Mutations.Mutants, a.Mutations.Survived, len(a.Findings))
 }
 
 type report struct{ bytes.Buffer }
@@ -80,15 +87,6 @@ func codes(names []string) string {
 // link points from docs/ to a line of the project.
 func link(text string, at Position) string {
 	return fmt.Sprintf("[%s](../%s#L%d)", text, at.File, at.Line)
-}
-
-func (a *Audit) tests() []string {
-	var all []string
-	for _, query := range a.Queries {
-		all = append(all, query.Tests...)
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
 }
 
 // topTests names the test functions, and counts their subtests.
@@ -167,6 +165,11 @@ func (a *Audit) reportOperations(r *report) {
 				text += inTransaction(use)
 				uses = append(uses, text)
 			}
+			for _, use := range operation.Before {
+				if query := a.query(use.Query); query != nil {
+					uses = append(uses, link(use.Query, query.At)+" ("+strings.Join(query.Does, ", ")+") before the handler")
+				}
+			}
 			if reason, ok := a.config.WithoutQuery[operation.ID]; ok {
 				uses = append(uses, "none: "+reason)
 			}
@@ -234,13 +237,16 @@ func (a *Audit) reportSecurity(r *report) {
 	r.heading("Router and security")
 	var rows [][]string
 	for _, operation := range a.Operations {
-		keys := strings.Join(operation.Keys, " or ")
-		if keys == "" {
-			keys = "no key"
+		var keys []string
+		for _, key := range operation.Keys {
+			if key == "" {
+				key = "none"
+			}
+			keys = append(keys, key)
 		}
-		rows = append(rows, []string{code1(operation.Method + " " + operation.Path), code1(operation.ID), keys})
+		rows = append(rows, []string{code1(operation.Method + " " + operation.Path), code1(operation.ID), strings.Join(keys, " or ")})
 	}
-	r.table([]string{"route", "operation", "needs"}, rows)
+	r.table([]string{"route", "operation", "key that it needs (scope)"}, rows)
 }
 
 func (a *Audit) reportPerformance(r *report) {
@@ -259,7 +265,12 @@ func (a *Audit) reportPerformance(r *report) {
 	}
 	r.line("- Queries that an operation runs once per row or in another loop: %d. Uses of a query within a transaction: %d.", repeated, transactions)
 	r.line("- Indexes: %d, of which %d keep a constraint; each costs every write.\n", len(a.Indexes), countConstraints(a.Indexes))
-	r.line("Planned by PostgreSQL on data of realistic volume; a table of %d rows is large. Queries that read or sort all of one:\n", a.config.LargeTable)
+	var settings []string
+	for _, name := range sortedKeys(a.Planner.Settings) {
+		settings = append(settings, code1(name+" = "+a.Planner.Settings[name]))
+	}
+	r.line("Planned by PostgreSQL %d on data of realistic volume (%s); a table of %d rows is large. Queries that", a.Planner.Version, strings.Join(settings, ", "), a.config.LargeTable)
+	r.line("read or sort all of one:\n")
 	none := true
 	for _, query := range a.Queries {
 		if len(query.Reads) > 0 {
@@ -275,6 +286,9 @@ func (a *Audit) reportPerformance(r *report) {
 func inTransaction(use Use) string {
 	if use.Transaction == "" {
 		return ""
+	}
+	if use.Again {
+		return " in a transaction each time, at " + code1(use.Transaction)
 	}
 	return " in the transaction at " + code1(use.Transaction)
 }
@@ -293,44 +307,66 @@ func (a *Audit) reportClients(r *report) {
 		return
 	}
 	r.heading("Clients")
-	head, rows := []string{"operation"}, make([][]string, len(a.Operations))
-	for _, client := range sortedKeys(a.config.Clients) {
-		head = append(head, fmt.Sprintf("%s, `%s`", client, a.config.Clients[client]))
+	head := append([]string{"operation"}, sortedKeys(a.config.Clients)...)
+	for _, client := range sortedKeys(a.config.Recorders) {
+		head = append(head, "recorder, "+client)
 	}
-	for i, operation := range a.Operations {
-		rows[i] = []string{code1(operation.ID)}
+	var rows [][]string
+	for _, operation := range a.Operations {
+		row := []string{code1(operation.ID)}
 		for _, client := range sortedKeys(a.config.Clients) {
-			has := "**missing**"
-			if slices.Contains(operation.Clients, client) {
-				has = "there"
-			}
-			rows[i] = append(rows[i], has)
+			row = append(row, linkOr(operation.Clients[client], "**missing**"))
 		}
+		for _, client := range sortedKeys(a.config.Recorders) {
+			row = append(row, linkOr(operation.Recorders[client], ""))
+		}
+		rows = append(rows, row)
 	}
 	r.table(head, rows)
 }
 
+func linkOr(at Position, otherwise string) string {
+	if at.File == "" {
+		return otherwise
+	}
+	return link(filepath.Base(at.File)+":"+strconv.Itoa(at.Line), at)
+}
+
+func noneOr(text string) string {
+	if text == "" {
+		return "none"
+	}
+	return text
+}
+
 func (a *Audit) reportPitfalls(r *report) {
 	r.heading("Pitfalls")
-	looked := slices.ContainsFunc(a.Rules, func(rule Rule) bool { return rule.ID == "lint" && rule.Looked > 0 })
 	var rows [][]string
-	for _, linter := range sortedKeys(a.config.Pitfalls) {
-		var at []string
-		for _, finding := range a.Findings {
-			if finding.Rule == "lint" && strings.Contains(finding.Message, "("+linter+")") {
-				at = append(at, code1(finding.Position.String()))
-			}
-		}
+	for _, pitfall := range a.Pitfalls {
 		found := "did not look"
-		switch {
-		case len(at) > 0:
-			found = strings.Join(at, ", ")
-		case looked:
+		if pitfall.Looked {
 			found = "none found"
 		}
-		rows = append(rows, []string{a.config.Pitfalls[linter], code1(linter), found})
+		if len(pitfall.Found) > 0 {
+			found = codes(pitfall.Found)
+		}
+		rows = append(rows, []string{pitfall.Mistake, code1(pitfall.Linter), found})
 	}
 	r.table([]string{"pitfall", "linter", "found"}, rows)
+	r.line("\nThey look at the Go module `%s`, other modules have checks of their own, and not at:\n", a.code.module)
+	for _, left := range a.Unlinted {
+		reason := ""
+		if left.Reason != "" {
+			reason = ": " + left.Reason
+		}
+		r.line("- %s (%s)%s", code1(left.At), codes(left.Linters), reason)
+	}
+	r.heading("Exemptions")
+	rows = nil
+	for _, exemption := range a.Exemptions {
+		rows = append(rows, []string{code1(exemption.From), code1(exemption.What), exemption.Reason})
+	}
+	r.table([]string{"from", "what", "why"}, rows)
 }
 
 func (a *Audit) reportSettings(r *report) {
@@ -340,6 +376,10 @@ func (a *Audit) reportSettings(r *report) {
 		rows = append(rows, []string{link(setting.Variable, setting.At), code1(setting.Default), setting.Help})
 	}
 	r.table([]string{"variable", "default", "what it does"}, rows)
+	r.line("\nWhat differs by a setting that is a choice:\n")
+	for _, place := range a.Depends {
+		r.line("- %s: %s %s", code1(place.Variable), link(code1(place.Default), place.At), place.Help)
+	}
 }
 
 func (a *Audit) reportMutations(r *report) {
@@ -347,7 +387,8 @@ func (a *Audit) reportMutations(r *report) {
 	m := a.Mutations
 	r.line("Each query was changed in small ways, and the tests that run it were run: of %d changes, %d made a test fail, %d made no difference",
 		m.Mutants, m.Killed, m.Accepted)
-	r.line("that a test could see, for a reason that is written down in `%s`, and %d survived.", a.config.Mutations, m.Survived)
+	r.line("that a test could see, for a reason that is written down in `%s`, and %d survived. %d more, which PostgreSQL does not take or which", configFile, m.Survived, m.Stillborn)
+	r.line("have other parameters or columns, would have proved nothing, and were left out. Columns of results that no change could be made to: %s.", noneOr(codes(m.Unchanged)))
 }
 
 func (a *Audit) reportSeed(r *report) {
@@ -357,11 +398,13 @@ func (a *Audit) reportSeed(r *report) {
 	r.heading("The earlier audit's statements")
 	var rows [][]string
 	for _, seed := range a.Seed {
-		query := seed.Query
-		if found := a.query(seed.Query); found != nil {
-			query = link(seed.Query, found.At)
+		var queries []string
+		for _, name := range seed.Queries {
+			if found := a.query(name); found != nil {
+				queries = append(queries, link(name, found.At))
+			}
 		}
-		rows = append(rows, []string{seed.Statement, query, topTests(seed.Tests)})
+		rows = append(rows, []string{seed.Statement, strings.Join(queries, ", "), topTests(seed.Tests)})
 	}
 	r.table([]string{"statement there", "query here", "tests that ran it"}, rows)
 }

@@ -30,7 +30,7 @@ var rules = []Rule{
 	{ID: "query-comment", Looks: "every query says what it does"},
 	{ID: "query-untested", Looks: "every query ran in a test"},
 	{ID: "query-unasserted", Looks: "a test fails when a query returns or does something else"},
-	{ID: "operation-untested", Looks: "every operation that needs the database was called by a test"},
+	{ID: "operation-untested", Looks: "every operation was called by a test"},
 	{ID: "operation-handler", Looks: "every operation has a handler whose code was found"},
 	{ID: "operation-without-query", Looks: "every operation reaches a query, and one that writes reaches a write"},
 	{ID: "operation-undocumented", Looks: "the operations of the code and of the OpenAPI document are the same"},
@@ -42,6 +42,8 @@ var rules = []Rule{
 	{ID: "constraint-untested", Looks: "every constraint was violated by a test"},
 	{ID: "index-unused", Looks: "every index is used by the plan of a query"},
 	{ID: "migration-down", Looks: "every migration can be taken back, and leaves nothing behind"},
+	{ID: "query-unforeseen", Looks: "every query that an operation was seen to run is in reach of its code"},
+	{ID: "exemption-stale", Looks: "every exemption in audit.yaml, and every reason beside a query, is needed"},
 	{ID: "seed", Looks: "every statement of the earlier audit has a query, and tests that ran it"},
 }
 
@@ -68,6 +70,9 @@ func New(ctx context.Context, config Config, input Input) (*Audit, error) {
 		query.parameters = a.code.parameters[query.Name]
 		query.Commands = a.code.commands[query.Name]
 	}
+	if err := a.judgeDocument(); err != nil {
+		return nil, err
+	}
 	if input.DatabaseURL != "" {
 		if err := a.readDatabase(ctx, input.DatabaseURL); err != nil {
 			return nil, err
@@ -80,14 +85,11 @@ func New(ctx context.Context, config Config, input Input) (*Audit, error) {
 	}
 	a.connect(input)
 	a.judgeCode()
-	if err := a.judgeDocument(); err != nil {
-		return nil, err
-	}
 	if input.DatabaseURL != "" {
 		a.judgePlans()
 	}
 	a.judgeTests(input)
-	if err := a.judgeSeed(); err != nil {
+	if err := a.judgeSeed(input); err != nil {
 		return nil, err
 	}
 	if err := a.judgeMutations(); err != nil {
@@ -98,11 +100,15 @@ func New(ctx context.Context, config Config, input Input) (*Audit, error) {
 			return nil, err
 		}
 	}
-	a.Settings = a.code.settings
+	a.Settings, a.Depends = a.code.settings, a.code.depends
 	if err := a.judgeClients(); err != nil {
 		return nil, err
 	}
+	a.judgeExemptions(input)
 	a.countLooks(input)
+	if err := a.notePitfalls(input); err != nil {
+		return nil, err
+	}
 	sortFindings(a.Findings)
 	for _, finding := range a.Findings {
 		for i := range a.Rules {
@@ -117,14 +123,23 @@ func New(ctx context.Context, config Config, input Input) (*Audit, error) {
 // connect notes beside each thing what uses it.
 func (a *Audit) connect(input Input) {
 	for _, operation := range a.Operations {
-		for _, use := range operation.Uses {
+		needsKey := slices.ContainsFunc(operation.Keys, func(key string) bool { return key != "" })
+		for _, middleware := range sortedKeys(a.config.Middlewares) {
+			if a.config.Middlewares[middleware] == "all" || needsKey {
+				operation.Before = append(operation.Before, a.code.middlewares[middleware]...)
+			}
+		}
+		for _, use := range slices.Concat(operation.Uses, operation.Before) {
 			if query := a.query(use.Query); query != nil {
 				query.Operations = append(query.Operations, operation.ID)
 			}
 		}
 	}
+	tests := map[string]bool{}
 	for _, entry := range input.Record {
 		test := entry.Package + "." + entry.Test
+		function, _, _ := strings.Cut(test, "/")
+		tests[function] = true
 		if query := a.query(entry.Query); query != nil {
 			query.Tests = append(query.Tests, test)
 		}
@@ -139,6 +154,7 @@ func (a *Audit) connect(input Input) {
 			}
 		}
 	}
+	a.Tests = len(tests)
 	for _, query := range a.Queries {
 		for _, index := range a.Indexes {
 			if slices.Contains(query.Indexes, index.Name) {
@@ -180,9 +196,12 @@ func (a *Audit) countLooks(input Input) {
 		"operation-without-client": len(a.Operations) * len(a.config.Clients), "operation-unsecured": len(a.Operations), "writes-apart": len(a.Operations), "lint": linted,
 		"plan-reads-large-table": planned * len(a.Queries), "constraint-untested": recorded * len(a.Constraints),
 		"index-unused": planned * len(a.Indexes), "migration-down": migrations, "seed": len(a.Seed),
+		"query-unforeseen": len(input.Record), "exemption-stale": len(a.Exemptions),
 	}
-	for i := range a.Rules {
-		a.Rules[i].Looked = looked[a.Rules[i].ID]
+	for i, rule := range a.Rules {
+		if a.Rules[i].Looked = looked[rule.ID]; looked[rule.ID] == 0 && input.Complete {
+			a.find(rule.ID, Position{File: configFile}, "Give it a database, a record of the tests, or what else it needs.", "the rule had nothing to look at.")
+		}
 	}
 }
 
@@ -251,28 +270,35 @@ func (a *Audit) judgeOperation(operation *Operation) {
 
 // judgeTransactions finds writes of which the first may stay when the next fails.
 func (a *Audit) judgeTransactions(operation *Operation, writes func(Use) bool) {
-	var apart []string
+	exempt := a.config.WritesApart[operation.ID]
+	places, queries := map[string]bool{}, map[string]bool{}
+	unnamed := false
 	for _, use := range operation.Uses {
-		switch {
-		case !writes(use):
-		case use.Around != "":
+		if !writes(use) {
+			continue
+		}
+		if use.Around != "" {
 			a.find("writes-apart", operation.At, "Call it on the transaction's queries.",
 				"%s runs %s around the transaction at %s.", operation.ID, use.Query, use.Around)
-		case use.Transaction != "":
-			apart = append(apart, "a transaction at "+use.Transaction)
-		case use.Repeated:
-			apart = append(apart, use.Query, use.Query+" again")
-		default:
-			apart = append(apart, use.Query)
+			continue
 		}
+		place, again := use.Query, use.Repeated
+		if use.Transaction != "" {
+			place, again = "a transaction at "+use.Transaction, use.Again
+		}
+		if places[place] = true; again {
+			places[place+", in a loop"] = true
+		}
+		queries[use.Query] = true
+		unnamed = unnamed || exempt[use.Query] == ""
 	}
-	slices.Sort(apart)
-	apart = slices.Compact(apart)
-	_, allowed := a.config.WritesApart[operation.ID]
-	if len(apart) > 1 && !allowed {
+	if len(places) > 1 && unnamed {
 		a.find("writes-apart", operation.At, "Put them into one transaction ("+strings.Join(a.config.Transactions, ", ")+
-			") or one statement, or say in audit.yaml (writes_apart) why the first may stay without the next.",
-			"%s writes in several transactions: %s.", operation.ID, strings.Join(apart, ", "))
+			") or one statement, or say in audit.yaml (writes_apart) of each why it may stay without the others.",
+			"%s writes %s apart: %s.", operation.ID, strings.Join(sortedKeys(queries), ", "), strings.Join(sortedKeys(places), "; "))
+	}
+	for _, query := range sortedKeys(exempt) {
+		a.exempt("writes_apart", operation.ID+", "+query, exempt[query], queries[query] && len(places) > 1)
 	}
 }
 
@@ -309,7 +335,14 @@ func (a *Audit) judgeDocument() error {
 			open := false
 			for _, alternative := range *item.Security {
 				open = open || len(alternative) == 0
-				operation.Keys = append(operation.Keys, strings.Join(sortedKeys(alternative), "+"))
+				var schemes []string
+				for _, scheme := range sortedKeys(alternative) {
+					if scopes := alternative[scheme]; len(scopes) > 0 {
+						scheme += " (" + strings.Join(scopes, ", ") + ")"
+					}
+					schemes = append(schemes, scheme)
+				}
+				operation.Keys = append(operation.Keys, strings.Join(schemes, " and "))
 			}
 			if open && operation.Method != http.MethodGet && operation.Method != http.MethodHead {
 				a.find("operation-unsecured", operation.Registered, "Ask for a key.", "%s writes, and needs no key.", operation.ID)
@@ -348,8 +381,21 @@ func (a *Audit) judgeTests(input Input) {
 		}
 	}
 	for _, operation := range a.Operations {
-		if len(operation.Tests) == 0 && len(operation.Uses) > 0 {
+		if len(operation.Tests) == 0 {
 			a.find("operation-untested", operation.Registered, "Call it in a test, over HTTP.", "no test called %s.", operation.ID)
+		}
+	}
+	unforeseen := map[string]bool{}
+	for _, entry := range input.Record {
+		i := slices.IndexFunc(a.Operations, func(o *Operation) bool { return o.ID == entry.Operation })
+		if i < 0 || entry.Query == "" || unforeseen[entry.Operation+entry.Query] {
+			continue
+		}
+		operation := a.Operations[i]
+		if !slices.ContainsFunc(slices.Concat(operation.Uses, operation.Before), func(use Use) bool { return use.Query == entry.Query }) {
+			unforeseen[entry.Operation+entry.Query] = true
+			a.find("query-unforeseen", operation.At, "Name what reaches it in audit.yaml (middlewares), or reach it by what is called by its name.",
+				"%s ran %s in %s.%s, and its code does not show how.", operation.ID, entry.Query, entry.Package, entry.Test)
 		}
 	}
 	for _, constraint := range a.Constraints {
@@ -360,46 +406,177 @@ func (a *Audit) judgeTests(input Input) {
 	}
 }
 
-func (a *Audit) judgeSeed() error {
+// judgeSeed finds for each statement of the earlier audit whether what does its work
+// here does the same to the same table.
+func (a *Audit) judgeSeed(input Input) error {
 	if a.config.Seed == "" {
 		return nil
 	}
-	if err := readYAML(a.config.path(a.config.Seed), &a.Seed); err != nil {
+	var named map[string][]string
+	if err := readYAML(a.config.path(a.config.Seed), &named); err != nil {
 		return err
 	}
-	for _, seed := range a.Seed {
-		at := Position{a.config.Seed, a.lineOf(a.config.Seed, seed.Statement)}
-		query := a.query(seed.Query)
-		if query == nil {
-			a.find("seed", at, "Name the query that does its work here.", "%q has no query (%q).", seed.Statement, seed.Query)
-			continue
+	for _, statement := range sortedKeys(named) {
+		if !slices.Contains(a.config.SeedStatements, statement) {
+			a.find("seed", Position{a.config.Seed, a.lineOf(a.config.Seed, statement)}, "Take it out.", "%q is no statement of the earlier audit.", statement)
 		}
-		seed.Tests = query.Tests
-		if len(query.Tests) == 0 {
-			a.find("seed", at, "Test the query.", "%q: no test ran %s.", seed.Statement, seed.Query)
+	}
+	for _, statement := range a.config.SeedStatements {
+		at := Position{a.config.Seed, a.lineOf(a.config.Seed, statement)}
+		seed := &Seed{Statement: statement, Queries: named[statement]}
+		a.Seed = append(a.Seed, seed)
+		if len(seed.Queries) == 0 {
+			a.find("seed", at, "Name the queries that do its work here.", "%q has no query.", statement)
+		}
+		words := strings.Fields(strings.ReplaceAll(statement, ",", ""))
+		if len(words) < 3 {
+			return fmt.Errorf("audit.yaml: %q is not \"file:line does table\"", statement)
+		}
+		does, table := words[1:len(words)-1], snake(words[len(words)-1])
+		for _, name := range seed.Queries {
+			query := a.query(name)
+			if query == nil {
+				a.find("seed", at, "Name a query.", "%q has no query (%q).", statement, name)
+				continue
+			}
+			if input.DatabaseURL != "" && (!slices.Contains(query.Tables, table) || slices.ContainsFunc(does, func(verb string) bool { return !slices.Contains(query.Does, verb) })) {
+				a.find("seed", at, "Name the query that does.", "%q: %s does not %s %s.", statement, name, strings.Join(does, " and "), table)
+			}
+			seed.Tests = append(seed.Tests, query.Tests...)
+			if len(query.Tests) == 0 {
+				a.find("seed", at, "Test the query.", "%q: no test ran %s.", statement, name)
+			}
+		}
+		slices.Sort(seed.Tests)
+		seed.Tests = slices.Compact(seed.Tests)
+	}
+	return nil
+}
+
+const configFile = "audit.yaml"
+
+// exempt notes an exemption, and finds it where nothing needs it.
+func (a *Audit) exempt(from, what, reason string, needed bool) {
+	a.Exemptions = append(a.Exemptions, Exemption{from, what, reason})
+	if needed {
+		return
+	}
+	at := Position{configFile, a.lineOf(configFile, "\n"+from+":") + 1}
+	if query := a.query(what); query != nil && from == "-- audit:" {
+		at = query.At
+	}
+	a.find("exemption-stale", at, "Take it out.", "%s of %s is needed by nothing.", from, what)
+}
+
+// judgeExemptions finds those that nothing needs.
+func (a *Audit) judgeExemptions(input Input) {
+	for _, id := range sortedKeys(a.config.WithoutQuery) {
+		a.exempt("without_query", id, a.config.WithoutQuery[id],
+			slices.ContainsFunc(a.Operations, func(o *Operation) bool { return o.ID == id && len(o.Uses) == 0 }))
+	}
+	for _, path := range sortedKeys(a.config.SQLAllowed) {
+		a.exempt("sql_allowed", path, a.config.SQLAllowed[path], a.code.allowed[path])
+	}
+	for _, name := range sortedKeys(a.config.Middlewares) {
+		a.exempt("middlewares", name, "it stands before operations: "+a.config.Middlewares[name], len(a.code.middlewares[name]) > 0)
+	}
+	for _, id := range sortedKeys(a.config.WritesApart) {
+		if !slices.ContainsFunc(a.Operations, func(o *Operation) bool { return o.ID == id }) {
+			a.exempt("writes_apart", id, "", false)
+		}
+	}
+	for _, name := range sortedKeys(a.config.AcceptedMutants) {
+		a.exempt("accepted_mutants", name, a.config.AcceptedMutants[name], slices.Contains(a.survivors, name))
+	}
+	for _, name := range sortedKeys(a.config.PlanValues) {
+		a.exempt("plan_values", name, "it is planned for its values", a.plannedForValues(name))
+	}
+	for _, query := range a.Queries {
+		if query.Reason != "" && input.DatabaseURL != "" {
+			a.exempt("-- audit:", query.Name, query.Reason, len(query.Reads) > 0)
+		}
+	}
+}
+
+// notePitfalls notes what the linters found, and where they are told not to look.
+func (a *Audit) notePitfalls(input Input) error {
+	for _, linter := range sortedKeys(a.config.Pitfalls) {
+		pitfall := Pitfall{linter, a.config.Pitfalls[linter], !input.SkipLint && len(a.config.Lint) > 0, []string{}}
+		for _, finding := range a.Findings {
+			if finding.Rule == "lint" && strings.Contains(finding.Message, "("+linter+")") {
+				pitfall.Found = append(pitfall.Found, finding.Position.String())
+			}
+		}
+		a.Pitfalls = append(a.Pitfalls, pitfall)
+	}
+	var linting struct {
+		Linters struct {
+			Exclusions struct {
+				Rules []struct {
+					Path    string   `yaml:"path"`
+					Linters []string `yaml:"linters"`
+				} `yaml:"rules"`
+			} `yaml:"exclusions"`
+		} `yaml:"linters"`
+	}
+	if a.config.LintConfig != "" {
+		if err := readYAML(a.config.path(a.config.LintConfig), &linting); err != nil {
+			return err
+		}
+	}
+	left := slices.Clone(a.code.unlinted)
+	for _, rule := range linting.Linters.Exclusions.Rules {
+		left = append(left, Unlinted{At: rule.Path, Linters: rule.Linters})
+	}
+	for _, unlinted := range left {
+		unlinted.Linters = slices.DeleteFunc(slices.Clone(unlinted.Linters), func(linter string) bool { return a.config.Pitfalls[linter] == "" })
+		if len(unlinted.Linters) > 0 {
+			a.Unlinted = append(a.Unlinted, unlinted)
+		}
+	}
+	slices.SortFunc(a.Unlinted, func(a, b Unlinted) int { return strings.Compare(a.At, b.At) })
+	return nil
+}
+
+// judgeClients looks for each operation in the generated clients, and in the
+// recorders, which need not have it.
+func (a *Audit) judgeClients() error {
+	for _, operation := range a.Operations {
+		operation.Clients, operation.Recorders = map[string]Position{}, map[string]Position{}
+	}
+	if err := a.findOperations(a.config.Recorders, func(o *Operation) map[string]Position { return o.Recorders }); err != nil {
+		return err
+	}
+	if err := a.findOperations(a.config.Clients, func(o *Operation) map[string]Position { return o.Clients }); err != nil {
+		return err
+	}
+	for _, client := range sortedKeys(a.config.Clients) {
+		for _, operation := range a.Operations {
+			if _, ok := operation.Clients[client]; !ok {
+				a.find("operation-without-client", Position{File: a.config.Clients[client]}, "Generate it anew.", "the client for %s has no %s.", client, operation.ID)
+			}
 		}
 	}
 	return nil
 }
 
-// judgeClients looks for each operation in the generated clients: by its ID, as
-// TypeScript has it, or by its ID as a name of Go.
-func (a *Audit) judgeClients() error {
-	for _, client := range sortedKeys(a.config.Clients) {
-		path := a.config.Clients[client]
-		content, err := os.ReadFile(a.config.path(path))
+// findOperations notes in which line of each file an operation is first: by its ID in
+// quotes, or as the name of a method.
+func (a *Audit) findOperations(paths map[string]string, of func(*Operation) map[string]Position) error {
+	for _, name := range sortedKeys(paths) {
+		content, err := os.ReadFile(a.config.path(paths[name]))
 		if err != nil {
-			return fmt.Errorf("read the client for %s: %w", client, err)
+			return fmt.Errorf("read the client for %s: %w", name, err)
 		}
+		lines := strings.Split(string(content), "\n")
 		for _, operation := range a.Operations {
-			var name strings.Builder
+			var method strings.Builder
 			for word := range strings.SplitSeq(operation.ID, "-") {
-				name.WriteString(strings.ToUpper(word[:1]) + word[1:])
+				method.WriteString(strings.ToUpper(word[:1]) + word[1:])
 			}
-			if strings.Contains(string(content), fmt.Sprintf("%q", operation.ID)) || strings.Contains(string(content), ") "+name.String()+"(") {
-				operation.Clients = append(operation.Clients, client)
-			} else {
-				a.find("operation-without-client", Position{File: path}, "Generate it anew.", "the client for %s has no %s.", client, operation.ID)
+			used := regexp.MustCompile(`"` + operation.ID + `"|(?i:[).] ?` + method.String() + `(With\w+)?\()`)
+			if i := slices.IndexFunc(lines, used.MatchString); i >= 0 {
+				of(operation)[name] = Position{paths[name], i + 1}
 			}
 		}
 	}

@@ -29,6 +29,9 @@ func readQueries(config Config) ([]*Query, error) {
 		inComment := false
 		for i, line := range strings.Split(string(content), "\n") {
 			if match := nameLine.FindStringSubmatch(line); match != nil {
+				if !slices.Contains([]string{"one", "many", "exec", "execrows", "execresult"}, match[2]) {
+					return nil, fmt.Errorf("%s:%d: %s is :%s, which the audit does not know how to follow", relative, i+1, match[1], match[2])
+				}
 				current = &Query{Name: match[1], Rows: match[2], At: Position{relative, i + 1}}
 				queries, inComment = append(queries, current), true
 				continue

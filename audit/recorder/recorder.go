@@ -21,13 +21,14 @@ import (
 // Variable names the directory that the record goes to.
 const Variable = "AUDIT_RECORD"
 
-// Entry says that a test ran a query, or violated a constraint.
+// Entry says that a test ran a query, called an operation, or violated a constraint.
 type Entry struct {
 	// Test is the name of the test, of its package's directory's last element.
 	Package, Test string
 	// Query is the name that sqlc leaves in the statement.
 	Query string `json:",omitempty"`
-	// Operation is the API's operation under which it ran, "" where none was.
+	// Operation is the API's operation under which it ran, or that was called; ""
+	// where none was.
 	Operation string `json:",omitempty"`
 	// Constraint is the name of the constraint that the statement violated.
 	Constraint string `json:",omitempty"`
@@ -55,26 +56,36 @@ type tracer struct {
 
 type queryKey struct{}
 
-// TraceQueryStart records the query.
+// TraceQueryStart notes the query.
 func (t tracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
 	named, ok := strings.CutPrefix(data.SQL, "-- name: ")
 	if !ok {
 		return ctx
 	}
-	entry := t.entry
-	entry.Query, _, _ = strings.Cut(named, " ")
-	entry.Operation = t.operation(ctx)
-	write(entry)
-	return context.WithValue(ctx, queryKey{}, entry.Query)
+	name, _, _ := strings.Cut(named, " ")
+	return context.WithValue(ctx, queryKey{}, name)
 }
 
-// TraceQueryEnd records the constraint that the statement violated.
-func (t tracer) TraceQueryEnd(_ context.Context, _ *pgx.Conn, data pgx.TraceQueryEndData) {
+// TraceQueryEnd records the query where it ran to its end, and the constraint that
+// the statement violated.
+func (t tracer) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryEndData) {
+	if name, ok := ctx.Value(queryKey{}).(string); ok && data.Err == nil {
+		entry := t.entry
+		entry.Query, entry.Operation = name, t.operation(ctx)
+		write(entry)
+	}
 	var refused *pgconn.PgError
 	if errors.As(data.Err, &refused) && refused.ConstraintName != "" {
 		entry := t.entry
 		entry.Constraint = refused.ConstraintName
 		write(entry)
+	}
+}
+
+// Operation records that a test called an operation, which need not reach a query.
+func Operation(pkg, test, operation string) {
+	if os.Getenv(Variable) != "" {
+		write(Entry{Package: pkg, Test: test, Operation: operation})
 	}
 }
 
@@ -101,7 +112,7 @@ func write(entry Entry) {
 	}
 }
 
-// Read returns what was recorded in a directory.
+// Read returns what was recorded in a directory. Nothing at all is an error.
 func Read(dir string) ([]Entry, error) {
 	files, err := filepath.Glob(filepath.Join(dir, "record-*.ndjson"))
 	if err != nil {
@@ -120,6 +131,9 @@ func Read(dir string) ([]Entry, error) {
 			}
 			entries = append(entries, entry)
 		}
+	}
+	if len(entries) == 0 {
+		return nil, fmt.Errorf("%s holds no record: run the tests with %s=%s", dir, Variable, dir)
 	}
 	return entries, nil
 }

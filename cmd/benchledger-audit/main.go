@@ -1,9 +1,17 @@
 // Command benchledger-audit establishes which query each operation reaches, which
 // tests ran it and how PostgreSQL plans it, and fails where a rule is broken.
+//
+// It knows its project, which package audit does not: how a database is migrated
+// (package db), and where a PostgreSQL comes from (internal/localpg). Another project
+// has a main of its own, which makes a migrated database of realistic volume and an
+// empty one, runs the tests with the tracer of package audit/recorder, and calls
+// audit.New with the three.
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -49,7 +57,7 @@ type reportCommand struct {
 
 // Run audits.
 func (c *reportCommand) Run(parent *commands) error {
-	result, config, err := parent.audit(nil)
+	result, config, err := parent.audit(c.Check, nil)
 	if err != nil {
 		return err
 	}
@@ -64,30 +72,43 @@ func (c *reportCommand) Run(parent *commands) error {
 	} else {
 		printSummary(result)
 	}
+	if len(result.Findings) > 0 {
+		err = fmt.Errorf("%d findings", len(result.Findings))
+	}
 	report := filepath.Join(parent.Root, config.Report)
 	for path, content := range map[string][]byte{report + ".md": result.Markdown(), report + ".json": encoded} {
 		if c.Check {
-			if committed, err := os.ReadFile(path); err != nil || string(committed) != string(content) {
-				return fmt.Errorf("%s is not current: run `make audit`, and commit what it writes", path)
-			}
-		} else if err := os.WriteFile(path, content, 0o644); err != nil {
-			return err
+			err = errors.Join(err, wantCurrent(path, content, result.Planner.Version))
+		} else {
+			err = errors.Join(err, os.WriteFile(path, content, 0o644))
 		}
 	}
-	if len(result.Findings) > 0 {
-		return fmt.Errorf("%d findings", len(result.Findings))
-	}
-	return nil
+	return err
 }
 
-type mutateCommand struct {
-	Packages []string `default:"db,api" help:"The folders whose tests are run (${default})."`
+// wantCurrent fails unless a file has the content, and prints how it differs.
+func wantCurrent(path string, content []byte, version int) error {
+	committed, err := os.ReadFile(path)
+	if err == nil && bytes.Equal(committed, content) {
+		return nil
+	}
+	diff := exec.CommandContext(context.Background(), "diff", "-u", path, "-")
+	diff.Stdin, diff.Stdout, diff.Stderr = bytes.NewReader(content), os.Stdout, os.Stderr
+	_ = diff.Run() // It fails, since they differ.
+	var reported audit.Audit
+	if json.Unmarshal(committed, &reported) == nil && reported.Planner.Version != version {
+		return fmt.Errorf("%s is of PostgreSQL %d, and this is %d, which may plan otherwise: run `make audit` with that version, or commit what it writes with this one",
+			path, reported.Planner.Version, version)
+	}
+	return fmt.Errorf("%s is not current: run `make audit`, and commit what it writes", path)
 }
+
+type mutateCommand struct{}
 
 // Run tries the mutations.
-func (c *mutateCommand) Run(parent *commands) error {
-	_, _, err := parent.audit(func(ctx context.Context, result *audit.Audit, record []recorder.Entry, volume, tests string) error {
-		return result.Mutate(ctx, c.Packages, record, volume, tests, func(line string) { fmt.Println(line) })
+func (mutateCommand) Run(parent *commands) error {
+	_, _, err := parent.audit(false, func(ctx context.Context, result *audit.Audit, record []recorder.Entry, volume, tests string) error {
+		return result.Mutate(ctx, record, volume, tests, func(line string) { fmt.Println(line) })
 	})
 	return err
 }
@@ -99,9 +120,9 @@ var settings = map[string]string{
 	"shared_buffers": "256MB", "max_wal_size": "4GB", "autovacuum": "off", "max_parallel_workers_per_gather": "0",
 }
 
-// audit audits the project with a PostgreSQL of its own. With a function, that
-// works on the audit while the PostgreSQL runs.
-func (c *commands) audit(then func(ctx context.Context, result *audit.Audit, record []recorder.Entry, volume, tests string) error) (result *audit.Audit, config audit.Config, err error) {
+// audit audits the project with a PostgreSQL of its own; complete has every rule look
+// at something. With a function, that works on the audit while the PostgreSQL runs.
+func (c *commands) audit(complete bool, then func(ctx context.Context, result *audit.Audit, record []recorder.Entry, volume, tests string) error) (result *audit.Audit, config audit.Config, err error) {
 	ctx := context.Background()
 	if config, err = audit.ReadConfig(c.Root); err != nil {
 		return nil, config, err
@@ -127,7 +148,7 @@ func (c *commands) audit(then func(ctx context.Context, result *audit.Audit, rec
 	if err != nil {
 		return nil, config, err
 	}
-	result, err = audit.New(ctx, config, audit.Input{Record: record, DatabaseURL: volume, EmptyURL: empty, SkipLint: then != nil})
+	result, err = audit.New(ctx, config, audit.Input{Record: record, DatabaseURL: volume, EmptyURL: empty, SkipLint: then != nil, Complete: complete})
 	if err == nil && then != nil {
 		err = then(ctx, result, record, volume, server.URL())
 	}
@@ -225,8 +246,7 @@ func printSummary(a *audit.Audit) {
 		fmt.Fprintf(table, "%s\t%s\t%d\t\n", rule.ID, rule.Looks, rule.Findings)
 	}
 	_ = table.Flush() // To the terminal.
-	fmt.Printf("\n%d operations, %d queries, %d indexes, %d constraints; %d changes to queries, %d seen by tests, %d accepted\n",
-		len(a.Operations), len(a.Queries), len(a.Indexes), len(a.Constraints), a.Mutations.Mutants, a.Mutations.Killed, a.Mutations.Accepted)
+	fmt.Printf("\n%s\n", a.Summary())
 	for _, finding := range a.Findings {
 		fmt.Println(finding)
 	}

@@ -97,11 +97,23 @@ func Pool(t testing.TB, url string, tracers ...pgx.QueryTracer) *pgxpool.Pool {
 // recordingTracer records which queries the test runs, where that is asked for.
 func recordingTracer(t testing.TB) pgx.QueryTracer {
 	t.Helper()
-	folder, err := os.Getwd() // That of the test's package.
+	return recorder.New(folder(t), t.Name(), api.OperationID)
+}
+
+// Called records that the test called an operation, where that is asked for.
+func Called(t testing.TB, operation string) {
+	t.Helper()
+	recorder.Operation(folder(t), t.Name(), operation)
+}
+
+// folder is that of the test's package.
+func folder(t testing.TB) string {
+	t.Helper()
+	path, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return recorder.New(filepath.Base(folder), t.Name(), api.OperationID)
+	return filepath.Base(path)
 }
 
 var (

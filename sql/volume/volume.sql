@@ -1,6 +1,6 @@
 -- Data of realistic volume for the audit's plans: 1,000 batches, 100,000 runs,
--- 300,000 evaluations, skewed as in life: a few suites, agents and days have most
--- of the runs. The same each time.
+-- 300,000 evaluations, skewed as in life: a few suites, agents and recent days have
+-- most of the runs, and a run has between one and five evaluations. The same each time.
 insert into batch_runs (batch_id, created_at, completed_at, total_runs)
 select
     'batch-' || b,
@@ -22,9 +22,9 @@ select
     'agent-' || floor(30 * w ^ 3),
     'model-' || floor(60 * u * w),
     case when v < 0.9 then 'completed' when v < 0.97 then 'failed' when v < 0.99 then 'incomplete' else 'running' end,
-    timestamptz '2025-01-01 00:00Z' + n / 100 * interval '6 hours' + (n % 100) * interval '1 minute',
+    timestamptz '2025-01-01 00:00Z' + 250 * power(n / 100000.0, 0.25) * interval '1 day',
     true,
-    timestamptz '2025-01-01 00:10Z' + n / 100 * interval '6 hours' + (n % 100) * interval '1 minute',
+    timestamptz '2025-01-01 00:10Z' + 250 * power(n / 100000.0, 0.25) * interval '1 day',
     case when v < 0.9 then u end,
     case when v < 0.9 then u * 10 end,
     u > 0.5,
@@ -39,8 +39,9 @@ from (
 ) as numbers;
 
 insert into evaluation_results (run_id, position, evaluator_name, score, max_score, details, created_at)
-select 'run-' || n / 3, n % 3, 'evaluator-' || n % 3, n % 11, 10, 'details', timestamptz '2025-01-01 00:00Z'
-from generate_series(0, 299999) as n;
+select 'run-' || n, position, 'evaluator-' || position, n % 11, 10, 'details', timestamptz '2025-01-01 00:00Z'
+from generate_series(0, 99999) as n
+cross join generate_series(0, n * 7919 % 5) as position;
 
 insert into run_telemetry (run_id, tool_calls, tokens_in, tokens_out, cost_usd, duration_ms, prompt_sent)
 select 'run-' || n, n % 50, n, n % 1000, 0.01, n, 'prompt'
