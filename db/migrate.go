@@ -62,7 +62,7 @@ func OpenMigrations(url string) (*Migrations, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read migrations: %w", err)
 	}
-	driver := &driver{}
+	driver := &driver{ctx: context.Background()}
 	connection := stdlib.OpenDB(*config.ConnConfig, stdlib.OptionAfterConnect(func(_ context.Context, session *pgx.Conn) error {
 		driver.session = session
 		return nil
@@ -238,6 +238,7 @@ var concurrently = regexp.MustCompile(`(?i)\bconcurrently\b`)
 // Only one that says "concurrently" is marked as dirty, run, and marked as clean.
 type driver struct {
 	database.Driver
+	ctx     context.Context // golang-migrate passes none on: what has begun is finished.
 	session *pgx.Conn
 	lock    int64
 	// target is the version that the next migration leads to, recorded whether it was
@@ -252,14 +253,14 @@ type driver struct {
 func (d *driver) withLock(work func() error) (err error) {
 	q := New(d.session)
 	for isTaken := false; !isTaken; {
-		if isTaken, err = q.GetMigrationLock(context.Background(), d.lock); err != nil {
+		if isTaken, err = q.GetMigrationLock(d.ctx, d.lock); err != nil {
 			return err
 		}
 		if !isTaken {
 			time.Sleep(lockPause)
 		}
 	}
-	defer func() { err = errors.Join(err, q.DeleteMigrationLock(context.Background(), d.lock)) }()
+	defer func() { err = errors.Join(err, q.DeleteMigrationLock(d.ctx, d.lock)) }()
 	return work()
 }
 
@@ -285,8 +286,8 @@ func (d *driver) Run(migration io.Reader) error {
 		}
 		return d.Driver.Run(bytes.NewReader(text))
 	}
-	_, err = backoff.Retry(context.Background(), func() (struct{}, error) {
-		err := d.runWhole(context.Background(), string(text))
+	_, err = backoff.Retry(d.ctx, func() (struct{}, error) {
+		err := d.runWhole(d.ctx, string(text))
 		if kind := Classify(err); err != nil && kind != Transient && !isLockTimeout(err) {
 			err = backoff.Permanent(err)
 		}
