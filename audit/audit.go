@@ -22,18 +22,21 @@ import (
 
 // Config says where things are in a project, and what is meant to be as it is.
 type Config struct {
-	Spec          string            `yaml:"spec"`
-	Queries       string            `yaml:"queries"`
-	Schema        string            `yaml:"schema"`
-	Generated     string            `yaml:"generated"`
-	Register      []string          `yaml:"register"`
-	Transactions  []string          `yaml:"transactions"`
-	Commands      []string          `yaml:"commands"`
-	Middlewares   map[string]string `yaml:"middlewares"`
-	WithoutQuery  map[string]string `yaml:"without_query"`
-	SQLAllowed    map[string]string `yaml:"sql_allowed"`
-	LargeTable    int64             `yaml:"large_table"`
-	PlanForValues string            `yaml:"plan_for_values"`
+	Spec         string            `yaml:"spec"`
+	Queries      string            `yaml:"queries"`
+	Schema       string            `yaml:"schema"`
+	Generated    string            `yaml:"generated"`
+	Register     []string          `yaml:"register"`
+	Transactions []string          `yaml:"transactions"`
+	Commands     []string          `yaml:"commands"`
+	Middlewares  map[string]string `yaml:"middlewares"`
+	// CalledByLibraries are methods that a command reaches only through a library's
+	// interface, and which library that is.
+	CalledByLibraries map[string]string `yaml:"called_by_libraries"`
+	WithoutQuery      map[string]string `yaml:"without_query"`
+	SQLAllowed        map[string]string `yaml:"sql_allowed"`
+	LargeTable        int64             `yaml:"large_table"`
+	PlanForValues     string            `yaml:"plan_for_values"`
 	// WritesApart says why a write may stay without the next, by operation and query.
 	WritesApart map[string]map[string]string `yaml:"writes_apart"`
 	// PlanValues are the values that a query is planned for, by parameter.

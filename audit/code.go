@@ -32,6 +32,8 @@ type code struct {
 	commands map[string][]string
 	// middlewares say which queries what stands before operations reaches.
 	middlewares map[string][]Use
+	// called are the methods that libraries call, as the configuration has it.
+	called map[string]bool
 	// statements are the places that execute SQL outside the generated code.
 	statements []Position
 	// allowed are those of the configuration's exemptions that are needed.
@@ -72,7 +74,7 @@ func readCode(config Config) (*code, error) {
 	c := &code{
 		root: root, planForValues: config.PlanForValues, functions: map[*types.Func]*function{}, queries: map[*types.Func]string{},
 		parameters: map[string][]string{}, texts: map[string]string{}, commands: map[string][]string{},
-		middlewares: map[string][]Use{}, allowed: map[string]bool{},
+		middlewares: map[string][]Use{}, called: map[string]bool{}, allowed: map[string]bool{},
 	}
 	for _, pkg := range loaded {
 		if pkg.Module != nil {
@@ -121,7 +123,9 @@ func readCode(config Config) (*code, error) {
 			c.middlewares[object.FullName()] = c.reach(config, object)
 		}
 		folder := filepath.Dir(c.position(f.pkg, f.decl.Pos()).File)
-		if !slices.Contains(config.Commands, folder) || !isRoot(object) {
+		_, called := config.CalledByLibraries[object.FullName()]
+		c.called[object.FullName()] = called
+		if !called && (!slices.Contains(config.Commands, folder) || !isRoot(object)) {
 			continue
 		}
 		for _, use := range c.reach(config, object) {

@@ -480,6 +480,9 @@ func (a *Audit) judgeExemptions(input Input) {
 	for _, name := range sortedKeys(a.config.Middlewares) {
 		a.exempt("middlewares", name, "it stands before operations: "+a.config.Middlewares[name], len(a.code.middlewares[name]) > 0)
 	}
+	for _, name := range sortedKeys(a.config.CalledByLibraries) {
+		a.exempt("called_by_libraries", name, a.config.CalledByLibraries[name], a.code.called[name])
+	}
 	for _, id := range sortedKeys(a.config.WritesApart) {
 		if !slices.ContainsFunc(a.Operations, func(o *Operation) bool { return o.ID == id }) {
 			a.exempt("writes_apart", id, "", false)

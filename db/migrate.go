@@ -30,7 +30,6 @@ import (
 // at once: one works, the others wait for it.
 type Migrations struct {
 	migrate *migrate.Migrate
-	driver  *driver
 	latest  uint
 }
 
@@ -62,22 +61,13 @@ func OpenMigrations(url string) (*Migrations, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read migrations: %w", err)
 	}
-	driver := &driver{ctx: context.Background()}
+	driver := &driver{}
 	connection := stdlib.OpenDB(*config.ConnConfig, stdlib.OptionAfterConnect(func(_ context.Context, session *pgx.Conn) error {
 		driver.session = session
 		return nil
 	}))
 	connection.SetMaxOpenConns(1) // All in the session that has the lock.
-	driver.lock, err = migrationLock(config.ConnConfig.Database)
-	if err == nil {
-		err = connection.Ping() // Now there is a session.
-	}
-	if err == nil {
-		err = driver.withLock(func() (err error) {
-			driver.Driver, err = migratepgx.WithInstance(connection, &migratepgx.Config{})
-			return err
-		})
-	}
+	driver.Driver, err = migratepgx.WithInstance(connection, &migratepgx.Config{})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("connect for migrations: %w", err), connection.Close())
 	}
@@ -86,7 +76,7 @@ func OpenMigrations(url string) (*Migrations, error) {
 		return nil, errors.Join(fmt.Errorf("prepare migrations: %w", err), driver.Close())
 	}
 	m.LockTimeout = math.MaxInt64 // A migration of a large table takes as long as it takes.
-	return &Migrations{migrate: m, driver: driver, latest: latest}, nil
+	return &Migrations{migrate: m, latest: latest}, nil
 }
 
 // LatestSchemaVersion is the newest version that this program knows.
@@ -124,7 +114,7 @@ func (m *Migrations) Version() (SchemaVersion, error) {
 // Up applies every migration that is missing. A schema newer than this program
 // stays as it is: an older server may run beside a newer one.
 func (m *Migrations) Up() error {
-	err := m.driver.withLock(m.migrate.Up)
+	err := m.migrate.Up()
 	if err == nil || errors.Is(err, migrate.ErrNoChange) {
 		return nil
 	}
@@ -137,7 +127,7 @@ func (m *Migrations) Up() error {
 
 // Down takes the last migration back, with the data it made room for.
 func (m *Migrations) Down() error {
-	if err := m.driver.withLock(func() error { return m.migrate.Steps(-1) }); err != nil {
+	if err := m.migrate.Steps(-1); err != nil {
 		return fmt.Errorf("migrate down: %w", explain(err))
 	}
 	return nil
@@ -149,7 +139,7 @@ func (m *Migrations) Force(version uint) error {
 	if version == 0 {
 		recorded = -1 // golang-migrate's "no version"
 	}
-	if err := m.driver.withLock(func() error { return m.migrate.Force(recorded) }); err != nil {
+	if err := m.migrate.Force(recorded); err != nil {
 		return fmt.Errorf("force schema version: %w", err)
 	}
 	return nil
@@ -200,7 +190,11 @@ func ReadSchemaVersion(ctx context.Context, url string) (version SchemaVersion, 
 		return version, fmt.Errorf("read schema version: %w", err)
 	}
 	version.Current, version.Dirty = uint(max(stands.SchemaVersion, 0)), stands.SchemaDirty
-	lock, err := migrationLock(config.ConnConfig.Database)
+	text, err := database.GenerateAdvisoryLockId(connection.Config().Database, "public", migratepgx.DefaultMigrationsTable)
+	if err != nil {
+		return version, err
+	}
+	lock, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
 		return version, err
 	}
@@ -210,18 +204,7 @@ func ReadSchemaVersion(ctx context.Context, url string) (version SchemaVersion, 
 	return version, nil
 }
 
-// migrationLock is golang-migrate's advisory lock.
-func migrationLock(name string) (int64, error) {
-	text, err := database.GenerateAdvisoryLockId(name, "public", migratepgx.DefaultMigrationsTable)
-	if err != nil {
-		return 0, err
-	}
-	return strconv.ParseInt(text, 10, 64)
-}
-
 const (
-	// lockPause is how often who waits for another's migrations looks whether they ended.
-	lockPause = 100 * time.Millisecond
 	// lockTimeout is how long a migration waits for a lock, while everybody who wants
 	// the table queues behind it: a backup, say, reads it for hours.
 	lockTimeout = "2s"
@@ -238,30 +221,11 @@ var concurrently = regexp.MustCompile(`(?i)\bconcurrently\b`)
 // Only one that says "concurrently" is marked as dirty, run, and marked as clean.
 type driver struct {
 	database.Driver
-	ctx     context.Context // golang-migrate passes none on: what has begun is finished.
 	session *pgx.Conn
-	lock    int64
 	// target is the version that the next migration leads to, recorded whether it was
 	// recorded along with it.
 	target   int
 	recorded bool
-}
-
-// withLock does work for which golang-migrate takes its lock, when that can be had. It
-// would wait for it in a statement, and an index that another creates concurrently
-// would wait for the end of that statement.
-func (d *driver) withLock(work func() error) (err error) {
-	q := New(d.session)
-	for isTaken := false; !isTaken; {
-		if isTaken, err = q.GetMigrationLock(d.ctx, d.lock); err != nil {
-			return err
-		}
-		if !isTaken {
-			time.Sleep(lockPause)
-		}
-	}
-	defer func() { err = errors.Join(err, q.DeleteMigrationLock(d.ctx, d.lock)) }()
-	return work()
 }
 
 // SetVersion is called before a migration, when it is dirty, and after.
@@ -286,8 +250,8 @@ func (d *driver) Run(migration io.Reader) error {
 		}
 		return d.Driver.Run(bytes.NewReader(text))
 	}
-	_, err = backoff.Retry(d.ctx, func() (struct{}, error) {
-		err := d.runWhole(d.ctx, string(text))
+	_, err = backoff.Retry(context.Background(), func() (struct{}, error) {
+		err := d.runWhole(context.Background(), string(text))
 		if kind := Classify(err); err != nil && kind != Transient && !isLockTimeout(err) {
 			err = backoff.Permanent(err)
 		}

@@ -198,14 +198,14 @@ func TestPlans(t *testing.T) {
 			_, err := q.GetStats(t.Context())
 			return err
 		})
-		wantIndexes(t, got, "benchmark_runs_completed_started_at_idx")
+		wantIndexes(t, got, "benchmark_runs_completed_scores_idx")
 	})
 	t.Run("stats of agents", func(t *testing.T) {
 		got := explain(t, pool, func(q *db.Queries) error {
 			_, err := q.ListAgentStats(t.Context())
 			return err
 		})
-		wantIndexes(t, got, "benchmark_runs_completed_started_at_idx")
+		wantIndexes(t, got, "benchmark_runs_completed_scores_idx")
 	})
 
 	// Filters that no index serves are planned for their values: what is there
@@ -216,7 +216,7 @@ func TestPlans(t *testing.T) {
 			agent, status string
 			index         []string
 		}{
-			{"agent-0", "completed", []string{"benchmark_runs_completed_started_at_idx"}},
+			{"agent-0", "completed", []string{"benchmark_runs_started_at_id_idx"}},
 			{"agent-x", "completed", []string{"benchmark_runs_agent_started_at_id_idx"}},
 			{"agent-0", "none", []string{"benchmark_runs_status_started_at_id_idx"}},
 		} {

@@ -1,1 +1,0 @@
-drop index concurrently benchmark_runs_completed_started_at_idx;
