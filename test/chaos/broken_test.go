@@ -139,6 +139,7 @@ func TestChaosFindsLostCommits(t *testing.T) { //nolint:paralleltest // it takes
 		c.node().kill()
 		stop()
 		load.Wait()
+		c.hold(ctx, time.Second) // Its processes leave their memory.
 		if err := c.node().start(ctx); err != nil {
 			t.Fatal(err)
 		}

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// key is the server's in the environment local.
-const key = "dev-local-key"
+// key is the server's.
+const key = "the-key-of-the-chaos"
 
 // ledger is what clients sent, and what was acknowledged of it.
 type ledger struct {

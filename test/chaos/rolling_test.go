@@ -37,7 +37,7 @@ func TestRollingRestart(t *testing.T) { //nolint:paralleltest // it takes the wh
 	}
 	start := func() *server {
 		s, err := startServer(ctx, c.url(), filepath.Join(dir, "rolling.log"),
-			"ENVIRONMENT=production", "API_SECRET_KEY="+key, "SHUTDOWN_DELAY=1s")
+			"ENVIRONMENT=production", "SHUTDOWN_DELAY=1s")
 		if err != nil {
 			t.Fatal(err)
 		}

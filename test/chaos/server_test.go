@@ -31,7 +31,7 @@ type server struct {
 // startServer starts the program and waits until it says that it serves.
 func startServer(ctx context.Context, database, log string, environment ...string) (*server, error) {
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), program, "serve", "--addr=127.0.0.1:0")
-	cmd.Env = []string{"DATABASE_URL=" + database, "HOME=" + os.TempDir(), "PATH=" + os.Getenv("PATH")}
+	cmd.Env = []string{"DATABASE_URL=" + database, "API_SECRET_KEY=" + key, "HOME=" + os.TempDir(), "PATH=" + os.Getenv("PATH")}
 	cmd.Env = append(cmd.Env, environment...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	output, err := cmd.StdoutPipe()
