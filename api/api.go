@@ -1,5 +1,5 @@
 // Package api serves BenchLedger over HTTP: its operations, one file per
-// resource, and what they share: errors.go, auth.go, limits.go, json.go, values.go, cursor.go,
+// resource, and what they share: errors.go, auth.go, limits.go, json.go, encode.go, values.go, cursor.go,
 // middleware.go, observe.go.
 package api
 

@@ -8,7 +8,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Runs are most of what is read. Written by hand they take half of the time that
+// Runs are most of what is read. Written by hand they take a third of the time that
 // reflection takes; TestRunsAreWrittenByTheirTags holds this against their fields.
 
 // appendBatch writes a batch with its runs, of which there are many.
