@@ -640,9 +640,9 @@ func TestFullPool(t *testing.T) {
 }
 
 // duration is how long the server took for an answer, by its log.
-func (s *service) duration(a answer) time.Duration {
+func (s *service) duration(a answer) (took time.Duration) {
 	s.t.Helper()
-	for {
+	eventually(s.t, func() bool {
 		for line := range strings.Lines(s.log.String()) {
 			var entry struct {
 				RequestID  string
@@ -652,10 +652,12 @@ func (s *service) duration(a answer) time.Duration {
 				s.t.Fatal(err)
 			}
 			if entry.RequestID == a.header.Get("X-Request-Id") && entry.DurationMs > 0 {
-				return time.Duration(entry.DurationMs * float64(time.Millisecond))
+				took = time.Duration(entry.DurationMs * float64(time.Millisecond))
 			}
 		}
-	}
+		return took > 0
+	})
+	return took
 }
 
 // TestLateBody has the deadline of a body pass while its request waits for a lock.
@@ -759,8 +761,7 @@ func TestStandbyAway(t *testing.T) {
 	change("alter system set synchronous_standby_names = 'nobody'")
 	defer change("alter system reset synchronous_standby_names")
 	// It takes effect a moment later.
-	for short.submit(leastRun("wait")).status != http.StatusServiceUnavailable {
-	}
+	eventually(t, func() bool { return short.submit(leastRun("wait")).status == http.StatusServiceUnavailable })
 
 	lines := encode(t, leastRun("bulk")) + "\n"
 	for name, submit := range map[string]func(*service) answer{
@@ -777,12 +778,13 @@ func TestStandbyAway(t *testing.T) {
 		}
 		canceled := make(chan answer)
 		go func() { canceled <- submit(s) }()
-		for found := false; !found; {
+		eventually(t, func() (found bool) {
 			if err := admin.QueryRow(t.Context(), `select coalesce(bool_or(pg_cancel_backend(pid)), false)
 				from pg_stat_activity where application_name = 'standby-away' and wait_event = 'SyncRep'`).Scan(&found); err != nil {
 				t.Fatal(err)
 			}
-		}
+			return found
+		})
 		if got := <-canceled; got.status != http.StatusServiceUnavailable {
 			t.Errorf("%s is answered %d when an administrator ends the wait", name, got.status)
 		}

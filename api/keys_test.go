@@ -239,7 +239,7 @@ func TestKeysWhileTheDatabaseIsAway(t *testing.T) {
 }
 
 // eventually waits until a condition holds.
-func eventually(t *testing.T, holds func() bool) {
+func eventually(t testing.TB, holds func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
