@@ -65,7 +65,7 @@ test("the search finds an operation", async () => {
   await tab.fill(".search-input", "get-run-telemetry");
   await tab.click('.results a[href*="/reference/get-run-telemetry"]');
   await tab.waitForURL(/\/reference\/get-run-telemetry/);
-  assert.match(await tab.textContent("main"), /GET \/api\/runs\/\{runId\}\/telemetry/);
+  await tab.locator("main", { hasText: "GET /api/runs/{runId}/telemetry" }).waitFor(); // The page comes after its address.
   assert.deepEqual(faults, []);
   await tab.close();
 });
