@@ -3,6 +3,7 @@ package db
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -61,13 +62,19 @@ func OpenMigrations(url string) (*Migrations, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read migrations: %w", err)
 	}
-	driver := &driver{}
+	driver := &driver{ctx: context.Background()}
 	connection := stdlib.OpenDB(*config.ConnConfig, stdlib.OptionAfterConnect(func(_ context.Context, session *pgx.Conn) error {
 		driver.session = session
 		return nil
 	}))
 	connection.SetMaxOpenConns(1) // All in the session that has the lock.
-	driver.Driver, err = migratepgx.WithInstance(connection, &migratepgx.Config{})
+	driver.lock, err = migrationLock(config.ConnConfig.Database)
+	if err == nil {
+		err = connection.Ping() // Now there is a session.
+	}
+	if err == nil {
+		driver.Driver, err = driver.open(connection)
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("connect for migrations: %w", err), connection.Close())
 	}
@@ -190,11 +197,7 @@ func ReadSchemaVersion(ctx context.Context, url string) (version SchemaVersion, 
 		return version, fmt.Errorf("read schema version: %w", err)
 	}
 	version.Current, version.Dirty = uint(max(stands.SchemaVersion, 0)), stands.SchemaDirty
-	text, err := database.GenerateAdvisoryLockId(connection.Config().Database, "public", migratepgx.DefaultMigrationsTable)
-	if err != nil {
-		return version, err
-	}
-	lock, err := strconv.ParseInt(text, 10, 64)
+	lock, err := migrationLock(config.ConnConfig.Database)
 	if err != nil {
 		return version, err
 	}
@@ -204,7 +207,18 @@ func ReadSchemaVersion(ctx context.Context, url string) (version SchemaVersion, 
 	return version, nil
 }
 
+// migrationLock is golang-migrate's advisory lock of a database.
+func migrationLock(name string) (int64, error) {
+	text, err := database.GenerateAdvisoryLockId(name, "public", migratepgx.DefaultMigrationsTable)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseInt(text, 10, 64)
+}
+
 const (
+	// lockPause is how often who waits for another's migrations looks whether they ended.
+	lockPause = 100 * time.Millisecond
 	// lockTimeout is how long a migration waits for a lock, while everybody who wants
 	// the table queues behind it: a backup, say, reads it for hours.
 	lockTimeout = "2s"
@@ -218,14 +232,43 @@ var concurrently = regexp.MustCompile(`(?i)\bconcurrently\b`)
 
 // driver is golang-migrate's, but that it runs a migration and records its version in
 // one transaction: one that breaks off leaves nothing, and nobody sees it half-way.
-// Only one that says "concurrently" is marked as dirty, run, and marked as clean.
+// Only one that says "concurrently" is marked as dirty, run statement by statement, and
+// marked as clean.
 type driver struct {
 	database.Driver
+	ctx     context.Context // golang-migrate passes none on: what has begun is finished.
 	session *pgx.Conn
+	lock    int64
 	// target is the version that the next migration leads to, recorded whether it was
 	// recorded along with it.
 	target   int
 	recorded bool
+}
+
+// open makes golang-migrate's driver, which takes the lock to create its table.
+func (d *driver) open(connection *sql.DB) (database.Driver, error) {
+	if err := d.Lock(); err != nil {
+		return nil, err
+	}
+	driver, err := migratepgx.WithInstance(connection, &migratepgx.Config{MultiStatementEnabled: true})
+	return driver, errors.Join(err, d.Unlock())
+}
+
+// Lock waits for the lock of migrations, in pauses: an index that another creates
+// concurrently waits for the end of every statement, and would for one that waits.
+func (d *driver) Lock() error {
+	for {
+		isTaken, err := New(d.session).GetMigrationLock(d.ctx, d.lock)
+		if err != nil || isTaken {
+			return err
+		}
+		time.Sleep(lockPause)
+	}
+}
+
+// Unlock gives the lock of migrations back.
+func (d *driver) Unlock() error {
+	return New(d.session).DeleteMigrationLock(d.ctx, d.lock)
 }
 
 // SetVersion is called before a migration, when it is dirty, and after.
@@ -250,8 +293,8 @@ func (d *driver) Run(migration io.Reader) error {
 		}
 		return d.Driver.Run(bytes.NewReader(text))
 	}
-	_, err = backoff.Retry(context.Background(), func() (struct{}, error) {
-		err := d.runWhole(context.Background(), string(text))
+	_, err = backoff.Retry(d.ctx, func() (struct{}, error) {
+		err := d.runWhole(d.ctx, string(text))
 		if kind := Classify(err); err != nil && kind != Transient && !isLockTimeout(err) {
 			err = backoff.Permanent(err)
 		}

@@ -122,7 +122,7 @@ func TestMigrations(t *testing.T) {
 		migrations, err := db.OpenMigrations(url)
 		wantNoError(t, err)
 		wantNoError(t, migrations.Up())
-		wantNoError(t, migrations.Down())
+		downTo(t, migrations, 1)
 		before := catalog(t, pool)
 		other, err := pool.Begin(t.Context())
 		wantNoError(t, err)
@@ -138,6 +138,35 @@ func TestMigrations(t *testing.T) {
 		wantEqual(t, catalog(t, pool), before)
 		wantNoError(t, again.Up())
 		wantVersion(t, again, latestVersion(t, again), false)
+	})
+
+	t.Run("one that cannot be part of a transaction, and is cut off, goes on as the explanation says", func(t *testing.T) {
+		t.Parallel()
+		url := testdb.Empty(t)
+		pool := testdb.Pool(t, url)
+		migrations, err := db.OpenMigrations(url)
+		wantNoError(t, err)
+		wantNoError(t, migrations.Up())
+		after := catalog(t, pool)
+		downTo(t, migrations, 2)
+		writer, err := pool.Begin(t.Context())
+		wantNoError(t, err)
+		exec(t, writer, "lock table benchmark_runs in row exclusive mode")
+		up := make(chan error)
+		go func() { up <- migrations.Up() }()
+		waitUntilBlocked(t, pool)
+		exec(t, pool, "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'")
+		wantKind(t, <-up, db.Unavailable)
+		wantNoError(t, writer.Rollback(t.Context()))
+		again := openMigrations(t, url)
+		wantVersion(t, again, 3, true)
+		if err := again.Up(); err == nil || !strings.Contains(err.Error(), "`benchledger migrate force 2`") {
+			t.Errorf("error %v", err)
+		}
+		wantNoError(t, again.Force(2))
+		wantNoError(t, again.Up())
+		wantEqual(t, catalog(t, pool), after)
+		wantEqual(t, value[bool](t, pool, "select bool_and(indisvalid) from pg_index"), true)
 	})
 
 	t.Run("one that broke off is explained, and goes on as the explanation says", func(t *testing.T) {
@@ -162,6 +191,7 @@ func TestMigrations(t *testing.T) {
 		t.Parallel()
 		migrations, pool := setupMigrations(t)
 		wantNoError(t, migrations.Up())
+		downTo(t, migrations, 2)
 		backup, err := pool.Begin(t.Context())
 		wantNoError(t, err)
 		exec(t, backup, "lock table benchmark_runs in access share mode")
@@ -226,7 +256,8 @@ func TestMigrations(t *testing.T) {
 		exec(t, other, "select pg_advisory_lock($1::text::bigint)", lockID)
 		up := make(chan error)
 		go func() { up <- migrations.Up() }()
-		waitUntilBlocked(t, pool)
+		for !value[bool](t, pool, "select exists (select from pg_stat_activity where datname = current_database() and query like '%pg_try_advisory_lock(%' and pid <> pg_backend_pid())") {
+		}
 		exec(t, other, "update schema_migrations set version = $1", int64(newer))
 		exec(t, other, "select pg_advisory_unlock($1::text::bigint)", lockID)
 		wantNoError(t, <-up)
@@ -275,6 +306,16 @@ func wantVersion(t testing.TB, migrations *db.Migrations, current uint, dirty bo
 	wantNoError(t, err)
 	wantEqual(t, got, db.SchemaVersion{Current: current, Latest: latestVersion(t, migrations), Dirty: dirty})
 	return got
+}
+
+// downTo takes migrations back until the database stands at a version.
+func downTo(t testing.TB, migrations *db.Migrations, version uint) {
+	t.Helper()
+	for stands, err := migrations.Version(); stands.Current > version; stands, err = migrations.Version() {
+		wantNoError(t, err)
+		wantNoError(t, migrations.Down())
+	}
+	wantVersion(t, migrations, version, false)
 }
 
 // catalog is all that a schema defines, but for golang-migrate's own table.
@@ -336,10 +377,12 @@ func TestMigrationsTakeNoLongLock(t *testing.T) {
 			if i == 2 { // The second has made this one.
 				wantNoError(t, insert(t, pool, "api_keys", nil))
 			}
-			if locks := longLocks(t, pool, string(migration)); len(locks) > 0 {
-				t.Errorf("%s: %v; make room first, fill it in parts, check constraints later (not valid), and create indexes concurrently", file, locks)
+			for _, part := range parts(string(migration)) {
+				if locks := longLocks(t, pool, part); len(locks) > 0 {
+					t.Errorf("%s: %v; make room first, fill it in parts, check constraints later (not valid), and create indexes concurrently", file, locks)
+				}
+				exec(t, pool, part)
 			}
-			exec(t, pool, string(migration))
 		}
 	})
 
@@ -366,6 +409,15 @@ func TestMigrationsTakeNoLongLock(t *testing.T) {
 			wantEqual(t, longLocks(t, pool, migration), want)
 		})
 	}
+}
+
+// parts are what of a migration runs at once: all of it, or each statement where some
+// cannot be part of a transaction.
+func parts(migration string) []string {
+	if !strings.Contains(migration, "concurrently") {
+		return []string{migration}
+	}
+	return strings.SplitAfter(strings.TrimSpace(migration), ";\n")
 }
 
 // longLocks returns the tables that a migration locks against writing for as long as
@@ -443,6 +495,48 @@ func TestGetMigrationRunning(t *testing.T) {
 	wantEqual(t, running(), false)
 }
 
+func TestGetMigrationLock(t *testing.T) {
+	t.Parallel()
+	q, pool := setup(t)
+	const lock = 4294967295
+	other, err := pool.Acquire(t.Context())
+	wantNoError(t, err)
+	defer other.Release()
+	take := func(q *db.Queries) bool {
+		t.Helper()
+		isTaken, err := q.GetMigrationLock(t.Context(), lock)
+		wantNoError(t, err)
+		return isTaken
+	}
+	wantEqual(t, take(db.New(other)), true)
+	wantEqual(t, take(q), false)
+	wantNoError(t, db.New(other).DeleteMigrationLock(t.Context(), lock))
+	wantEqual(t, take(q), true)
+}
+
+func TestDeleteMigrationLock(t *testing.T) {
+	t.Parallel()
+	_, pool := setup(t)
+	const lock = 4294967295
+	session, err := pool.Acquire(t.Context())
+	wantNoError(t, err)
+	defer session.Release()
+	q := db.New(session)
+	for range 2 { // It is taken twice, and given back once.
+		isTaken, err := q.GetMigrationLock(t.Context(), lock)
+		wantNoError(t, err)
+		wantEqual(t, isTaken, true)
+	}
+	held := func() int {
+		t.Helper()
+		return value[int](t, pool, "select count(*) from pg_locks where locktype = 'advisory' and objid = 4294967295::bigint::oid")
+	}
+	wantNoError(t, q.DeleteMigrationLock(t.Context(), lock))
+	wantEqual(t, held(), 1)
+	wantNoError(t, q.DeleteMigrationLock(t.Context(), lock))
+	wantEqual(t, held(), 0)
+}
+
 func TestReadSchemaVersion(t *testing.T) {
 	t.Parallel()
 	url := testdb.Empty(t)
@@ -459,6 +553,7 @@ func TestReadSchemaVersion(t *testing.T) {
 	want(db.SchemaVersion{Latest: latest})
 	wantNoError(t, migrations.Up())
 	want(db.SchemaVersion{Current: latest, Latest: latest})
+	downTo(t, migrations, 2)
 
 	// While one runs, it is said, and not waited for.
 	other, err := pool.Begin(t.Context())
@@ -467,9 +562,9 @@ func TestReadSchemaVersion(t *testing.T) {
 	down := make(chan error)
 	go func() { down <- migrations.Down() }()
 	waitUntilBlocked(t, pool)
-	want(db.SchemaVersion{Current: latest, Latest: latest, Running: true})
+	want(db.SchemaVersion{Current: 2, Latest: latest, Running: true})
 	wantNoError(t, other.Rollback(t.Context()))
 	wantNoError(t, <-down)
 	exec(t, pool, "update schema_migrations set dirty = true")
-	want(db.SchemaVersion{Current: latest - 1, Latest: latest, Dirty: true})
+	want(db.SchemaVersion{Current: 1, Latest: latest, Dirty: true})
 }

@@ -9,6 +9,29 @@ import (
 	"context"
 )
 
+const deleteMigrationLock = `-- name: DeleteMigrationLock :exec
+select pg_advisory_unlock($1::bigint)
+`
+
+// Gives back the lock of migrations, once.
+func (q *Queries) DeleteMigrationLock(ctx context.Context, lockID int64) error {
+	_, err := q.db.Exec(ctx, deleteMigrationLock, lockID)
+	return err
+}
+
+const getMigrationLock = `-- name: GetMigrationLock :one
+select pg_try_advisory_lock($1::bigint)::boolean as is_taken
+`
+
+// Takes the lock of migrations for this session, if nobody has it, and says whether
+// it did. Always one row.
+func (q *Queries) GetMigrationLock(ctx context.Context, lockID int64) (bool, error) {
+	row := q.db.QueryRow(ctx, getMigrationLock, lockID)
+	var is_taken bool
+	err := row.Scan(&is_taken)
+	return is_taken, err
+}
+
 const getMigrationRunning = `-- name: GetMigrationRunning :one
 select (not pg_try_advisory_xact_lock_shared($1::bigint))::boolean as is_running
 `

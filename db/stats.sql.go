@@ -28,7 +28,7 @@ type GetStatsRow struct {
 
 // Counts and averages over completed runs; an average is null when no run has
 // the score. Always one row.
-// audit: figures over all completed runs read all of them; the index holds just what is needed.
+// audit: figures over all completed runs read all of them; the index spares the table.
 func (q *Queries) GetStats(ctx context.Context) (GetStatsRow, error) {
 	row := q.db.QueryRow(ctx, getStats)
 	var i GetStatsRow
@@ -65,7 +65,7 @@ type ListAgentStatsRow struct {
 // The weighted scores of each agent over its completed, successful runs, best
 // average first, nulls last, ties by agent. A run without a weighted score counts
 // as a run. No row when there is no such run.
-// audit: figures over all completed runs read all of them; the index holds just what is needed.
+// audit: figures over all completed runs read all of them; the index spares the table.
 func (q *Queries) ListAgentStats(ctx context.Context) ([]ListAgentStatsRow, error) {
 	rows, err := q.db.Query(ctx, listAgentStats)
 	if err != nil {

@@ -16,3 +16,12 @@ on conflict (version) do update set dirty = false;
 -- Whether a session of the database holds the lock of migrations: then it cannot be
 -- had. Always one row.
 select (not pg_try_advisory_xact_lock_shared(@lock_id::bigint))::boolean as is_running;
+
+-- name: GetMigrationLock :one
+-- Takes the lock of migrations for this session, if nobody has it, and says whether
+-- it did. Always one row.
+select pg_try_advisory_lock(@lock_id::bigint)::boolean as is_taken;
+
+-- name: DeleteMigrationLock :exec
+-- Gives back the lock of migrations, once.
+select pg_advisory_unlock(@lock_id::bigint);

@@ -1,7 +1,7 @@
 -- name: GetStats :one
 -- Counts and averages over completed runs; an average is null when no run has
 -- the score. Always one row.
--- audit: figures over all completed runs read all of them; the index holds just what is needed.
+-- audit: figures over all completed runs read all of them; the index spares the table.
 select
     count(*) as total_runs,
     count(*) filter (where is_successful) as successful_runs,
@@ -14,7 +14,7 @@ where status = 'completed';
 -- The weighted scores of each agent over its completed, successful runs, best
 -- average first, nulls last, ties by agent. A run without a weighted score counts
 -- as a run. No row when there is no such run.
--- audit: figures over all completed runs read all of them; the index holds just what is needed.
+-- audit: figures over all completed runs read all of them; the index spares the table.
 select
     agent,
     count(*) as runs,

@@ -41,6 +41,8 @@ var (
 	prompt   = strings.Repeat("Update the dependencies of the monorepo. ", 12)
 )
 
+func batchCount(size int) int { return (size + runsPerBatch - 1) / runsPerBatch }
+
 // skewed draws from 0 to n-1, the lower the more often: of 20 the first has 37 %.
 func skewed(r *rand.Rand, n int) int { return int(float64(n) * math.Pow(r.Float64(), 3)) }
 
@@ -108,7 +110,7 @@ func copyRuns(ctx context.Context, pool *pgxpool.Pool, first, last, of int) erro
 
 // load fills an empty database with so many runs.
 func load(ctx context.Context, pool *pgxpool.Pool, size int, progress func(runs int)) error {
-	batches := (size + runsPerBatch - 1) / runsPerBatch
+	batches := batchCount(size)
 	if _, err := pool.CopyFrom(ctx, pgx.Identifier{"batch_runs"}, []string{"batch_id", "created_at", "completed_at"}, pgx.CopyFromSlice(batches, func(i int) ([]any, error) {
 		at := generate(i*runsPerBatch, size).startedAt
 		return []any{strconv.Itoa(i), at, at.Add(time.Hour)}, nil

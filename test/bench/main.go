@@ -94,7 +94,7 @@ func (o *options) run(ctx context.Context) error {
 		}
 	}
 	if only.MatchString("mixed") || o.Only == "" {
-		if err := o.measureMixed(ctx, places, results); err != nil {
+		if err := o.measureMixed(ctx, c, dir, places, results); err != nil {
 			return err
 		}
 	}
@@ -184,7 +184,7 @@ func (o *options) measure(ctx context.Context, c *cluster, dir string, places []
 				}
 				var limit *sample
 				if s.limit != nil {
-					limited, err := c.pgbench(ctx, dir, p.database, *s.limit, clients, long)
+					limited, err := c.pgbench(ctx, dir, p.database, *s.limit, clients, 0, long)
 					if err != nil {
 						return fmt.Errorf("%s: %w", name, err)
 					}
@@ -228,14 +228,17 @@ func (o *options) measureCopy(ctx context.Context, places []*place, results *res
 	return nil
 }
 
-// measureMixed has harnesses submit while people look at dashboards.
-func (o *options) measureMixed(ctx context.Context, places []*place, results *results) error {
+// poolSize is how many connections to the database a server has unless it is told otherwise.
+const poolSize = 16
+
+// measureMixed has harnesses submit while people look at dashboards; its limit is pgbench
+// that submits as much a second, and nobody reads.
+func (o *options) measureMixed(ctx context.Context, c *cluster, dir string, places []*place, results *results) error {
 	submissions := 1000
 	if o.Smoke {
 		submissions = 200
 	}
 	for _, p := range places {
-		batches := p.size / runsPerBatch
 		samples, resident, err := runOpen(ctx, p.server, 64, o.Mixed, []stream{
 			{submissions, func(r *rand.Rand) request { return request{http.MethodPost, "/api/results", submission(r, p.size)} }},
 			{50, func(r *rand.Rand) request {
@@ -248,7 +251,7 @@ func (o *options) measureMixed(ctx context.Context, places []*place, results *re
 				case draw < 9:
 					path += "/" + strconv.Itoa(r.IntN(p.size))
 				default:
-					path = "/api/batches/" + strconv.Itoa(r.IntN(batches))
+					path = "/api/batches/" + strconv.Itoa(r.IntN(batchCount(p.size)))
 				}
 				return request{http.MethodGet, path, nil}
 			}},
@@ -256,9 +259,12 @@ func (o *options) measureMixed(ctx context.Context, places []*place, results *re
 		if err != nil {
 			return fmt.Errorf("mixed: %w", err)
 		}
-		for i, name := range []string{"mixed: submissions", "mixed: reads"} {
-			results.add(name, p.size, 1, samples[i], nil)
+		limit, err := c.pgbench(ctx, dir, p.database, submitted(p.size), poolSize, submissions, o.Mixed/2)
+		if err != nil {
+			return fmt.Errorf("mixed: %w", err)
 		}
+		results.add("mixed: submissions", p.size, 1, samples[0], &limit)
+		results.add("mixed: reads", p.size, 1, samples[1], nil)
 		results.Mixed = append(results.Mixed, mixedResult{Runs: p.size, ResidentMiB: float64(resident) / (1 << 20)})
 	}
 	return nil

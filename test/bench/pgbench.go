@@ -77,8 +77,9 @@ func (s statement) script() (string, error) {
 }
 
 // pgbench runs a statement with so many clients for a time; for less than half a second,
-// which it has no option for, a few times each.
-func (c *cluster) pgbench(ctx context.Context, dir, database string, s statement, clients int, long time.Duration) (sample, error) {
+// which it has no option for, a few times each. It does so one after another, or, where
+// perSecond is not 0, so many a second, and latency counts from when each was due.
+func (c *cluster) pgbench(ctx context.Context, dir, database string, s statement, clients, perSecond int, long time.Duration) (sample, error) {
 	script, err := s.script()
 	if err != nil {
 		return sample{}, err
@@ -103,6 +104,9 @@ func (c *cluster) pgbench(ctx context.Context, dir, database string, s statement
 		args = append(args, "-T", strconv.Itoa(seconds))
 	} else {
 		args = append(args, "-t", "25")
+	}
+	if perSecond > 0 {
+		args = append(args, "-R", strconv.Itoa(perSecond))
 	}
 	for name, value := range s.values {
 		args = append(args, "-D", name+"="+value)

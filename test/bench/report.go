@@ -48,8 +48,9 @@ type result struct {
 	P50Ms float64 `json:"p50Ms"`
 	P99Ms float64 `json:"p99Ms"`
 	// Limit is what PostgreSQL does, and Ratio what of that the server reaches.
-	Limit float64 `json:"limit,omitempty"`
-	Ratio float64 `json:"ratio,omitempty"`
+	Limit      float64 `json:"limit,omitempty"`
+	LimitP99Ms float64 `json:"limitP99Ms,omitempty"`
+	Ratio      float64 `json:"ratio,omitempty"`
 	// ProcessorMs and Allocations are the server's, per request.
 	ProcessorMs float64 `json:"processorMs,omitempty"`
 	Allocations float64 `json:"allocations,omitempty"`
@@ -82,7 +83,7 @@ func (r *results) add(name string, size, runs int, got sample, limit *sample) {
 	if into == nil {
 		into = &result{Name: name, Runs: size}
 		r.Scenarios = append(r.Scenarios, into)
-		r.samples[into] = &sample{}
+		r.samples[into], r.limits[into] = &sample{}, &sample{}
 	}
 	all := r.samples[into]
 	all.latencies = append(all.latencies, got.latencies...)
@@ -95,6 +96,9 @@ func (r *results) add(name string, size, runs int, got sample, limit *sample) {
 	if limit != nil {
 		into.Limit += (limit.rate - into.Limit) / float64(into.limited+1)
 		into.limited++
+		beside := r.limits[into]
+		beside.latencies = append(beside.latencies, limit.latencies...)
+		into.LimitP99Ms = milliseconds(beside.quantile(0.99))
 		into.Ratio = into.Rate / into.Limit
 	}
 }
@@ -121,18 +125,21 @@ func (r *results) print(sizes []int) {
 	t.SetOutputMirror(os.Stdout)
 	t.SetStyle(table.StyleLight)
 	t.Style().Options = table.OptionsNoBordersAndSeparators
-	t.AppendHeader(table.Row{"scenario", "runs", "a second", "limit", "ratio", "p50 ms", "p99 ms", "CPU ms", "allocs", "time, of the least data"})
+	t.AppendHeader(table.Row{"scenario", "runs", "a second", "limit", "ratio", "p50 ms", "p99 ms", "limit's", "CPU ms", "allocs", "time, of the least data"})
 	for _, s := range r.Scenarios {
 		times := ""
 		if least := r.find(s.Name, slices.Min(sizes)); s.Runs > slices.Min(sizes) && least != nil && s.P50Ms > 0 {
 			times = fmt.Sprintf("%.2f", s.P50Ms/least.P50Ms)
 		}
-		limit, ratio := "", ""
+		limit, ratio, limitP99 := "", "", ""
 		if s.Limit > 0 {
 			limit, ratio = fmt.Sprintf("%.0f", s.Limit), fmt.Sprintf("%.2f", s.Ratio)
 		}
+		if s.LimitP99Ms > 0 {
+			limitP99 = fmt.Sprintf("%.2f", s.LimitP99Ms)
+		}
 		t.AppendRow(table.Row{
-			s.Name, s.Runs, fmt.Sprintf("%.0f", s.Rate), limit, ratio, fmt.Sprintf("%.2f", s.P50Ms), fmt.Sprintf("%.2f", s.P99Ms),
+			s.Name, s.Runs, fmt.Sprintf("%.0f", s.Rate), limit, ratio, fmt.Sprintf("%.2f", s.P50Ms), fmt.Sprintf("%.2f", s.P99Ms), limitP99,
 			fmt.Sprintf("%.3f", s.ProcessorMs), fmt.Sprintf("%.0f", s.Allocations), times,
 		})
 	}

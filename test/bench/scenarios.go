@@ -59,28 +59,39 @@ const (
 		`{"position":1,"evaluator_name":"evaluator-1","score":2,"max_score":10,"details":"exited 0"},{"position":2,"evaluator_name":"evaluator-2","score":3,"max_score":10,"details":"exited 0"}]`
 )
 
+// submitted is the statement that stores a submission.
+func submitted(size int) statement {
+	return statement{
+		query: "CreateRun",
+		set:   []string{`\set run_id random(1000000000000, 9000000000000000000)`, drawBatch(size)},
+		values: map[string]string{
+			"suite": "suite-3", "scenario": "scenario-3-7", "tier": "L1", "agent": "agent-4", "model": "model-agent-4", "status": "completed",
+			"started_at": "2026-01-01 10:00:00Z", "completed_at": "2026-01-01 10:05:00Z", "total_score": "0.85", "weighted_score": "8.5", "is_successful": "true",
+			"metadata": metadata, "evaluations": evaluationRows, "has_telemetry": "true", "tool_calls": "12", "tokens_in": "85000", "tokens_out": "2200",
+			"cost_usd": "0.0123", "duration_ms": "300000", "workspace_dir": "results/workspaces/x", "prompt_sent": prompt,
+		},
+	}
+}
+
+// drawBatch has pgbench draw a batch.
+func drawBatch(size int) string {
+	return fmt.Sprintf(`\set batch_id random(0, %d)`, batchCount(size)-1)
+}
+
 // bulkRuns is how many runs a bulk submission has here.
 const bulkRuns = 500
 
 // scenarios are all of them, on data of a size; the far pages are looked up in the server.
 func scenarios(ctx context.Context, s *server, size int) ([]scenario, error) {
-	batches := (size + runsPerBatch - 1) / runsPerBatch
-	drawRun, drawBatch := fmt.Sprintf(`\set run_id random(0, %d)`, size-1), fmt.Sprintf(`\set batch_id random(0, %d)`, batches-1)
+	drawRun := fmt.Sprintf(`\set run_id random(0, %d)`, size-1)
 	get := func(path string) func(*rand.Rand) request {
 		return func(*rand.Rand) request { return request{http.MethodGet, path, nil} }
 	}
 	all := []scenario{
 		{
 			name: "submit", runs: 1,
-			next: func(r *rand.Rand) request { return request{http.MethodPost, "/api/results", submission(r, size)} },
-			limit: &statement{
-				query: "CreateRun", set: []string{`\set run_id random(1000000000000, 9000000000000000000)`, drawBatch}, values: map[string]string{
-					"suite": "suite-3", "scenario": "scenario-3-7", "tier": "L1", "agent": "agent-4", "model": "model-agent-4", "status": "completed",
-					"started_at": "2026-01-01 10:00:00Z", "completed_at": "2026-01-01 10:05:00Z", "total_score": "0.85", "weighted_score": "8.5", "is_successful": "true",
-					"metadata": metadata, "evaluations": evaluationRows, "has_telemetry": "true", "tool_calls": "12", "tokens_in": "85000", "tokens_out": "2200",
-					"cost_usd": "0.0123", "duration_ms": "300000", "workspace_dir": "results/workspaces/x", "prompt_sent": prompt,
-				},
-			},
+			next:  func(r *rand.Rand) request { return request{http.MethodPost, "/api/results", submission(r, size)} },
+			limit: new(submitted(size)),
 		},
 		{
 			name: "submit in bulk", runs: bulkRuns,
@@ -102,9 +113,9 @@ func scenarios(ctx context.Context, s *server, size int) ([]scenario, error) {
 		{
 			name: "read a batch",
 			next: func(r *rand.Rand) request {
-				return request{http.MethodGet, "/api/batches/" + strconv.Itoa(r.IntN(batches)), nil}
+				return request{http.MethodGet, "/api/batches/" + strconv.Itoa(r.IntN(batchCount(size))), nil}
 			},
-			limit: &statement{query: "ListRunsByBatch", set: []string{drawBatch}},
+			limit: &statement{query: "ListRunsByBatch", set: []string{drawBatch(size)}},
 		},
 		{name: "stats", next: get("/api/stats"), limit: &statement{query: "GetStats"}, alone: true},
 		{name: "agent stats", next: get("/api/stats/agents"), limit: &statement{query: "ListAgentStats"}, alone: true},
