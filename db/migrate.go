@@ -70,7 +70,7 @@ func OpenMigrations(url string) (*Migrations, error) {
 	connection.SetMaxOpenConns(1) // All in the session that has the lock.
 	driver.lock, err = migrationLock(config.ConnConfig.Database)
 	if err == nil {
-		err = connection.Ping() // Now there is a session.
+		err = connection.PingContext(driver.ctx) // Now there is a session.
 	}
 	if err == nil {
 		driver.Driver, err = driver.open(connection)

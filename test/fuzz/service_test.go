@@ -2,6 +2,7 @@ package fuzz
 
 import (
 	"cmp"
+	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
@@ -91,7 +92,13 @@ func (s *service) send(q request) (answer, error) {
 		return answer{}, err
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
+	plain := io.Reader(response.Body)
+	if response.Header.Get("Content-Encoding") == "gzip" { // A large one, to who asked for that.
+		if plain, err = gzip.NewReader(response.Body); err != nil {
+			return answer{}, fmt.Errorf("unpack the answer: %w", err)
+		}
+	}
+	body, err := io.ReadAll(plain)
 	if err != nil {
 		return answer{}, fmt.Errorf("read the answer: %w", err)
 	}
