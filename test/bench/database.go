@@ -22,7 +22,7 @@ import (
 // settings are those of a small production machine. What is acknowledged is on disk.
 var settings = map[string]string{
 	"shared_buffers": "2GB", "effective_cache_size": "8GB", "random_page_cost": "1.1", "max_wal_size": "8GB", "checkpoint_timeout": "15min",
-	"wal_compression": "on", "max_connections": "100", "shared_preload_libraries": "", "jit": "off",
+	"max_connections": "100", "shared_preload_libraries": "", "jit": "off",
 }
 
 // cluster is the PostgreSQL that is measured on.
