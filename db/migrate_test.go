@@ -334,6 +334,8 @@ func catalog(t testing.TB, on db.DBTX) []string {
 		join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
 		left join pg_attrdef as d on d.adrelid = c.oid and d.adnum = a.attnum
 		union all
+		select format('options of %s: %s', own.relname, c.reloptions) from own join pg_class as c on c.oid = own.oid where c.reloptions is not null
+		union all
 		select format('constraint %s on %s %s', s.conname, c.relname, pg_get_constraintdef(s.oid))
 		from own as c join pg_constraint as s on s.conrelid = c.oid
 		union all

@@ -1,3 +1,5 @@
+alter table benchmark_runs reset (autovacuum_vacuum_insert_scale_factor);
+
 drop index concurrently if exists benchmark_runs_started_at_id_idx;
 drop index concurrently if exists benchmark_runs_suite_started_at_id_idx;
 drop index concurrently if exists benchmark_runs_scenario_started_at_id_idx;
@@ -15,7 +17,8 @@ create index concurrently benchmark_runs_completed_scores_idx on benchmark_runs 
 ) where status = 'completed';
 
 drop index concurrently if exists benchmark_runs_started_at_id_stats_idx;
-drop index concurrently if exists benchmark_runs_suite_started_at_id_status_idx;
-drop index concurrently if exists benchmark_runs_scenario_started_at_id_status_idx;
-drop index concurrently if exists benchmark_runs_suite_scenario_started_at_id_status_idx;
+drop index concurrently if exists benchmark_runs_suite_started_at_id_others_idx;
+drop index concurrently if exists benchmark_runs_scenario_started_at_id_others_idx;
+drop index concurrently if exists benchmark_runs_suite_scenario_started_at_id_others_idx;
 drop index concurrently if exists benchmark_runs_agent_started_at_id_others_idx;
+drop index concurrently if exists benchmark_runs_suite_agent_started_at_id_others_idx;

@@ -89,21 +89,6 @@ func scenarios(ctx context.Context, s *server, size int) ([]scenario, error) {
 	}
 	all := []scenario{
 		{
-			name: "submit", runs: 1,
-			next:  func(r *rand.Rand) request { return request{http.MethodPost, "/api/results", submission(r, size)} },
-			limit: new(submitted(size)),
-		},
-		{
-			name: "submit in bulk", runs: bulkRuns,
-			next: func(r *rand.Rand) request {
-				var body []byte
-				for range bulkRuns {
-					body = append(append(body, submission(r, size)...), '\n')
-				}
-				return request{http.MethodPost, "/api/results/bulk", body}
-			},
-		},
-		{
 			name: "read a run",
 			next: func(r *rand.Rand) request {
 				return request{http.MethodGet, "/api/runs/" + strconv.Itoa(r.IntN(size)), nil}
@@ -121,7 +106,27 @@ func scenarios(ctx context.Context, s *server, size int) ([]scenario, error) {
 		{name: "agent stats", next: get("/api/stats/agents"), limit: &statement{query: "ListAgentStats"}, alone: true},
 	}
 	lists, err := listScenarios(ctx, s)
-	return append(all, lists...), err
+	if err != nil {
+		return nil, err
+	}
+	// Last, since they make the data more.
+	return append(append(all, lists...),
+		scenario{
+			name: "submit", runs: 1,
+			next:  func(r *rand.Rand) request { return request{http.MethodPost, "/api/results", submission(r, size)} },
+			limit: new(submitted(size)),
+		},
+		scenario{
+			name: "submit in bulk", runs: bulkRuns,
+			next: func(r *rand.Rand) request {
+				var body []byte
+				for range bulkRuns {
+					body = append(append(body, submission(r, size)...), '\n')
+				}
+				return request{http.MethodPost, "/api/results/bulk", body}
+			},
+		},
+	), nil
 }
 
 // filter values: common ones, rare ones, and common ones that never meet.
