@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -314,6 +315,8 @@ func (a *Audit) tableOf(index string) string {
 	return ""
 }
 
+var concurrently = regexp.MustCompile(`(?i)\bconcurrently\b`)
+
 // tryMigrations applies each migration, takes it back and applies it again on an
 // empty database, and finds those that do not restore what was there.
 func (a *Audit) tryMigrations(ctx context.Context, url string) error {
@@ -325,10 +328,19 @@ func (a *Audit) tryMigrations(ctx context.Context, url string) error {
 	defer func() { _ = connection.Close(ctx) }()
 	run := func(path string) error {
 		text, err := readStatement(a.config, path)
-		if err == nil {
-			_, err = connection.Exec(ctx, text, pgx.QueryExecModeSimpleProtocol)
+		if err != nil {
+			return err
 		}
-		return err
+		parts := []string{text}
+		if concurrently.MatchString(text) { // That cannot be in a transaction, which statements sent together are.
+			parts = strings.SplitAfter(text, ";")
+		}
+		for _, part := range parts {
+			if _, err := connection.Exec(ctx, part, pgx.QueryExecModeSimpleProtocol); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	snapshot := func() (string, error) {
 		rows, _ := connection.Query(ctx, snapshotSQL)

@@ -589,8 +589,10 @@ func (a *Audit) findOperations(paths map[string]string, of func(*Operation) map[
 // definition is where the schema makes what is called name.
 func (a *Audit) definition(name string) Position {
 	for _, migration := range slices.Backward(a.Migrations) {
-		if line := a.lineOf(migration.Up, name); line > 0 {
-			return Position{migration.Up, line}
+		text, _ := readStatement(a.config, migration.Up) // It was read before.
+		made := func(line string) bool { return strings.Contains(line, name) && !strings.HasPrefix(line, "drop ") }
+		if i := slices.IndexFunc(strings.Split(text, "\n"), made); i >= 0 {
+			return Position{migration.Up, i + 1}
 		}
 	}
 	return Position{File: a.config.Schema}

@@ -25,7 +25,7 @@ import (
 
 type options struct {
 	Sizes   []int         `default:"10000,1000000" help:"How many runs the data have; ${default} by default."`
-	Rounds  int           `default:"2" help:"How often each is measured, in turn with the others; ${default} by default."`
+	Rounds  int           `default:"1" help:"How often each is measured, in turn with the others; ${default} by default."`
 	Time    time.Duration `default:"2s" help:"How long each is measured in a round; ${default} by default, a quarter of that for lists."`
 	Mixed   time.Duration `default:"20s" help:"How long the mixed load lasts; ${default} by default."`
 	Clients int           `default:"8" help:"How many clients send one request after another; ${default} by default."`
