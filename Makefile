@@ -65,7 +65,7 @@ fuzz: ## Send 100,000 requests made from openapi.yaml (FUZZ_CASES=…, FUZZ_FLAG
 chaos: ## Break everything under load, for 20 seeds and 200,000 results (CHAOS_FLAGS='-seeds=… -fault=…').
 	go test -count=1 -timeout=24h -v ./test/chaos -seeds=20 $(CHAOS_FLAGS)
 
-bench: ## Measure the program beside PostgreSQL itself, on 10,000 and 1,000,000 runs; five minutes, results in bench.json (BENCH_FLAGS=…).
+bench: ## Measure the program beside PostgreSQL itself, on 10,000 and 1,000,000 runs; seven minutes, results in bench.json (BENCH_FLAGS=…).
 	go run ./test/bench --output=bench.json $(BENCH_FLAGS)
 
 bench-smoke: ## See that what is measured works, in a minute.

@@ -2,6 +2,7 @@ package db
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -68,7 +69,7 @@ func OpenMigrations(url string) (*Migrations, error) {
 		return nil
 	}))
 	connection.SetMaxOpenConns(1) // All in the session that has the lock.
-	driver.lock, err = migrationLock(config.ConnConfig.Database)
+	driver.lock, err = migrationLock(config.ConnConfig)
 	if err == nil {
 		err = connection.PingContext(driver.ctx) // Now there is a session.
 	}
@@ -197,7 +198,7 @@ func ReadSchemaVersion(ctx context.Context, url string) (version SchemaVersion, 
 		return version, fmt.Errorf("read schema version: %w", err)
 	}
 	version.Current, version.Dirty = uint(max(stands.SchemaVersion, 0)), stands.SchemaDirty
-	lock, err := migrationLock(config.ConnConfig.Database)
+	lock, err := migrationLock(config.ConnConfig)
 	if err != nil {
 		return version, err
 	}
@@ -208,8 +209,9 @@ func ReadSchemaVersion(ctx context.Context, url string) (version SchemaVersion, 
 }
 
 // migrationLock is golang-migrate's advisory lock of a database.
-func migrationLock(name string) (int64, error) {
-	text, err := database.GenerateAdvisoryLockId(name, "public", migratepgx.DefaultMigrationsTable)
+func migrationLock(config *pgx.ConnConfig) (int64, error) {
+	// PostgreSQL takes the user's name where none is given.
+	text, err := database.GenerateAdvisoryLockId(cmp.Or(config.Database, config.User), "public", migratepgx.DefaultMigrationsTable)
 	if err != nil {
 		return 0, err
 	}
@@ -250,7 +252,9 @@ func (d *driver) open(connection *sql.DB) (database.Driver, error) {
 	if err := d.Lock(); err != nil {
 		return nil, err
 	}
-	driver, err := migratepgx.WithInstance(connection, &migratepgx.Config{MultiStatementEnabled: true})
+	driver, err := migratepgx.WithInstance(connection, &migratepgx.Config{
+		MultiStatementEnabled: true, MultiStatementMaxSize: migratepgx.DefaultMultiStatementMaxSize,
+	})
 	return driver, errors.Join(err, d.Unlock())
 }
 
@@ -271,14 +275,20 @@ func (d *driver) Unlock() error {
 	return New(d.session).DeleteMigrationLock(d.ctx, d.lock)
 }
 
-// SetVersion is called before a migration, when it is dirty, and after.
+// SetVersion is called before a migration, when it is dirty, and after. golang-migrate's
+// own would empty the table, and wait for whoever reads it, a backup, while all others
+// wait behind it.
 func (d *driver) SetVersion(version int, dirty bool) error {
 	wasRecorded := d.recorded
 	d.target, d.recorded = version, false
 	if dirty || wasRecorded {
 		return nil
 	}
-	return d.Driver.SetVersion(version, false)
+	return d.record(version, false)
+}
+
+func (d *driver) record(version int, dirty bool) error {
+	return New(d.session).UpsertSchemaVersion(d.ctx, UpsertSchemaVersionParams{Version: int64(version), Dirty: dirty})
 }
 
 // Run runs a migration.
@@ -288,7 +298,13 @@ func (d *driver) Run(migration io.Reader) error {
 		return err
 	}
 	if concurrently.Match(text) {
-		if err := d.Driver.SetVersion(d.target, true); err != nil {
+		// A way down that breaks off leaves the version that it came from: to go up to
+		// that again is what mends it.
+		current, _, err := d.Version()
+		if err != nil {
+			return err
+		}
+		if err := d.record(max(current, d.target), true); err != nil {
 			return err
 		}
 		return d.Driver.Run(bytes.NewReader(text))
@@ -322,7 +338,7 @@ func (d *driver) runWhole(ctx context.Context, migration string) (err error) {
 	if _, err := tx.Exec(ctx, migration, pgx.QueryExecModeSimpleProtocol); err != nil { //nolint:forbidigo // it is that of a file of sql/schema
 		return err
 	}
-	if err := q.UpsertSchemaVersion(ctx, int64(d.target)); err != nil {
+	if err := q.UpsertSchemaVersion(ctx, UpsertSchemaVersionParams{Version: int64(d.target)}); err != nil {
 		return err
 	}
 	return tx.Commit(ctx)

@@ -140,34 +140,43 @@ func TestMigrations(t *testing.T) {
 		wantVersion(t, again, latestVersion(t, again), false)
 	})
 
-	t.Run("one that cannot be part of a transaction, and is cut off, goes on as the explanation says", func(t *testing.T) {
-		t.Parallel()
-		url := testdb.Empty(t)
-		pool := testdb.Pool(t, url)
-		migrations, err := db.OpenMigrations(url)
-		wantNoError(t, err)
-		wantNoError(t, migrations.Up())
-		after := catalog(t, pool)
-		downTo(t, migrations, 2)
-		writer, err := pool.Begin(t.Context())
-		wantNoError(t, err)
-		exec(t, writer, "lock table benchmark_runs in row exclusive mode")
-		up := make(chan error)
-		go func() { up <- migrations.Up() }()
-		waitUntilBlocked(t, pool)
-		exec(t, pool, "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'")
-		wantKind(t, <-up, db.Unavailable)
-		wantNoError(t, writer.Rollback(t.Context()))
-		again := openMigrations(t, url)
-		wantVersion(t, again, 3, true)
-		if err := again.Up(); err == nil || !strings.Contains(err.Error(), "`benchledger migrate force 2`") {
-			t.Errorf("error %v", err)
-		}
-		wantNoError(t, again.Force(2))
-		wantNoError(t, again.Up())
-		wantEqual(t, catalog(t, pool), after)
-		wantEqual(t, value[bool](t, pool, "select bool_and(indisvalid) from pg_index"), true)
-	})
+	for name, c := range map[string]struct {
+		from, dirty, force uint
+		migrate            func(*db.Migrations) error
+	}{
+		"up":   {2, 3, 2, (*db.Migrations).Up},
+		"down": {4, 4, 3, (*db.Migrations).Down},
+	} {
+		t.Run(name+" that cannot be part of a transaction, and is cut off, goes on as the explanation says", func(t *testing.T) {
+			t.Parallel()
+			url := testdb.Empty(t)
+			pool := testdb.Pool(t, url)
+			migrations, err := db.OpenMigrations(url)
+			wantNoError(t, err)
+			wantNoError(t, migrations.Up())
+			after := catalog(t, pool)
+			downTo(t, migrations, c.from)
+			others, err := pool.Begin(t.Context())
+			wantNoError(t, err)
+			exec(t, others, "lock table schema_migrations in access share mode") // A backup, which is not waited for.
+			exec(t, others, "lock table benchmark_runs in row exclusive mode")   // A submission, which is.
+			migrated := make(chan error)
+			go func() { migrated <- c.migrate(migrations) }()
+			waitUntilBlocked(t, pool)
+			exec(t, pool, "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'")
+			wantKind(t, <-migrated, db.Unavailable)
+			wantNoError(t, others.Rollback(t.Context()))
+			again := openMigrations(t, url)
+			wantVersion(t, again, c.dirty, true)
+			if err := again.Up(); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("`benchledger migrate force %d`, then", c.force)) {
+				t.Errorf("error %v", err)
+			}
+			wantNoError(t, again.Force(c.force))
+			wantNoError(t, again.Up())
+			wantEqual(t, catalog(t, pool), after)
+			wantEqual(t, value[bool](t, pool, "select bool_and(indisvalid) from pg_index"), true)
+		})
+	}
 
 	t.Run("one that broke off is explained, and goes on as the explanation says", func(t *testing.T) {
 		t.Parallel()
@@ -419,7 +428,7 @@ func parts(migration string) []string {
 	if !strings.Contains(migration, "concurrently") {
 		return []string{migration}
 	}
-	return strings.SplitAfter(strings.TrimSpace(migration), ";\n")
+	return strings.SplitAfter(migration, ";")
 }
 
 // longLocks returns the tables that a migration locks against writing for as long as
@@ -463,18 +472,19 @@ func TestUpsertSchemaVersion(t *testing.T) {
 	q, tx := begin(t, pool)
 	for _, step := range []struct {
 		version int64
-		before  string
+		dirty   bool
 		want    []string
 	}{
-		{7, "select", []string{"7 false"}},
-		{8, "update schema_migrations set dirty = true", []string{"8 false"}},
-		{8, "update schema_migrations set dirty = true", []string{"8 false"}},
-		{0, "select", []string{"0 false"}},
-		{-1, "select", []string{}},
-		{1, "select", []string{"1 false"}},
+		{7, true, []string{"7 true"}},
+		{7, false, []string{"7 false"}},
+		{8, false, []string{"8 false"}},
+		{8, true, []string{"8 true"}},
+		{0, false, []string{"0 false"}},
+		{-1, false, []string{}},
+		{-1, true, []string{}},
+		{1, true, []string{"1 true"}},
 	} {
-		exec(t, tx, step.before)
-		wantNoError(t, q.UpsertSchemaVersion(t.Context(), step.version))
+		wantNoError(t, q.UpsertSchemaVersion(t.Context(), db.UpsertSchemaVersionParams{Version: step.version, Dirty: step.dirty}))
 		wantEqual(t, values[string](t, tx, "select format('%s %s', version, case when dirty then 'true' else 'false' end) from schema_migrations"), step.want)
 	}
 }
@@ -531,7 +541,7 @@ func TestDeleteMigrationLock(t *testing.T) {
 	}
 	held := func() int {
 		t.Helper()
-		return value[int](t, pool, "select count(*) from pg_locks where locktype = 'advisory' and objid = 4294967295::bigint::oid")
+		return value[int](t, pool, "select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database()) and objid = 4294967295::bigint::oid")
 	}
 	wantNoError(t, q.DeleteMigrationLock(t.Context(), lock))
 	wantEqual(t, held(), 1)

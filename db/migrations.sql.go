@@ -56,17 +56,23 @@ func (q *Queries) UpdateLockTimeout(ctx context.Context, lockTimeout string) err
 }
 
 const upsertSchemaVersion = `-- name: UpsertSchemaVersion :exec
-with recorded as (select $1::bigint as version),
+with recorded as (select $1::bigint as version, $2::boolean as dirty),
 deleted as (
     delete from schema_migrations as m using recorded where m.version <> recorded.version
 )
 insert into schema_migrations (version, dirty)
-select recorded.version, false from recorded where recorded.version >= 0
-on conflict (version) do update set dirty = false
+select recorded.version, recorded.dirty from recorded where recorded.version >= 0
+on conflict (version) do update set dirty = excluded.dirty
 `
 
-// Records the version of the schema, as clean; a negative one is none.
-func (q *Queries) UpsertSchemaVersion(ctx context.Context, version int64) error {
-	_, err := q.db.Exec(ctx, upsertSchemaVersion, version)
+type UpsertSchemaVersionParams struct {
+	Version int64 `json:"version"`
+	Dirty   bool  `json:"dirty"`
+}
+
+// Records the version of the schema, and whether a migration to or from it is half-way;
+// a negative version is none.
+func (q *Queries) UpsertSchemaVersion(ctx context.Context, arg UpsertSchemaVersionParams) error {
+	_, err := q.db.Exec(ctx, upsertSchemaVersion, arg.Version, arg.Dirty)
 	return err
 }

@@ -148,8 +148,8 @@ func (q *Queries) GetRunTelemetry(ctx context.Context, runID string) (GetRunTele
 
 const listRuns = `-- name: ListRuns :many
 /*
-The list of runs has a query for each combination of filters that an index
-serves in the list's order, and one for the rest. Each gives the runs that come
+The list of runs has a query for each filter, and for suite and scenario, each of which
+an index serves in the list's order, and one for the other combinations. Each gives the runs that come
 after a position (started_at, id), newest first; a position beyond every time
 gives the first page. No row when nothing matches.
 

@@ -227,7 +227,7 @@ func (c *doctorCommand) checkSchema(ctx context.Context, d *diagnosis, queries *
 		d.warn("schema", "there is none: serve makes it, or `benchledger migrate up`")
 		return
 	case stands.SchemaDirty:
-		d.fail("schema", "the migration to %d broke off: `benchledger migrate status` says how to go on", stands.SchemaVersion)
+		d.fail("schema", "the migration to %d is running, or broke off: `benchledger migrate status` says which, and how to go on", stands.SchemaVersion)
 	case stands.SchemaVersion < int64(latest):
 		d.warn("schema", "version %d of %d: serve brings it up to date, or `benchledger migrate up`", stands.SchemaVersion, latest)
 		return

@@ -21,20 +21,21 @@ func TestMigrate(t *testing.T) {
 		code int
 		want string
 	}{
-		{"status", 0, "schema version 0 of 3: `benchledger migrate up` applies what is missing\n"},
+		{"status", 0, "schema version 0 of 4: `benchledger migrate up` applies what is missing\n"},
 		{"down --yes", 1, "benchledger: there is no schema to take back\n"},
-		{"up", 0, "schema version 3 of 3: up to date\n"},
-		{"up", 0, "schema version 3 of 3: up to date\n"},
-		{"status", 0, "schema version 3 of 3: up to date\n"},
+		{"up", 0, "schema version 4 of 4: up to date\n"},
+		{"up", 0, "schema version 4 of 4: up to date\n"},
+		{"status", 0, "schema version 4 of 4: up to date\n"},
 		{"down", 1, "benchledger: there is nobody to ask: add --yes to go on\n"},
-		{"status", 0, "schema version 3 of 3: up to date\n"},
-		{"down --yes", 0, "schema version 2 of 3: `benchledger migrate up` applies what is missing\n"},
-		{"down --yes", 0, "schema version 1 of 3: `benchledger migrate up` applies what is missing\n"},
-		{"down --yes", 0, "schema version 0 of 3: `benchledger migrate up` applies what is missing\n"},
-		{"force 4", 1, "benchledger: there is no version 4; the newest is 3\n"},
-		{"force 1", 0, "schema version 1 of 3: `benchledger migrate up` applies what is missing\n"},
-		{"force 0", 0, "schema version 0 of 3: `benchledger migrate up` applies what is missing\n"},
-		{"up", 0, "schema version 3 of 3: up to date\n"},
+		{"status", 0, "schema version 4 of 4: up to date\n"},
+		{"down --yes", 0, "schema version 3 of 4: `benchledger migrate up` applies what is missing\n"},
+		{"down --yes", 0, "schema version 2 of 4: `benchledger migrate up` applies what is missing\n"},
+		{"down --yes", 0, "schema version 1 of 4: `benchledger migrate up` applies what is missing\n"},
+		{"down --yes", 0, "schema version 0 of 4: `benchledger migrate up` applies what is missing\n"},
+		{"force 5", 1, "benchledger: there is no version 5; the newest is 4\n"},
+		{"force 1", 0, "schema version 1 of 4: `benchledger migrate up` applies what is missing\n"},
+		{"force 0", 0, "schema version 0 of 4: `benchledger migrate up` applies what is missing\n"},
+		{"up", 0, "schema version 4 of 4: up to date\n"},
 	} {
 		code, stdout, stderr := run(t, env, append([]string{"migrate"}, strings.Fields(step.args)...)...)
 		if code != step.code || stdout+stderr != step.want {
@@ -52,12 +53,12 @@ func TestMigrateBrokenOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, stdout, _ := run(t, env, "migrate", "status")
-	wantOutput(t, code, stdout, 0, "the migration to version 3 broke off half-way", "`benchledger migrate force 3`", "`benchledger migrate force 2`")
+	wantOutput(t, code, stdout, 0, "the migration to version 4 broke off half-way", "`benchledger migrate force 4`", "`benchledger migrate force 3`")
 	code, _, stderr := run(t, env, "migrate", "up")
-	wantOutput(t, code, stderr, 1, "broke off half-way", "benchledger migrate force 3")
+	wantOutput(t, code, stderr, 1, "broke off half-way", "benchledger migrate force 4")
 	code, _, stderr = run(t, env, "serve", "--addr=127.0.0.1:0")
-	wantOutput(t, code, stderr, 1, "broke off half-way", "benchledger migrate force 3")
-	code, stdout, _ = run(t, env, "migrate", "force", "3")
+	wantOutput(t, code, stderr, 1, "broke off half-way", "benchledger migrate force 4")
+	code, stdout, _ = run(t, env, "migrate", "force", "4")
 	wantOutput(t, code, stdout, 0, "up to date")
 }
 
@@ -107,14 +108,14 @@ func TestMigrateKilled(t *testing.T) {
 		lock, after string
 		goOn        []string
 	}{
-		{"in a transaction", 1, "access share", "schema version 1 of 3: `benchledger migrate up` applies what is missing\n", nil},
+		{"in a transaction", 1, "access share", "schema version 1 of 4: `benchledger migrate up` applies what is missing\n", nil},
 		{"concurrently", 2, "row exclusive", "the migration to version 3 broke off half-way", []string{"migrate", "force", "2"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			url := testdb.URL(t)
 			env := []string{"DATABASE_URL=" + url}
-			for range 3 - c.version {
+			for range 4 - c.version {
 				if code, _, stderr := run(t, env, "migrate", "down", "--yes"); code != 0 {
 					t.Fatal(stderr)
 				}
@@ -132,7 +133,7 @@ func TestMigrateKilled(t *testing.T) {
 				err := pool.QueryRow(t.Context(), "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')").Scan(&isWaiting)
 				return err == nil && isWaiting
 			})
-			if code, stdout, _ := run(t, env, "migrate", "status"); code != 0 || !strings.HasSuffix(stdout, "of 3: a migration is running\n") {
+			if code, stdout, _ := run(t, env, "migrate", "status"); code != 0 || !strings.HasSuffix(stdout, "of 4: a migration is running\n") {
 				t.Errorf("status %d %q", code, stdout)
 			}
 			_ = p.cmd.Process.Kill()
@@ -149,7 +150,7 @@ func TestMigrateKilled(t *testing.T) {
 					t.Fatal(stderr)
 				}
 			}
-			if code, stdout, stderr := run(t, env, "migrate", "up"); code != 0 || stdout != "schema version 3 of 3: up to date\n" {
+			if code, stdout, stderr := run(t, env, "migrate", "up"); code != 0 || stdout != "schema version 4 of 4: up to date\n" {
 				t.Errorf("%d %q %q", code, stdout, stderr)
 			}
 			serveDatabase(t, url).submit("run")
@@ -161,7 +162,7 @@ func TestMigrateURL(t *testing.T) {
 	t.Parallel()
 	migrated, other := testdb.URL(t), testdb.Empty(t)
 	code, stdout, _ := run(t, []string{"DATABASE_URL=" + other, "DATABASE_MIGRATE_URL=" + migrated}, "migrate", "status")
-	wantOutput(t, code, stdout, 0, "schema version 3 of 3: up to date")
+	wantOutput(t, code, stdout, 0, "schema version 4 of 4: up to date")
 
 	code, _, stderr := run(t, nil, "migrate", "status")
 	wantOutput(t, code, stderr, 1, "which database?", "DATABASE_URL")
@@ -174,8 +175,8 @@ func TestMigrateDownAsks(t *testing.T) {
 		code   int
 		output string
 	}{
-		"y\n":   {0, "schema version 2 of 3"},
-		"Yes\n": {0, "schema version 2 of 3"},
+		"y\n":   {0, "schema version 3 of 4"},
+		"Yes\n": {0, "schema version 3 of 4"},
 		"n\n":   {1, "nothing was changed"},
 		"\n":    {1, "nothing was changed"},
 		"\x04":  {1, "nothing was changed"}, // the end of the input

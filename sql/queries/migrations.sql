@@ -3,14 +3,15 @@
 select set_config('lock_timeout', @lock_timeout::text, true);
 
 -- name: UpsertSchemaVersion :exec
--- Records the version of the schema, as clean; a negative one is none.
-with recorded as (select @version::bigint as version),
+-- Records the version of the schema, and whether a migration to or from it is half-way;
+-- a negative version is none.
+with recorded as (select @version::bigint as version, @dirty::boolean as dirty),
 deleted as (
     delete from schema_migrations as m using recorded where m.version <> recorded.version
 )
 insert into schema_migrations (version, dirty)
-select recorded.version, false from recorded where recorded.version >= 0
-on conflict (version) do update set dirty = false;
+select recorded.version, recorded.dirty from recorded where recorded.version >= 0
+on conflict (version) do update set dirty = excluded.dirty;
 
 -- name: GetMigrationRunning :one
 -- Whether a session of the database holds the lock of migrations: then it cannot be

@@ -17,7 +17,7 @@ type goal struct {
 	isMet      bool
 }
 
-// carried are the lists whose order an index carries.
+// carried are the lists that have an index, and a query, of their own.
 var carried = regexp.MustCompile(`^list (all|suite|scenario|agent|status|suite\+scenario)(,|$)`)
 
 // goals are those that the results say something about.

@@ -85,16 +85,20 @@ func (o *options) run(ctx context.Context) error {
 		defer places[i].close()
 		results.Start = append(results.Start, startResult{Runs: size, FirstAnswerMs: milliseconds(places[i].server.firstAnswer), ResidentMiB: float64(places[i].server.residentAtStart) / (1 << 20)})
 	}
-	if err := o.measure(ctx, c, dir, places, results); err != nil {
+	// What adds data comes after what reads it.
+	if err := o.measure(ctx, c, dir, places, results, func(s scenario) bool { return s.runs == 0 }); err != nil {
+		return err
+	}
+	if only.MatchString("mixed") || o.Only == "" {
+		if err := o.measureMixed(ctx, c, dir, places, results); err != nil {
+			return err
+		}
+	}
+	if err := o.measure(ctx, c, dir, places, results, func(s scenario) bool { return s.runs > 0 }); err != nil {
 		return err
 	}
 	if only.MatchString("copy") || o.Only == "" {
 		if err := o.measureCopy(ctx, places, results); err != nil {
-			return err
-		}
-	}
-	if only.MatchString("mixed") || o.Only == "" {
-		if err := o.measureMixed(ctx, c, dir, places, results); err != nil {
 			return err
 		}
 	}
@@ -146,13 +150,13 @@ func (p *place) close() {
 	p.server.stop()
 }
 
-// measure measures each scenario: the server and pgbench, at each size, in turn, so
+// measure measures the chosen scenarios: the server and pgbench, at each size, in turn, so
 // that what else the machine does befalls all of them.
-func (o *options) measure(ctx context.Context, c *cluster, dir string, places []*place, results *results) error {
+func (o *options) measure(ctx context.Context, c *cluster, dir string, places []*place, results *results, chosen func(scenario) bool) error {
 	names := []string{}
 	for _, p := range places {
 		for _, s := range p.scenarios {
-			if !slices.Contains(names, s.name) {
+			if chosen(s) && !slices.Contains(names, s.name) {
 				names = append(names, s.name)
 			}
 		}
@@ -177,6 +181,11 @@ func (o *options) measure(ctx context.Context, c *cluster, dir string, places []
 				if round == 0 {
 					if _, err := runClosed(ctx, p.server, clients, long, s.next); err != nil {
 						return fmt.Errorf("%s: %w", name, err)
+					}
+					if s.limit != nil && s.runs > 0 {
+						if _, err := c.pgbench(ctx, dir, p.database, *s.limit, clients, 0, long); err != nil {
+							return fmt.Errorf("%s: %w", name, err)
+						}
 					}
 				}
 				got, err := runClosed(ctx, p.server, clients, long, s.next)
@@ -240,7 +249,7 @@ func (o *options) measureMixed(ctx context.Context, c *cluster, dir string, plac
 		submissions = 200
 	}
 	for _, p := range places {
-		samples, resident, err := runOpen(ctx, p.server, 64, o.Mixed, []stream{
+		streams := []stream{
 			{submissions, func(r *rand.Rand) request { return request{http.MethodPost, "/api/results", submission(r, p.size)} }},
 			{50, func(r *rand.Rand) request {
 				path := "/api/runs"
@@ -256,7 +265,11 @@ func (o *options) measureMixed(ctx context.Context, c *cluster, dir string, plac
 				}
 				return request{http.MethodGet, path, nil}
 			}},
-		})
+		}
+		if _, _, err := runOpen(ctx, p.server, 64, o.Mixed/4, streams); err != nil {
+			return fmt.Errorf("mixed: %w", err)
+		}
+		samples, resident, err := runOpen(ctx, p.server, 64, o.Mixed, streams)
 		if err != nil {
 			return fmt.Errorf("mixed: %w", err)
 		}
@@ -264,6 +277,7 @@ func (o *options) measureMixed(ctx context.Context, c *cluster, dir string, plac
 		if err != nil {
 			return fmt.Errorf("mixed: %w", err)
 		}
+		limit.rate = 0 // It is the same.
 		results.add("mixed: submissions", p.size, 1, samples[0], &limit)
 		results.add("mixed: reads", p.size, 1, samples[1], nil)
 		results.Mixed = append(results.Mixed, mixedResult{Runs: p.size, ResidentMiB: float64(resident) / (1 << 20)})

@@ -103,7 +103,7 @@ func (c *cluster) pgbench(ctx context.Context, dir, database string, s statement
 	if seconds := int(long.Seconds() + 0.5); seconds > 0 {
 		args = append(args, "-T", strconv.Itoa(seconds))
 	} else {
-		args = append(args, "-t", "25")
+		args = append(args, "-t", "100")
 	}
 	if perSecond > 0 {
 		args = append(args, "-R", strconv.Itoa(perSecond))
@@ -111,6 +111,8 @@ func (c *cluster) pgbench(ctx context.Context, dir, database string, s statement
 	for name, value := range s.values {
 		args = append(args, "-D", name+"="+value)
 	}
+	// A script that stores counts n up, so that its keys are new, and follow one another.
+	args = append(args, "-D", fmt.Sprint("start=", time.Now().UnixMicro()*1000), "-D", "n=0")
 	cmd := exec.CommandContext(ctx, "pgbench", append(args, c.url(database))...)
 	output, err := cmd.CombinedOutput()
 	if err != nil {

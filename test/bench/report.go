@@ -94,12 +94,14 @@ func (r *results) add(name string, size, runs int, got sample, limit *sample) {
 	into.rounds++
 	into.P50Ms, into.P99Ms = milliseconds(all.quantile(0.5)), milliseconds(all.quantile(0.99))
 	if limit != nil {
-		into.Limit += (limit.rate - into.Limit) / float64(into.limited+1)
-		into.limited++
+		if limit.rate > 0 {
+			into.Limit += (limit.rate - into.Limit) / float64(into.limited+1)
+			into.limited++
+			into.Ratio = into.Rate / into.Limit
+		}
 		beside := r.limits[into]
 		beside.latencies = append(beside.latencies, limit.latencies...)
 		into.LimitP99Ms = milliseconds(beside.quantile(0.99))
-		into.Ratio = into.Rate / into.Limit
 	}
 }
 

@@ -59,13 +59,16 @@ const (
 		`{"position":1,"evaluator_name":"evaluator-1","score":2,"max_score":10,"details":"exited 0"},{"position":2,"evaluator_name":"evaluator-2","score":3,"max_score":10,"details":"exited 0"}]`
 )
 
-// submitted is the statement that stores a submission.
+// submitted is the statement that stores a submission, with values like those of submission.
 func submitted(size int) statement {
 	return statement{
 		query: "CreateRun",
-		set:   []string{`\set run_id random(1000000000000, 9000000000000000000)`, drawBatch(size)},
+		set: []string{
+			`\set n :n + 1`, `\set run_id :start + :client_id * 100000 + :n`, drawBatch(size), `\set suite random_exponential(0, 19, 5)`,
+			`\set scenario :suite * 100 + random_exponential(0, 39, 5)`, `\set agent random_exponential(0, 29, 5)`,
+		},
 		values: map[string]string{
-			"suite": "suite-3", "scenario": "scenario-3-7", "tier": "L1", "agent": "agent-4", "model": "model-agent-4", "status": "completed",
+			"tier": "L1", "model": "model-agent-4", "status": "completed",
 			"started_at": "2026-01-01 10:00:00Z", "completed_at": "2026-01-01 10:05:00Z", "total_score": "0.85", "weighted_score": "8.5", "is_successful": "true",
 			"metadata": metadata, "evaluations": evaluationRows, "has_telemetry": "true", "tool_calls": "12", "tokens_in": "85000", "tokens_out": "2200",
 			"cost_usd": "0.0123", "duration_ms": "300000", "workspace_dir": "results/workspaces/x", "prompt_sent": prompt,
@@ -136,8 +139,8 @@ var filterValues = map[string]map[string]string{
 	"apart":  {"suite": "suite-1", "scenario": "scenario-1-0", "agent": "agent-1", "status": "completed"},
 }
 
-// listQueries are those of the combinations that an index carries; the others have
-// one for all.
+// listQueries are those of the combinations that have one of their own; the others
+// share one.
 var listQueries = map[string]string{
 	"": "ListRuns", "suite": "ListRunsBySuite", "scenario": "ListRunsByScenario", "agent": "ListRunsByAgent", "status": "ListRunsByStatus",
 	"suite+scenario": "ListRunsBySuiteAndScenario",

@@ -1,5 +1,6 @@
 alter table benchmark_runs reset (autovacuum_vacuum_insert_scale_factor);
 
+-- What broke off begins again, without what there is of it.
 drop index concurrently if exists benchmark_runs_started_at_id_idx;
 drop index concurrently if exists benchmark_runs_suite_started_at_id_idx;
 drop index concurrently if exists benchmark_runs_scenario_started_at_id_idx;
@@ -15,10 +16,3 @@ create index concurrently benchmark_runs_agent_started_at_id_idx on benchmark_ru
 create index concurrently benchmark_runs_completed_scores_idx on benchmark_runs (
     agent, is_successful, weighted_score, total_score
 ) where status = 'completed';
-
-drop index concurrently if exists benchmark_runs_started_at_id_stats_idx;
-drop index concurrently if exists benchmark_runs_suite_started_at_id_others_idx;
-drop index concurrently if exists benchmark_runs_scenario_started_at_id_others_idx;
-drop index concurrently if exists benchmark_runs_suite_scenario_started_at_id_others_idx;
-drop index concurrently if exists benchmark_runs_agent_started_at_id_others_idx;
-drop index concurrently if exists benchmark_runs_suite_agent_started_at_id_others_idx;

@@ -1,16 +1,16 @@
 /*
-Each index that carries the order of a list ends in other filters of the list, so that
-runs that do not match are passed over in the index, without reading them: two values
-that are common and never meet are found out in a small part of the time. A suite with an
-agent, which is what people compare, has an index of its own.
+An index of a filter ends in further filters: runs that do not match are passed over in
+it, without reading them, so that two values that are common and never meet are found out
+in a small part of the time. A suite with an agent, which is what people compare, has an
+index of its own.
 
 All runs and the statistics share one: in the order in which runs come, a submission adds
-to the end of it, and a scan goes through the visibility map once. That is kept current,
-or the statistics read the table.
+to the end of it, and a scan goes through the visibility map once.
 
-An older server finds the orders that it knows in the new indexes. What broke off begins
-again with dropping what there is of it.
+The indexes that these take the place of are dropped by the next migration: who repeats
+this one has them meanwhile.
 */
+-- What broke off begins again, without what there is of it.
 drop index concurrently if exists benchmark_runs_started_at_id_stats_idx;
 drop index concurrently if exists benchmark_runs_suite_started_at_id_others_idx;
 drop index concurrently if exists benchmark_runs_scenario_started_at_id_others_idx;
@@ -25,12 +25,3 @@ create index concurrently benchmark_runs_scenario_started_at_id_others_idx on be
 create index concurrently benchmark_runs_suite_scenario_started_at_id_others_idx on benchmark_runs (suite, scenario, started_at, id, agent, status);
 create index concurrently benchmark_runs_agent_started_at_id_others_idx on benchmark_runs (agent, started_at, id, status);
 create index concurrently benchmark_runs_suite_agent_started_at_id_others_idx on benchmark_runs (suite, agent, started_at, id, scenario, status);
-
-drop index concurrently if exists benchmark_runs_started_at_id_idx;
-drop index concurrently if exists benchmark_runs_suite_started_at_id_idx;
-drop index concurrently if exists benchmark_runs_scenario_started_at_id_idx;
-drop index concurrently if exists benchmark_runs_suite_scenario_started_at_id_idx;
-drop index concurrently if exists benchmark_runs_agent_started_at_id_idx;
-drop index concurrently if exists benchmark_runs_completed_scores_idx;
-
-alter table benchmark_runs set (autovacuum_vacuum_insert_scale_factor = 0.02);

@@ -1,0 +1,6 @@
+drop index concurrently if exists benchmark_runs_started_at_id_stats_idx;
+drop index concurrently if exists benchmark_runs_suite_started_at_id_others_idx;
+drop index concurrently if exists benchmark_runs_scenario_started_at_id_others_idx;
+drop index concurrently if exists benchmark_runs_suite_scenario_started_at_id_others_idx;
+drop index concurrently if exists benchmark_runs_agent_started_at_id_others_idx;
+drop index concurrently if exists benchmark_runs_suite_agent_started_at_id_others_idx;
