@@ -285,7 +285,7 @@ var faults = []fault{
 		name: "a condition that most rows meet", rule: "plan-reads-large-table", file: "sql/queries/stats.sql",
 		from: "-- as a run. No row when there is no such run.\n-- audit: figures over all completed runs read all of them; the index spares the table.\n",
 		to:   "-- as a run. No row when there is no such run.\n",
-		at:   "sql/queries/stats.sql", line: "-- name: ListAgentStats", about: "benchmark_runs_started_at_id_stats_idx",
+		at:   "sql/queries/stats.sql", line: "-- name: ListAgentStats", about: "ListAgentStats",
 	},
 	{
 		name: "a limit on what is computed of all rows", rule: "plan-reads-large-table", file: "db/stats.sql.go",

@@ -43,8 +43,11 @@ select 'run-' || n, position, 'evaluator-' || position, n % 11, 10, 'details', t
 from generate_series(0, 99999) as n
 cross join generate_series(0, n * 7919 % 5) as position;
 
+-- Vacuum takes rows for visible to all when their commit is on disk: this one waits for that.
+with waits as materialized (select set_config('synchronous_commit', 'on', true))
 insert into run_telemetry (run_id, tool_calls, tokens_in, tokens_out, cost_usd, duration_ms, prompt_sent)
 select 'run-' || n, n % 50, n, n % 1000, 0.01, n, 'prompt'
-from generate_series(0, 99999) as n;
+from generate_series(0, 99999) as n
+cross join waits;
 
 vacuum analyze;
