@@ -143,10 +143,10 @@ func (a *Audit) connect(input Input) {
 		if query := a.query(entry.Query); query != nil {
 			query.Tests = append(query.Tests, test)
 		}
+		// What stands before a handler may answer from a cache: which test had it ask is by chance.
+		isBefore := func(use Use) bool { return use.Query == entry.Query }
 		for _, operation := range a.Operations {
-			// What stands before a handler may answer from a cache: which test had it ask is by chance.
-			isBefore := func(use Use) bool { return use.Query == entry.Query }
-			if operation.ID == entry.Operation && (entry.Query == "" || !slices.ContainsFunc(operation.Before, isBefore)) {
+			if operation.ID == entry.Operation && !slices.ContainsFunc(operation.Before, isBefore) {
 				operation.Tests = append(operation.Tests, test)
 			}
 		}

@@ -69,14 +69,10 @@ func OpenMigrations(url string) (*Migrations, error) {
 		return nil
 	}))
 	connection.SetMaxOpenConns(1) // All in the session that has the lock.
-	driver.lock, err = migrationLock(config.ConnConfig)
-	if err == nil {
-		err = connection.PingContext(driver.ctx) // Now there is a session.
+	if driver.lock, err = migrationLock(config.ConnConfig); err != nil {
+		return nil, errors.Join(err, connection.Close())
 	}
-	if err == nil {
-		driver.Driver, err = driver.open(connection)
-	}
-	if err != nil {
+	if driver.Driver, err = driver.open(connection); err != nil {
 		return nil, errors.Join(fmt.Errorf("connect for migrations: %w", err), connection.Close())
 	}
 	m, err := migrate.NewWithInstance("iofs", files, "pgx5", driver)
@@ -249,6 +245,9 @@ type driver struct {
 
 // open makes golang-migrate's driver, which takes the lock to create its table.
 func (d *driver) open(connection *sql.DB) (database.Driver, error) {
+	if err := connection.PingContext(d.ctx); err != nil { // Then there is a session.
+		return nil, err
+	}
 	if err := d.Lock(); err != nil {
 		return nil, err
 	}
