@@ -1,20 +1,15 @@
 // Package api serves BenchLedger over HTTP: its operations, one file per
-// resource, and what they share: errors.go, auth.go, limits.go, json.go, encode.go, values.go, cursor.go,
-// middleware.go, observe.go.
+// resource, and what they share: admission.go, auth.go, checked.go, cursor.go, document.go,
+// encode.go, errors.go, json.go, middleware.go, observe.go, values.go.
 package api
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
-	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"net/netip"
 	"slices"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -35,15 +30,10 @@ const (
 	// unreadTimeout is how long a body may take that no operation reads: net/http reads
 	// it before it answers, so that the connection can be used again.
 	unreadTimeout = time.Second
-	// maxBodies is how large all bodies that are under way may be together.
-	maxBodies = 256 << 20
 	// bodyReadTimeout is for a large body on a slow line.
 	bodyReadTimeout = time.Minute
 	// requestTimeout bounds the work of a request after its body was read, by default.
 	requestTimeout = 10 * time.Second
-	// maxWaiting is how many requests may wait for each connection. What comes on top
-	// would wait for too long, and is refused before it costs anything.
-	maxWaiting = 32
 	// connectionWait is how long a request waits for a connection, by default: so that
 	// it has its answer within a second.
 	connectionWait = 900 * time.Millisecond
@@ -131,16 +121,6 @@ func New(config Config) http.Handler {
 	}).Handler(clientAddress(s.withRequestID(s.observeRequests(s.recoverPanics(secureHeaders(s.closeWhenStopping(router))))))))
 }
 
-// OpenAPI returns the OpenAPI document of the service, as YAML.
-func OpenAPI(version string) ([]byte, error) {
-	_, s := newServer(Config{Version: version})
-	document, err := s.api.OpenAPI().YAML()
-	if err != nil {
-		return nil, fmt.Errorf("print openapi: %w", err)
-	}
-	return document, nil
-}
-
 func newServer(config Config) (*chi.Mux, *server) {
 	router := chi.NewMux()
 	config.ConnectionWait = cmp.Or(config.ConnectionWait, connectionWait)
@@ -169,34 +149,6 @@ func newServer(config Config) (*chi.Mux, *server) {
 	registerDocs(router)
 	completeDocument(s.api.OpenAPI())
 	return router, s
-}
-
-func (s *server) humaConfig() huma.Config {
-	config := huma.DefaultConfig("BenchLedger", s.Version)
-	config.Info.Description = "Stores the results of AI-agent benchmarks and answers questions about them.\n\n" +
-		"A **run** is one attempt of an agent at a scenario of a suite. It owns **evaluations**, the scores that " +
-		"evaluators gave it, and **telemetry**, what it cost. A **batch** groups runs.\n\n" +
-		"Submissions need a key of the scope `submit`, reading one of the scope `read` where the server is told so " +
-		"(`PUBLIC_READS=false`). Submissions may be repeated safely: the same content again is answered as a replay. " +
-		"Every error is a problem document (RFC 9457) whose `requestId` finds the details in the server's log."
-	config.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
-	config.Servers = []*huma.Server{{URL: "/", Description: "The server that this document comes from"}}
-	config.Tags = []*huma.Tag{
-		{Name: "Results", Description: "Submit runs and batches."},
-		{Name: "Runs", Description: "Read runs, with their evaluations and telemetry."},
-		{Name: "Batches", Description: "Read batches, with their runs."},
-		{Name: "Stats", Description: "Figures over all runs."},
-		{Name: "Health", Description: "Is the server there?"},
-	}
-	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		"bearer": {Type: "http", Scheme: "bearer", Description: "`Authorization: Bearer KEY`"},
-	}
-	// "json" is the suffix of application/problem+json.
-	config.Formats = map[string]huma.Format{"application/json": jsonFormat, "json": jsonFormat}
-	config.RejectUnknownQueryParameters = true
-	config.Transformers = []huma.Transformer{addRequestID}
-	config.DocsPath, config.SchemasPath, config.CreateHooks = "", "", nil
-	return config
 }
 
 // everywhere are the errors of all operations that need the database.
@@ -242,85 +194,6 @@ func (s *server) withConnection(ctx context.Context, timeout time.Duration, work
 	}
 	// A commit that waits for a standby succeeds at the deadline, without it.
 	return cmp.Or(ctx.Err(), notReplicated())
-}
-
-// example is a body's example. It goes through the API's own encoder, so that it
-// shows what is really sent.
-func example(v any) map[string]*huma.MediaType {
-	var encoded bytes.Buffer
-	if err := jsonFormat.Marshal(&encoded, v); err != nil {
-		panic(err)
-	}
-	return map[string]*huma.MediaType{"application/json": {Example: json.RawMessage(encoded.Bytes())}}
-}
-
-// exampleProblem is the example of a problem document.
-func exampleProblem(status int, meaning string) any {
-	problem := problemOf(status, meaning)
-	problem.RequestID = "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
-	switch status {
-	case http.StatusUnprocessableEntity:
-		problem.Errors = []FieldError{{"body.evaluations[0].maxScore", "expected number > 0"}}
-	case http.StatusConflict:
-		problem.Errors = []FieldError{{"body.totalScore", "differs from what is stored"}}
-	}
-	return example(problem)["application/json"].Example
-}
-
-// completeDocument says in the document what huma has no words for.
-func completeDocument(document *huma.OpenAPI) {
-	for _, schema := range document.Components.Schemas.Map() {
-		// Unknown fields are ignored, hence neither refused nor typed.
-		schema.AdditionalProperties = nil
-		for _, property := range schema.Properties {
-			// huma's own, not JSON Schema's; its messages are made by now.
-			property.PatternDescription = ""
-		}
-	}
-	requestID := &huma.Param{
-		Description: "Names the request; the server's log has it beside every line about it.",
-		Schema:      &huma.Schema{Type: huma.TypeString},
-	}
-	retryAfter := &huma.Param{
-		Description: "Seconds after which to try again.",
-		Schema:      &huma.Schema{Type: huma.TypeInteger, Format: "int32"},
-	}
-	authenticate := &huma.Param{Schema: &huma.Schema{Type: huma.TypeString}}
-	limits := map[string]*huma.Param{
-		limitHeader:     {Description: "How many requests may be sent at once.", Schema: &huma.Schema{Type: huma.TypeInteger, Format: "int32"}},
-		remainingHeader: {Description: "How many more may be sent now.", Schema: &huma.Schema{Type: huma.TypeInteger, Format: "int32"}},
-		resetHeader:     {Description: "Seconds after which that are all again.", Schema: &huma.Schema{Type: huma.TypeInteger, Format: "int32"}},
-	}
-	for _, path := range document.Paths {
-		for _, operation := range []*huma.Operation{path.Get, path.Post} {
-			if operation == nil {
-				continue
-			}
-			for _, parameter := range operation.Parameters {
-				parameter.Schema.PatternDescription = ""
-			}
-			for status, response := range operation.Responses {
-				if response.Headers == nil {
-					response.Headers = map[string]*huma.Param{}
-				}
-				response.Headers["X-Request-Id"] = requestID
-				switch status {
-				case strconv.Itoa(http.StatusTooManyRequests):
-					response.Headers["Retry-After"] = retryAfter
-					maps.Copy(response.Headers, limits)
-				case strconv.Itoa(http.StatusServiceUnavailable):
-					response.Headers["Retry-After"] = retryAfter
-				case strconv.Itoa(http.StatusUnauthorized):
-					response.Headers["WWW-Authenticate"] = authenticate
-				}
-				code, _ := strconv.Atoi(status)
-				if meaning, ok := problemMeanings[code]; ok {
-					response.Description = meaning
-					response.Content["application/problem+json"].Example = exampleProblem(code, meaning)
-				}
-			}
-		}
-	}
 }
 
 func denyAllUnless(origins []string) func(string) bool {

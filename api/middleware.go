@@ -8,17 +8,16 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
-	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
 	"github.com/klauspost/compress/gzhttp"
 )
 
@@ -36,6 +35,21 @@ func (s *server) withRequestID(next http.Handler) http.Handler {
 		w.Header().Set("X-Request-Id", id)
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), requestInfoKey{}, &requestInfo{id: id})))
 	})
+}
+
+// clientAddresses finds out whom a request is from: who connected, or, where that is a
+// trusted proxy, whom it says.
+func clientAddresses(trustedProxies []netip.Prefix) func(http.Handler) http.Handler {
+	if len(trustedProxies) == 0 {
+		return middleware.ClientIPFromRemoteAddr
+	}
+	prefixes := make([]string, len(trustedProxies))
+	for i, prefix := range trustedProxies {
+		prefixes[i] = prefix.String()
+	}
+	forwarded := middleware.ClientIPFromXFF(prefixes...)
+	// Where the proxy does not say whom it is from, it is from the proxy.
+	return func(next http.Handler) http.Handler { return middleware.ClientIPFromRemoteAddr(forwarded(next)) }
 }
 
 // recoverPanics answers 500 where a handler panics, and logs where.
@@ -80,50 +94,6 @@ func secureHeaders(next http.Handler) http.Handler {
 		next.ServeHTTP(w, r)
 	})
 }
-
-// refuseTooMany answers 503 at once where more requests are under way than can have
-// an answer soon, so that what there is goes into those. Health is always told.
-func (s *server) refuseTooMany(ctx huma.Context, next func(huma.Context)) {
-	if isHealth(ctx.Operation()) {
-		next(ctx)
-		return
-	}
-	if s.Pool == nil {
-		s.refuse(ctx, starting())
-		return
-	}
-	defer s.underWay.Add(-1)
-	if s.underWay.Add(1) > int64(cap(s.connections)*maxWaiting) {
-		s.refuse(ctx, busy())
-		return
-	}
-	next(ctx)
-}
-
-// limitBodies answers 503 at once where the bodies that are being read and worked on
-// might take more memory than there is for them. One whose size is not said, or is
-// compressed, counts as the largest.
-func (s *server) limitBodies(ctx huma.Context, next func(huma.Context)) {
-	r, _ := humachi.Unwrap(ctx)
-	size, most := r.ContentLength, int64(maxBodyBytes)
-	if ctx.Operation().OperationID == submitRuns {
-		most = maxLineBytes + chunkBytes // As much as it keeps.
-		if ctx.Query("mode") == "atomic" {
-			most = maxAtomicBytes
-		}
-	}
-	if size < 0 || size > most {
-		size = most
-	}
-	defer s.bodyBytes.Add(-size)
-	if s.bodyBytes.Add(size) > maxBodies {
-		s.refuse(ctx, busy())
-		return
-	}
-	next(ctx)
-}
-
-func isHealth(operation *huma.Operation) bool { return slices.Contains(operation.Tags, "Health") }
 
 // minCompressedBytes is the least that an answer has to have to be compressed: below,
 // a millisecond of the processor would save less than that on most lines.

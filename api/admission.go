@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -14,8 +15,62 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 )
 
-// burst is how much may come at once: what is allowed in that time.
-const burst = 10 * time.Second
+// What decides whether a request is let in, beside its key: how many are under way, how
+// large their bodies are together, and how many one sender sends.
+
+const (
+	// maxWaiting is how many requests may wait for each connection. What comes on top
+	// would wait for too long, and is refused before it costs anything.
+	maxWaiting = 32
+	// maxBodies is how large all bodies that are under way may be together.
+	maxBodies = 256 << 20
+	// burst is how much may come at once: what is allowed in that time.
+	burst = 10 * time.Second
+)
+
+// refuseTooMany answers 503 at once where more requests are under way than can have
+// an answer soon, so that what there is goes into those. Health is always told.
+func (s *server) refuseTooMany(ctx huma.Context, next func(huma.Context)) {
+	if isHealth(ctx.Operation()) {
+		next(ctx)
+		return
+	}
+	if s.Pool == nil {
+		s.refuse(ctx, starting())
+		return
+	}
+	defer s.underWay.Add(-1)
+	if s.underWay.Add(1) > int64(cap(s.connections)*maxWaiting) {
+		s.refuse(ctx, busy())
+		return
+	}
+	next(ctx)
+}
+
+// limitBodies answers 503 at once where the bodies that are being read and worked on
+// might take more memory than there is for them. One whose size is not said, or is
+// compressed, counts as the largest.
+func (s *server) limitBodies(ctx huma.Context, next func(huma.Context)) {
+	r, _ := humachi.Unwrap(ctx)
+	size, most := r.ContentLength, int64(maxBodyBytes)
+	if ctx.Operation().OperationID == submitRuns {
+		most = maxLineBytes + chunkBytes // As much as it keeps.
+		if ctx.Query("mode") == "atomic" {
+			most = maxAtomicBytes
+		}
+	}
+	if size < 0 || size > most {
+		size = most
+	}
+	defer s.bodyBytes.Add(-size)
+	if s.bodyBytes.Add(size) > maxBodies {
+		s.refuse(ctx, busy())
+		return
+	}
+	next(ctx)
+}
+
+func isHealth(operation *huma.Operation) bool { return slices.Contains(operation.Tags, "Health") }
 
 // limit lets so many requests a second pass from each of those who send them, and a
 // burst at once: the generic cell rate algorithm, which has to keep no more than when
@@ -110,18 +165,3 @@ func (s *server) isOverLimit(ctx huma.Context, limit *limit, from string) bool {
 
 // seconds rounds up, so that it is not too early.
 func seconds(d time.Duration) string { return strconv.Itoa(int(math.Ceil(d.Seconds()))) }
-
-// clientAddresses finds out whom a request is from: who connected, or, where that is a
-// trusted proxy, whom it says.
-func clientAddresses(trustedProxies []netip.Prefix) func(http.Handler) http.Handler {
-	if len(trustedProxies) == 0 {
-		return middleware.ClientIPFromRemoteAddr
-	}
-	prefixes := make([]string, len(trustedProxies))
-	for i, prefix := range trustedProxies {
-		prefixes[i] = prefix.String()
-	}
-	forwarded := middleware.ClientIPFromXFF(prefixes...)
-	// Where the proxy does not say whom it is from, it is from the proxy.
-	return func(next http.Handler) http.Handler { return middleware.ClientIPFromRemoteAddr(forwarded(next)) }
-}

@@ -1,0 +1,129 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"strconv"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// OpenAPI returns the OpenAPI document of the service, as YAML.
+func OpenAPI(version string) ([]byte, error) {
+	_, s := newServer(Config{Version: version})
+	document, err := s.api.OpenAPI().YAML()
+	if err != nil {
+		return nil, fmt.Errorf("print openapi: %w", err)
+	}
+	return document, nil
+}
+
+func (s *server) humaConfig() huma.Config {
+	config := huma.DefaultConfig("BenchLedger", s.Version)
+	config.Info.Description = "Stores the results of AI-agent benchmarks and answers questions about them.\n\n" +
+		"A **run** is one attempt of an agent at a scenario of a suite. It owns **evaluations**, the scores that " +
+		"evaluators gave it, and **telemetry**, what it cost. A **batch** groups runs.\n\n" +
+		"Submissions need a key of the scope `submit`, reading one of the scope `read` where the server is told so " +
+		"(`PUBLIC_READS=false`). Submissions may be repeated safely: the same content again is answered as a replay. " +
+		"Every error is a problem document (RFC 9457) whose `requestId` finds the details in the server's log."
+	config.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
+	config.Servers = []*huma.Server{{URL: "/", Description: "The server that this document comes from"}}
+	config.Tags = []*huma.Tag{
+		{Name: "Results", Description: "Submit runs and batches."},
+		{Name: "Runs", Description: "Read runs, with their evaluations and telemetry."},
+		{Name: "Batches", Description: "Read batches, with their runs."},
+		{Name: "Stats", Description: "Figures over all runs."},
+		{Name: "Health", Description: "Is the server there?"},
+	}
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"bearer": {Type: "http", Scheme: "bearer", Description: "`Authorization: Bearer KEY`"},
+	}
+	// "json" is the suffix of application/problem+json.
+	config.Formats = map[string]huma.Format{"application/json": jsonFormat, "json": jsonFormat}
+	config.RejectUnknownQueryParameters = true
+	config.Transformers = []huma.Transformer{addRequestID}
+	config.DocsPath, config.SchemasPath, config.CreateHooks = "", "", nil
+	return config
+}
+
+// example is a body's example. It goes through the API's own encoder, so that it
+// shows what is really sent.
+func example(v any) map[string]*huma.MediaType {
+	var encoded bytes.Buffer
+	if err := jsonFormat.Marshal(&encoded, v); err != nil {
+		panic(err)
+	}
+	return map[string]*huma.MediaType{"application/json": {Example: json.RawMessage(encoded.Bytes())}}
+}
+
+// exampleProblem is the example of a problem document.
+func exampleProblem(status int, meaning string) any {
+	problem := problemOf(status, meaning)
+	problem.RequestID = "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+	switch status {
+	case http.StatusUnprocessableEntity:
+		problem.Errors = []FieldError{{"body.evaluations[0].maxScore", "expected number > 0"}}
+	case http.StatusConflict:
+		problem.Errors = []FieldError{{"body.totalScore", "differs from what is stored"}}
+	}
+	return example(problem)["application/json"].Example
+}
+
+// completeDocument says in the document what huma has no words for.
+func completeDocument(document *huma.OpenAPI) {
+	for _, schema := range document.Components.Schemas.Map() {
+		// Unknown fields are ignored, hence neither refused nor typed.
+		schema.AdditionalProperties = nil
+		for _, property := range schema.Properties {
+			// huma's own, not JSON Schema's; its messages are made by now.
+			property.PatternDescription = ""
+		}
+	}
+	requestID := &huma.Param{
+		Description: "Names the request; the server's log has it beside every line about it.",
+		Schema:      &huma.Schema{Type: huma.TypeString},
+	}
+	retryAfter := &huma.Param{
+		Description: "Seconds after which to try again.",
+		Schema:      &huma.Schema{Type: huma.TypeInteger, Format: "int32"},
+	}
+	authenticate := &huma.Param{Schema: &huma.Schema{Type: huma.TypeString}}
+	limits := map[string]*huma.Param{
+		limitHeader:     {Description: "How many requests may be sent at once.", Schema: &huma.Schema{Type: huma.TypeInteger, Format: "int32"}},
+		remainingHeader: {Description: "How many more may be sent now.", Schema: &huma.Schema{Type: huma.TypeInteger, Format: "int32"}},
+		resetHeader:     {Description: "Seconds after which that are all again.", Schema: &huma.Schema{Type: huma.TypeInteger, Format: "int32"}},
+	}
+	for _, path := range document.Paths {
+		for _, operation := range []*huma.Operation{path.Get, path.Post} {
+			if operation == nil {
+				continue
+			}
+			for _, parameter := range operation.Parameters {
+				parameter.Schema.PatternDescription = ""
+			}
+			for status, response := range operation.Responses {
+				if response.Headers == nil {
+					response.Headers = map[string]*huma.Param{}
+				}
+				response.Headers["X-Request-Id"] = requestID
+				switch status {
+				case strconv.Itoa(http.StatusTooManyRequests):
+					response.Headers["Retry-After"] = retryAfter
+					maps.Copy(response.Headers, limits)
+				case strconv.Itoa(http.StatusServiceUnavailable):
+					response.Headers["Retry-After"] = retryAfter
+				case strconv.Itoa(http.StatusUnauthorized):
+					response.Headers["WWW-Authenticate"] = authenticate
+				}
+				code, _ := strconv.Atoi(status)
+				if meaning, ok := problemMeanings[code]; ok {
+					response.Description = meaning
+					response.Content["application/problem+json"].Example = exampleProblem(code, meaning)
+				}
+			}
+		}
+	}
+}
