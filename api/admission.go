@@ -19,33 +19,11 @@ import (
 // large their bodies are together, and how many one sender sends.
 
 const (
-	// maxWaiting is how many requests may wait for each connection. What comes on top
-	// would wait for too long, and is refused before it costs anything.
-	maxWaiting = 32
 	// maxBodies is how large all bodies that are under way may be together.
 	maxBodies = 256 << 20
 	// burst is how much may come at once: what is allowed in that time.
 	burst = 10 * time.Second
 )
-
-// refuseTooMany answers 503 at once where more requests are under way than can have
-// an answer soon, so that what there is goes into those. Health is always told.
-func (s *server) refuseTooMany(ctx huma.Context, next func(huma.Context)) {
-	if isHealth(ctx.Operation()) {
-		next(ctx)
-		return
-	}
-	if s.Pool == nil {
-		s.refuse(ctx, starting())
-		return
-	}
-	defer s.underWay.Add(-1)
-	if s.underWay.Add(1) > int64(cap(s.connections)*maxWaiting) {
-		s.refuse(ctx, busy())
-		return
-	}
-	next(ctx)
-}
 
 // limitBodies answers 503 at once where the bodies that are being read and worked on
 // might take more memory than there is for them. One whose size is not said, or is

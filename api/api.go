@@ -5,11 +5,9 @@ package api
 
 import (
 	"cmp"
-	"context"
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -34,11 +32,6 @@ const (
 	bodyReadTimeout = time.Minute
 	// requestTimeout bounds the work of a request after its body was read, by default.
 	requestTimeout = 10 * time.Second
-	// connectionWait is how long a request waits for a connection, by default: so that
-	// it has its answer within a second.
-	connectionWait = 900 * time.Millisecond
-	// spareConnections are left to what decides about requests: keys, readiness.
-	spareConnections = 2
 )
 
 // huma has these settings once for the whole process: names of fields are
@@ -51,8 +44,7 @@ func init() {
 
 // Config is what a server needs.
 type Config struct {
-	// Pool reaches the database; nil where the server is still starting: it is alive,
-	// and everything else is answered 503.
+	// Pool reaches the database.
 	Pool *pgxpool.Pool
 	// APISecretKey is a key that may do everything, beside those of the database.
 	APISecretKey string
@@ -86,20 +78,14 @@ type Config struct {
 // server is what the handlers share.
 type server struct {
 	Config
-	api huma.API
-	// queries runs each statement on a connection of the pool.
-	queries *db.Queries
-	// connections has a place for each connection of the pool but the spare ones: a
-	// request has one while it works, and no request waits long for one.
-	connections chan struct{}
-	keys        *keyring
-	readiness   readiness
+	api       huma.API
+	database  *database
+	keys      *keyring
+	readiness readiness
 	// keyLimit and addressLimit count requests; nil where there is no limit.
 	keyLimit, addressLimit *limit
 	// submissions counts what became of runs and batches.
 	submissions *prometheus.CounterVec
-	// underWay counts the requests that need a connection.
-	underWay atomic.Int64
 	// bodyBytes is how large the bodies under way may be together.
 	bodyBytes atomic.Int64
 	// bulkRequests has a place for each bulk submission that is being read.
@@ -125,14 +111,10 @@ func newServer(config Config) (*chi.Mux, *server) {
 	router := chi.NewMux()
 	config.ConnectionWait = cmp.Or(config.ConnectionWait, connectionWait)
 	config.RequestTimeout = cmp.Or(config.RequestTimeout, requestTimeout)
-	queries := db.New(config.Pool)
 	s := &server{
-		Config: config, queries: queries, submissions: countSubmissions(config.Metrics),
-		keys:     &keyring{queries: queries, wait: config.ConnectionWait, logger: config.Logger, used: map[string]time.Time{}},
+		Config: config, database: newDatabase(config.Pool, config.ConnectionWait), submissions: countSubmissions(config.Metrics),
+		keys:     &keyring{queries: db.New(config.Pool), wait: config.ConnectionWait, logger: config.Logger, used: map[string]time.Time{}},
 		keyLimit: newLimit(config.RequestsPerKey), addressLimit: newLimit(config.RequestsPerAddress),
-	}
-	if config.Pool != nil { // The document needs none.
-		s.connections = make(chan struct{}, max(1, config.Pool.Config().MaxConns-spareConnections))
 	}
 	router.Use(compressLarge, jsonByDefault, endReadDeadline, decompress(s), textIsUTF8(s))
 	router.NotFound(s.notFound)
@@ -149,51 +131,6 @@ func newServer(config Config) (*chi.Mux, *server) {
 	registerDocs(router)
 	completeDocument(s.api.OpenAPI())
 	return router, s
-}
-
-// everywhere are the errors of all operations that need the database.
-var everywhere = []int{
-	http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusServiceUnavailable,
-}
-
-// register adds an operation that needs the database: its handler gets a deadline
-// and a connection to itself, and its errors all become problem documents. What is
-// invalid was refused before, and waits for nothing.
-func register[I, O any](s *server, operation huma.Operation, handler func(context.Context, *I) (*O, error)) {
-	operation.Errors = slices.Concat(operation.Errors, everywhere)
-	operation.MaxBodyBytes = maxBodyBytes
-	operation.BodyReadTimeout = bodyReadTimeout
-	huma.Register(s.api, operation, func(ctx context.Context, input *I) (output *O, err error) {
-		err = s.withConnection(ctx, s.RequestTimeout, func(ctx context.Context) error {
-			output, err = handler(ctx, input)
-			return err
-		})
-		if err != nil {
-			return nil, s.problem(ctx, err)
-		}
-		return output, nil
-	})
-}
-
-// withConnection does work that needs a connection, which it has to itself, within
-// a time. Where all are taken it gives up after ConnectionWait.
-func (s *server) withConnection(ctx context.Context, timeout time.Duration, work func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	select {
-	case s.connections <- struct{}{}:
-		defer func() { <-s.connections }()
-	case <-time.After(s.ConnectionWait):
-		return busy()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	watched, notReplicated := db.WatchCommits(ctx)
-	if err := work(watched); err != nil {
-		return err
-	}
-	// A commit that waits for a standby succeeds at the deadline, without it.
-	return cmp.Or(ctx.Err(), notReplicated())
 }
 
 func denyAllUnless(origins []string) func(string) bool {

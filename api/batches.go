@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"net/http"
-	"net/url"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-json-experiment/json/jsontext"
@@ -57,7 +56,7 @@ func (s *server) registerBatches() {
 			"Where there are more, the header `Link` leads to the next page.",
 		Security:  toRead,
 		Responses: map[string]*huma.Response{"200": {Description: "A page of batches.", Content: example([]Batch{exampleBatch})}},
-	}, s.listBatches)
+	}, read, s.listBatches)
 	register(s, huma.Operation{
 		OperationID: "get-batch", Method: http.MethodGet, Path: "/api/batches/{batchId}", Tags: []string{"Batches"},
 		Summary: "Read a batch", Description: "A batch with all of its runs, as they were at one moment.",
@@ -65,10 +64,10 @@ func (s *server) registerBatches() {
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The batch.", Content: example(BatchDetails{exampleBatch, []Run{exampleRun}}),
 		}},
-	}, s.getBatch)
+	}, read, s.getBatch)
 }
 
-func (s *server) listBatches(ctx context.Context, input *listBatchesInput) (*listBatchesOutput, error) {
+func (s *server) listBatches(ctx context.Context, q *db.Queries, input *listBatchesInput) (*listBatchesOutput, error) {
 	after := batchPosition{createdAt: beyondEveryTime}
 	if input.Cursor != "" {
 		var err error
@@ -76,7 +75,7 @@ func (s *server) listBatches(ctx context.Context, input *listBatchesInput) (*lis
 			return nil, err
 		}
 	}
-	rows, err := s.queries.ListBatches(ctx, db.ListBatchesParams{
+	rows, err := q.ListBatches(ctx, db.ListBatchesParams{
 		BeforeCreatedAt: after.createdAt, BeforeBatchID: after.batchID, RowLimit: input.Limit + 1,
 	})
 	if err != nil {
@@ -86,7 +85,7 @@ func (s *server) listBatches(ctx context.Context, input *listBatchesInput) (*lis
 	if more := len(rows) > int(input.Limit); more {
 		rows = rows[:input.Limit]
 		last := rows[len(rows)-1]
-		output.Link = linkToNext("/api/batches", url.Values{}, input.Limit, batchPosition{last.CreatedAt, last.BatchID}.cursor())
+		output.Link = linkToNext("/api/batches", nil, input.Limit, batchPosition{last.CreatedAt, last.BatchID}.cursor())
 	}
 	output.Body = make([]Batch, len(rows))
 	for i, row := range rows {
@@ -95,11 +94,11 @@ func (s *server) listBatches(ctx context.Context, input *listBatchesInput) (*lis
 	return output, nil
 }
 
-func (s *server) getBatch(ctx context.Context, input *getBatchInput) (*getBatchOutput, error) {
+func (s *server) getBatch(ctx context.Context, q *db.Queries, input *getBatchInput) (*getBatchOutput, error) {
 	output := &getBatchOutput{}
 	// One snapshot, so that computed totals and runs agree.
 	snapshot := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
-	err := db.WithTx(ctx, s.Pool, snapshot, func(q *db.Queries) error {
+	err := db.WithTx(ctx, q, snapshot, func(q *db.Queries) error {
 		batch, err := q.GetBatch(ctx, string(input.BatchID))
 		if err != nil {
 			return err
@@ -109,7 +108,7 @@ func (s *server) getBatch(ctx context.Context, input *getBatchInput) (*getBatchO
 		return err
 	})
 	if db.Classify(err) == db.NotFound {
-		return nil, notThere("batch")
+		return nil, notFound("batch")
 	}
 	return output, err
 }

@@ -18,9 +18,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/benchledger/benchledger/db"
 )
@@ -59,10 +57,10 @@ type Receipt struct {
 }
 
 const (
-	recorded = "recorded"
-	replayed = "replayed"
-	conflict = "conflict"
-	refused  = "refused"
+	recorded = string(db.Recorded)
+	replayed = string(db.Replayed)
+	conflict = string(db.Conflicted)
+	refused  = string(db.Refused)
 )
 
 type submitRunsInput struct {
@@ -107,7 +105,7 @@ func (s *server) registerBulk() {
 			"in their order. Any other answer says that some lines may have been stored; the request may be repeated safely.\n\n"+
 			"In the mode `atomic` all lines are stored, or nothing: then the answer is a problem whose `errors` name the lines at fault.",
 			maxLines, maxEachBytes>>20, maxAtomicBytes>>20),
-		Security: toSubmit,
+		Security: toSubmit, Metadata: map[string]any{classKey: submit},
 		Errors: append([]int{
 			http.StatusBadRequest, http.StatusRequestTimeout, http.StatusConflict,
 			http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType,
@@ -152,11 +150,11 @@ func (s *server) submitRuns(ctx context.Context, input *submitRunsInput) (*submi
 	}
 	ctx, cancel := context.WithTimeout(ctx, bulkTimes*s.RequestTimeout)
 	defer cancel()
-	submit := s.submitRunsEach
+	store := s.submitRunsEach
 	if input.Mode == "atomic" {
-		submit = s.submitRunsAtomically
+		store = s.submitRunsAtomically
 	}
-	receipts, err := submit(ctx, input.request)
+	receipts, err := store(ctx, input.request)
 	_, w := humachi.Unwrap(input.request)
 	// A long body has used up the time that an answer has, whatever it is.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(bodyReadTimeout))
@@ -201,37 +199,31 @@ func (s *server) submitRunsEach(ctx context.Context, request huma.Context) ([]Re
 	}
 }
 
-// storeEach stores a chunk by one transaction. Where PostgreSQL refuses one of its
-// runs, or others store the same runs in another order (a deadlock), each run gets a
-// transaction of its own.
+// storeEach stores a chunk, each of its runs independently of the others.
 func (s *server) storeEach(ctx context.Context, chunk *chunk) error {
-	err := s.withConnection(ctx, s.RequestTimeout, func(ctx context.Context) error {
-		return db.TryTx(ctx, s.Pool, pgx.TxOptions{}, func(q *db.Queries) error { return storeRuns(ctx, q, chunk.runs, chunk.of) })
-	})
-	if err == nil {
+	if len(chunk.runs) == 0 {
 		return nil
 	}
-	for _, receipt := range chunk.of {
-		receipt.Outcome = ""
-	}
-	if kind := db.Classify(err); kind != db.Invalid && kind != db.Transient {
+	var outcomes []db.Outcome
+	err := s.database.use(ctx, submit, s.RequestTimeout, func(ctx context.Context, q *db.Queries) (err error) {
+		outcomes, err = db.SubmitRuns(ctx, q, chunk.runs)
 		return err
+	})
+	for i, outcome := range outcomes {
+		chunk.of[i].set(outcome)
 	}
-	for i, receipt := range chunk.of {
-		err := s.withConnection(ctx, s.RequestTimeout, func(ctx context.Context) error {
-			return db.WithTx(ctx, s.Pool, pgx.TxOptions{}, func(q *db.Queries) error {
-				return storeRuns(ctx, q, chunk.runs[i:i+1], chunk.of[i:i+1])
-			})
-		})
-		if db.Classify(err) == db.Invalid {
-			receipt.Outcome = refused
-			receipt.Errors = []FieldError{{"body", "the database refuses a value" + constraint(err)}}
-		} else if err != nil {
-			receipt.Outcome = ""
-			return err
-		}
+	return err
+}
+
+// set notes what became of a run.
+func (r *Receipt) set(outcome db.Outcome) {
+	r.Outcome = string(outcome.Result)
+	switch outcome.Result { //nolint:exhaustive // the others have no errors
+	case db.Conflicted:
+		r.Errors = atMost(maxLineErrors, differenceErrors(outcome.Differences))
+	case db.Refused:
+		r.Errors = []FieldError{{"body", "the database refuses a value" + constraint(outcome.Err)}}
 	}
-	return nil
 }
 
 // submitRunsAtomically reads all lines before it stores any. With an error it returns
@@ -257,16 +249,22 @@ func (s *server) submitRunsAtomically(ctx context.Context, request huma.Context)
 	if err := faults(chunks, refused, http.StatusUnprocessableEntity, "Nothing was stored: lines are not valid"); err != nil {
 		return make([]Receipt, read), err
 	}
-	err = s.withConnection(ctx, atomicTimes*s.RequestTimeout, func(ctx context.Context) error {
-		return db.WithTx(ctx, s.Pool, pgx.TxOptions{}, func(q *db.Queries) error {
-			for _, chunk := range chunks {
-				if err := storeRuns(ctx, q, chunk.runs, chunk.of); err != nil {
-					return err
-				}
-			}
-			return faults(chunks, conflict, http.StatusConflict, "Nothing was stored: runs are finished and stay as they are")
-		})
+	var groups [][]db.Submission
+	var of []*Receipt
+	for _, chunk := range chunks {
+		groups = append(groups, chunk.runs)
+		of = append(of, chunk.of...)
+	}
+	err = s.database.use(ctx, submit, atomicTimes*s.RequestTimeout, func(ctx context.Context, q *db.Queries) error {
+		outcomes, err := db.SubmitRunsAtomically(ctx, q, groups)
+		for i, outcome := range outcomes {
+			of[i].set(outcome)
+		}
+		return err
 	})
+	if err == nil {
+		err = faults(chunks, conflict, http.StatusConflict, "Nothing was stored: runs are finished and stay as they are")
+	}
 	if err != nil {
 		return make([]Receipt, read), err
 	}
@@ -302,48 +300,6 @@ func faults(chunks []*chunk, outcome string, status int, detail string) error {
 	return problem
 }
 
-// storeRuns stores runs, whose ids differ, within the transaction of q.
-func storeRuns(ctx context.Context, q *db.Queries, runs []db.CreateRunParams, receipts []*Receipt) error {
-	if len(runs) == 0 {
-		return nil
-	}
-	rows, err := json.Marshal(runs)
-	if err != nil {
-		return err
-	}
-	ids, err := q.CreateRuns(ctx, rows)
-	if err != nil {
-		return err
-	}
-	created := make(map[string]bool, len(ids))
-	for _, id := range ids {
-		created[id] = true
-	}
-	var there []db.CreateRunParams
-	var of []*Receipt
-	for i, run := range runs {
-		receipts[i].Outcome, receipts[i].Errors = recorded, nil
-		if !created[run.RunID] {
-			there, of = append(there, run), append(of, receipts[i])
-		}
-	}
-	if len(there) == 0 {
-		return nil
-	}
-	became, err := replaceRuns(ctx, q, there)
-	if err != nil {
-		return err
-	}
-	for i, receipt := range of {
-		if became[i].wasReplayed {
-			receipt.Outcome = replayed
-		} else if became[i].differences != nil {
-			receipt.Outcome, receipt.Errors = conflict, atMost(maxLineErrors, differenceErrors(became[i].differences))
-		}
-	}
-	return nil
-}
-
 // atMost shortens a list of errors, and says so.
 func atMost(most int, errors []FieldError) []FieldError {
 	if len(errors) <= most {
@@ -356,7 +312,7 @@ func atMost(most int, errors []FieldError) []FieldError {
 // are valid the runs, whose ids differ.
 type chunk struct {
 	receipts []Receipt
-	runs     []db.CreateRunParams
+	runs     []db.Submission
 	// of are the receipts of the runs.
 	of   []*Receipt
 	last bool
@@ -397,12 +353,8 @@ func (s *server) readChunk(ctx context.Context, lines *lineReader) (*chunk, erro
 			c.receipts[len(c.receipts)-1].Outcome = refused
 			continue
 		}
-		params, err := runParams(run, submitter(ctx))
-		if err != nil {
-			return c, err
-		}
-		ids[params.RunID] = true
-		c.runs, c.of = append(c.runs, params), append(c.of, &c.receipts[len(c.receipts)-1])
+		ids[receipt.RunID] = true
+		c.runs, c.of = append(c.runs, submissionOf(run, submitter(ctx))), append(c.of, &c.receipts[len(c.receipts)-1])
 	}
 	return c, nil
 }

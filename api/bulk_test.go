@@ -115,31 +115,33 @@ func TestSubmitRuns(t *testing.T) {
 	t.Run("each line has its own outcome", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
-		s.submit(fullRun("final")).want(http.StatusCreated)
+		final := fullRun("final")
+		final["evaluations"] = slices.Repeat([]object{{"evaluatorName": "e", "score": 1, "maxScore": 2}}, 11)
+		s.submit(final).want(http.StatusCreated)
 		s.submit(leastRun("open", object{"status": "running"})).want(http.StatusCreated)
 		lines := ndjson(t,
 			leastRun("new"),
 			leastRun("final", object{"agent": "other"}),
-			fullRun("final"),
+			final,
 			fullRun("open"),
 			leastRun("invalid", object{"agent": absent, "telemetry": object{"tokensIn": -1}}),
 		) + "\n{bad\n" + ndjson(t, leastRun("last"))
 		receipts := s.submitBulk("", lines).wantReceipts(
 			"1 new recorded",
-			"2 final conflict body.batchId body.agent body.model body.completedAt body.totalScore body.weightedScore body.isSuccessful"+
-				" body.successMetric body.specialistEnabled body.specialistName body.specialistVersion body.metadata body.telemetry"+
-				" body.telemetry.toolCalls body.telemetry.tokensIn body.telemetry.tokensOut body.telemetry.costUsd body.telemetry.durationMs"+
-				" body.telemetry.workspaceDir body",
+			"2 final conflict body.agent body.batchId body.completedAt body.isSuccessful body.metadata body.model body.specialistEnabled"+
+				" body.specialistName body.specialistVersion body.successMetric body.totalScore body.weightedScore"+
+				" body.evaluations[0] body.evaluations[1] body.evaluations[2] body.evaluations[3] body.evaluations[4] body.evaluations[5]"+
+				" body.evaluations[6] body",
 			"3 final replayed",
 			"4 open recorded",
 			"5 invalid refused body body.telemetry.tokensIn",
 			"7  refused body",
 			"8 last recorded",
 		)
-		if last := receipts[1].Errors[19]; last.Message != "and 4 more" {
+		if last := receipts[1].Errors[19]; last.Message != "and 5 more" {
 			t.Errorf("the last of many differences says %q", last.Message)
 		}
-		wantRun(t, s, fullRun("final"))
+		wantRun(t, s, final)
 		wantRun(t, s, fullRun("open"))
 		wantRun(t, s, leastRun("last"))
 		s.get("/api/runs/invalid").wantProblem(http.StatusNotFound)

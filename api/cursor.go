@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/benchledger/benchledger/db"
 )
 
 // A cursor is a position in a list, and a checksum over it, the list and its
@@ -44,30 +46,31 @@ func badCursor() *Problem {
 	})
 }
 
-// runPosition is that of a run in the list of runs.
-type runPosition struct {
-	startedAt time.Time
-	id        int64
+// runCursor is the cursor of a position in the list of runs with these filters.
+func runCursor(position db.RunPosition, filters map[string]string) string {
+	encoded := appendTime(nil, position.StartedAt)
+	encoded = binary.BigEndian.AppendUint64(encoded, uint64(position.ID))
+	return sealCursor(listOfRuns(filters), encoded)
 }
 
-func (p runPosition) cursor(filters url.Values) string {
-	position := appendTime(nil, p.startedAt)
-	position = binary.BigEndian.AppendUint64(position, uint64(p.id))
-	return sealCursor("runs?"+filters.Encode(), position)
-}
-
-func parseRunCursor(cursor string, filters url.Values) (runPosition, error) {
-	position, err := openCursor("runs?"+filters.Encode(), cursor)
+func parseRunCursor(cursor string, filters map[string]string) (db.RunPosition, error) {
+	encoded, err := openCursor(listOfRuns(filters), cursor)
 	if err != nil {
-		return runPosition{}, err
+		return db.RunPosition{}, err
 	}
-	if len(position) != 16 {
-		return runPosition{}, badCursor()
+	if len(encoded) != 16 {
+		return db.RunPosition{}, badCursor()
 	}
-	return runPosition{
-		startedAt: timeOf(position),
-		id:        int64(binary.BigEndian.Uint64(position[8:])),
-	}, nil
+	return db.RunPosition{StartedAt: timeOf(encoded), ID: int64(binary.BigEndian.Uint64(encoded[8:]))}, nil
+}
+
+// listOfRuns names the list, for the checksum.
+func listOfRuns(filters map[string]string) string {
+	query := url.Values{}
+	for name, value := range filters {
+		query.Set(name, value)
+	}
+	return "runs?" + query.Encode()
 }
 
 // batchPosition is that of a batch in the list of batches.

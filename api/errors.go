@@ -103,9 +103,7 @@ func (s *server) problem(ctx context.Context, err error) *Problem {
 	case kind == db.Canceled:
 		kind = db.Internal
 	}
-	if db.IsServerLost(err) {
-		s.Pool.Reset()
-	}
+	s.database.resetIfLost(err)
 	level := slog.LevelError
 	switch kind {
 	case db.NotFound:
@@ -143,8 +141,8 @@ func busy() *Problem {
 	return problem
 }
 
-// notThere is the answer to an id that nothing has.
-func notThere(what string) *Problem {
+// notFound is the answer to an id that nothing has.
+func notFound(what string) *Problem {
 	return problemOf(http.StatusNotFound, "There is no such "+what+".")
 }
 

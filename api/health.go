@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/rand"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -77,7 +78,11 @@ func (s *server) registerHealth() {
 }
 
 func (s *server) getHealth(context.Context, *struct{}) (*getHealthOutput, error) {
-	return &getHealthOutput{Body: Health{Status: "ok", Timestamp: UTCTime{time.Now().Truncate(time.Millisecond)}}}, nil
+	return &getHealthOutput{Body: healthNow()}, nil
+}
+
+func healthNow() Health {
+	return Health{Status: "ok", Timestamp: UTCTime{time.Now().Truncate(time.Millisecond)}}
 }
 
 func (s *server) getLiveness(ctx context.Context, input *struct{}) (*getHealthOutput, error) {
@@ -87,9 +92,6 @@ func (s *server) getLiveness(ctx context.Context, input *struct{}) (*getHealthOu
 func (s *server) getReadiness(ctx context.Context, _ *struct{}) (*getReadinessOutput, error) {
 	if s.isStopping() {
 		return nil, notReady("The server is about to stop.")
-	}
-	if s.Pool == nil {
-		return nil, starting()
 	}
 	known := s.readiness.known.Load()
 	if known == nil || time.Since(known.at) > readinessAge {
@@ -112,7 +114,11 @@ func (s *server) getReadiness(ctx context.Context, _ *struct{}) (*getReadinessOu
 
 // askReadiness asks the database, and returns why the server takes no requests.
 func (s *server) askReadiness(ctx context.Context) *Problem {
-	database, err := s.queries.GetReadiness(ctx)
+	var database db.GetReadinessRow
+	err := s.database.use(ctx, control, readinessTimeout, func(ctx context.Context, q *db.Queries) (err error) {
+		database, err = q.GetReadiness(ctx)
+		return err
+	})
 	switch {
 	case db.Classify(err) == db.NotFound:
 		return notReady("The database has no schema: `benchledger migrate up` makes it.")
@@ -122,7 +128,7 @@ func (s *server) askReadiness(ctx context.Context) *Problem {
 		}
 		return notReady("The database cannot be asked: it may have no schema (`benchledger migrate status`). The log says more.")
 	case !database.IsWritable:
-		s.Pool.Reset() // Another may be writable by now.
+		s.database.pool.Reset() // Another may be writable by now.
 		return notReady("The database takes no writes: it is a standby, or read-only.")
 	case database.SchemaDirty && database.SchemaVersion <= s.SchemaVersion: // Of a newer schema it needs nothing.
 		return notReady("A migration of the database broke off: `benchledger migrate status` says more.")
@@ -132,8 +138,24 @@ func (s *server) askReadiness(ctx context.Context) *Problem {
 	return nil
 }
 
-// starting is the answer of a server that has no database yet.
-func starting() *Problem { return notReady("The server is starting.") }
+// Starting answers while there is no database yet: the server is alive, and everything
+// else is answered 503.
+func Starting() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/health" || r.URL.Path == "/livez" {
+			w.Header().Set("Content-Type", "application/json")
+			_ = jsonFormat.Marshal(w, healthNow()) // The client may be gone.
+			return
+		}
+		problem := notReady("The server is starting. Retrying is safe.")
+		problem.RequestID = rand.Text()
+		w.Header().Set("Content-Type", problem.ContentType(""))
+		w.Header().Set("Retry-After", "1")
+		w.Header().Set("X-Request-Id", problem.RequestID)
+		w.WriteHeader(problem.GetStatus())
+		_ = jsonFormat.Marshal(w, problem)
+	})
+}
 
 func notReady(why string) *Problem {
 	problem := problemOf(http.StatusServiceUnavailable, why)

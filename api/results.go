@@ -4,11 +4,10 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/go-json-experiment/json"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/benchledger/benchledger/db"
 )
@@ -142,7 +141,7 @@ func (s *server) registerResults() {
 			},
 			"201": {Description: "The run is stored.", Content: receipt},
 		},
-	}, s.submitRun)
+	}, submit, s.submitRun)
 	register(s, huma.Operation{
 		OperationID: "submit-batch", Method: http.MethodPost, Path: "/api/results/batch", Tags: []string{"Results"},
 		Summary: "Open or complete a batch",
@@ -154,116 +153,45 @@ func (s *server) registerResults() {
 			Description: "The batch is stored.",
 			Content:     example(BatchReceipt{Success: true, BatchID: string(exampleBatchSubmission.BatchID)}),
 		}},
-	}, s.submitBatch)
+	}, submit, s.submitBatch)
 }
 
-func (s *server) submitRun(ctx context.Context, input *submitRunInput) (*submitRunOutput, error) {
-	run, err := runParams(input.Body.run, submitter(ctx))
+func (s *server) submitRun(ctx context.Context, q *db.Queries, input *submitRunInput) (*submitRunOutput, error) {
+	run := input.Body.run
+	outcome, err := db.SubmitRun(ctx, q, submissionOf(run, submitter(ctx)))
 	if err != nil {
 		return nil, err
 	}
-	output := &submitRunOutput{Status: http.StatusCreated, Body: RunReceipt{Success: true, RunID: run.RunID}}
-	err = db.Retry(ctx, func() error {
-		_, err := s.queries.CreateRun(ctx, run)
-		return err
-	})
-	if db.Classify(err) != db.NotFound {
-		return output, err
+	output := &submitRunOutput{Status: http.StatusCreated, Body: RunReceipt{Success: true, RunID: string(run.RunID)}}
+	switch outcome.Result { //nolint:exhaustive // the others are 201, or an error
+	case db.Conflicted:
+		return nil, problemOf(http.StatusConflict, "The run is finished and stays as it is; errors lists the fields that differ. "+
+			"Submit another attempt under a runId of its own.", differenceErrors(outcome.Differences)...)
+	case db.Replayed:
+		output.Status, output.Replayed = http.StatusOK, "true"
 	}
+	return output, nil
+}
 
-	// The run is there already.
-	err = db.WithTx(ctx, s.Pool, pgx.TxOptions{}, func(q *db.Queries) error {
-		wasReplayed, differences, err := replaceRun(ctx, q, run)
-		switch {
-		case err != nil:
-			return err
-		case differences != nil:
-			return problemOf(http.StatusConflict, "The run is finished and stays as it is; errors lists the fields that differ. "+
-				"Submit another attempt under a runId of its own.", differenceErrors(differences)...)
-		case wasReplayed:
-			output.Status, output.Replayed = http.StatusOK, "true"
+// differenceErrors names columns as fields of a submission: total_score is totalScore.
+func differenceErrors(columns []string) []FieldError {
+	fields := make([]FieldError, len(columns))
+	for i, column := range columns {
+		words := strings.Split(column, "_")
+		for j, word := range words[1:] {
+			words[j+1] = strings.ToUpper(word[:1]) + word[1:]
 		}
-		return nil
-	})
-	return output, err
-}
-
-// replaceRun is replaceRuns for one.
-func replaceRun(ctx context.Context, q *db.Queries, run db.CreateRunParams) (wasReplayed bool, differences []string, err error) {
-	became, err := replaceRuns(ctx, q, []db.CreateRunParams{run})
-	if err != nil {
-		return false, nil, err
-	}
-	return became[0].wasReplayed, became[0].differences, nil
-}
-
-// replacement is what became of a run that is there: replaced, unless the same was
-// submitted before, or it is final and something else was submitted.
-type replacement struct {
-	wasReplayed bool
-	differences []string
-}
-
-// replaceRuns replaces those of the runs, all of them there, that are to be, within the
-// transaction of q.
-func replaceRuns(ctx context.Context, q *db.Queries, runs []db.CreateRunParams) ([]replacement, error) {
-	ids := make([]string, len(runs))
-	for i, run := range runs {
-		ids[i] = run.RunID
-	}
-	stored, err := q.ListRunStatusesForUpdate(ctx, ids)
-	if err != nil {
-		return nil, err
-	}
-	if len(stored) < len(runs) {
-		return nil, pgx.ErrNoRows
-	}
-	isFinal := make(map[string]bool, len(runs))
-	for _, run := range stored {
-		isFinal[run.RunID] = Status(run.Status).isFinal()
-	}
-	rows, err := json.Marshal(runs)
-	if err != nil {
-		return nil, err
-	}
-	fields, err := q.ListRunsDifferences(ctx, rows)
-	if err != nil {
-		return nil, err
-	}
-	differences := map[string][]string{}
-	for _, field := range fields {
-		differences[field.RunID] = append(differences[field.RunID], field.Field)
-	}
-	became := make([]replacement, len(runs))
-	for i, run := range runs {
-		switch differ := differences[run.RunID]; {
-		case len(differ) == 0:
-			became[i].wasReplayed = true
-		case isFinal[run.RunID]:
-			became[i].differences = differ
-		default:
-			if err := q.UpdateRun(ctx, db.UpdateRunParams(run)); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return became, nil
-}
-
-func differenceErrors(differences []string) []FieldError {
-	fields := make([]FieldError, len(differences))
-	for i, field := range differences {
-		fields[i] = FieldError{"body." + field, "differs from what is stored"}
+		fields[i] = FieldError{"body." + strings.Join(words, ""), "differs from what is stored"}
 	}
 	return fields
 }
 
-func (s *server) submitBatch(ctx context.Context, input *submitBatchInput) (*submitBatchOutput, error) {
+func (s *server) submitBatch(ctx context.Context, q *db.Queries, input *submitBatchInput) (*submitBatchOutput, error) {
 	batch := &input.Body
 	params := db.UpsertBatchParams{
 		BatchID:          string(batch.BatchID),
-		CreatedAt:        moment(batch.CreatedAt),
-		CompletedAt:      moment(batch.CompletedAt),
+		CreatedAt:        timePtr(batch.CreatedAt),
+		CompletedAt:      timePtr(batch.CompletedAt),
 		TotalRuns:        (*int64)(batch.TotalRuns),
 		SuccessfulRuns:   (*int64)(batch.SuccessfulRuns),
 		AvgScore:         batch.AvgScore,
@@ -271,36 +199,21 @@ func (s *server) submitBatch(ctx context.Context, input *submitBatchInput) (*sub
 		Metadata:         []byte(batch.Metadata.text),
 		SubmittedBy:      submitter(ctx),
 	}
-	if err := db.Retry(ctx, func() error { return s.queries.UpsertBatch(ctx, params) }); err != nil {
+	if err := db.Retry(ctx, func() error { return q.UpsertBatch(ctx, params) }); err != nil {
 		return nil, err
 	}
 	return &submitBatchOutput{Body: BatchReceipt{Success: true, BatchID: params.BatchID}}, nil
 }
 
-// evaluationRow is an evaluation as the queries take it.
-type evaluationRow struct {
-	Position      int     `json:"position"`
-	EvaluatorName Name    `json:"evaluator_name"`
-	Score         float64 `json:"score"`
-	MaxScore      float64 `json:"max_score"`
-	Details       *Text   `json:"details"`
-}
-
-func runParams(run *RunSubmission, submittedBy *string) (db.CreateRunParams, error) {
-	rows := make([]evaluationRow, len(run.Evaluations))
-	for i, e := range run.Evaluations {
-		rows[i] = evaluationRow{Position: i, EvaluatorName: e.EvaluatorName, Score: *e.Score, MaxScore: e.MaxScore, Details: e.Details}
+// submissionOf is a run as the data layer takes it.
+func submissionOf(run *RunSubmission, submittedBy *string) db.Submission {
+	var startedAt time.Time
+	if run.StartedAt != nil {
+		startedAt = run.StartedAt.Time
 	}
-	evaluations, err := json.Marshal(rows)
-	if err != nil {
-		return db.CreateRunParams{}, err
-	}
-	telemetry := run.Telemetry
-	if telemetry == nil {
-		telemetry = &TelemetrySubmission{}
-	}
-	return db.CreateRunParams{
+	submission := db.Submission{BenchmarkRun: db.BenchmarkRun{
 		RunID:             string(run.RunID),
+		ID:                0, // assigned by the database
 		BatchID:           (*string)(run.BatchID),
 		Suite:             string(run.Suite),
 		Scenario:          string(run.Scenario),
@@ -308,8 +221,9 @@ func runParams(run *RunSubmission, submittedBy *string) (db.CreateRunParams, err
 		Agent:             string(run.Agent),
 		Model:             (*string)(run.Model),
 		Status:            string(run.Status),
-		StartedAt:         moment(run.StartedAt),
-		CompletedAt:       moment(run.CompletedAt),
+		StartedAt:         startedAt,
+		StartedAtGiven:    run.StartedAt != nil,
+		CompletedAt:       timePtr(run.CompletedAt),
 		TotalScore:        run.TotalScore,
 		WeightedScore:     run.WeightedScore,
 		IsSuccessful:      run.IsSuccessful != nil && *run.IsSuccessful,
@@ -318,20 +232,31 @@ func runParams(run *RunSubmission, submittedBy *string) (db.CreateRunParams, err
 		SpecialistName:    (*string)(run.SpecialistName),
 		SpecialistVersion: (*string)(run.SpecialistVersion),
 		Metadata:          []byte(run.Metadata.text),
-		Evaluations:       evaluations,
-		HasTelemetry:      run.Telemetry != nil,
-		ToolCalls:         (*int64)(telemetry.ToolCalls),
-		TokensIn:          (*int64)(telemetry.TokensIn),
-		TokensOut:         (*int64)(telemetry.TokensOut),
-		CostUsd:           telemetry.CostUSD,
-		DurationMs:        (*int64)(telemetry.DurationMs),
-		WorkspaceDir:      (*string)(telemetry.WorkspaceDir),
-		PromptSent:        (*string)(telemetry.PromptSent),
 		SubmittedBy:       submittedBy,
-	}, nil
+	}}
+	for _, e := range run.Evaluations {
+		submission.Evaluations = append(submission.Evaluations, db.EvaluationResult{
+			EvaluatorName: string(e.EvaluatorName),
+			Score:         *e.Score,
+			MaxScore:      e.MaxScore,
+			Details:       (*string)(e.Details),
+		})
+	}
+	if t := run.Telemetry; t != nil {
+		submission.Telemetry = &db.RunTelemetry{
+			ToolCalls:    (*int64)(t.ToolCalls),
+			TokensIn:     (*int64)(t.TokensIn),
+			TokensOut:    (*int64)(t.TokensOut),
+			CostUsd:      t.CostUSD,
+			DurationMs:   (*int64)(t.DurationMs),
+			WorkspaceDir: (*string)(t.WorkspaceDir),
+			PromptSent:   (*string)(t.PromptSent),
+		}
+	}
+	return submission
 }
 
-func moment(t *Time) *time.Time {
+func timePtr(t *Time) *time.Time {
 	if t == nil {
 		return nil
 	}

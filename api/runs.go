@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strconv"
 	"time"
 
@@ -71,7 +72,8 @@ type Telemetry struct {
 	PromptSent   *string  `json:"promptSent"`
 }
 
-// RunFilters select runs; those that are not set select all.
+// RunFilters select runs; one that is not set selects all. What a filter means is in
+// the SQL function run_matches, which knows it by the name of its query parameter.
 type RunFilters struct {
 	Suite    Name   `query:"suite" doc:"Only runs of this suite." example:"update-deps"`
 	Scenario Name   `query:"scenario" doc:"Only runs of this scenario." example:"nx-pnpm-monorepo"`
@@ -79,14 +81,12 @@ type RunFilters struct {
 	Status   Status `query:"status" doc:"Only runs that have this status."`
 }
 
-// values returns the filters that are set, as a query.
-func (f RunFilters) values() url.Values {
-	values := url.Values{}
-	for name, value := range map[string]string{
-		"suite": string(f.Suite), "scenario": string(f.Scenario), "agent": string(f.Agent), "status": string(f.Status),
-	} {
-		if value != "" {
-			values.Set(name, value)
+// values returns the filters that are set, by name.
+func (f RunFilters) values() map[string]string {
+	values := map[string]string{}
+	for field, value := range reflect.ValueOf(f).Fields() {
+		if text := value.String(); text != "" {
+			values[field.Tag.Get("query")] = text
 		}
 	}
 	return values
@@ -128,42 +128,42 @@ func (s *server) registerRuns() {
 			"is on one of the pages, whatever is submitted meanwhile. Prompts are left to the telemetry.",
 		Security: toRead, Errors: []int{http.StatusUnprocessableEntity},
 		Responses: map[string]*huma.Response{"200": {Description: "A page of runs.", Content: example([]Run{exampleRun})}},
-	}, s.listRuns)
-	notFound := []int{http.StatusNotFound}
+	}, read, s.listRuns)
+	errors := []int{http.StatusNotFound}
 	register(s, huma.Operation{
 		OperationID: "get-run", Method: http.MethodGet, Path: "/api/runs/{runId}", Tags: []string{"Runs"},
 		Summary: "Read a run", Description: "A run with its evaluations and telemetry, as they were at one moment.",
-		Security: toRead, Errors: notFound,
+		Security: toRead, Errors: errors,
 		Responses: map[string]*huma.Response{"200": {Description: "The run.", Content: example(RunDetails{
 			Run: exampleRun, Evaluations: []Evaluation{exampleEvaluation}, Telemetry: exampleTelemetry,
 		})}},
-	}, s.getRun)
+	}, read, s.getRun)
 	register(s, huma.Operation{
 		OperationID: "get-run-evaluations", Method: http.MethodGet, Path: "/api/runs/{runId}/evaluations", Tags: []string{"Runs"},
 		Summary: "Read a run's evaluations", Description: "The scores that evaluators gave a run, in the order submitted.",
-		Security: toRead, Errors: notFound,
+		Security: toRead, Errors: errors,
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The evaluations.", Content: example([]Evaluation{exampleEvaluation}),
 		}},
-	}, s.getRunEvaluations)
+	}, read, s.getRunEvaluations)
 	register(s, huma.Operation{
 		OperationID: "get-run-telemetry", Method: http.MethodGet, Path: "/api/runs/{runId}/telemetry", Tags: []string{"Runs"},
 		Summary: "Read a run's telemetry", Description: "What a run cost, with the prompt that was sent; `null` where the run has none.",
-		Security: toRead, Errors: notFound,
+		Security: toRead, Errors: errors,
 		Responses: map[string]*huma.Response{"200": {Description: "The telemetry.", Content: example(exampleTelemetry)}},
-	}, s.getRunTelemetry)
+	}, read, s.getRunTelemetry)
 }
 
-func (s *server) listRuns(ctx context.Context, input *listRunsInput) (*listRunsOutput, error) {
+func (s *server) listRuns(ctx context.Context, q *db.Queries, input *listRunsInput) (*listRunsOutput, error) {
 	filters := input.values()
-	after := runPosition{startedAt: beyondEveryTime, id: math.MaxInt64}
+	after := db.RunPosition{StartedAt: beyondEveryTime, ID: math.MaxInt64}
 	if input.Cursor != "" {
 		var err error
 		if after, err = parseRunCursor(input.Cursor, filters); err != nil {
 			return nil, err
 		}
 	}
-	rows, err := s.queryRuns(ctx, input.RunFilters, after, input.Limit+1)
+	rows, err := db.ListRunsPage(ctx, q, filters, after, input.Limit+1)
 	if err != nil {
 		return nil, err
 	}
@@ -171,52 +171,16 @@ func (s *server) listRuns(ctx context.Context, input *listRunsInput) (*listRunsO
 	if more := len(rows) > int(input.Limit); more {
 		rows = rows[:input.Limit]
 		last := rows[len(rows)-1]
-		output.Link = linkToNext("/api/runs", filters, input.Limit, runPosition{last.StartedAt, last.ID}.cursor(filters))
+		output.Link = linkToNext("/api/runs", filters, input.Limit, runCursor(db.RunPosition{StartedAt: last.StartedAt, ID: last.ID}, filters))
 	}
 	output.Body = runsFromRows(rows)
 	return output, nil
 }
 
-// queryRuns picks the query whose index carries the list for these filters.
-func (s *server) queryRuns(ctx context.Context, f RunFilters, after runPosition, limit int32) ([]db.BenchmarkRun, error) {
-	suite, scenario, agent, status := f.Suite != "", f.Scenario != "", f.Agent != "", f.Status != ""
-	switch [4]bool{suite, scenario, agent, status} {
-	case [4]bool{}:
-		return s.queries.ListRuns(ctx, db.ListRunsParams{
-			BeforeStartedAt: after.startedAt, BeforeID: after.id, RowLimit: limit,
-		})
-	case [4]bool{0: true}:
-		return s.queries.ListRunsBySuite(ctx, db.ListRunsBySuiteParams{
-			Suite: string(f.Suite), BeforeStartedAt: after.startedAt, BeforeID: after.id, RowLimit: limit,
-		})
-	case [4]bool{1: true}:
-		return s.queries.ListRunsByScenario(ctx, db.ListRunsByScenarioParams{
-			Scenario: string(f.Scenario), BeforeStartedAt: after.startedAt, BeforeID: after.id, RowLimit: limit,
-		})
-	case [4]bool{0: true, 1: true}:
-		return s.queries.ListRunsBySuiteAndScenario(ctx, db.ListRunsBySuiteAndScenarioParams{
-			Suite: string(f.Suite), Scenario: string(f.Scenario),
-			BeforeStartedAt: after.startedAt, BeforeID: after.id, RowLimit: limit,
-		})
-	case [4]bool{2: true}:
-		return s.queries.ListRunsByAgent(ctx, db.ListRunsByAgentParams{
-			Agent: string(f.Agent), BeforeStartedAt: after.startedAt, BeforeID: after.id, RowLimit: limit,
-		})
-	case [4]bool{3: true}:
-		return s.queries.ListRunsByStatus(ctx, db.ListRunsByStatusParams{
-			Status: string(f.Status), BeforeStartedAt: after.startedAt, BeforeID: after.id, RowLimit: limit,
-		})
-	}
-	return db.New(db.PlanForValues{DBTX: s.Pool}).ListRunsByFilters(ctx, db.ListRunsByFiltersParams{
-		Suite: given(f.Suite), Scenario: given(f.Scenario), Agent: given(f.Agent), Status: given(f.Status),
-		BeforeStartedAt: after.startedAt, BeforeID: after.id, RowLimit: limit,
-	})
-}
-
-func (s *server) getRun(ctx context.Context, input *runInput) (*getRunOutput, error) {
-	row, err := s.queries.GetRun(ctx, string(input.RunID))
+func (s *server) getRun(ctx context.Context, q *db.Queries, input *runInput) (*getRunOutput, error) {
+	row, err := q.GetRun(ctx, string(input.RunID))
 	if db.Classify(err) == db.NotFound {
-		return nil, notThere("run")
+		return nil, notFound("run")
 	} else if err != nil {
 		return nil, err
 	}
@@ -235,10 +199,10 @@ func (s *server) getRun(ctx context.Context, input *runInput) (*getRunOutput, er
 	}}, nil
 }
 
-func (s *server) getRunEvaluations(ctx context.Context, input *runInput) (*getRunEvaluationsOutput, error) {
-	encoded, err := s.queries.GetRunEvaluations(ctx, string(input.RunID))
+func (s *server) getRunEvaluations(ctx context.Context, q *db.Queries, input *runInput) (*getRunEvaluationsOutput, error) {
+	encoded, err := q.GetRunEvaluations(ctx, string(input.RunID))
 	if db.Classify(err) == db.NotFound {
-		return nil, notThere("run")
+		return nil, notFound("run")
 	} else if err != nil {
 		return nil, err
 	}
@@ -246,10 +210,10 @@ func (s *server) getRunEvaluations(ctx context.Context, input *runInput) (*getRu
 	return &getRunEvaluationsOutput{Body: evaluations}, err
 }
 
-func (s *server) getRunTelemetry(ctx context.Context, input *runInput) (*getRunTelemetryOutput, error) {
-	row, err := s.queries.GetRunTelemetry(ctx, string(input.RunID))
+func (s *server) getRunTelemetry(ctx context.Context, q *db.Queries, input *runInput) (*getRunTelemetryOutput, error) {
+	row, err := q.GetRunTelemetry(ctx, string(input.RunID))
 	if db.Classify(err) == db.NotFound {
-		return nil, notThere("run")
+		return nil, notFound("run")
 	} else if err != nil {
 		return nil, err
 	}
@@ -313,20 +277,12 @@ func telemetryFromRow(row db.GetRunTelemetryRow) *Telemetry {
 	}
 }
 
-// given returns a filter's value, nil when it is not set.
-func given[T ~string](value T) *string {
-	if value == "" {
-		return nil
-	}
-	return new(string(value))
-}
-
 // linkToNext returns a Link header (RFC 8288) whose target is relative to the
 // request, so that it holds behind any proxy.
-func linkToNext(path string, filters url.Values, limit int32, cursor string) string {
+func linkToNext(path string, filters map[string]string, limit int32, cursor string) string {
 	query := url.Values{"limit": {strconv.Itoa(int(limit))}, "cursor": {cursor}}
-	for name, values := range filters {
-		query[name] = values
+	for name, value := range filters {
+		query.Set(name, value)
 	}
 	return "<" + path + "?" + query.Encode() + `>; rel="next"`
 }

@@ -5,6 +5,8 @@ import (
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/benchledger/benchledger/db"
 )
 
 // Stats are figures over all completed runs.
@@ -39,7 +41,7 @@ func (s *server) registerStats() {
 		Summary: "Figures over all runs", Description: "Counts and averages over all completed runs.",
 		Security: toRead, Errors: errors,
 		Responses: map[string]*huma.Response{"200": {Description: "The figures.", Content: example(exampleStats)}},
-	}, s.getStats)
+	}, analyse, s.getStats)
 	register(s, huma.Operation{
 		OperationID: "list-agent-stats", Method: http.MethodGet, Path: "/api/stats/agents", Tags: []string{"Stats"},
 		Summary: "Figures per agent",
@@ -47,16 +49,16 @@ func (s *server) registerStats() {
 			"agents without one last, equal ones by name.",
 		Security: toRead, Errors: errors,
 		Responses: map[string]*huma.Response{"200": {Description: "The figures.", Content: example([]AgentStats{exampleAgentStats})}},
-	}, s.listAgentStats)
+	}, analyse, s.listAgentStats)
 }
 
-func (s *server) getStats(ctx context.Context, _ *struct{}) (*getStatsOutput, error) {
-	row, err := s.queries.GetStats(ctx)
+func (s *server) getStats(ctx context.Context, q *db.Queries, _ *struct{}) (*getStatsOutput, error) {
+	row, err := q.GetStats(ctx)
 	return &getStatsOutput{Body: Stats(row)}, err
 }
 
-func (s *server) listAgentStats(ctx context.Context, _ *struct{}) (*listAgentStatsOutput, error) {
-	rows, err := s.queries.ListAgentStats(ctx)
+func (s *server) listAgentStats(ctx context.Context, q *db.Queries, _ *struct{}) (*listAgentStatsOutput, error) {
+	rows, err := q.ListAgentStats(ctx)
 	output := &listAgentStatsOutput{Body: make([]AgentStats, len(rows))}
 	for i, row := range rows {
 		output.Body[i] = AgentStats(row)

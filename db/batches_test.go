@@ -70,8 +70,8 @@ func TestGetBatch(t *testing.T) {
 
 	t.Run("has no averages where no completed run has the score", func(t *testing.T) {
 		q, _ := begin(t, pool)
-		create(t, q, inBatch("run-1", func(r *db.CreateRunParams) { r.TotalScore = nil }))
-		create(t, q, inBatch("run-2", func(r *db.CreateRunParams) { r.Status, r.WeightedScore = "failed", new(3.0) }))
+		create(t, q, inBatch("run-1", func(r *db.Submission) { r.TotalScore = nil }))
+		create(t, q, inBatch("run-2", func(r *db.Submission) { r.Status, r.WeightedScore = "failed", new(3.0) }))
 		got := getBatch(t, q, "batch-a")
 		if got.AvgScore != nil || got.AvgWeightedScore != nil || got.TotalRuns != 2 {
 			t.Errorf("%d runs, averages %v and %v", got.TotalRuns, deref(got.AvgScore), deref(got.AvgWeightedScore))
@@ -106,7 +106,7 @@ func storeExtremes(t testing.TB, q *db.Queries) {
 	t.Helper()
 	for name, extreme := range extremes {
 		for i, score := range extreme {
-			create(t, q, with(leastRun(fmt.Sprint(name, i)), func(r *db.CreateRunParams) {
+			create(t, q, with(leastRun(fmt.Sprint(name, i)), func(r *db.Submission) {
 				r.BatchID, r.TotalScore, r.WeightedScore = &name, &score, &score
 			}))
 		}
@@ -137,8 +137,8 @@ func value64(p *int64) int64 {
 }
 
 // inBatch is a completed run of batch-a that says little.
-func inBatch(id string, change func(*db.CreateRunParams)) db.CreateRunParams {
-	return with(with(leastRun(id), func(r *db.CreateRunParams) { r.BatchID = new("batch-a") }), change)
+func inBatch(id string, change func(*db.Submission)) db.Submission {
+	return with(with(leastRun(id), func(r *db.Submission) { r.BatchID = new("batch-a") }), change)
 }
 
 // scores is what is to be computed of runs: the scores of completed ones, and counts.
@@ -155,7 +155,7 @@ func storeScoredRuns(t testing.TB, q *db.Queries) scores {
 	random := rand.New(rand.NewPCG(1, 2))
 	for i, status := range []string{"completed", "failed", "completed", "running", "completed", "incomplete", "completed", "completed"} {
 		for j := range 8 {
-			run := inBatch(fmt.Sprint("run-", i, "-", j), func(r *db.CreateRunParams) {
+			run := inBatch(fmt.Sprint("run-", i, "-", j), func(r *db.Submission) {
 				r.Status, r.IsSuccessful = status, j&1 > 0
 				if j&2 > 0 {
 					r.TotalScore = new(random.NormFloat64())
@@ -177,7 +177,7 @@ func storeScoredRuns(t testing.TB, q *db.Queries) scores {
 			}
 		}
 	}
-	create(t, q, inBatch("run-b", func(r *db.CreateRunParams) {
+	create(t, q, inBatch("run-b", func(r *db.Submission) {
 		r.BatchID, r.TotalScore, r.WeightedScore, r.IsSuccessful = new("batch-b"), new(99.0), new(99.0), true
 	}))
 	return s
@@ -208,7 +208,7 @@ func TestListBatches(t *testing.T) {
 			want = append(want, summaryOf(batch))
 		}
 		upsertBatch(t, q, db.UpsertBatchParams{BatchID: "Open", CreatedAt: new(noon)})
-		create(t, q, with(fullRun("run-1"), func(r *db.CreateRunParams) { r.BatchID = new("Open") }))
+		create(t, q, with(fullRun("run-1"), func(r *db.Submission) { r.BatchID = new("Open") }))
 		want = append(want, db.BatchSummary{
 			BatchID: "Open", CreatedAt: noon, TotalRuns: 1, SuccessfulRuns: 1,
 			AvgScore: fullRun("").TotalScore, AvgWeightedScore: fullRun("").WeightedScore,

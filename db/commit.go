@@ -12,11 +12,11 @@ import (
 // it stored is lost if the primary is.
 var ErrNotReplicated = errors.New("committed without the synchronous standby")
 
-// WatchCommits returns a context for some work, and a function that says after it
+// DetectUnreplicated returns a context for some work, and a function that says after it
 // whether its commits waited for their synchronous standby. PostgreSQL reports success
 // to one whose wait is canceled, at a deadline or by an administrator: only a warning
 // tells.
-func WatchCommits(ctx context.Context) (context.Context, func() error) {
+func DetectUnreplicated(ctx context.Context) (context.Context, func() error) {
 	commits := &watchedCommits{}
 	return context.WithValue(ctx, watchedCommits{}, commits), func() error {
 		if commits.canceled {

@@ -65,52 +65,62 @@ var noon = time.Date(2025, 11, 17, 12, 0, 0, 123456000, time.UTC)
 var beyondEveryTime = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // leastRun is a submission of the least that is stored.
-func leastRun(id string) db.CreateRunParams {
-	return db.CreateRunParams{
-		RunID: id, Suite: "suite-a", Scenario: "scenario-a", Tier: "L1", Agent: "agent-a", Status: "completed",
-		StartedAt: new(noon), Evaluations: evaluations(),
+func leastRun(id string) db.Submission {
+	return db.Submission{
+		BenchmarkRun: db.BenchmarkRun{
+			RunID: id, Suite: "suite-a", Scenario: "scenario-a", Tier: "L1", Agent: "agent-a", Status: "completed",
+			StartedAt: noon, StartedAtGiven: true,
+		},
 	}
 }
 
 // fullRun is a submission that says everything, no two things the same.
-func fullRun(id string) db.CreateRunParams {
-	return db.CreateRunParams{
-		RunID: id, BatchID: new("batch-a"), Suite: "suite-a", Scenario: "scenario-a", Tier: "L1", Agent: "agent-a",
-		Model: new("model-a"), Status: "completed", StartedAt: new(noon), CompletedAt: new(noon.Add(5 * time.Minute)),
-		TotalScore: new(0.85), WeightedScore: new(8.5), IsSuccessful: true, SuccessMetric: new(0.9),
-		SpecialistEnabled: new(true), SpecialistName: new("nextjs"), SpecialistVersion: new("0.0.5"),
-		Metadata: []byte(`{"big": 9007199254740993, "tool": "pnpm"}`),
-		Evaluations: evaluations(
-			evaluation{EvaluatorName: "install", Score: 1, MaxScore: 2, Details: new("exited 0")},
-			evaluation{EvaluatorName: "judge", Score: -2.5, MaxScore: 3},
-			evaluation{EvaluatorName: "install", Score: 7, MaxScore: 5, Details: new("")},
-		),
-		HasTelemetry: true, ToolCalls: new(int64(12)), TokensIn: new(int64(85000)), TokensOut: new(int64(2200)),
-		CostUsd: new(0.0123), DurationMs: new(int64(300000)), WorkspaceDir: new("results/x"), PromptSent: new("Update it."),
-		SubmittedBy: new("ci"),
+func fullRun(id string) db.Submission {
+	return db.Submission{
+		BenchmarkRun: db.BenchmarkRun{
+			RunID: id, BatchID: new("batch-a"), Suite: "suite-a", Scenario: "scenario-a", Tier: "L1", Agent: "agent-a",
+			Model: new("model-a"), Status: "completed", StartedAt: noon, StartedAtGiven: true, CompletedAt: new(noon.Add(5 * time.Minute)),
+			TotalScore: new(0.85), WeightedScore: new(8.5), IsSuccessful: true, SuccessMetric: new(0.9),
+			SpecialistEnabled: new(true), SpecialistName: new("nextjs"), SpecialistVersion: new("0.0.5"),
+			Metadata:    []byte(`{"big": 9007199254740993, "tool": "pnpm"}`),
+			SubmittedBy: new("ci"),
+		},
+		Evaluations: []db.EvaluationResult{
+			{EvaluatorName: "install", Score: 1, MaxScore: 2, Details: new("exited 0")},
+			{EvaluatorName: "judge", Score: -2.5, MaxScore: 3},
+			{EvaluatorName: "install", Score: 7, MaxScore: 5, Details: new("")},
+		},
+		Telemetry: &db.RunTelemetry{
+			ToolCalls: new(int64(12)), TokensIn: new(int64(85000)), TokensOut: new(int64(2200)),
+			CostUsd: new(0.0123), DurationMs: new(int64(300000)), WorkspaceDir: new("results/x"), PromptSent: new("Update it."),
+		},
 	}
 }
 
 // otherRun differs from fullRun in everything but the id.
-func otherRun(id string) db.CreateRunParams {
-	return db.CreateRunParams{
-		RunID: id, BatchID: new("batch-b"), Suite: "suite-b", Scenario: "scenario-b", Tier: "L2", Agent: "agent-b",
-		Model: new("model-b"), Status: "failed", StartedAt: new(noon.Add(time.Microsecond)), CompletedAt: new(noon.Add(6 * time.Minute)),
-		TotalScore: new(0.25), WeightedScore: new(-1.5), IsSuccessful: false, SuccessMetric: new(0.1),
-		SpecialistEnabled: new(false), SpecialistName: new("django"), SpecialistVersion: new("9"),
-		Metadata: []byte(`{"big": 9007199254740992, "tool": "pnpm"}`),
-		Evaluations: evaluations(
-			evaluation{EvaluatorName: "build", Score: 4, MaxScore: 9, Details: new("warned")},
-		),
-		HasTelemetry: true, ToolCalls: new(int64(1)), TokensIn: new(int64(2)), TokensOut: new(int64(3)),
-		CostUsd: new(4.5), DurationMs: new(int64(6)), WorkspaceDir: new("elsewhere"), PromptSent: new("Undo it."),
-		SubmittedBy: new("a laptop"),
+func otherRun(id string) db.Submission {
+	return db.Submission{
+		BenchmarkRun: db.BenchmarkRun{
+			RunID: id, BatchID: new("batch-b"), Suite: "suite-b", Scenario: "scenario-b", Tier: "L2", Agent: "agent-b",
+			Model: new("model-b"), Status: "failed", StartedAt: noon.Add(time.Microsecond), StartedAtGiven: true, CompletedAt: new(noon.Add(6 * time.Minute)),
+			TotalScore: new(0.25), WeightedScore: new(-1.5), IsSuccessful: false, SuccessMetric: new(0.1),
+			SpecialistEnabled: new(false), SpecialistName: new("django"), SpecialistVersion: new("9"),
+			Metadata:    []byte(`{"big": 9007199254740992, "tool": "pnpm"}`),
+			SubmittedBy: new("a laptop"),
+		},
+		Evaluations: []db.EvaluationResult{
+			{EvaluatorName: "build", Score: 4, MaxScore: 9, Details: new("warned")},
+		},
+		Telemetry: &db.RunTelemetry{
+			ToolCalls: new(int64(1)), TokensIn: new(int64(2)), TokensOut: new(int64(3)),
+			CostUsd: new(4.5), DurationMs: new(int64(6)), WorkspaceDir: new("elsewhere"), PromptSent: new("Undo it."),
+		},
 	}
 }
 
 // openRun is a run that goes on, and says everything.
-func openRun(id string) db.CreateRunParams {
-	return with(fullRun(id), func(r *db.CreateRunParams) { r.Status, r.CompletedAt = "running", nil })
+func openRun(id string) db.Submission {
+	return with(fullRun(id), func(r *db.Submission) { r.Status, r.CompletedAt = "running", nil })
 }
 
 // with returns a value that change was applied to.
@@ -119,39 +129,19 @@ func with[T any](value T, change func(*T)) T {
 	return value
 }
 
-// evaluation is one as the queries take it.
-type evaluation struct {
-	Position      int     `json:"position"`
-	EvaluatorName string  `json:"evaluator_name"`
-	Score         float64 `json:"score"`
-	MaxScore      float64 `json:"max_score"`
-	Details       *string `json:"details"`
-}
-
-// evaluations are some in the order given.
-func evaluations(list ...evaluation) []byte {
-	for i := range list {
-		list[i].Position = i
-	}
-	encoded, err := json.Marshal(list)
-	if err != nil {
-		panic(err)
-	}
-	return encoded
-}
-
-// create stores a run, and returns its id.
-func create(t testing.TB, q *db.Queries, run db.CreateRunParams) int64 {
+// create stores a run that is not stored yet, and returns its id.
+func create(t testing.TB, q *db.Queries, run db.Submission) int64 {
 	t.Helper()
-	id, err := q.CreateRun(t.Context(), run)
+	created, err := db.CreateRuns(t.Context(), q, run)
 	wantNoError(t, err)
-	return id
+	wantEqual(t, created, []string{run.RunID})
+	return get(t, q, run.RunID).BenchmarkRun.ID
 }
 
 // update stores a run over the one that is there.
-func update(t testing.TB, q *db.Queries, run db.CreateRunParams) {
+func update(t testing.TB, q *db.Queries, run db.Submission) {
 	t.Helper()
-	wantNoError(t, q.UpdateRun(t.Context(), db.UpdateRunParams(run)))
+	wantNoError(t, db.UpdateRuns(t.Context(), q, run))
 }
 
 // get reads a run.
@@ -171,29 +161,19 @@ func getBatch(t testing.TB, q *db.Queries, id string) db.BatchSummary {
 }
 
 // runOf is the row of a run that was submitted with its start.
-func runOf(s db.CreateRunParams, id int64) db.BenchmarkRun {
-	return db.BenchmarkRun{
-		RunID: s.RunID, ID: id, BatchID: s.BatchID, Suite: s.Suite, Scenario: s.Scenario, Tier: s.Tier, Agent: s.Agent,
-		Model: s.Model, Status: s.Status, StartedAt: *s.StartedAt, StartedAtGiven: true, CompletedAt: s.CompletedAt,
-		TotalScore: s.TotalScore, WeightedScore: s.WeightedScore, IsSuccessful: s.IsSuccessful, SuccessMetric: s.SuccessMetric,
-		SpecialistEnabled: s.SpecialistEnabled, SpecialistName: s.SpecialistName, SpecialistVersion: s.SpecialistVersion,
-		Metadata: s.Metadata, SubmittedBy: s.SubmittedBy,
-	}
+func runOf(s db.Submission, id int64) db.BenchmarkRun {
+	return with(s.BenchmarkRun, func(r *db.BenchmarkRun) { r.ID = id })
 }
 
 // wantRun fails the test unless all of a run is what was submitted, with its start.
-func wantRun(t testing.TB, q *db.Queries, submitted db.CreateRunParams, id int64) {
+func wantRun(t testing.TB, q *db.Queries, submitted db.Submission, id int64) {
 	t.Helper()
 	row := get(t, q, submitted.RunID)
 	wantEqual(t, row.BenchmarkRun, runOf(submitted, id))
 
-	var given []evaluation
-	if err := json.Unmarshal(submitted.Evaluations, &given); err != nil {
-		t.Fatal(err)
-	}
 	stored := decodeEvaluations(t, row.Evaluations)
-	want := make([]storedEvaluation, len(given))
-	for i, e := range given {
+	want := make([]storedEvaluation, len(submitted.Evaluations))
+	for i, e := range submitted.Evaluations {
 		want[i] = storedEvaluation{RunID: submitted.RunID, EvaluatorName: e.EvaluatorName, Score: e.Score, MaxScore: e.MaxScore, Details: e.Details}
 		if i < len(stored) { // Each has an id and a time of its own.
 			want[i].ID, want[i].CreatedAt = stored[i].ID, stored[i].CreatedAt
@@ -201,16 +181,20 @@ func wantRun(t testing.TB, q *db.Queries, submitted db.CreateRunParams, id int64
 	}
 	wantEqual(t, stored, want)
 
-	if (row.TelemetryID != nil) != submitted.HasTelemetry {
-		t.Errorf("telemetry stored: %v, submitted: %v", row.TelemetryID != nil, submitted.HasTelemetry)
+	if submitted.Telemetry == nil {
+		if row.TelemetryID != nil {
+			t.Error("telemetry is stored, and none was submitted")
+		}
+		return
 	}
-	wantEqual(t, db.GetRunTelemetryRow{
-		ToolCalls: row.ToolCalls, TokensIn: row.TokensIn, TokensOut: row.TokensOut, CostUsd: row.CostUsd,
+	if row.TelemetryID == nil {
+		t.Error("no telemetry is stored")
+		return
+	}
+	wantEqual(t, db.RunTelemetry{
+		RunID: submitted.RunID, ID: *row.TelemetryID, ToolCalls: row.ToolCalls, TokensIn: row.TokensIn, TokensOut: row.TokensOut, CostUsd: row.CostUsd,
 		DurationMs: row.DurationMs, WorkspaceDir: row.WorkspaceDir, PromptSent: row.PromptSent,
-	}, db.GetRunTelemetryRow{
-		ToolCalls: submitted.ToolCalls, TokensIn: submitted.TokensIn, TokensOut: submitted.TokensOut, CostUsd: submitted.CostUsd,
-		DurationMs: submitted.DurationMs, WorkspaceDir: submitted.WorkspaceDir, PromptSent: submitted.PromptSent,
-	})
+	}, with(*submitted.Telemetry, func(r *db.RunTelemetry) { r.RunID, r.ID = submitted.RunID, *row.TelemetryID }))
 }
 
 // storedEvaluation is one as the queries give it, in JSON.

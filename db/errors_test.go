@@ -114,7 +114,7 @@ func TestClassifyWhatHappens(t *testing.T) {
 			t.Errorf("not an error of connecting: %v", err)
 		}
 		wantKind(t, err, db.Unavailable)
-		wantKind(t, db.WithTx(t.Context(), pool, pgx.TxOptions{}, func(*db.Queries) error { return nil }), db.Unavailable)
+		wantKind(t, db.WithTx(t.Context(), db.New(pool), pgx.TxOptions{}, func(*db.Queries) error { return nil }), db.Unavailable)
 	})
 
 	t.Run("there is no such database", func(t *testing.T) {
@@ -193,7 +193,7 @@ func TestClassifyWhatHappens(t *testing.T) {
 	t.Run("the server only reads", func(t *testing.T) {
 		q, tx := begin(t, pool)
 		exec(t, tx, "set transaction read only")
-		_, err := q.CreateRun(t.Context(), leastRun("run-2"))
+		_, err := db.CreateRuns(t.Context(), q, leastRun("run-2"))
 		wantKind(t, err, db.Unavailable)
 		if !db.IsServerLost(err) {
 			t.Errorf("connections to a standby are kept: %v", err)
@@ -201,16 +201,14 @@ func TestClassifyWhatHappens(t *testing.T) {
 	})
 
 	t.Run("a value is refused", func(t *testing.T) {
-		for name, run := range map[string]db.CreateRunParams{
-			"NUL in a text":           with(leastRun("r"), func(r *db.CreateRunParams) { r.Agent = "a\x00b" }),
-			"NUL in metadata":         with(leastRun("r"), func(r *db.CreateRunParams) { r.Metadata = []byte(`{"a": "\u0000"}`) }),
-			"a number out of range":   with(leastRun("r"), func(r *db.CreateRunParams) { r.Metadata = []byte(`{"a": 1e200000}`) }),
-			"what is no text":         with(leastRun("r"), func(r *db.CreateRunParams) { r.Agent = "\xff" }),
-			"what is no JSON":         with(leastRun("r"), func(r *db.CreateRunParams) { r.Metadata = []byte(`{`) }),
-			"a status that is none":   with(leastRun("r"), func(r *db.CreateRunParams) { r.Status = "done" }),
-			"an evaluation of nobody": with(leastRun("r"), func(r *db.CreateRunParams) { r.Evaluations = []byte(`[{"position": 0}]`) }),
+		for name, run := range map[string]db.Submission{
+			"NUL in a text":           with(leastRun("r"), func(r *db.Submission) { r.Agent = "a\x00b" }),
+			"NUL in metadata":         with(leastRun("r"), func(r *db.Submission) { r.Metadata = []byte(`{"a": "\u0000"}`) }),
+			"a number out of range":   with(leastRun("r"), func(r *db.Submission) { r.Metadata = []byte(`{"a": 1e200000}`) }),
+			"a status that is none":   with(leastRun("r"), func(r *db.Submission) { r.Status = "done" }),
+			"an evaluation of nobody": with(leastRun("r"), func(r *db.Submission) { r.Evaluations = []db.EvaluationResult{{}} }),
 		} {
-			_, err := q.CreateRun(t.Context(), run)
+			_, err := db.CreateRuns(t.Context(), q, run)
 			if got := db.Classify(err); got != db.Invalid {
 				t.Errorf("%s is of kind %d: %v", name, got, err)
 			}

@@ -9,6 +9,28 @@ import (
 	"time"
 )
 
+type ApiKey struct {
+	Name       string     `json:"name"`
+	Hash       []byte     `json:"hash"`
+	Scope      string     `json:"scope"`
+	CreatedAt  time.Time  `json:"created_at"`
+	ExpiresAt  *time.Time `json:"expires_at"`
+	RevokedAt  *time.Time `json:"revoked_at"`
+	LastUsedAt *time.Time `json:"last_used_at"`
+}
+
+type BatchRun struct {
+	BatchID          string          `json:"batch_id"`
+	CreatedAt        time.Time       `json:"created_at"`
+	CompletedAt      *time.Time      `json:"completed_at"`
+	TotalRuns        *int64          `json:"total_runs"`
+	SuccessfulRuns   *int64          `json:"successful_runs"`
+	AvgScore         *float64        `json:"avg_score"`
+	AvgWeightedScore *float64        `json:"avg_weighted_score"`
+	Metadata         json.RawMessage `json:"metadata"`
+	SubmittedBy      *string         `json:"submitted_by"`
+}
+
 type BatchSummary struct {
 	BatchID          string          `json:"batch_id"`
 	CreatedAt        time.Time       `json:"created_at"`
@@ -43,4 +65,32 @@ type BenchmarkRun struct {
 	SpecialistVersion *string         `json:"specialist_version"`
 	Metadata          json.RawMessage `json:"metadata"`
 	SubmittedBy       *string         `json:"submitted_by"`
+}
+
+type EvaluationResult struct {
+	RunID         string    `json:"run_id"`
+	Position      int32     `json:"position"`
+	ID            int64     `json:"id"`
+	EvaluatorName string    `json:"evaluator_name"`
+	Score         float64   `json:"score"`
+	MaxScore      float64   `json:"max_score"`
+	Details       *string   `json:"details"`
+	CreatedAt     time.Time `json:"created_at"`
+}
+
+type RunTelemetry struct {
+	RunID        string   `json:"run_id"`
+	ID           int64    `json:"id"`
+	ToolCalls    *int64   `json:"tool_calls"`
+	TokensIn     *int64   `json:"tokens_in"`
+	TokensOut    *int64   `json:"tokens_out"`
+	CostUsd      *float64 `json:"cost_usd"`
+	DurationMs   *int64   `json:"duration_ms"`
+	WorkspaceDir *string  `json:"workspace_dir"`
+	PromptSent   *string  `json:"prompt_sent"`
+}
+
+type SchemaMigration struct {
+	Version int64 `json:"version"`
+	Dirty   bool  `json:"dirty"`
 }

@@ -70,13 +70,12 @@ func Open(ctx context.Context, url string, tracers ...pgx.QueryTracer) (*pgxpool
 	return pool, nil
 }
 
-// PlanForValues has PostgreSQL plan each list for the values it is called with,
-// where a plan made once for all values would read far too many rows. Use it as
-// New(PlanForValues{pool}).
-type PlanForValues struct{ DBTX }
+// customPlan has PostgreSQL plan each query for the values it is called with, where a
+// plan for all values would read far too many rows. Use it as New(customPlan{connection}).
+type customPlan struct{ DBTX }
 
-// Query sends the statement without a name, so that its plan is not kept.
-func (d PlanForValues) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+// Query sends the statement without a name, so that PostgreSQL does not keep its plan.
+func (d customPlan) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	return d.DBTX.Query(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
 }
 

@@ -63,15 +63,15 @@ func TestOpen(t *testing.T) {
 }
 
 // A statement with a name has its plan kept; one without is planned each time.
-func TestPlanForValues(t *testing.T) {
+func TestCustomPlan(t *testing.T) {
 	t.Parallel()
 	q, pool := setupOne(t)
 	create(t, q, leastRun("run-1"))
 	const kept = "select count(*) from pg_prepared_statements where statement like '-- name: ListRunsByFilters %'"
-	for use, want := range map[*db.Queries]int{db.New(db.PlanForValues{DBTX: pool}): 0, q: 1} {
+	for use, want := range map[*db.Queries]int{db.WithCustomPlans(q): 0, q: 1} {
 		pool.Reset()
 		for range 10 {
-			runs, err := runsByFilters(t.Context(), use, db.ListRunsByFiltersParams{Agent: new("agent-a")})(beyondEveryTime, math.MaxInt64, 9)
+			runs, err := runsByFilters(t.Context(), use, map[string]string{"agent": "agent-a"})(beyondEveryTime, math.MaxInt64, 9)
 			wantNoError(t, err)
 			if len(runs) != 1 {
 				t.Errorf("%d runs", len(runs))

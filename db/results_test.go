@@ -1,7 +1,6 @@
 package db_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"math"
 	"reflect"
@@ -15,7 +14,7 @@ import (
 	"github.com/benchledger/benchledger/db"
 )
 
-func TestCreateRun(t *testing.T) {
+func TestCreateRuns(t *testing.T) {
 	t.Parallel()
 	_, pool := setup(t)
 
@@ -34,14 +33,14 @@ func TestCreateRun(t *testing.T) {
 
 	t.Run("stores telemetry that says nothing", func(t *testing.T) {
 		q, _ := begin(t, pool)
-		run := with(leastRun("run-1"), func(r *db.CreateRunParams) { r.HasTelemetry = true })
+		run := with(leastRun("run-1"), func(r *db.Submission) { r.Telemetry = &db.RunTelemetry{} })
 		wantRun(t, q, run, create(t, q, run))
 	})
 
 	t.Run("takes the time of receipt for what has no time", func(t *testing.T) {
 		q, tx := begin(t, pool)
 		now := value[time.Time](t, tx, "select now()")
-		create(t, q, with(fullRun("run-1"), func(r *db.CreateRunParams) { r.StartedAt = nil }))
+		create(t, q, with(fullRun("run-1"), func(r *db.Submission) { r.StartedAtGiven = false }))
 
 		stored := get(t, q, "run-1")
 		if !stored.BenchmarkRun.StartedAt.Equal(now) || stored.BenchmarkRun.StartedAtGiven {
@@ -73,11 +72,12 @@ func TestCreateRun(t *testing.T) {
 		wantEqual(t, getBatch(t, q, "batch-a"), summaryOf(fullBatch("batch-a")))
 	})
 
-	t.Run("gives no row and stores nothing when the run is there", func(t *testing.T) {
+	t.Run("gives no id and stores nothing when the run is there", func(t *testing.T) {
 		q, tx := begin(t, pool)
 		id := create(t, q, fullRun("run-1"))
-		_, err := q.CreateRun(t.Context(), otherRun("run-1"))
-		wantKind(t, err, db.NotFound)
+		created, err := db.CreateRuns(t.Context(), q, otherRun("run-1"))
+		wantNoError(t, err)
+		wantEqual(t, created, []string{})
 		wantRun(t, q, fullRun("run-1"), id)
 		wantEqual(t, values[string](t, tx, "select batch_id from batch_runs"), []string{"batch-a"})
 	})
@@ -85,8 +85,8 @@ func TestCreateRun(t *testing.T) {
 	t.Run("stores nothing of a run with an evaluation that is not valid", func(t *testing.T) {
 		t.Parallel()
 		q, pool := setup(t)
-		_, err := q.CreateRun(t.Context(), with(fullRun("run-1"), func(r *db.CreateRunParams) {
-			r.Evaluations = evaluations(evaluation{EvaluatorName: "e", Score: 1, MaxScore: 1}, evaluation{EvaluatorName: "e"})
+		_, err := db.CreateRuns(t.Context(), q, with(fullRun("run-1"), func(r *db.Submission) {
+			r.Evaluations = []db.EvaluationResult{{EvaluatorName: "e", Score: 1, MaxScore: 1}, {EvaluatorName: "e"}}
 		}))
 		wantKind(t, err, db.Invalid)
 		if name := db.ConstraintName(err); name != "evaluation_results_max_score_check" {
@@ -106,7 +106,7 @@ func TestCreateRun(t *testing.T) {
 		} {
 			run := leastRun(fmt.Sprint("run-", i))
 			run.TotalScore, run.WeightedScore, run.SuccessMetric = &score, &score, &score
-			run.Evaluations = evaluations(evaluation{EvaluatorName: "e", Score: score, MaxScore: math.Abs(score)})
+			run.Evaluations = []db.EvaluationResult{{EvaluatorName: "e", Score: score, MaxScore: math.Abs(score)}}
 			wantRun(t, q, run, create(t, q, run))
 		}
 	})
@@ -114,19 +114,18 @@ func TestCreateRun(t *testing.T) {
 	t.Run("50 of one run at once: one is stored, nothing is mixed", func(t *testing.T) {
 		t.Parallel()
 		q, pool := setup(t)
-		ids, errs := atOnce(50, func(i int) (int64, error) { return q.CreateRun(t.Context(), variant("run-1", i)) })
+		created, errs := atOnce(50, func(i int) ([]string, error) { return db.CreateRuns(t.Context(), q, variant("run-1", i)) })
 		var stored []int
 		for i, err := range errs {
-			if err == nil {
+			wantNoError(t, err)
+			if len(created[i]) > 0 {
 				stored = append(stored, i)
-			} else {
-				wantKind(t, err, db.NotFound)
 			}
 		}
 		if len(stored) != 1 {
 			t.Fatalf("%d were stored", len(stored))
 		}
-		wantRun(t, q, variant("run-1", stored[0]), ids[stored[0]])
+		wantRun(t, q, variant("run-1", stored[0]), get(t, q, "run-1").BenchmarkRun.ID)
 		wantEqual(t, values[string](t, pool, "select batch_id from batch_runs"), []string{*variant("run-1", stored[0]).BatchID})
 	})
 
@@ -149,7 +148,7 @@ func TestCreateRun(t *testing.T) {
 				create(t, q.WithTx(tx), fullRun("run-1"))
 				second := make(chan error)
 				go func() {
-					_, err := q.CreateRun(t.Context(), fullRun("run-2"))
+					_, err := db.CreateRuns(t.Context(), q, fullRun("run-2"))
 					second <- err
 				}()
 				waitUntilBlocked(t, pool)
@@ -166,16 +165,16 @@ func TestCreateRun(t *testing.T) {
 }
 
 // variant is a submission unlike those of other numbers in all parts.
-func variant(id string, i int) db.CreateRunParams {
+func variant(id string, i int) db.Submission {
 	run := leastRun(id)
 	run.BatchID, run.Agent, run.TotalScore = new(fmt.Sprint("batch-", i)), fmt.Sprint("agent-", i), new(float64(i))
-	list := make([]evaluation, i%7)
+	list := make([]db.EvaluationResult, i%7)
 	for j := range list {
-		list[j] = evaluation{EvaluatorName: fmt.Sprint("e", i), Score: float64(i), MaxScore: float64(j + 1)}
+		list[j] = db.EvaluationResult{EvaluatorName: fmt.Sprint("e", i), Score: float64(i), MaxScore: float64(j + 1)}
 	}
-	run.Evaluations = evaluations(list...)
-	if run.HasTelemetry = i%3 > 0; run.HasTelemetry {
-		run.ToolCalls = new(int64(i))
+	run.Evaluations = list
+	if i%3 > 0 {
+		run.Telemetry = &db.RunTelemetry{ToolCalls: new(int64(i))}
 	}
 	return run
 }
@@ -199,14 +198,12 @@ func atOnce[T any](n int, fn func(int) (T, error)) ([]T, []error) {
 	return results, errs
 }
 
-func TestCreateRuns(t *testing.T) {
+func TestCreateManyRuns(t *testing.T) {
 	t.Parallel()
 	_, pool := setup(t)
-	createAll := func(t *testing.T, q *db.Queries, runs ...db.CreateRunParams) []string {
+	createAll := func(t *testing.T, q *db.Queries, runs ...db.Submission) []string {
 		t.Helper()
-		rows, err := json.Marshal(runs)
-		wantNoError(t, err)
-		ids, err := q.CreateRuns(t.Context(), rows)
+		ids, err := db.CreateRuns(t.Context(), q, runs...)
 		wantNoError(t, err)
 		slices.Sort(ids)
 		return ids
@@ -214,7 +211,7 @@ func TestCreateRuns(t *testing.T) {
 
 	t.Run("stores all of many runs, in their order", func(t *testing.T) {
 		q, _ := begin(t, pool)
-		runs := []db.CreateRunParams{fullRun("run-2"), leastRun("run-3"), otherRun("run-1"), openRun("run-4")}
+		runs := []db.Submission{fullRun("run-2"), leastRun("run-3"), otherRun("run-1"), openRun("run-4")}
 		wantEqual(t, createAll(t, q, runs...), []string{"run-1", "run-2", "run-3", "run-4"})
 		last := int64(0)
 		for _, run := range runs {
@@ -229,11 +226,11 @@ func TestCreateRuns(t *testing.T) {
 
 	t.Run("carries numbers, times and text to the last digit", func(t *testing.T) {
 		q, _ := begin(t, pool)
-		run := with(fullRun("run-1"), func(r *db.CreateRunParams) {
-			r.TotalScore, r.WeightedScore, r.CostUsd = new(math.MaxFloat64), new(math.SmallestNonzeroFloat64), new(0.1+0.2)
-			r.TokensIn = new(int64(math.MaxInt64))
-			r.StartedAt, r.CompletedAt = new(time.Date(1, 1, 1, 0, 0, 0, 1000, time.UTC)), new(time.Date(9999, 12, 31, 23, 59, 59, 999999000, time.UTC))
-			r.PromptSent = new("a \"b\" \\ \n \u2028 🐘")
+		run := with(fullRun("run-1"), func(r *db.Submission) {
+			r.TotalScore, r.WeightedScore, r.Telemetry.CostUsd = new(math.MaxFloat64), new(math.SmallestNonzeroFloat64), new(0.1+0.2)
+			r.Telemetry.TokensIn = new(int64(math.MaxInt64))
+			r.StartedAt, r.CompletedAt = time.Date(1, 1, 1, 0, 0, 0, 1000, time.UTC), new(time.Date(9999, 12, 31, 23, 59, 59, 999999000, time.UTC))
+			r.Telemetry.PromptSent = new("a \"b\" \\ \n \u2028 🐘")
 			r.Metadata = []byte(`{"n": 12345678901234567890.123456789, "null": null}`)
 		})
 		createAll(t, q, run)
@@ -243,8 +240,8 @@ func TestCreateRuns(t *testing.T) {
 	t.Run("takes the time of receipt for what has no time, and creates each batch once", func(t *testing.T) {
 		q, tx := begin(t, pool)
 		now := value[time.Time](t, tx, "select now()")
-		without := func(id string) db.CreateRunParams {
-			return with(fullRun(id), func(r *db.CreateRunParams) { r.StartedAt = nil })
+		without := func(id string) db.Submission {
+			return with(fullRun(id), func(r *db.Submission) { r.StartedAtGiven = false })
 		}
 		createAll(t, q, without("run-1"), without("run-2"))
 		for _, id := range []string{"run-1", "run-2"} {
@@ -278,10 +275,8 @@ func TestCreateRuns(t *testing.T) {
 
 	t.Run("stores none where one is refused", func(t *testing.T) {
 		q, pool := setup(t)
-		invalid := with(leastRun("run-2"), func(r *db.CreateRunParams) { r.Status = "unknown" })
-		rows, err := json.Marshal([]db.CreateRunParams{leastRun("run-1"), invalid})
-		wantNoError(t, err)
-		_, err = q.CreateRuns(t.Context(), rows)
+		invalid := with(leastRun("run-2"), func(r *db.Submission) { r.Status = "unknown" })
+		_, err := db.CreateRuns(t.Context(), q, leastRun("run-1"), invalid)
 		wantKind(t, err, db.Invalid)
 		if n := value[int](t, pool, "select count(*) from benchmark_runs"); n != 0 {
 			t.Errorf("%d runs", n)
@@ -296,7 +291,7 @@ func TestListRunStatusesForUpdate(t *testing.T) {
 	t.Run("gives the status", func(t *testing.T) {
 		q, _ := begin(t, pool)
 		for _, status := range []string{"running", "completed", "failed", "incomplete"} {
-			create(t, q, with(leastRun("run-"+status), func(r *db.CreateRunParams) { r.Status = status }))
+			create(t, q, with(leastRun("run-"+status), func(r *db.Submission) { r.Status = status }))
 			if got, err := q.ListRunStatusesForUpdate(t.Context(), []string{"run-" + status}); err != nil || len(got) != 1 || got[0].Status != status {
 				t.Errorf("status %q, want %q, error %v", got, status, err)
 			}
@@ -336,7 +331,7 @@ func TestListRunStatusesForUpdate(t *testing.T) {
 				got <- err
 			}()
 			waitUntilBlocked(t, pool)
-			return q.WithTx(tx).UpdateRun(t.Context(), db.UpdateRunParams(leastRun("run-1")))
+			return db.UpdateRuns(t.Context(), q.WithTx(tx), leastRun("run-1"))
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -365,11 +360,9 @@ func TestListRunStatusesForUpdate(t *testing.T) {
 func TestListRunsDifferences(t *testing.T) {
 	t.Parallel()
 	q, _ := setup(t)
-	differences := func(t *testing.T, submitted db.CreateRunParams) []string {
+	differences := func(t *testing.T, submitted db.Submission) []string {
 		t.Helper()
-		rows, err := json.Marshal([]db.CreateRunParams{submitted, leastRun("of which nothing is stored")})
-		wantNoError(t, err)
-		found, err := q.ListRunsDifferences(t.Context(), rows)
+		found, err := db.ListRunsDifferences(t.Context(), q, submitted)
 		wantNoError(t, err)
 		var fields []string
 		for _, row := range found {
@@ -383,7 +376,7 @@ func TestListRunsDifferences(t *testing.T) {
 	}
 	// stored and submitted get an id of their own, and are compared.
 	ids := 0
-	want := func(t *testing.T, stored, submitted db.CreateRunParams, fields ...string) {
+	want := func(t *testing.T, stored, submitted db.Submission, fields ...string) {
 		t.Helper()
 		ids++
 		stored.RunID = fmt.Sprint("run-", ids)
@@ -394,57 +387,51 @@ func TestListRunsDifferences(t *testing.T) {
 		}
 	}
 
-	// What each parameter is called by whoever submits.
-	names := map[string]string{
-		"BatchID": "batchId", "Suite": "suite", "Scenario": "scenario", "Tier": "tier", "Agent": "agent", "Model": "model",
-		"Status": "status", "StartedAt": "startedAt", "CompletedAt": "completedAt", "TotalScore": "totalScore",
-		"WeightedScore": "weightedScore", "IsSuccessful": "isSuccessful", "SuccessMetric": "successMetric",
-		"SpecialistEnabled": "specialistEnabled", "SpecialistName": "specialistName", "SpecialistVersion": "specialistVersion",
-		"Metadata": "metadata", "ToolCalls": "telemetry.toolCalls", "TokensIn": "telemetry.tokensIn",
-		"TokensOut": "telemetry.tokensOut", "CostUsd": "telemetry.costUsd", "DurationMs": "telemetry.durationMs",
-		"WorkspaceDir": "telemetry.workspaceDir", "PromptSent": "telemetry.promptSent",
-	}
-	having := func(run db.CreateRunParams, field string, value reflect.Value) db.CreateRunParams {
-		reflect.ValueOf(&run).Elem().FieldByName(field).Set(value)
-		return run
-	}
 	t.Run("who submits makes none", func(t *testing.T) {
-		want(t, fullRun(""), with(fullRun(""), func(r *db.CreateRunParams) { r.SubmittedBy = new("someone else") }))
-		want(t, fullRun(""), with(fullRun(""), func(r *db.CreateRunParams) { r.SubmittedBy = nil }))
+		want(t, fullRun(""), with(fullRun(""), func(r *db.Submission) { r.SubmittedBy = new("someone else") }))
+		want(t, fullRun(""), with(fullRun(""), func(r *db.Submission) { r.SubmittedBy = nil }))
 	})
-	for _, field := range reflect.VisibleFields(reflect.TypeFor[db.CreateRunParams]()) {
-		name, known := names[field.Name]
-		switch {
-		case known:
-		case slices.Contains([]string{"RunID", "Evaluations", "HasTelemetry", "SubmittedBy"}, field.Name):
-			continue // The id says which run; the others are below.
-		default:
-			t.Errorf("what is %s called?", field.Name)
-		}
-		full, other := fullRun(""), otherRun("")
-		changed := having(full, field.Name, reflect.ValueOf(other).FieldByName(field.Name))
-		t.Run(name+" changed", func(t *testing.T) { want(t, full, changed, name) })
-		if kind := field.Type.Kind(); kind == reflect.Pointer || kind == reflect.Slice {
-			less := having(full, field.Name, reflect.Zero(field.Type))
-			t.Run(name+" left out", func(t *testing.T) { want(t, full, less, name) })
-			t.Run(name+" added", func(t *testing.T) { want(t, less, full, name) })
-			t.Run(name+" absent twice", func(t *testing.T) { want(t, less, less) })
+	// wantEach changes each column of a row on its own.
+	wantEach := func(t *testing.T, prefix string, rowOf func(*db.Submission) reflect.Value, but ...string) {
+		t.Helper()
+		other := rowOf(new(otherRun("")))
+		for _, field := range reflect.VisibleFields(other.Type()) {
+			column := field.Tag.Get("json")
+			if slices.Contains(but, column) {
+				continue
+			}
+			having := func(value reflect.Value) db.Submission {
+				run := fullRun("")
+				rowOf(&run).FieldByIndex(field.Index).Set(value)
+				return run
+			}
+			name := prefix + column
+			t.Run(name+" changed", func(t *testing.T) { want(t, fullRun(""), having(other.FieldByIndex(field.Index)), name) })
+			if kind := field.Type.Kind(); kind == reflect.Pointer || kind == reflect.Slice {
+				less := having(reflect.Zero(field.Type))
+				t.Run(name+" left out", func(t *testing.T) { want(t, fullRun(""), less, name) })
+				t.Run(name+" added", func(t *testing.T) { want(t, less, fullRun(""), name) })
+				t.Run(name+" absent twice", func(t *testing.T) { want(t, less, less) })
+			}
 		}
 	}
+	wantEach(t, "", func(s *db.Submission) reflect.Value { return reflect.ValueOf(&s.BenchmarkRun).Elem() },
+		"run_id", "id", "started_at_given", "submitted_by") // The id says which run; the others are below.
+	wantEach(t, "telemetry.", func(s *db.Submission) reflect.Value { return reflect.ValueOf(s.Telemetry).Elem() }, "run_id", "id")
 
-	silent := with(leastRun(""), func(r *db.CreateRunParams) { r.HasTelemetry = true })
-	untimed := with(leastRun(""), func(r *db.CreateRunParams) { r.StartedAt = nil })
-	evaluated := func(list ...evaluation) db.CreateRunParams {
-		return with(leastRun(""), func(r *db.CreateRunParams) { r.Evaluations = evaluations(list...) })
+	silent := with(leastRun(""), func(r *db.Submission) { r.Telemetry = &db.RunTelemetry{} })
+	untimed := with(leastRun(""), func(r *db.Submission) { r.StartedAtGiven = false })
+	evaluated := func(list ...db.EvaluationResult) db.Submission {
+		return with(leastRun(""), func(r *db.Submission) { r.Evaluations = list })
 	}
-	a := evaluation{EvaluatorName: "a", Score: 1, MaxScore: 2, Details: new("text")}
-	b := evaluation{EvaluatorName: "b", Score: 3, MaxScore: 4}
-	metadata := func(text string) db.CreateRunParams {
-		return with(leastRun(""), func(r *db.CreateRunParams) { r.Metadata = []byte(text) })
+	a := db.EvaluationResult{EvaluatorName: "a", Score: 1, MaxScore: 2, Details: new("text")}
+	b := db.EvaluationResult{EvaluatorName: "b", Score: 3, MaxScore: 4}
+	metadata := func(text string) db.Submission {
+		return with(leastRun(""), func(r *db.Submission) { r.Metadata = []byte(text) })
 	}
 	for _, c := range []struct {
 		name              string
-		stored, submitted db.CreateRunParams
+		stored, submitted db.Submission
 		fields            []string
 	}{
 		{"a full submission again", fullRun(""), fullRun(""), nil},
@@ -455,19 +442,19 @@ func TestListRunsDifferences(t *testing.T) {
 		{"telemetry that says nothing, again", silent, silent, nil},
 
 		{"evaluations again", evaluated(a, b, a), evaluated(a, b, a), nil},
-		{"another evaluator", evaluated(a, b), evaluated(a, with(b, func(e *evaluation) { e.EvaluatorName = "c" })), []string{"evaluations[1].evaluatorName"}},
-		{"another score", evaluated(a, b), evaluated(with(a, func(e *evaluation) { e.Score = 9 }), b), []string{"evaluations[0].score"}},
-		{"another maximum", evaluated(a, b), evaluated(a, with(b, func(e *evaluation) { e.MaxScore = 9 })), []string{"evaluations[1].maxScore"}},
-		{"other details", evaluated(a, b), evaluated(with(a, func(e *evaluation) { e.Details = new("other") }), b), []string{"evaluations[0].details"}},
-		{"details left out", evaluated(b, a), evaluated(b, with(a, func(e *evaluation) { e.Details = nil })), []string{"evaluations[1].details"}},
-		{"details added", evaluated(b, a), evaluated(with(b, func(e *evaluation) { e.Details = new("") }), a), []string{"evaluations[0].details"}},
+		{"another evaluator", evaluated(a, b), evaluated(a, with(b, func(e *db.EvaluationResult) { e.EvaluatorName = "c" })), []string{"evaluations[1].evaluator_name"}},
+		{"another score", evaluated(a, b), evaluated(with(a, func(e *db.EvaluationResult) { e.Score = 9 }), b), []string{"evaluations[0].score"}},
+		{"another maximum", evaluated(a, b), evaluated(a, with(b, func(e *db.EvaluationResult) { e.MaxScore = 9 })), []string{"evaluations[1].max_score"}},
+		{"other details", evaluated(a, b), evaluated(with(a, func(e *db.EvaluationResult) { e.Details = new("other") }), b), []string{"evaluations[0].details"}},
+		{"details left out", evaluated(b, a), evaluated(b, with(a, func(e *db.EvaluationResult) { e.Details = nil })), []string{"evaluations[1].details"}},
+		{"details added", evaluated(b, a), evaluated(with(b, func(e *db.EvaluationResult) { e.Details = new("") }), a), []string{"evaluations[0].details"}},
 		{"an evaluation more", evaluated(a), evaluated(a, b), []string{"evaluations[1]"}},
 		{"an evaluation fewer", evaluated(b, a), evaluated(b), []string{"evaluations[1]"}},
 		{"first evaluations", evaluated(), evaluated(a, b), []string{"evaluations[0]", "evaluations[1]"}},
 		{"no evaluations any more", evaluated(a, b), evaluated(), []string{"evaluations[0]", "evaluations[1]"}},
 		{"evaluations in another order", evaluated(a, b), evaluated(b, a), []string{
-			"evaluations[0].details", "evaluations[0].evaluatorName", "evaluations[0].maxScore", "evaluations[0].score",
-			"evaluations[1].details", "evaluations[1].evaluatorName", "evaluations[1].maxScore", "evaluations[1].score",
+			"evaluations[0].details", "evaluations[0].evaluator_name", "evaluations[0].max_score", "evaluations[0].score",
+			"evaluations[1].details", "evaluations[1].evaluator_name", "evaluations[1].max_score", "evaluations[1].score",
 		}},
 
 		{"a number of metadata written otherwise", metadata(`{"a": 1, "b": [1.50]}`), metadata(`{"b":[15e-1],"a":1.0}`), nil},
@@ -478,15 +465,6 @@ func TestListRunsDifferences(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) { want(t, c.stored, c.submitted, c.fields...) })
 	}
-
-	t.Run("a score in an evaluation written otherwise", func(t *testing.T) {
-		run := with(leastRun(""), func(r *db.CreateRunParams) {
-			r.Evaluations = []byte(`[{"position": 0, "evaluator_name": "e", "score": 1.0, "max_score": 2e0, "details": null}]`)
-		})
-		again := evaluated(evaluation{EvaluatorName: "e", Score: 1, MaxScore: 2})
-		want(t, run, again)
-		want(t, again, run)
-	})
 
 	t.Run("the run is compared with itself, not with others", func(t *testing.T) {
 		id := create(t, q, otherRun("a stranger"))
@@ -499,26 +477,23 @@ func TestListRunsDifferences(t *testing.T) {
 
 	t.Run("each of many is compared with its own", func(t *testing.T) {
 		a, b, c := fullRun("many-a"), fullRun("many-b"), fullRun("many-c")
-		for _, run := range []db.CreateRunParams{a, b, c} {
+		for _, run := range []db.Submission{a, b, c} {
 			create(t, q, run)
 		}
-		a.Tier, c.Evaluations = "L9", evaluations()
-		rows, err := json.Marshal([]db.CreateRunParams{c, a, b})
-		wantNoError(t, err)
-		found, err := q.ListRunsDifferences(t.Context(), rows)
+		a.Tier, c.Evaluations = "L9", nil
+		found, err := db.ListRunsDifferences(t.Context(), q, c, a, b)
 		wantNoError(t, err)
 		got := []string{}
 		for _, row := range found {
 			got = append(got, row.RunID+" "+row.Field)
 		}
-		slices.Sort(got)
 		wantEqual(t, got, []string{"many-a tier", "many-c evaluations[0]", "many-c evaluations[1]", "many-c evaluations[2]"})
 	})
 
 	// An end that leaves the start out keeps the announced one.
 	t.Run("an end without a start, again", func(t *testing.T) {
 		create(t, q, openRun("announced"))
-		end := with(fullRun("announced"), func(r *db.CreateRunParams) { r.StartedAt = nil })
+		end := with(fullRun("announced"), func(r *db.Submission) { r.StartedAtGiven = false })
 		update(t, q, end)
 		if got := differences(t, end); len(got) > 0 {
 			t.Errorf("differences %q", got)
@@ -526,7 +501,7 @@ func TestListRunsDifferences(t *testing.T) {
 	})
 }
 
-func TestUpdateRun(t *testing.T) {
+func TestUpdateRuns(t *testing.T) {
 	t.Parallel()
 	_, pool := setup(t)
 
@@ -535,7 +510,7 @@ func TestUpdateRun(t *testing.T) {
 		before := create(t, q, fullRun("run-0"))
 		id := create(t, q, fullRun("run-1"))
 		after := create(t, q, fullRun("run-2"))
-		for _, run := range []db.CreateRunParams{otherRun("run-1"), fullRun("run-1"), leastRun("run-1"), fullRun("run-1")} {
+		for _, run := range []db.Submission{otherRun("run-1"), fullRun("run-1"), leastRun("run-1"), fullRun("run-1")} {
 			update(t, q, run)
 			wantRun(t, q, run, id)
 			wantRun(t, q, fullRun("run-0"), before)
@@ -544,16 +519,26 @@ func TestUpdateRun(t *testing.T) {
 		wantEqual(t, values[string](t, tx, "select batch_id from batch_runs order by 1"), []string{"batch-a", "batch-b"})
 	})
 
+	t.Run("replaces many, each by its own", func(t *testing.T) {
+		q, tx := begin(t, pool)
+		ids := []int64{create(t, q, fullRun("run-0")), create(t, q, leastRun("run-1")), create(t, q, fullRun("run-2"))}
+		wantNoError(t, db.UpdateRuns(t.Context(), q, otherRun("run-1"), leastRun("run-0"), otherRun("not there")))
+		wantRun(t, q, leastRun("run-0"), ids[0])
+		wantRun(t, q, otherRun("run-1"), ids[1])
+		wantRun(t, q, fullRun("run-2"), ids[2])
+		wantEqual(t, values[string](t, tx, "select run_id from benchmark_runs order by 1"), []string{"run-0", "run-1", "run-2"})
+	})
+
 	t.Run("replaces evaluations by fewer, more, none", func(t *testing.T) {
 		q, tx := begin(t, pool)
 		run := leastRun("run-1")
 		id := create(t, q, run)
 		for i, n := range []int{3, 1, 7, 7, 0, 2} {
-			list := make([]evaluation, n)
+			list := make([]db.EvaluationResult, n)
 			for j := range list {
-				list[j] = evaluation{EvaluatorName: fmt.Sprint("e", i, j), Score: float64(i), MaxScore: float64(j + 1), Details: new(fmt.Sprint(i))}
+				list[j] = db.EvaluationResult{EvaluatorName: fmt.Sprint("e", i, j), Score: float64(i), MaxScore: float64(j + 1), Details: new(fmt.Sprint(i))}
 			}
-			run.Evaluations = evaluations(list...)
+			run.Evaluations = list
 			update(t, q, run)
 			wantRun(t, q, run, id)
 			if stored := value[int](t, tx, "select count(*) from evaluation_results"); stored != n {
@@ -565,11 +550,11 @@ func TestUpdateRun(t *testing.T) {
 	t.Run("adds telemetry, replaces it and takes it away", func(t *testing.T) {
 		q, tx := begin(t, pool)
 		id := create(t, q, leastRun("run-1"))
-		silent := with(leastRun("run-1"), func(r *db.CreateRunParams) { r.HasTelemetry = true })
-		for _, run := range []db.CreateRunParams{fullRun("run-1"), otherRun("run-1"), silent, fullRun("run-1"), leastRun("run-1")} {
+		silent := with(leastRun("run-1"), func(r *db.Submission) { r.Telemetry = &db.RunTelemetry{} })
+		for _, run := range []db.Submission{fullRun("run-1"), otherRun("run-1"), silent, fullRun("run-1"), leastRun("run-1")} {
 			update(t, q, run)
 			wantRun(t, q, run, id)
-			if n := value[int](t, tx, "select count(*) from run_telemetry"); (n == 1) != run.HasTelemetry {
+			if n := value[int](t, tx, "select count(*) from run_telemetry"); (n == 1) != (run.Telemetry != nil) {
 				t.Errorf("%d telemetries", n)
 			}
 		}
@@ -578,9 +563,9 @@ func TestUpdateRun(t *testing.T) {
 	t.Run("keeps an announced start, and notes that it was left out", func(t *testing.T) {
 		q, _ := begin(t, pool)
 		id := create(t, q, openRun("run-1"))
-		update(t, q, with(otherRun("run-1"), func(r *db.CreateRunParams) { r.StartedAt = nil }))
+		update(t, q, with(otherRun("run-1"), func(r *db.Submission) { r.StartedAtGiven = false }))
 		wantEqual(t, get(t, q, "run-1").BenchmarkRun, with(runOf(otherRun("run-1"), id), func(r *db.BenchmarkRun) {
-			r.StartedAt, r.StartedAtGiven = *openRun("run-1").StartedAt, false
+			r.StartedAt, r.StartedAtGiven = openRun("run-1").StartedAt, false
 		}))
 	})
 
@@ -590,11 +575,8 @@ func TestUpdateRun(t *testing.T) {
 		create(t, q, fullRun("run-1"))
 		q, tx := begin(t, pool)
 		now := value[time.Time](t, tx, "select now()")
-		update(t, q, with(fullRun("run-1"), func(r *db.CreateRunParams) {
-			r.BatchID, r.Evaluations = new("batch-new"), evaluations(
-				evaluation{EvaluatorName: "e", Score: 1, MaxScore: 1}, evaluation{EvaluatorName: "e", Score: 1, MaxScore: 1},
-				evaluation{EvaluatorName: "e", Score: 1, MaxScore: 1}, evaluation{EvaluatorName: "e", Score: 1, MaxScore: 1},
-			)
+		update(t, q, with(fullRun("run-1"), func(r *db.Submission) {
+			r.BatchID, r.Evaluations = new("batch-new"), slices.Repeat([]db.EvaluationResult{{EvaluatorName: "e", Score: 1, MaxScore: 1}}, 4)
 		}))
 		for _, e := range decodeEvaluations(t, get(t, q, "run-1").Evaluations) {
 			if !e.CreatedAt.Equal(now) { // over an earlier one, or new
@@ -630,8 +612,8 @@ func TestUpdateRun(t *testing.T) {
 		t.Parallel()
 		q, pool := setup(t)
 		id := create(t, q, fullRun("run-1"))
-		run := with(otherRun("run-1"), func(r *db.CreateRunParams) { r.TokensIn = new(int64(-1)) })
-		wantKind(t, q.UpdateRun(t.Context(), db.UpdateRunParams(run)), db.Invalid)
+		run := with(otherRun("run-1"), func(r *db.Submission) { r.Telemetry.TokensIn = new(int64(-1)) })
+		wantKind(t, db.UpdateRuns(t.Context(), q, run), db.Invalid)
 		wantRun(t, q, fullRun("run-1"), id)
 		wantEqual(t, values[string](t, pool, "select batch_id from batch_runs"), []string{"batch-a"})
 	})
@@ -644,11 +626,11 @@ func TestUpdateRun(t *testing.T) {
 			q, pool := setup(t)
 			id := create(t, q, openRun("run-1"))
 			replace := func(by int, meanwhile func()) error {
-				return db.WithTx(t.Context(), pool, pgx.TxOptions{}, func(q *db.Queries) error {
+				return db.WithTx(t.Context(), db.New(pool), pgx.TxOptions{}, func(q *db.Queries) error {
 					if _, err := q.ListRunStatusesForUpdate(t.Context(), []string{"run-1"}); err != nil {
 						return err
 					}
-					if err := q.UpdateRun(t.Context(), db.UpdateRunParams(variant("run-1", by))); err != nil {
+					if err := db.UpdateRuns(t.Context(), q, variant("run-1", by)); err != nil {
 						return err
 					}
 					meanwhile()
@@ -675,11 +657,11 @@ func TestUpdateRun(t *testing.T) {
 		q, pool := setup(t)
 		id := create(t, q, fullRun("run-1"))
 		_, errs := atOnce(30, func(i int) (any, error) {
-			return nil, db.WithTx(t.Context(), pool, pgx.TxOptions{}, func(q *db.Queries) error {
+			return nil, db.WithTx(t.Context(), db.New(pool), pgx.TxOptions{}, func(q *db.Queries) error {
 				if _, err := q.ListRunStatusesForUpdate(t.Context(), []string{"run-1"}); err != nil {
 					return err
 				}
-				return q.UpdateRun(t.Context(), db.UpdateRunParams(variant("run-1", i)))
+				return db.UpdateRuns(t.Context(), q, variant("run-1", i))
 			})
 		})
 		for _, err := range errs {

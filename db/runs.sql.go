@@ -7,6 +7,7 @@ package db
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 )
 
@@ -148,10 +149,12 @@ func (q *Queries) GetRunTelemetry(ctx context.Context, runID string) (GetRunTele
 
 const listRuns = `-- name: ListRuns :many
 /*
-The list of runs has a query for each filter, and for suite and scenario, each of which
-an index serves in the list's order, and one for the other combinations. Each gives the runs that come
-after a position (started_at, id), newest first; a position beyond every time
-gives the first page. No row when nothing matches.
+Lists of runs give the runs that come after a position (started_at, id), newest first; a
+position beyond every time gives the first page. No row when nothing matches.
+
+The most frequent filters have a query each, which an index serves in the list's order and
+whose plan is kept: that saves planning, which takes longer than reading a page. All other
+combinations share ListRunsByFilters. db.ListRunsPage picks the query.
 
 "= any(array[x])" is "= x", but no constant to the planner, so that ordering by
 the column leaves it the list's own index alone. With "= x" the plan that is kept
@@ -329,35 +332,26 @@ func (q *Queries) ListRunsByBatch(ctx context.Context, batchID string) ([]Benchm
 }
 
 const listRunsByFilters = `-- name: ListRunsByFilters :many
-select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata, submitted_by from benchmark_runs
-where ($1::text is null or suite = $1)
-  and ($2::text is null or scenario = $2)
-  and ($3::text is null or agent = $3)
-  and ($4::text is null or status = $4)
-  and (started_at, id) < ($5::timestamptz, $6::bigint)
-order by started_at desc, id desc
-limit $7::int
+select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata, submitted_by from benchmark_runs as r
+where run_matches(r, $1::jsonb)
+  and (r.started_at, r.id) < ($2::timestamptz, $3::bigint)
+order by r.started_at desc, r.id desc
+limit $4::int
 `
 
 type ListRunsByFiltersParams struct {
-	Suite           *string   `json:"suite"`
-	Scenario        *string   `json:"scenario"`
-	Agent           *string   `json:"agent"`
-	Status          *string   `json:"status"`
-	BeforeStartedAt time.Time `json:"before_started_at"`
-	BeforeID        int64     `json:"before_id"`
-	RowLimit        int32     `json:"row_limit"`
+	Filters         json.RawMessage `json:"filters"`
+	BeforeStartedAt time.Time       `json:"before_started_at"`
+	BeforeID        int64           `json:"before_id"`
+	RowLimit        int32           `json:"row_limit"`
 }
 
-// The runs that match every filter that is not null, newest first.
-// Which index is best depends on the values: have it planned for them
-// (db.PlanForValues), not once for all.
+// The runs that match all filters (see run_matches), newest first.
+// Which index is best depends on the values: db.ListRunsPage has it planned for them,
+// not once for all.
 func (q *Queries) ListRunsByFilters(ctx context.Context, arg ListRunsByFiltersParams) ([]BenchmarkRun, error) {
 	rows, err := q.db.Query(ctx, listRunsByFilters,
-		arg.Suite,
-		arg.Scenario,
-		arg.Agent,
-		arg.Status,
+		arg.Filters,
 		arg.BeforeStartedAt,
 		arg.BeforeID,
 		arg.RowLimit,

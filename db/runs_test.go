@@ -3,7 +3,9 @@ package db_test
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"testing"
@@ -22,10 +24,10 @@ func setupRuns(t testing.TB) (*db.Queries, *pgxpool.Pool, []db.BenchmarkRun) {
 	var runs []db.BenchmarkRun
 	for i := range 32 {
 		letter := func(bit int) string { return string(rune('a' + i>>bit&1)) }
-		run := with(fullRun(fmt.Sprint("run-", i)), func(r *db.CreateRunParams) {
+		run := with(fullRun(fmt.Sprint("run-", i)), func(r *db.Submission) {
 			r.Suite, r.Scenario, r.Agent = "suite-"+letter(1), "scenario-"+letter(2), "agent-"+letter(3)
 			r.Status = map[string]string{"a": "completed", "b": "failed"}[letter(4)]
-			r.StartedAt, r.TotalScore = new(noon.Add(time.Duration(i*7%5)*time.Microsecond)), new(float64(i))
+			r.StartedAt, r.TotalScore = noon.Add(time.Duration(i*7%5)*time.Microsecond), new(float64(i))
 		})
 		runs = append(runs, runOf(run, create(t, q, run)))
 	}
@@ -177,38 +179,50 @@ func TestListRunsByStatus(t *testing.T) {
 	wantNoRuns(t, runsByStatus(t.Context(), q, "running"))
 }
 
-func runsByFilters(ctx context.Context, q *db.Queries, filters db.ListRunsByFiltersParams) runsQuery {
+func runsByFilters(ctx context.Context, q *db.Queries, filters map[string]string) runsQuery {
 	return func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
-		filters.BeforeStartedAt, filters.BeforeID, filters.RowLimit = before, id, limit
-		return q.ListRunsByFilters(ctx, filters)
+		encoded, err := json.Marshal(filters)
+		if err != nil {
+			return nil, err
+		}
+		return q.ListRunsByFilters(ctx, db.ListRunsByFiltersParams{Filters: encoded, BeforeStartedAt: before, BeforeID: id, RowLimit: limit})
+	}
+}
+
+func runsPage(ctx context.Context, q *db.Queries, filters map[string]string) runsQuery {
+	return func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
+		return db.ListRunsPage(ctx, q, filters, db.RunPosition{StartedAt: before, ID: id}, limit)
 	}
 }
 
 func TestListRunsByFilters(t *testing.T) {
 	t.Parallel()
-	q, pool, runs := setupRuns(t)
-	for name, q := range map[string]*db.Queries{"prepared": q, "planned for its values": db.New(db.PlanForValues{DBTX: pool})} {
+	q, _, runs := setupRuns(t)
+	for name, list := range map[string]func(map[string]string) runsQuery{
+		"prepared":               func(f map[string]string) runsQuery { return runsByFilters(t.Context(), q, f) },
+		"planned for its values": func(f map[string]string) runsQuery { return runsByFilters(t.Context(), db.WithCustomPlans(q), f) },
+		"by the query that fits": func(f map[string]string) runsQuery { return runsPage(t.Context(), q, f) },
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for set := range 16 {
-				given := func(bit int, value string) *string {
-					if set>>bit&1 == 0 {
-						return nil
+			all := map[string]string{"suite": "suite-b", "scenario": "scenario-a", "agent": "agent-b", "status": "failed"}
+			names := slices.Sorted(maps.Keys(all))
+			for set := range 1 << len(names) {
+				filters := map[string]string{}
+				for bit, name := range names {
+					if set>>bit&1 > 0 {
+						filters[name] = all[name]
 					}
-					return &value
 				}
-				filters := db.ListRunsByFiltersParams{
-					Suite: given(0, "suite-b"), Scenario: given(1, "scenario-a"), Agent: given(2, "agent-b"), Status: given(3, "failed"),
-				}
-				is := func(filter *string, value string) bool { return filter == nil || *filter == value }
-				wantRuns(t, runsByFilters(t.Context(), q, filters), runs, func(r db.BenchmarkRun) bool {
-					return is(filters.Suite, r.Suite) && is(filters.Scenario, r.Scenario) && is(filters.Agent, r.Agent) && is(filters.Status, r.Status)
+				is := func(name, value string) bool { return filters[name] == "" || filters[name] == value }
+				wantRuns(t, list(filters), runs, func(r db.BenchmarkRun) bool {
+					return is("suite", r.Suite) && is("scenario", r.Scenario) && is("agent", r.Agent) && is("status", r.Status)
 				})
 			}
-			for _, nothing := range []db.ListRunsByFiltersParams{
-				{Suite: new("suite-c")}, {Scenario: new("scenario-c")}, {Agent: new("agent-c")}, {Status: new("running")}, {Suite: new("")},
+			for _, nothing := range []map[string]string{
+				{"suite": "suite-c"}, {"scenario": "scenario-c"}, {"agent": "agent-c"}, {"status": "running"}, {"suite": "suite-a", "agent": "agent-c"},
 			} {
-				wantNoRuns(t, runsByFilters(t.Context(), q, nothing))
+				wantNoRuns(t, list(nothing))
 			}
 		})
 	}
@@ -236,9 +250,9 @@ func TestListRunsByBatch(t *testing.T) {
 	t.Run("gives the runs of the batch, oldest first", func(t *testing.T) {
 		want := map[string][]db.BenchmarkRun{"batch-a": {}, "batch-b": {}}
 		for i := range 20 {
-			run := with(fullRun(fmt.Sprint("run-", i)), func(r *db.CreateRunParams) {
+			run := with(fullRun(fmt.Sprint("run-", i)), func(r *db.Submission) {
 				r.BatchID = []*string{new("batch-a"), new("batch-b"), nil}[i%3]
-				r.StartedAt = new(noon.Add(time.Duration(i*7%5) * time.Microsecond))
+				r.StartedAt = noon.Add(time.Duration(i*7%5) * time.Microsecond)
 			})
 			id := create(t, q, run)
 			if run.BatchID != nil {
@@ -270,7 +284,7 @@ func setupRow(t testing.TB) (*db.Queries, *pgxpool.Pool) {
 	t.Helper()
 	q, pool := setup(t)
 	create(t, q, leastRun("least"))
-	create(t, q, with(leastRun("silent"), func(r *db.CreateRunParams) { r.HasTelemetry = true }))
+	create(t, q, with(leastRun("silent"), func(r *db.Submission) { r.Telemetry = &db.RunTelemetry{} }))
 	create(t, q, otherRun("other"))
 	exec(t, pool, "insert into batch_runs (batch_id, created_at) values ('batch-a', $1)", noon)
 	exec(t, pool, `

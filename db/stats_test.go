@@ -23,18 +23,18 @@ func TestGetStats(t *testing.T) {
 		q, _ := begin(t, pool)
 		wantEqual(t, stats(t, q), db.GetStatsRow{})
 		for _, status := range []string{"running", "failed", "incomplete"} {
-			create(t, q, with(fullRun(status), func(r *db.CreateRunParams) { r.Status = status }))
+			create(t, q, with(fullRun(status), func(r *db.Submission) { r.Status = status }))
 		}
 		wantEqual(t, stats(t, q), db.GetStatsRow{})
 	})
 
 	t.Run("counts and averages completed runs alone", func(t *testing.T) {
 		q, _ := begin(t, pool)
-		create(t, q, with(leastRun("run-1"), func(r *db.CreateRunParams) { r.TotalScore, r.IsSuccessful = new(0.5), true }))
-		create(t, q, with(leastRun("run-2"), func(r *db.CreateRunParams) { r.TotalScore, r.WeightedScore = new(-1.0), new(3.0) }))
-		create(t, q, with(leastRun("run-3"), func(r *db.CreateRunParams) { r.IsSuccessful = true }))
+		create(t, q, with(leastRun("run-1"), func(r *db.Submission) { r.TotalScore, r.IsSuccessful = new(0.5), true }))
+		create(t, q, with(leastRun("run-2"), func(r *db.Submission) { r.TotalScore, r.WeightedScore = new(-1.0), new(3.0) }))
+		create(t, q, with(leastRun("run-3"), func(r *db.Submission) { r.IsSuccessful = true }))
 		for _, status := range []string{"running", "failed", "incomplete"} {
-			create(t, q, with(fullRun(status), func(r *db.CreateRunParams) { r.Status = status }))
+			create(t, q, with(fullRun(status), func(r *db.Submission) { r.Status = status }))
 		}
 		wantEqual(t, stats(t, q), db.GetStatsRow{TotalRuns: 3, SuccessfulRuns: 2, AvgScore: new(-0.25), AvgWeightedScore: new(3.0)})
 	})
@@ -62,7 +62,7 @@ func TestGetStats(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				q, _ := begin(t, pool)
 				for i, score := range extreme {
-					create(t, q, with(leastRun(fmt.Sprint(i)), func(r *db.CreateRunParams) { r.TotalScore, r.WeightedScore = &score, &score }))
+					create(t, q, with(leastRun(fmt.Sprint(i)), func(r *db.Submission) { r.TotalScore, r.WeightedScore = &score, &score }))
 				}
 				got := stats(t, q)
 				wantAverage(t, got.AvgScore, mean(extreme))
@@ -73,12 +73,12 @@ func TestGetStats(t *testing.T) {
 }
 
 // manyScores stores 400 completed runs of 5 agents, with scores of every size.
-func manyScores(t testing.TB, q *db.Queries) []db.CreateRunParams {
+func manyScores(t testing.TB, q *db.Queries) []db.Submission {
 	t.Helper()
 	random := rand.New(rand.NewPCG(3, 4))
-	runs := make([]db.CreateRunParams, 400)
+	runs := make([]db.Submission, 400)
 	for i := range runs {
-		runs[i] = with(leastRun(fmt.Sprint("run-", i)), func(r *db.CreateRunParams) {
+		runs[i] = with(leastRun(fmt.Sprint("run-", i)), func(r *db.Submission) {
 			r.Agent, r.IsSuccessful = fmt.Sprint("agent-", i%5), true
 			r.TotalScore, r.WeightedScore = new(random.Float64()), new(random.NormFloat64()*1e6)
 		})
@@ -97,16 +97,16 @@ func TestListAgentStats(t *testing.T) {
 		return rows
 	}
 	n := 0
-	scored := func(agent string, weighted *float64) db.CreateRunParams {
+	scored := func(agent string, weighted *float64) db.Submission {
 		n++
-		return with(leastRun(fmt.Sprint("run-", n)), func(r *db.CreateRunParams) {
+		return with(leastRun(fmt.Sprint("run-", n)), func(r *db.Submission) {
 			r.Agent, r.TotalScore, r.WeightedScore, r.IsSuccessful = agent, new(77.0), weighted, true
 		})
 	}
 
 	t.Run("gives the best average first, none last, equal ones by agent", func(t *testing.T) {
 		q, _ := begin(t, pool)
-		for _, run := range []db.CreateRunParams{
+		for _, run := range []db.Submission{
 			scored("none-b", nil),
 			scored("none-a", nil), scored("none-a", nil),
 			scored("equal-b", new(5.0)),
@@ -115,11 +115,11 @@ func TestListAgentStats(t *testing.T) {
 			scored("worst", new(-9.0)),
 			scored("best", new(9.0)), scored("best", new(7.0)), scored("best", new(8.5)),
 			// What does not count.
-			with(scored("worst", new(100.0)), func(r *db.CreateRunParams) { r.IsSuccessful = false }),
-			with(scored("worst", new(100.0)), func(r *db.CreateRunParams) { r.Status = "failed" }),
-			with(scored("worst", new(100.0)), func(r *db.CreateRunParams) { r.Status = "running" }),
-			with(scored("worst", new(100.0)), func(r *db.CreateRunParams) { r.Status = "incomplete" }),
-			with(scored("unsuccessful", new(100.0)), func(r *db.CreateRunParams) { r.IsSuccessful = false }),
+			with(scored("worst", new(100.0)), func(r *db.Submission) { r.IsSuccessful = false }),
+			with(scored("worst", new(100.0)), func(r *db.Submission) { r.Status = "failed" }),
+			with(scored("worst", new(100.0)), func(r *db.Submission) { r.Status = "running" }),
+			with(scored("worst", new(100.0)), func(r *db.Submission) { r.Status = "incomplete" }),
+			with(scored("unsuccessful", new(100.0)), func(r *db.Submission) { r.IsSuccessful = false }),
 		} {
 			create(t, q, run)
 		}

@@ -7,22 +7,27 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // maxTries bounds how often a transaction runs that loses against others.
 const maxTries = 4
 
+// beginner is what begins a transaction: a pool, or one of its connections.
+type beginner interface {
+	BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error)
+}
+
 // WithTx runs fn in a transaction, which is committed when fn returns nil and
 // rolled back otherwise. When it loses against another transaction (a deadlock, a
 // serialization failure) all of it runs again, so fn has to be safe to repeat.
-func WithTx(ctx context.Context, pool *pgxpool.Pool, options pgx.TxOptions, fn func(*Queries) error) error {
-	return Retry(ctx, func() error { return TryTx(ctx, pool, options, fn) })
+// q runs on a pool or a connection, not in a transaction.
+func WithTx(ctx context.Context, q *Queries, options pgx.TxOptions, fn func(*Queries) error) error {
+	return Retry(ctx, func() error { return TryTx(ctx, q, options, fn) })
 }
 
 // TryTx is WithTx for a caller who knows better what to do when it loses.
-func TryTx(ctx context.Context, pool *pgxpool.Pool, options pgx.TxOptions, fn func(*Queries) error) error {
-	tx, err := pool.BeginTx(ctx, options)
+func TryTx(ctx context.Context, q *Queries, options pgx.TxOptions, fn func(*Queries) error) error {
+	tx, err := q.db.(beginner).BeginTx(ctx, options)
 	if err != nil {
 		return err
 	}

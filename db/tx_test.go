@@ -34,9 +34,9 @@ func TestWithTx(t *testing.T) {
 
 	t.Run("commits what fn stored", func(t *testing.T) {
 		var id int64
-		err := db.WithTx(t.Context(), pool, pgx.TxOptions{}, func(q *db.Queries) (err error) {
-			id, err = q.CreateRun(t.Context(), fullRun("committed"))
-			return err
+		err := db.WithTx(t.Context(), db.New(pool), pgx.TxOptions{}, func(q *db.Queries) (err error) {
+			id = create(t, q, fullRun("committed"))
+			return nil
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -45,8 +45,8 @@ func TestWithTx(t *testing.T) {
 	})
 
 	t.Run("has the options asked for", func(t *testing.T) {
-		err := db.WithTx(t.Context(), pool, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(q *db.Queries) error {
-			_, err := q.CreateRun(t.Context(), leastRun("run-1"))
+		err := db.WithTx(t.Context(), db.New(pool), pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(q *db.Queries) error {
+			_, err := db.CreateRuns(t.Context(), q, leastRun("run-1"))
 			return err
 		})
 		if state := stateOf(err); state != "25006" {
@@ -57,7 +57,7 @@ func TestWithTx(t *testing.T) {
 	t.Run("rolls back when fn fails, and gives its error", func(t *testing.T) {
 		failure := errors.New("no")
 		tries := 0
-		err := db.WithTx(t.Context(), pool, pgx.TxOptions{}, func(q *db.Queries) error {
+		err := db.WithTx(t.Context(), db.New(pool), pgx.TxOptions{}, func(q *db.Queries) error {
 			tries++
 			create(t, q, leastRun("failed"))
 			return fmt.Errorf("wrapped: %w", failure)
@@ -73,7 +73,7 @@ func TestWithTx(t *testing.T) {
 		q, pool := setupOne(t)
 		before := value[int](t, pool, "select pg_backend_pid()")
 		ctx, cancel := context.WithCancel(t.Context())
-		err := db.WithTx(ctx, pool, pgx.TxOptions{}, func(q *db.Queries) error {
+		err := db.WithTx(ctx, db.New(pool), pgx.TxOptions{}, func(q *db.Queries) error {
 			create(t, q, leastRun("run-1"))
 			cancel()
 			return ctx.Err()
@@ -89,7 +89,7 @@ func TestWithTx(t *testing.T) {
 		t.Parallel()
 		q, pool := setupOne(t)
 		ctx, cancel := context.WithCancel(t.Context())
-		err := db.WithTx(ctx, pool, pgx.TxOptions{}, func(q *db.Queries) error {
+		err := db.WithTx(ctx, db.New(pool), pgx.TxOptions{}, func(q *db.Queries) error {
 			create(t, q, leastRun("run-1"))
 			cancel()
 			return nil
@@ -107,7 +107,7 @@ func TestWithTx(t *testing.T) {
 					t.Error("the panic is swallowed")
 				}
 			}()
-			_ = db.WithTx(t.Context(), pool, pgx.TxOptions{}, func(q *db.Queries) error {
+			_ = db.WithTx(t.Context(), db.New(pool), pgx.TxOptions{}, func(q *db.Queries) error {
 				create(t, q, leastRun("run-1"))
 				panic("no")
 			})
@@ -118,7 +118,7 @@ func TestWithTx(t *testing.T) {
 	t.Run("fails when it cannot begin", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		err := db.WithTx(ctx, pool, pgx.TxOptions{}, func(*db.Queries) error {
+		err := db.WithTx(ctx, db.New(pool), pgx.TxOptions{}, func(*db.Queries) error {
 			t.Error("fn ran")
 			return nil
 		})
@@ -136,7 +136,7 @@ func TestWithTx(t *testing.T) {
 		)
 		holding.Add(2)
 		_, errs := atOnce(2, func(i int) (any, error) {
-			return nil, db.WithTx(t.Context(), pool, pgx.TxOptions{}, func(q *db.Queries) error {
+			return nil, db.WithTx(t.Context(), db.New(pool), pgx.TxOptions{}, func(q *db.Queries) error {
 				tries[i]++
 				own, others := fmt.Sprint("run-", i), fmt.Sprint("run-", 1-i)
 				if _, err := q.ListRunStatusesForUpdate(t.Context(), []string{own}); err != nil {
@@ -150,7 +150,7 @@ func TestWithTx(t *testing.T) {
 					wantState(t, err, "40P01")
 					return err
 				}
-				return q.UpdateRun(t.Context(), db.UpdateRunParams(variant(own, i)))
+				return db.UpdateRuns(t.Context(), q, variant(own, i))
 			})
 		})
 		for i := range 2 {
@@ -167,13 +167,13 @@ func TestWithTx(t *testing.T) {
 	t.Run("repeats what loses against an update", func(t *testing.T) {
 		id := create(t, q, openRun("late"))
 		tries := 0
-		err := db.WithTx(t.Context(), pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead}, func(inside *db.Queries) error {
+		err := db.WithTx(t.Context(), db.New(pool), pgx.TxOptions{IsoLevel: pgx.RepeatableRead}, func(inside *db.Queries) error {
 			tries++
 			get(t, inside, "late")
 			if tries < maxTries {
 				update(t, q, variant("late", tries))
 			}
-			err := inside.UpdateRun(t.Context(), db.UpdateRunParams(variant("late", 100)))
+			err := db.UpdateRuns(t.Context(), inside, variant("late", 100))
 			if err != nil {
 				wantState(t, err, "40001")
 			}
@@ -191,7 +191,7 @@ func TestWithTx(t *testing.T) {
 		serializable := pgx.TxOptions{IsoLevel: pgx.Serializable}
 		// Creates a run after having counted how many there are.
 		count := func(id string, meanwhile func() error) error {
-			return db.WithTx(t.Context(), pool, serializable, func(q *db.Queries) error {
+			return db.WithTx(t.Context(), db.New(pool), serializable, func(q *db.Queries) error {
 				if _, err := q.GetStats(t.Context()); err != nil {
 					return err
 				}
@@ -216,11 +216,11 @@ func TestWithTx(t *testing.T) {
 	t.Run("gives up on what loses every time", func(t *testing.T) {
 		id := create(t, q, openRun("loser"))
 		tries := 0
-		err := db.WithTx(t.Context(), pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead}, func(inside *db.Queries) error {
+		err := db.WithTx(t.Context(), db.New(pool), pgx.TxOptions{IsoLevel: pgx.RepeatableRead}, func(inside *db.Queries) error {
 			tries++
 			get(t, inside, "loser")
 			update(t, q, variant("loser", tries))
-			return inside.UpdateRun(t.Context(), db.UpdateRunParams(variant("loser", 100)))
+			return db.UpdateRuns(t.Context(), inside, variant("loser", 100))
 		})
 		wantKind(t, err, db.Transient)
 		wantState(t, err, "40001")

@@ -86,7 +86,7 @@ func (c *serveCommand) Run() (err error) {
 
 	// While it starts it is alive, and not ready.
 	var handler atomic.Pointer[http.Handler]
-	handler.Store(new(api.New(api.Config{Logger: logger, Version: version})))
+	handler.Store(new(api.Starting()))
 	server := &http.Server{
 		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*handler.Load()).ServeHTTP(w, r) }),
 		ReadHeaderTimeout: 10 * time.Second,

@@ -1,173 +1,21 @@
 /*
-The queries that take a submission name it the same way, so that their
-parameters convert into each other in Go. What a client left out is null.
+A submission comes as rows of the tables that it ends up in: @runs, @evaluations and
+@telemetry are JSON arrays of objects with the columns of benchmark_runs,
+evaluation_results and run_telemetry. The tables' own row types read them, so a column
+is not named here unless something is special about it. The database assigns every id
+("overriding user value"). db.SubmitRuns calls these queries.
 */
 
--- name: CreateRun :one
--- Stores a run that is not there yet, with its evaluations, its telemetry and,
--- where nobody announced it, its batch: all or nothing, in one statement.
--- No row when the run is there already, in which case nothing is stored.
-with submitted as (
-    select
-        @run_id::text as run_id,
-        sqlc.narg(batch_id)::text as batch_id,
-        @suite::text as suite,
-        @scenario::text as scenario,
-        @tier::text as tier,
-        @agent::text as agent,
-        sqlc.narg(model)::text as model,
-        @status::text as status,
-        sqlc.narg(started_at)::timestamptz as started_at,
-        sqlc.narg(completed_at)::timestamptz as completed_at,
-        sqlc.narg(total_score)::double precision as total_score,
-        sqlc.narg(weighted_score)::double precision as weighted_score,
-        @is_successful::boolean as is_successful,
-        sqlc.narg(success_metric)::double precision as success_metric,
-        sqlc.narg(specialist_enabled)::boolean as specialist_enabled,
-        sqlc.narg(specialist_name)::text as specialist_name,
-        sqlc.narg(specialist_version)::text as specialist_version,
-        sqlc.narg(metadata)::jsonb as metadata,
-        @evaluations::jsonb as evaluations,
-        @has_telemetry::boolean as has_telemetry,
-        sqlc.narg(tool_calls)::bigint as tool_calls,
-        sqlc.narg(tokens_in)::bigint as tokens_in,
-        sqlc.narg(tokens_out)::bigint as tokens_out,
-        sqlc.narg(cost_usd)::double precision as cost_usd,
-        sqlc.narg(duration_ms)::bigint as duration_ms,
-        sqlc.narg(workspace_dir)::text as workspace_dir,
-        sqlc.narg(prompt_sent)::text as prompt_sent,
-        sqlc.narg(submitted_by)::text as submitted_by
-),
-run as (
-    insert into benchmark_runs (
-        run_id, batch_id, suite, scenario, tier, agent, model, status,
-        started_at, started_at_given, completed_at,
-        total_score, weighted_score, is_successful, success_metric,
-        specialist_enabled, specialist_name, specialist_version, metadata, submitted_by
-    )
-    select
-        s.run_id, s.batch_id, s.suite, s.scenario, s.tier, s.agent, s.model, s.status,
-        coalesce(s.started_at, now()), s.started_at is not null, s.completed_at,
-        s.total_score, s.weighted_score, s.is_successful, s.success_metric,
-        s.specialist_enabled, s.specialist_name, s.specialist_version, s.metadata, s.submitted_by
-    from submitted as s
-    on conflict (run_id) do nothing
-    returning id, run_id, batch_id, submitted_by
-),
-batch as (
-    insert into batch_runs (batch_id, created_at, submitted_by)
-    select run.batch_id, now(), run.submitted_by
-    from run
-    where run.batch_id is not null
-    on conflict (batch_id) do nothing
-),
-evaluations as (
-    insert into evaluation_results (
-        run_id, position, evaluator_name, score, max_score, details, created_at
-    )
-    select run.run_id, e.position, e.evaluator_name, e.score, e.max_score, e.details, now()
-    from run
-    cross join submitted as s
-    cross join jsonb_to_recordset(s.evaluations) as e (
-        position integer,
-        evaluator_name text,
-        score double precision,
-        max_score double precision,
-        details text
-    )
-),
-telemetry as (
-    insert into run_telemetry (
-        run_id, tool_calls, tokens_in, tokens_out, cost_usd, duration_ms, workspace_dir, prompt_sent
-    )
-    select
-        run.run_id, s.tool_calls, s.tokens_in, s.tokens_out, s.cost_usd, s.duration_ms,
-        s.workspace_dir, s.prompt_sent
-    from run
-    cross join submitted as s
-    where s.has_telemetry
-)
-select run.id from run;
-
 -- name: CreateRuns :one
--- Stores those of many runs that are not there yet, as CreateRun does one; their
--- ids, which differ among the runs, are returned. The runs are objects with the
--- parameters of CreateRun.
-with submitted as materialized (
-    -- The casts are for sqlc, which does not read the column list below.
-    select
-        r.run_id::text as run_id,
-        r.batch_id::text as batch_id,
-        r.suite::text as suite,
-        r.scenario::text as scenario,
-        r.tier::text as tier,
-        r.agent::text as agent,
-        r.model::text as model,
-        r.status::text as status,
-        r.started_at::timestamptz as started_at,
-        r.completed_at::timestamptz as completed_at,
-        r.total_score::double precision as total_score,
-        r.weighted_score::double precision as weighted_score,
-        r.is_successful::boolean as is_successful,
-        r.success_metric::double precision as success_metric,
-        r.specialist_enabled::boolean as specialist_enabled,
-        r.specialist_name::text as specialist_name,
-        r.specialist_version::text as specialist_version,
-        r.metadata::jsonb as metadata,
-        r.evaluations::jsonb as evaluations,
-        r.has_telemetry::boolean as has_telemetry,
-        r.tool_calls::bigint as tool_calls,
-        r.tokens_in::bigint as tokens_in,
-        r.tokens_out::bigint as tokens_out,
-        r.cost_usd::double precision as cost_usd,
-        r.duration_ms::bigint as duration_ms,
-        r.workspace_dir::text as workspace_dir,
-        r.prompt_sent::text as prompt_sent,
-        r.submitted_by::text as submitted_by
-    from jsonb_to_recordset(@runs::jsonb) as r (
-        run_id text,
-        batch_id text,
-        suite text,
-        scenario text,
-        tier text,
-        agent text,
-        model text,
-        status text,
-        started_at timestamptz,
-        completed_at timestamptz,
-        total_score double precision,
-        weighted_score double precision,
-        is_successful boolean,
-        success_metric double precision,
-        specialist_enabled boolean,
-        specialist_name text,
-        specialist_version text,
-        metadata jsonb,
-        evaluations jsonb,
-        has_telemetry boolean,
-        tool_calls bigint,
-        tokens_in bigint,
-        tokens_out bigint,
-        cost_usd double precision,
-        duration_ms bigint,
-        workspace_dir text,
-        prompt_sent text,
-        submitted_by text
-    )
-),
-run as (
-    insert into benchmark_runs (
-        run_id, batch_id, suite, scenario, tier, agent, model, status,
-        started_at, started_at_given, completed_at,
-        total_score, weighted_score, is_successful, success_metric,
-        specialist_enabled, specialist_name, specialist_version, metadata, submitted_by
-    )
-    select
-        s.run_id, s.batch_id, s.suite, s.scenario, s.tier, s.agent, s.model, s.status,
-        coalesce(s.started_at, now()), s.started_at is not null, s.completed_at,
-        s.total_score, s.weighted_score, s.is_successful, s.success_metric,
-        s.specialist_enabled, s.specialist_name, s.specialist_version, s.metadata, s.submitted_by
-    from submitted as s
+-- Stores those of many runs that are not stored yet, each with its evaluations, its
+-- telemetry and, unless it was announced, its batch; returns their ids. The ids of the
+-- runs differ. A run without started_at starts now.
+with run as (
+    insert into benchmark_runs overriding user value
+    select (r).*
+    from jsonb_populate_recordset(
+        jsonb_populate_record(null::benchmark_runs, jsonb_build_object('started_at', now())), @runs::jsonb
+    ) as r
     on conflict (run_id) do nothing
     returning run_id, batch_id, submitted_by
 ),
@@ -180,221 +28,96 @@ batch as (
     on conflict (batch_id) do nothing
 ),
 evaluations as (
-    insert into evaluation_results (
-        run_id, position, evaluator_name, score, max_score, details, created_at
-    )
-    select run.run_id, e.position, e.evaluator_name, e.score, e.max_score, e.details, now()
-    from run
-    inner join submitted as s on s.run_id = run.run_id
-    cross join jsonb_to_recordset(s.evaluations) as e (
-        position integer,
-        evaluator_name text,
-        score double precision,
-        max_score double precision,
-        details text
-    )
+    insert into evaluation_results overriding user value
+    select (e).*
+    from jsonb_populate_recordset(
+        jsonb_populate_record(null::evaluation_results, jsonb_build_object('created_at', now())), @evaluations::jsonb
+    ) as e
+    inner join run on run.run_id = e.run_id
+    order by e.run_id, e.position
 ),
 telemetry as (
-    insert into run_telemetry (
-        run_id, tool_calls, tokens_in, tokens_out, cost_usd, duration_ms, workspace_dir, prompt_sent
-    )
-    select
-        run.run_id, s.tool_calls, s.tokens_in, s.tokens_out, s.cost_usd, s.duration_ms,
-        s.workspace_dir, s.prompt_sent
-    from run
-    inner join submitted as s on s.run_id = run.run_id
-    where s.has_telemetry
+    insert into run_telemetry overriding user value
+    select (t).*
+    from jsonb_populate_recordset(null::run_telemetry, @telemetry::jsonb) as t
+    inner join run on run.run_id = t.run_id
 )
 select coalesce(array_agg(run.run_id), '{}')::text[] as run_ids from run;
 
 -- name: ListRunStatusesForUpdate :many
--- The statuses of runs, which stay as they are until the transaction ends, by id: so
--- that two who lock the same do not wait for each other. No row for one that is not there.
--- The lock is a write, so that the answer to a replay waits for a synchronous
--- standby as the first answer did.
+-- Locks runs until the transaction ends, and returns their statuses, by id. No row for
+-- a run that is not stored. The order keeps two transactions that lock the same runs
+-- from a deadlock. The lock is a write, so that the answer to a replay waits for a
+-- synchronous standby as the first answer did.
 select run_id, status from benchmark_runs
 where run_id = any(@run_ids::text[])
 order by run_id
 for update;
 
 -- name: ListRunsDifferences :many
--- The fields in which submissions differ from the runs that are stored, in the
--- submission's own names; none of a run when it says the same. Absent equals absent: a
--- start that was left out equals only a start that was left out. Who submitted it
--- makes no difference. The runs, whose ids differ, are objects with the parameters of
--- CreateRun.
--- Lock the runs before, in a statement of its own: this one has to see what the
--- holders of the locks stored.
+-- The columns in which submissions differ from the stored runs; no row for a run that
+-- is the same. A part that only one side has is named as a whole. A start that was left
+-- out equals only a start that was left out; who submitted the run makes no difference.
+-- By run, its own columns first, then evaluations by position, then telemetry.
+-- Lock the runs before, in a separate statement: this one has to see what the holders
+-- of the locks stored.
 with submitted as materialized (
-    -- The casts are for sqlc, which does not read the column list below.
-    select
-        r.run_id::text as run_id,
-        r.batch_id::text as batch_id,
-        r.suite::text as suite,
-        r.scenario::text as scenario,
-        r.tier::text as tier,
-        r.agent::text as agent,
-        r.model::text as model,
-        r.status::text as status,
-        r.started_at::timestamptz as started_at,
-        r.completed_at::timestamptz as completed_at,
-        r.total_score::double precision as total_score,
-        r.weighted_score::double precision as weighted_score,
-        r.is_successful::boolean as is_successful,
-        r.success_metric::double precision as success_metric,
-        r.specialist_enabled::boolean as specialist_enabled,
-        r.specialist_name::text as specialist_name,
-        r.specialist_version::text as specialist_version,
-        r.metadata::jsonb as metadata,
-        r.evaluations::jsonb as evaluations,
-        r.has_telemetry::boolean as has_telemetry,
-        r.tool_calls::bigint as tool_calls,
-        r.tokens_in::bigint as tokens_in,
-        r.tokens_out::bigint as tokens_out,
-        r.cost_usd::double precision as cost_usd,
-        r.duration_ms::bigint as duration_ms,
-        r.workspace_dir::text as workspace_dir,
-        r.prompt_sent::text as prompt_sent,
-        r.submitted_by::text as submitted_by
-    from jsonb_to_recordset(@runs::jsonb) as r (
-        run_id text,
-        batch_id text,
-        suite text,
-        scenario text,
-        tier text,
-        agent text,
-        model text,
-        status text,
-        started_at timestamptz,
-        completed_at timestamptz,
-        total_score double precision,
-        weighted_score double precision,
-        is_successful boolean,
-        success_metric double precision,
-        specialist_enabled boolean,
-        specialist_name text,
-        specialist_version text,
-        metadata jsonb,
-        evaluations jsonb,
-        has_telemetry boolean,
-        tool_calls bigint,
-        tokens_in bigint,
-        tokens_out bigint,
-        cost_usd double precision,
-        duration_ms bigint,
-        workspace_dir text,
-        prompt_sent text,
-        submitted_by text
-    )
+    select r as run from jsonb_populate_recordset(null::benchmark_runs, @runs::jsonb) as r
 ),
-stored_evaluations as (
-    select e.run_id, e.position, e.evaluator_name, e.score, e.max_score, e.details
-    from evaluation_results as e
-    inner join submitted as s on s.run_id = e.run_id
-),
-submitted_evaluations as (
-    -- The casts are for sqlc, which does not read the column list below.
+parts as (
     select
-        s.run_id,
-        e.position::integer as position,
-        e.evaluator_name::text as evaluator_name,
-        e.score::double precision as score,
-        e.max_score::double precision as max_score,
-        e.details::text as details
+        r.run_id,
+        null as name,
+        -1 as position,
+        to_jsonb(r) as stored,
+        to_jsonb((s).run) || jsonb_build_object('started_at', case
+            when ((s).run).started_at is null and not r.started_at_given then r.started_at
+            else ((s).run).started_at
+        end) as submitted
     from submitted as s
-    cross join jsonb_to_recordset(s.evaluations) as e (
-        position integer,
-        evaluator_name text,
-        score double precision,
-        max_score double precision,
-        details text
-    )
-)
-select
-    s.run_id::text as run_id,
-    unnest(array_remove(array[
-        case when r.batch_id is distinct from s.batch_id then 'batchId' end,
-        case when r.suite <> s.suite then 'suite' end,
-        case when r.scenario <> s.scenario then 'scenario' end,
-        case when r.tier <> s.tier then 'tier' end,
-        case when r.agent <> s.agent then 'agent' end,
-        case when r.model is distinct from s.model then 'model' end,
-        case when r.status <> s.status then 'status' end,
-        case when (s.started_at is null and r.started_at_given) or r.started_at <> s.started_at then 'startedAt' end,
-        case when r.completed_at is distinct from s.completed_at then 'completedAt' end,
-        case when r.total_score is distinct from s.total_score then 'totalScore' end,
-        case when r.weighted_score is distinct from s.weighted_score then 'weightedScore' end,
-        case when r.is_successful <> s.is_successful then 'isSuccessful' end,
-        case when r.success_metric is distinct from s.success_metric then 'successMetric' end,
-        case when r.specialist_enabled is distinct from s.specialist_enabled then 'specialistEnabled' end,
-        case when r.specialist_name is distinct from s.specialist_name then 'specialistName' end,
-        case when r.specialist_version is distinct from s.specialist_version then 'specialistVersion' end,
-        case when r.metadata is distinct from s.metadata then 'metadata' end,
-        case when (t.run_id is not null) <> s.has_telemetry then 'telemetry' end,
-        case when t.tool_calls is distinct from s.tool_calls then 'telemetry.toolCalls' end,
-        case when t.tokens_in is distinct from s.tokens_in then 'telemetry.tokensIn' end,
-        case when t.tokens_out is distinct from s.tokens_out then 'telemetry.tokensOut' end,
-        case when t.cost_usd is distinct from s.cost_usd then 'telemetry.costUsd' end,
-        case when t.duration_ms is distinct from s.duration_ms then 'telemetry.durationMs' end,
-        case when t.workspace_dir is distinct from s.workspace_dir then 'telemetry.workspaceDir' end,
-        case when t.prompt_sent is distinct from s.prompt_sent then 'telemetry.promptSent' end
-    ], null))::text as field
-from submitted as s
-inner join benchmark_runs as r on r.run_id = s.run_id
-left join run_telemetry as t on t.run_id = s.run_id
-union all
-select
-    coalesce(a.run_id, b.run_id)::text as run_id,
-    unnest(array_remove(array[
-        case when a.position is null or b.position is null
-            then format('evaluations[%s]', coalesce(a.position, b.position)) end,
-        case when a.evaluator_name <> b.evaluator_name then format('evaluations[%s].evaluatorName', a.position) end,
-        case when a.score <> b.score then format('evaluations[%s].score', a.position) end,
-        case when a.max_score <> b.max_score then format('evaluations[%s].maxScore', a.position) end,
-        case when a.position = b.position and a.details is distinct from b.details
-            then format('evaluations[%s].details', a.position) end
-    ], null))::text as field
-from stored_evaluations as a
-full join submitted_evaluations as b on b.run_id = a.run_id and b.position = a.position;
-
--- name: UpdateRun :exec
--- Replaces all of a run but its id: its fields, its evaluations, its telemetry.
--- A start that the submission leaves out stays as it was announced. Creates the
--- batch where nobody announced it. Does nothing when there is no such run.
--- Lock the run before, in a statement of its own: this one has to see what the
--- holder of the lock stored.
-with submitted as (
+    inner join benchmark_runs as r on r.run_id = ((s).run).run_id
+    union all
     select
-        @run_id::text as run_id,
-        sqlc.narg(batch_id)::text as batch_id,
-        @suite::text as suite,
-        @scenario::text as scenario,
-        @tier::text as tier,
-        @agent::text as agent,
-        sqlc.narg(model)::text as model,
-        @status::text as status,
-        sqlc.narg(started_at)::timestamptz as started_at,
-        sqlc.narg(completed_at)::timestamptz as completed_at,
-        sqlc.narg(total_score)::double precision as total_score,
-        sqlc.narg(weighted_score)::double precision as weighted_score,
-        @is_successful::boolean as is_successful,
-        sqlc.narg(success_metric)::double precision as success_metric,
-        sqlc.narg(specialist_enabled)::boolean as specialist_enabled,
-        sqlc.narg(specialist_name)::text as specialist_name,
-        sqlc.narg(specialist_version)::text as specialist_version,
-        sqlc.narg(metadata)::jsonb as metadata,
-        @evaluations::jsonb as evaluations,
-        @has_telemetry::boolean as has_telemetry,
-        sqlc.narg(tool_calls)::bigint as tool_calls,
-        sqlc.narg(tokens_in)::bigint as tokens_in,
-        sqlc.narg(tokens_out)::bigint as tokens_out,
-        sqlc.narg(cost_usd)::double precision as cost_usd,
-        sqlc.narg(duration_ms)::bigint as duration_ms,
-        sqlc.narg(workspace_dir)::text as workspace_dir,
-        sqlc.narg(prompt_sent)::text as prompt_sent,
-        sqlc.narg(submitted_by)::text as submitted_by
-),
-run as (
+        coalesce(stored.run_id, submitted.run_id),
+        format('evaluations[%s]', coalesce(stored.position, submitted.position)),
+        coalesce(stored.position, submitted.position),
+        to_jsonb(stored),
+        to_jsonb(submitted)
+    from (
+        select e.* from evaluation_results as e
+        where e.run_id in (select ((s).run).run_id from submitted as s)
+    ) as stored
+    full join jsonb_populate_recordset(null::evaluation_results, @evaluations::jsonb) as submitted
+        on submitted.run_id = stored.run_id and submitted.position = stored.position
+    union all
+    select coalesce(stored.run_id, submitted.run_id), 'telemetry', 2147483647, to_jsonb(stored), to_jsonb(submitted)
+    from (
+        select t.* from run_telemetry as t
+        where t.run_id in (select ((s).run).run_id from submitted as s)
+    ) as stored
+    full join jsonb_populate_recordset(null::run_telemetry, @telemetry::jsonb) as submitted
+        on submitted.run_id = stored.run_id
+)
+select p.run_id::text as run_id, concat_ws('.', p.name, differing.key)::text as field
+from parts as p
+cross join lateral (
+    select null as key where p.stored is null or p.submitted is null
+    union all
+    select stored.key
+    from jsonb_each(p.stored) as stored
+    inner join jsonb_each(p.submitted) as submitted on submitted.key = stored.key
+    where stored.value <> submitted.value
+        and stored.key not in ('id', 'submitted_by', 'started_at_given', 'created_at')
+) as differing
+order by p.run_id, p.position, differing.key;
+
+-- name: UpdateRuns :exec
+-- Replaces all of many runs but their ids: their columns, evaluations and telemetry. A
+-- start that a submission leaves out stays as announced. Creates the batches that were
+-- not announced. A run that is not stored is skipped.
+-- Lock the runs before, in a separate statement: this one has to see what the holders
+-- of the locks stored.
+with run as (
     update benchmark_runs as r
     set
         batch_id = s.batch_id,
@@ -405,7 +128,7 @@ run as (
         model = s.model,
         status = s.status,
         started_at = coalesce(s.started_at, r.started_at),
-        started_at_given = s.started_at is not null,
+        started_at_given = s.started_at_given,
         completed_at = s.completed_at,
         total_score = s.total_score,
         weighted_score = s.weighted_score,
@@ -416,38 +139,40 @@ run as (
         specialist_version = s.specialist_version,
         metadata = s.metadata,
         submitted_by = s.submitted_by
-    from submitted as s
+    from jsonb_populate_recordset(null::benchmark_runs, @runs::jsonb) as s
     where r.run_id = s.run_id
     returning r.run_id, r.batch_id, r.submitted_by
 ),
 batch as (
     insert into batch_runs (batch_id, created_at, submitted_by)
-    select run.batch_id, now(), run.submitted_by
+    select distinct run.batch_id, now(), run.submitted_by
     from run
     where run.batch_id is not null
+    order by run.batch_id
     on conflict (batch_id) do nothing
 ),
--- One statement cannot delete a row and insert it again: what has a successor
--- is overwritten, the rest deleted.
+-- One statement cannot delete a row and insert it again: a row that has a successor is
+-- overwritten, the others are deleted.
+submitted_evaluations as materialized (
+    select e as evaluation
+    from jsonb_populate_recordset(
+        jsonb_populate_record(null::evaluation_results, jsonb_build_object('created_at', now())), @evaluations::jsonb
+    ) as e
+),
 deleted_evaluations as (
     delete from evaluation_results as e
-    using submitted as s
-    where e.run_id = s.run_id and e.position >= jsonb_array_length(s.evaluations)
+    using run
+    where e.run_id = run.run_id and not exists (
+        select from submitted_evaluations as s
+        where (s.evaluation).run_id = e.run_id and (s.evaluation).position = e.position
+    )
 ),
 evaluations as (
-    insert into evaluation_results (
-        run_id, position, evaluator_name, score, max_score, details, created_at
-    )
-    select run.run_id, e.position, e.evaluator_name, e.score, e.max_score, e.details, now()
-    from run
-    cross join submitted as s
-    cross join jsonb_to_recordset(s.evaluations) as e (
-        position integer,
-        evaluator_name text,
-        score double precision,
-        max_score double precision,
-        details text
-    )
+    insert into evaluation_results overriding user value
+    select (s.evaluation).*
+    from submitted_evaluations as s
+    inner join run on run.run_id = (s.evaluation).run_id
+    order by run.run_id, (s.evaluation).position
     on conflict (run_id, position) do update
     set
         evaluator_name = excluded.evaluator_name,
@@ -456,20 +181,20 @@ evaluations as (
         details = excluded.details,
         created_at = excluded.created_at
 ),
+submitted_telemetry as materialized (
+    select t as telemetry from jsonb_populate_recordset(null::run_telemetry, @telemetry::jsonb) as t
+),
 deleted_telemetry as (
     delete from run_telemetry as t
-    using submitted as s
-    where t.run_id = s.run_id and not s.has_telemetry
+    using run
+    where t.run_id = run.run_id and not exists (
+        select from submitted_telemetry as s where (s.telemetry).run_id = t.run_id
+    )
 )
-insert into run_telemetry (
-    run_id, tool_calls, tokens_in, tokens_out, cost_usd, duration_ms, workspace_dir, prompt_sent
-)
-select
-    run.run_id, s.tool_calls, s.tokens_in, s.tokens_out, s.cost_usd, s.duration_ms,
-    s.workspace_dir, s.prompt_sent
-from run
-cross join submitted as s
-where s.has_telemetry
+insert into run_telemetry overriding user value
+select (s.telemetry).*
+from submitted_telemetry as s
+inner join run on run.run_id = (s.telemetry).run_id
 on conflict (run_id) do update
 set
     tool_calls = excluded.tool_calls,

@@ -1,8 +1,10 @@
 /*
-The list of runs has a query for each filter, and for suite and scenario, each of which
-an index serves in the list's order, and one for the other combinations. Each gives the runs that come
-after a position (started_at, id), newest first; a position beyond every time
-gives the first page. No row when nothing matches.
+Lists of runs give the runs that come after a position (started_at, id), newest first; a
+position beyond every time gives the first page. No row when nothing matches.
+
+The most frequent filters have a query each, which an index serves in the list's order and
+whose plan is kept: that saves planning, which takes longer than reading a page. All other
+combinations share ListRunsByFilters. db.ListRunsPage picks the query.
 
 "= any(array[x])" is "= x", but no constant to the planner, so that ordering by
 the column leaves it the list's own index alone. With "= x" the plan that is kept
@@ -61,16 +63,13 @@ order by status desc, started_at desc, id desc
 limit @row_limit::int;
 
 -- name: ListRunsByFilters :many
--- The runs that match every filter that is not null, newest first.
--- Which index is best depends on the values: have it planned for them
--- (db.PlanForValues), not once for all.
-select * from benchmark_runs
-where (sqlc.narg(suite)::text is null or suite = sqlc.narg(suite))
-  and (sqlc.narg(scenario)::text is null or scenario = sqlc.narg(scenario))
-  and (sqlc.narg(agent)::text is null or agent = sqlc.narg(agent))
-  and (sqlc.narg(status)::text is null or status = sqlc.narg(status))
-  and (started_at, id) < (@before_started_at::timestamptz, @before_id::bigint)
-order by started_at desc, id desc
+-- The runs that match all filters (see run_matches), newest first.
+-- Which index is best depends on the values: db.ListRunsPage has it planned for them,
+-- not once for all.
+select * from benchmark_runs as r
+where run_matches(r, @filters::jsonb)
+  and (r.started_at, r.id) < (@before_started_at::timestamptz, @before_id::bigint)
+order by r.started_at desc, r.id desc
 limit @row_limit::int;
 
 -- name: ListRunsByBatch :many

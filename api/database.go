@@ -1,0 +1,160 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/benchledger/benchledger/db"
+)
+
+// class is what an operation does with the database. Each class has a share of the
+// connections and a queue, so that reading never starves submissions, nor the reverse.
+type class int
+
+const (
+	// control decides about requests: keys, readiness.
+	control class = iota
+	// submit stores.
+	submit
+	// read looks up rows by keys and indexes.
+	read
+	// analyse computes over many rows.
+	analyse
+)
+
+const (
+	// connectionWait is how long a request waits for a connection, by default: so that
+	// it has its answer within a second.
+	connectionWait = 900 * time.Millisecond
+	// controlConnections are left to control.
+	controlConnections = 2
+	// maxWaiting is how many requests may wait for each connection. What comes on top
+	// would wait for too long, and is refused before it costs anything.
+	maxWaiting = 32
+)
+
+// database is the one way from the operations to PostgreSQL.
+type database struct {
+	pool   *pgxpool.Pool
+	wait   time.Duration
+	shares map[class]*share
+}
+
+// share is what a class may use.
+type share struct {
+	// connections has a place for each request that may work at the same time.
+	connections chan struct{}
+	// underWay counts the requests that work or wait.
+	underWay atomic.Int64
+}
+
+// newDatabase shares out the connections of the pool: half for submissions, three eighths
+// for reading, an eighth for analysing, at least one each.
+func newDatabase(pool *pgxpool.Pool, wait time.Duration) *database {
+	d := &database{pool: pool, wait: wait, shares: map[class]*share{}}
+	if pool == nil { // The OpenAPI document is made without one.
+		return d
+	}
+	total := int(pool.Config().MaxConns) - controlConnections
+	toRead, toAnalyse := max(1, total*3/8), max(1, total/8)
+	for class, connections := range map[class]int{
+		control: controlConnections, read: toRead, analyse: toAnalyse, submit: max(1, total-toRead-toAnalyse),
+	} {
+		d.shares[class] = &share{connections: make(chan struct{}, connections)}
+	}
+	return d
+}
+
+// enter counts a request that is going to use the database, until leave is called. It
+// reports false where more requests are under way than can have an answer soon.
+func (d *database) enter(class class) (leave func(), ok bool) {
+	share := d.shares[class]
+	leave = func() { share.underWay.Add(-1) }
+	if share.underWay.Add(1) > int64(cap(share.connections)*maxWaiting) {
+		leave()
+		return nil, false
+	}
+	return leave, true
+}
+
+// use does work that needs the database within a time, with at most one connection at a
+// time. Where the share of its class is taken it gives up after a wait.
+func (d *database) use(ctx context.Context, class class, timeout time.Duration, work func(context.Context, *db.Queries) error) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	connections := d.shares[class].connections
+	select {
+	case connections <- struct{}{}:
+		defer func() { <-connections }()
+	case <-time.After(d.wait):
+		return busy()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	watched, notReplicated := db.DetectUnreplicated(ctx)
+	if err := work(watched, db.New(d.pool)); err != nil {
+		return err
+	}
+	// A commit that waits for a standby succeeds at the deadline, without it.
+	return cmp.Or(ctx.Err(), notReplicated())
+}
+
+// resetIfLost closes the connections of a server that is gone, or no longer writable.
+func (d *database) resetIfLost(err error) {
+	if db.IsServerLost(err) {
+		d.pool.Reset()
+	}
+}
+
+// everywhere are the errors of all operations that need the database.
+var everywhere = []int{
+	http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusServiceUnavailable,
+}
+
+// register adds an operation of a class: its handler gets the database for a limited
+// time, and its errors all become problem documents. What is invalid was refused before,
+// and waits for nothing.
+func register[I, O any](s *server, operation huma.Operation, class class, handler func(context.Context, *db.Queries, *I) (*O, error)) {
+	operation.Errors = slices.Concat(operation.Errors, everywhere)
+	operation.MaxBodyBytes = maxBodyBytes
+	operation.BodyReadTimeout = bodyReadTimeout
+	operation.Metadata = map[string]any{classKey: class}
+	huma.Register(s.api, operation, func(ctx context.Context, input *I) (output *O, err error) {
+		err = s.database.use(ctx, class, s.RequestTimeout, func(ctx context.Context, q *db.Queries) error {
+			output, err = handler(ctx, q, input)
+			return err
+		})
+		if err != nil {
+			return nil, s.problem(ctx, err)
+		}
+		return output, nil
+	})
+}
+
+// classKey is where an operation's metadata has its class; without one it does not need
+// the database.
+const classKey = "class"
+
+// refuseTooMany answers 503 at once where more requests are under way than can have
+// an answer soon, so that what there is goes into those.
+func (s *server) refuseTooMany(ctx huma.Context, next func(huma.Context)) {
+	class, ok := ctx.Operation().Metadata[classKey].(class)
+	if !ok {
+		next(ctx)
+		return
+	}
+	leave, ok := s.database.enter(class)
+	if !ok {
+		s.refuse(ctx, busy())
+		return
+	}
+	defer leave()
+	next(ctx)
+}

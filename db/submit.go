@@ -1,0 +1,256 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/jackc/pgx/v5"
+)
+
+// Submission is a run with all it owns, as rows of the tables that they end up in.
+type Submission struct {
+	// The run is stored as it is, except that the database assigns its ID, and its
+	// StartedAt where StartedAtGiven is false.
+	BenchmarkRun
+	// Evaluations are stored in their order: RunID, Position, ID and CreatedAt are
+	// assigned.
+	Evaluations []EvaluationResult
+	// Telemetry is nil where there is none; its RunID and ID are assigned.
+	Telemetry *RunTelemetry
+}
+
+// Result is what became of a submission.
+type Result string
+
+const (
+	// Recorded says that the run is stored as submitted.
+	Recorded Result = "recorded"
+	// Replayed says that the same was stored before; nothing changed.
+	Replayed Result = "replayed"
+	// Conflicted says that the run is final and differs; nothing changed.
+	Conflicted Result = "conflict"
+	// Refused says that the database refuses a value; nothing was stored.
+	Refused Result = "refused"
+)
+
+// Outcome is what became of a submission, and why.
+type Outcome struct {
+	// Result is empty where it is not known.
+	Result Result
+	// Differences are the columns in which a conflicting submission differs from what
+	// is stored, as "total_score" or "evaluations[0].score".
+	Differences []string
+	// Err is why the database refuses it.
+	Err error
+}
+
+// SubmitRun stores one run. A value that the database refuses is an error.
+func SubmitRun(ctx context.Context, q *Queries, submission Submission) (Outcome, error) {
+	outcomes, err := SubmitRuns(ctx, q, []Submission{submission})
+	if err != nil {
+		return Outcome{}, err
+	}
+	return outcomes[0], outcomes[0].Err
+}
+
+// SubmitRuns stores runs, whose ids differ, each independently of the others: a run
+// that is not stored yet is created; an open run is replaced; a final run stays as it
+// is. There is an outcome for each run; with an error, the outcomes that are known.
+func SubmitRuns(ctx context.Context, q *Queries, submissions []Submission) ([]Outcome, error) {
+	outcomes := make([]Outcome, len(submissions))
+	err := submitTogether(ctx, q, submissions, outcomes)
+	if kind := Classify(err); err == nil || kind != Invalid && kind != Transient {
+		return outcomes, err
+	}
+	// One run is invalid, or another client stores the same runs in another order (a
+	// deadlock): each that is not stored yet gets a transaction for itself.
+	for i := range submissions {
+		if outcomes[i].Result != "" {
+			continue
+		}
+		one := outcomes[i : i+1]
+		err := Retry(ctx, func() error { return submitTogether(ctx, q, submissions[i:i+1], one) })
+		if Classify(err) == Invalid {
+			outcomes[i] = Outcome{Result: Refused, Err: err}
+		} else if err != nil {
+			return outcomes, err
+		}
+	}
+	return outcomes, nil
+}
+
+// SubmitRunsAtomically stores all runs in one transaction, or none: none where an
+// outcome is a conflict. The runs come in groups; ids differ within a group.
+func SubmitRunsAtomically(ctx context.Context, q *Queries, groups [][]Submission) (outcomes []Outcome, err error) {
+	errConflict := errors.New("a final run differs")
+	err = WithTx(ctx, q, pgx.TxOptions{}, func(q *Queries) error {
+		outcomes = nil
+		conflicts := false
+		for _, submissions := range groups {
+			group := make([]Outcome, len(submissions))
+			if err := createMissing(ctx, q, submissions, group); err != nil {
+				return err
+			}
+			if err := replaceStored(ctx, q, submissions, group); err != nil {
+				return err
+			}
+			for _, outcome := range group {
+				conflicts = conflicts || outcome.Result == Conflicted
+			}
+			outcomes = append(outcomes, group...)
+		}
+		if conflicts {
+			return errConflict
+		}
+		return nil
+	})
+	if errors.Is(err, errConflict) {
+		return outcomes, nil
+	}
+	return outcomes, err
+}
+
+// submitTogether creates the runs by one statement, and replaces those that are there
+// already in one transaction. It sets the outcome of what is committed.
+func submitTogether(ctx context.Context, q *Queries, submissions []Submission, outcomes []Outcome) error {
+	if err := createMissing(ctx, q, submissions, outcomes); err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(outcomes, func(outcome Outcome) bool { return outcome.Result == "" }) {
+		return nil
+	}
+	replaced := make([]Outcome, len(outcomes))
+	err := TryTx(ctx, q, pgx.TxOptions{}, func(q *Queries) error {
+		copy(replaced, outcomes)
+		return replaceStored(ctx, q, submissions, replaced)
+	})
+	if err == nil {
+		copy(outcomes, replaced)
+	}
+	return err
+}
+
+// createMissing creates the runs that are not stored yet, and sets their outcomes.
+func createMissing(ctx context.Context, q *Queries, submissions []Submission, outcomes []Outcome) error {
+	rows, err := rowsOf(submissions)
+	if err != nil {
+		return err
+	}
+	ids, err := q.CreateRuns(ctx, rows)
+	if err != nil {
+		return err
+	}
+	created := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		created[id] = true
+	}
+	for i, submission := range submissions {
+		if created[submission.RunID] {
+			outcomes[i] = Outcome{Result: Recorded}
+		}
+	}
+	return nil
+}
+
+// replaceStored replaces the runs that have no outcome yet, all of which are stored, where
+// they are open and differ. It sets their outcomes. It has to run in a transaction.
+func replaceStored(ctx context.Context, q *Queries, submissions []Submission, outcomes []Outcome) error {
+	var stored []Submission
+	var ids []string
+	for i, submission := range submissions {
+		if outcomes[i].Result == "" {
+			stored = append(stored, submission)
+			ids = append(ids, submission.RunID)
+		}
+	}
+	if len(stored) == 0 {
+		return nil
+	}
+	statuses, err := q.ListRunStatusesForUpdate(ctx, ids)
+	if err != nil {
+		return err
+	}
+	if len(statuses) < len(ids) {
+		return pgx.ErrNoRows // Deleted a moment ago.
+	}
+	isFinal := make(map[string]bool, len(ids))
+	for _, run := range statuses {
+		isFinal[run.RunID] = run.Status == "completed" || run.Status == "failed"
+	}
+	rows, err := rowsOf(stored)
+	if err != nil {
+		return err
+	}
+	fields, err := q.ListRunsDifferences(ctx, ListRunsDifferencesParams(rows))
+	if err != nil {
+		return err
+	}
+	differences := map[string][]string{}
+	for _, field := range fields {
+		differences[field.RunID] = append(differences[field.RunID], field.Field)
+	}
+	var replacements []Submission
+	for i, submission := range submissions {
+		if outcomes[i].Result != "" {
+			continue
+		}
+		switch differ := differences[submission.RunID]; {
+		case len(differ) == 0:
+			outcomes[i].Result = Replayed
+		case isFinal[submission.RunID]:
+			outcomes[i] = Outcome{Result: Conflicted, Differences: differ}
+		default:
+			outcomes[i].Result = Recorded
+			replacements = append(replacements, submission)
+		}
+	}
+	if len(replacements) == 0 {
+		return nil
+	}
+	if rows, err = rowsOf(replacements); err != nil {
+		return err
+	}
+	return q.UpdateRuns(ctx, UpdateRunsParams(rows))
+}
+
+// rowsOf are submissions as the queries take them: JSON arrays of rows. What the
+// database assigns is left out, since the queries have a default for it.
+func rowsOf(submissions []Submission) (rows CreateRunsParams, err error) {
+	type run struct {
+		BenchmarkRun
+		StartedAt *time.Time `json:"started_at,omitzero"`
+	}
+	type evaluation struct {
+		EvaluationResult
+		CreatedAt *time.Time `json:"created_at,omitzero"`
+	}
+	runs := make([]run, len(submissions))
+	evaluations := []evaluation{}
+	telemetry := []RunTelemetry{}
+	for i, submission := range submissions {
+		runs[i].BenchmarkRun = submission.BenchmarkRun
+		if submission.StartedAtGiven {
+			runs[i].StartedAt = &submission.StartedAt
+		}
+		for position, e := range submission.Evaluations {
+			e.RunID, e.Position = submission.RunID, int32(position)
+			evaluations = append(evaluations, evaluation{EvaluationResult: e})
+		}
+		if submission.Telemetry != nil {
+			row := *submission.Telemetry
+			row.RunID = submission.RunID
+			telemetry = append(telemetry, row)
+		}
+	}
+	if rows.Runs, err = json.Marshal(runs); err != nil {
+		return rows, err
+	}
+	if rows.Evaluations, err = json.Marshal(evaluations); err != nil {
+		return rows, err
+	}
+	rows.Telemetry, err = json.Marshal(telemetry)
+	return rows, err
+}

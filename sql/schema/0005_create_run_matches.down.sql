@@ -1,0 +1,1 @@
+drop function run_matches(benchmark_runs, jsonb);
