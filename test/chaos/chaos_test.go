@@ -11,8 +11,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -23,6 +21,7 @@ import (
 
 	"github.com/benchledger/benchledger/audit/recorder"
 	"github.com/benchledger/benchledger/internal/testdb"
+	"github.com/benchledger/benchledger/internal/testserver"
 )
 
 var (
@@ -40,7 +39,7 @@ func TestMain(m *testing.M) {
 	if err := os.Unsetenv(recorder.Variable); err != nil {
 		panic(err)
 	}
-	testdb.Main(m)
+	testdb.Main(m, testserver.Remove)
 }
 
 // begin skips a test that takes minutes unless it is asked for, and builds the server.
@@ -49,9 +48,8 @@ func begin(t *testing.T) {
 	if *seeds == 0 {
 		t.Skip("make chaos runs this")
 	}
-	program = filepath.Join(t.TempDir(), "benchledger")
-	if output, err := exec.Command("go", "build", "-o", program, "github.com/benchledger/benchledger/cmd/benchledger").CombinedOutput(); err != nil {
-		t.Fatalf("build the server: %v\n%s", err, output)
+	if _, err := testserver.Program(); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -146,7 +144,7 @@ func (s *total) runSeed(t *testing.T, seed uint64) (err error) {
 	}
 	stop()
 	load.Wait()
-	if err := c.now.stop(); err != nil { // What is under way still counts.
+	if err := c.now.Stop(); err != nil { // What is under way still counts.
 		return err
 	}
 	return s.settle(ctx, c, l, seed)

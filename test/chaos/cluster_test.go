@@ -68,7 +68,7 @@ func (c *cluster) migrateTogether(ctx context.Context) error {
 	both := make(chan started, 2)
 	for range 2 {
 		go func() {
-			s, err := startServer(ctx, c.url(), c.log())
+			s, err := startServer(c.url(), c.log())
 			both <- started{s, err}
 		}()
 	}
@@ -78,12 +78,12 @@ func (c *cluster) migrateTogether(ctx context.Context) error {
 	}
 	c.turn(one.server)
 	c.counts["two servers migrate at once"]++
-	return other.server.stop()
+	return other.server.Stop()
 }
 
 func (c *cluster) close() {
 	if c.now != nil {
-		c.now.kill()
+		c.now.Kill()
 	}
 	for i, n := range c.nodes {
 		if c.proxies[i] != nil {

@@ -133,7 +133,7 @@ func runs(t *testing.T, url string, attempt int) vegeta.Targeter {
 // memory is how much of it the server holds, in bytes.
 func (s *server) memory(t *testing.T) uint64 {
 	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.Pid()))
 	if err != nil {
 		t.Fatal(err)
 	}
