@@ -35,6 +35,7 @@ type options struct {
 	Smoke   bool          `help:"A short look, on 10,000 runs: does everything work?"`
 	Data    string        `default:"${data}" help:"Where the database is kept; ${default} by default."`
 	Output  string        `short:"o" help:"Write the results to this file, as JSON."`
+	Ratios  string        `help:"Write the ratios to PostgreSQL to this file, as JSON: to ../docs/performance.json, to commit them."`
 	Compare string        `default:"../docs/performance.json" help:"Compare with the results in this file; ${default} by default."`
 }
 
@@ -110,6 +111,11 @@ func (o *options) run(ctx context.Context) error {
 	}
 	if o.Compare != "" {
 		results.compare(o.Compare)
+	}
+	if o.Ratios != "" {
+		if err := results.ratios().write(o.Ratios); err != nil {
+			return err
+		}
 	}
 	if o.Output != "" {
 		return results.write(o.Output)

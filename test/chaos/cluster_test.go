@@ -56,11 +56,11 @@ func newCluster(ctx context.Context, dir string, random *rand.Rand, options stri
 	if err := c.addStandby(ctx); err != nil {
 		return c, err
 	}
-	return c, c.migrateTogether(ctx)
+	return c, c.migrateTogether()
 }
 
 // migrateTogether starts two servers on the empty database at once, and keeps one.
-func (c *cluster) migrateTogether(ctx context.Context) error {
+func (c *cluster) migrateTogether() error {
 	type started struct {
 		server *server
 		err    error

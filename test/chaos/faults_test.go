@@ -153,7 +153,7 @@ func clientNetwork(kind, attributes string) func(context.Context, *cluster) erro
 	}
 }
 
-func killServer(ctx context.Context, c *cluster) error {
+func killServer(_ context.Context, c *cluster) error {
 	c.now.Kill()
 	next, err := startServer(c.url(), c.log())
 	if err == nil {
@@ -164,7 +164,7 @@ func killServer(ctx context.Context, c *cluster) error {
 
 // rollServer has a new server take over from the old one, which ends when the
 // requests that it was sent have their answers.
-func rollServer(ctx context.Context, c *cluster) error {
+func rollServer(_ context.Context, c *cluster) error {
 	next, err := startServer(c.url(), c.log())
 	if err != nil {
 		return err
