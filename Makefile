@@ -10,7 +10,7 @@ export REDOCLY_TELEMETRY := off
 export REDOCLY_SUPPRESS_UPDATE_NOTICE := true
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race gen verify lint audit audit-mutate bench bench-smoke go-image compose-check vulnerabilities clients-check site fuzz chaos
+.PHONY: help build test race gen verify lint audit audit-mutate bench bench-smoke go-image compose-check vulnerabilities clients-check site fuzz chaos attack steady
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,9 +22,13 @@ test: ## Run all tests, on a real PostgreSQL.
 	go test ./...
 	cd test && go test -count=1 ./... # Go does not see when files outside of the module change.
 
-race: ## Run the tests with the race detector; not those of the audit, which type-check the whole for minutes.
-	go test -race $$(go list ./... | grep -v '/audit$$')
-	cd test && go test -count=1 -race ./...
+# What shares memory between goroutines. The rest is without it, or starts the program as others do.
+RACED := ./api ./db ./cmd/benchledger ./internal/localpg
+race: ## Run the tests of what is concurrent with the race detector.
+	go test -race $(RACED)
+
+steady: ## Run all tests ten times (RUNS=…), in random orders and on busy processors, and print the seeds.
+	bash tools/steady.sh $${RUNS:-10}
 
 gen: $(NPM_BIN) ## Regenerate everything that is generated: db/, openapi.yaml, the clients.
 	$(SQLC) generate
@@ -68,6 +72,9 @@ fuzz: ## Send 100,000 requests made from openapi.yaml (FUZZ_CASES=…, FUZZ_FLAG
 
 chaos: ## Break everything under load, for 20 seeds and 200,000 results (CHAOS_FLAGS='-seeds=… -fault=…').
 	cd test && go test -count=1 -timeout=24h -v ./chaos -seeds=20 $(CHAOS_FLAGS)
+
+attack: ## Fuzz, break, overload and measure everything, in more than an hour (ATTACK_FLAGS=-brief: in minutes, to see that it works).
+	bash tools/attack.sh $(ATTACK_FLAGS)
 
 bench: ## Measure the program beside PostgreSQL itself, on 10,000 and 1,000,000 runs; seven minutes, results in bench.json (BENCH_FLAGS=…).
 	cd test && go run ./bench --output=../bench.json $(BENCH_FLAGS)

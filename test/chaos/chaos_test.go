@@ -28,9 +28,9 @@ var (
 	seeds     = flag.Int("seeds", 0, "how many seeds to run; 0 runs none")
 	firstSeed = flag.Uint64("first-seed", 1, "the first seed")
 	perSeed   = flag.Int64("results", 10_000, "how many results each seed has to have acknowledged at least")
-	short     = flag.Bool("brief", false, "let faults last a quarter of their time, as in CI")
+	short     = flag.Bool("brief", false, "let faults last a quarter of their time, and widen the limits, as in CI")
 	only      = flag.String("fault", "", "inject only the faults whose names contain this")
-	within    = flag.Duration("within", time.Second, "how soon after the database is writable a request has to succeed")
+	within    = flag.Duration("within", time.Second, "how soon after the database is writable a request has to succeed; ten times that with -brief")
 )
 
 func TestMain(m *testing.M) {
@@ -51,6 +51,15 @@ func begin(t *testing.T) {
 	if _, err := testserver.Program(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// patience is the limit of a time. With -brief the machine may do other things too, and
+// what counts is that the faults are found and mended, not how soon.
+func patience(limit time.Duration) time.Duration {
+	if *short {
+		return 10 * limit
+	}
+	return limit
 }
 
 // workers are the clients that submit at the same time.
@@ -175,7 +184,7 @@ func (s *total) injectAll(ctx context.Context, t *testing.T, c *cluster, seed ui
 		s.faults[f.name]++
 		s.felt[f.name] += c.client.ledger.failed() - before
 		s.slowest[f.name] = max(s.slowest[f.name], took)
-		if f.database && took > *within {
+		if f.database && took > patience(*within) {
 			s.wrong = append(s.wrong, fmt.Sprintf("seed %d: %s: the first success came %s after the database was writable", seed, f.name, took))
 		}
 		if f.name == "failover to the standby" {
