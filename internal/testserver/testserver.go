@@ -1,5 +1,5 @@
 // Package testserver builds the program, once in a process, and starts it, for tests
-// that use it from outside.
+// that use it from outside; and finds ports for servers.
 package testserver
 
 import (
@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -124,4 +126,21 @@ func (s *Server) Stop() error {
 		return fmt.Errorf("the server stops with %s", s.cmd.ProcessState)
 	}
 	return nil
+}
+
+// FreePort returns a port of this machine on which nothing listens, for what is told
+// where to listen, or listens there again later. It is none of those that the system gives
+// to whoever asks for any (from 32768 on, or higher): each connection that is opened gets
+// one of them, may get the very one that was free a moment ago, and keeps it for a minute
+// after its end.
+func FreePort() (int, error) {
+	for range 1000 {
+		port := 20_000 + rand.IntN(12_000)
+		listener, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port))
+		if err != nil {
+			continue // Something listens there.
+		}
+		return port, listener.Close()
+	}
+	return 0, errors.New("no port is free")
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -26,14 +25,11 @@ type server struct {
 }
 
 func startServer(dir, database string) (*server, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := testserver.FreePort()
 	if err != nil {
 		return nil, err
 	}
-	metrics := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		return nil, err
-	}
+	metrics := fmt.Sprint("127.0.0.1:", port)
 	log, err := os.Create(filepath.Join(dir, "server.log"))
 	if err != nil {
 		return nil, err
