@@ -10,7 +10,7 @@ export REDOCLY_TELEMETRY := off
 export REDOCLY_SUPPRESS_UPDATE_NOTICE := true
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race gen verify lint audit audit-mutate bench bench-smoke go-image compose-check vulnerabilities clients-check site fuzz chaos attack steady
+.PHONY: help build test race unraced gen verify lint audit audit-mutate bench bench-smoke go-image compose-check vulnerabilities clients-check site fuzz chaos attack steady
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,10 +22,13 @@ test: ## Run all tests, on a real PostgreSQL.
 	go test ./...
 	cd test && go test -count=1 ./... # Go does not see when files outside of the module change.
 
-# What shares memory between goroutines. The rest is without it, or starts the program as others do.
-RACED := ./api ./db ./cmd/benchledger ./internal/localpg
+# What is concurrent, and so is tested with the race detector.
+CONCURRENT := /(api|db|keys|cmd/benchledger|internal/localpg)$$
 race: ## Run the tests of what is concurrent with the race detector.
-	go test -race $(RACED)
+	go test -race $$(go list ./... | grep -E '$(CONCURRENT)')
+
+unraced: ## Run the tests of the main module that `make race` leaves out.
+	go test $$(go list ./... | grep -vE '$(CONCURRENT)')
 
 steady: ## Run all tests ten times (RUNS=…), in random orders and on busy processors, and print the seeds.
 	bash tools/steady.sh $${RUNS:-10}
