@@ -10,7 +10,7 @@ export REDOCLY_TELEMETRY := off
 export REDOCLY_SUPPRESS_UPDATE_NOTICE := true
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race gen verify lint audit audit-mutate bench bench-smoke go-image compose-check vulnerabilities clients-check site fuzz chaos
+.PHONY: help build test race unraced gen verify lint audit audit-mutate bench bench-smoke go-image compose-check vulnerabilities clients-check site fuzz chaos attack steady
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,9 +20,18 @@ build: ## Build the program, ./benchledger.
 
 test: ## Run all tests, on a real PostgreSQL.
 	go test ./...
+	cd test && go test -count=1 ./... # Go does not see when files outside of the module change.
 
-race: ## Run the tests with the race detector; not those of the audit, which type-check the whole for minutes.
-	go test -race $$(go list ./... | grep -v '/audit$$')
+# What is concurrent, and so is tested with the race detector.
+CONCURRENT := /(api|db|keys|cmd/benchledger|internal/localpg)$$
+race: ## Run the tests of what is concurrent with the race detector.
+	go test -race $$(go list ./... | grep -E '$(CONCURRENT)')
+
+unraced: ## Run the tests of the main module that `make race` leaves out.
+	go test $$(go list ./... | grep -vE '$(CONCURRENT)')
+
+steady: ## Run all tests ten times (RUNS=…), in random orders and on busy processors, and print the seeds.
+	bash tools/steady.sh $${RUNS:-10}
 
 gen: $(NPM_BIN) ## Regenerate everything that is generated: db/, openapi.yaml, the clients.
 	$(SQLC) generate
@@ -43,11 +52,13 @@ verify: $(NPM_BIN) ## See that what is generated is current, and each go.mod tid
 	diff -u clients/typescript/src/api.gen.ts "$$tmp/api.gen.ts"
 	go mod tidy -diff
 	cd clients/go && go mod tidy -diff
+	cd test && go mod tidy -diff
 
 lint: $(NPM_BIN) ## Look for mistakes, and for changes of the API that the changelog does not announce.
 	go vet ./...
 	$(LINT) run
 	cd clients/go && go vet ./... && go tool -modfile=../../tools/go.mod golangci-lint run --config ../../.golangci.yml
+	cd test && go vet ./... && go tool -modfile=../tools/go.mod golangci-lint run --config ../.golangci.yml
 	$(SQLC) vet
 	$(NPM_BIN)/redocly lint openapi.yaml
 	sh tools/breaking_test.sh
@@ -60,16 +71,19 @@ audit-mutate: ## Change each query in small ways and see the tests fail; takes m
 	go run ./cmd/benchledger-audit mutate
 
 fuzz: ## Send 100,000 requests made from openapi.yaml (FUZZ_CASES=…, FUZZ_FLAGS=-rapid.seed=…).
-	FUZZ_CASES=$${FUZZ_CASES:-100000} go test -count=1 -timeout=24h -v -run '^TestFuzz' ./test/fuzz $(FUZZ_FLAGS)
+	cd test && FUZZ_CASES=$${FUZZ_CASES:-100000} go test -count=1 -timeout=24h -v -run '^TestFuzz' ./fuzz $(FUZZ_FLAGS)
 
 chaos: ## Break everything under load, for 20 seeds and 200,000 results (CHAOS_FLAGS='-seeds=… -fault=…').
-	go test -count=1 -timeout=24h -v ./test/chaos -seeds=20 $(CHAOS_FLAGS)
+	cd test && go test -count=1 -timeout=24h -v ./chaos -seeds=20 $(CHAOS_FLAGS)
+
+attack: ## Fuzz, break, overload and measure everything, in more than an hour (ATTACK_FLAGS=-brief: in minutes, to see that it works).
+	bash tools/attack.sh $(ATTACK_FLAGS)
 
 bench: ## Measure the program beside PostgreSQL itself, on 10,000 and 1,000,000 runs; seven minutes, results in bench.json (BENCH_FLAGS=…).
-	go run ./test/bench --output=bench.json $(BENCH_FLAGS)
+	cd test && go run ./bench --output=../bench.json $(BENCH_FLAGS)
 
 bench-smoke: ## See that what is measured works, in a minute.
-	go run ./test/bench --smoke
+	cd test && go run ./bench --smoke
 
 go-image: ## Make an image of this machine's Go on POSTGRES_IMAGE, local/go, for where no registry is reached.
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && set -e; \
@@ -80,7 +94,7 @@ go-image: ## Make an image of this machine's Go on POSTGRES_IMAGE, local/go, for
 	docker build --quiet --tag local/go "$$tmp"
 
 compose-check: ## Try compose.yaml on the Docker engine (GO_IMAGE=… POSTGRES_IMAGE=… where no registry is reached).
-	COMPOSE_CHECK=1 go test -count=1 -timeout=30m -v -run '^TestCompose$$' ./test/operate
+	cd test && COMPOSE_CHECK=1 go test -count=1 -timeout=30m -v -run '^TestCompose$$' ./operate
 
 vulnerabilities: ## Look for known vulnerabilities of what the program is made of.
 	@if curl --silent --fail --max-time 20 --output /dev/null https://vuln.go.dev/index/db.json; then $(GOVULN) ./...; \

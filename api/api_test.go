@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -39,8 +40,9 @@ func setup(t testing.TB) *service {
 	return serve(t, testdb.New(t), patience)
 }
 
-// patience is for a machine that is busy with other tests.
-const patience = 8 * time.Second
+// patience is for a machine that is busy with other tests: so long does a request wait and
+// work there, and a test for what has to come.
+const patience = time.Minute
 
 func serve(t testing.TB, pool *pgxpool.Pool, connectionWait time.Duration) *service {
 	t.Helper()
@@ -51,6 +53,7 @@ func serve(t testing.TB, pool *pgxpool.Pool, connectionWait time.Duration) *serv
 func start(t testing.TB, config api.Config) *service {
 	t.Helper()
 	log := &syncBuffer{}
+	config.RequestTimeout = cmp.Or(config.RequestTimeout, patience)
 	config.APISecretKey, config.AllowedOrigins, config.Version = key, []string{origin}, "test"
 	config.Logger = api.NewLogger(slog.NewJSONHandler(log, nil))
 	server := httptest.NewServer(api.New(config))

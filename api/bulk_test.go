@@ -416,7 +416,7 @@ func TestBulkDeadlines(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewUnstartedServer(api.New(api.Config{
 		Pool: testdb.New(t), APISecretKey: key, Logger: api.NewLogger(slog.DiscardHandler), Version: "test",
-		ConnectionWait: patience, RequestTimeout: 50 * time.Millisecond, // The whole request has 3 s.
+		ConnectionWait: patience, RequestTimeout: 100 * time.Millisecond, // The whole request has 6 s.
 	}))
 	server.Config.WriteTimeout = 500 * time.Millisecond
 	server.Start()

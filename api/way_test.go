@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/url"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/benchledger/benchledger/internal/testserver"
 )
 
 // way leads connections to the database, and can be cut: to its clients the
@@ -26,10 +29,13 @@ type way struct {
 
 func openWay(t testing.TB, database *pgx.ConnConfig) *way {
 	t.Helper()
-	w := &way{t: t, at: "127.0.0.1:0"}
+	port, err := testserver.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &way{t: t, at: fmt.Sprint("127.0.0.1:", port)}
 	w.network, w.address = pgconn.NetworkAddress(database.Host, database.Port)
 	w.open()
-	w.at = w.listener.Addr().String()
 	t.Cleanup(w.cut)
 	return w
 }
@@ -73,6 +79,12 @@ func (w *way) accept(listener net.Listener) {
 			continue
 		}
 		w.mu.Lock()
+		if w.listener != listener { // It was cut meanwhile.
+			w.mu.Unlock()
+			_ = client.Close()
+			_ = server.Close()
+			return
+		}
 		w.connections = append(w.connections, client, server)
 		w.mu.Unlock()
 		go pass(client, server)
@@ -89,9 +101,11 @@ func pass(to, from net.Conn) {
 func (w *way) cut() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	_ = w.listener.Close()
+	if w.listener != nil {
+		_ = w.listener.Close()
+	}
 	for _, connection := range w.connections {
 		_ = connection.Close()
 	}
-	w.connections = nil
+	w.listener, w.connections = nil, nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -265,8 +264,7 @@ func TestMigrations(t *testing.T) {
 		exec(t, other, "select pg_advisory_lock($1::text::bigint)", lockID)
 		up := make(chan error)
 		go func() { up <- migrations.Up() }()
-		for !value[bool](t, pool, "select exists (select from pg_stat_activity where datname = current_database() and query like '%pg_try_advisory_lock(%' and pid <> pg_backend_pid())") {
-		}
+		waitUntil(t, pool, "exists (select from pg_stat_activity where datname = current_database() and query like '%pg_try_advisory_lock(%' and pid <> pg_backend_pid())")
 		exec(t, other, "update schema_migrations set version = $1", int64(newer))
 		exec(t, other, "select pg_advisory_unlock($1::text::bigint)", lockID)
 		wantNoError(t, <-up)
@@ -284,19 +282,13 @@ func TestOpenMigrations(t *testing.T) {
 	})
 	t.Run("fails where nothing listens", func(t *testing.T) {
 		t.Parallel()
-		_, err := db.OpenMigrations(closedPort(t))
+		_, err := db.OpenMigrations(closedPort)
 		wantKind(t, err, db.Unavailable)
 	})
 }
 
-// closedPort is the address of a port of this machine where nothing listens.
-func closedPort(t testing.TB) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	wantNoError(t, err)
-	wantNoError(t, listener.Close())
-	return "postgres://user:password@" + listener.Addr().String() + "/database?sslmode=disable"
-}
+// closedPort is the address of a port where nothing listens.
+const closedPort = "postgres://nobody@127.0.0.1:1/none?sslmode=disable"
 
 // latestVersion is the newest that the program knows.
 func latestVersion(t testing.TB, migrations *db.Migrations) uint {

@@ -34,7 +34,7 @@ func TestOpen(t *testing.T) {
 
 	t.Run("does not wait for the database", func(t *testing.T) {
 		t.Parallel()
-		pool, err := db.Open(t.Context(), closedPort(t))
+		pool, err := db.Open(t.Context(), closedPort)
 		wantNoError(t, err)
 		pool.Close()
 	})

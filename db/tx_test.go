@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -18,10 +19,21 @@ import (
 // waitUntilBlocked returns once a session of the database waits for a lock.
 func waitUntilBlocked(t testing.TB, pool *pgxpool.Pool) {
 	t.Helper()
-	for !value[bool](t, pool, `
-		select exists (
-			select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
-		)`) {
+	waitUntil(t, pool, "exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')")
+}
+
+// waitUntil returns when a condition of SQL holds. If that takes a minute, it never will:
+// what should have led there has ended, or was not started.
+func waitUntil(t testing.TB, pool *pgxpool.Pool, condition string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for tick := time.Tick(5 * time.Millisecond); !value[bool](t, pool, "select "+condition); {
+		select {
+		case <-tick:
+		case <-ctx.Done():
+			t.Fatalf("it does not come to pass that %s", condition)
+		}
 	}
 }
 

@@ -1,21 +1,36 @@
 #!/bin/sh
-# Tries tools/breaking.sh: a query parameter that is removed fails it, one whose end the
-# changelog announces passes.
+# Tries tools/breaking.sh in a repository with a release: a query parameter that is removed
+# fails it, one whose end the changelog announces passes, and so does all before the first
+# release; a release without its tag fails.
 set -eu
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
+
+# gate open|closed WHAT: tries the gate on what is in $tmp.
+gate() {
+  found=closed
+  if sh tools/breaking.sh "$tmp/openapi.yaml" "$tmp/CHANGELOG.md" >"$tmp/output" 2>&1; then found=open; fi
+  if [ "$found" != "$1" ]; then
+    cat "$tmp/output"
+    echo "$2: the gate is $found" >&2
+    exit 1
+  fi
+}
+
+git init --quiet "$tmp"
+cp openapi.yaml "$tmp"
+git -C "$tmp" add openapi.yaml
+git -C "$tmp" -c user.name=test -c user.email=test@example.com commit --quiet --message 'A release'
 sed 's/^          name: suite$/          name: another/' openapi.yaml >"$tmp/openapi.yaml"
-cp CHANGELOG.md "$tmp"
-if sh tools/breaking.sh "$tmp/openapi.yaml" "$tmp/CHANGELOG.md" >"$tmp/output" 2>&1; then
-  echo 'a query parameter is removed, and the gate is open' >&2
-  exit 1
-fi
+
+echo '## [Unreleased]' >"$tmp/CHANGELOG.md"
+gate open 'a query parameter is removed before the first release'
+printf '\n## [1.2.3] - 2026-11-27\n\n## [1.2.2] - 2026-11-26\n' >>"$tmp/CHANGELOG.md"
+gate closed 'a release has no tag'
+git -C "$tmp" tag v1.2.3
+gate closed 'a query parameter is removed'
 grep -q '`suite`' "$tmp/output" || { cat "$tmp/output" >&2; exit 1; }
 text=$(sed -nE 's/^[[:space:]]*(deleted .*)/\1/p' "$tmp/output")
 echo "- GET /api/runs $text" >>"$tmp/CHANGELOG.md"
-sh tools/breaking.sh "$tmp/openapi.yaml" "$tmp/CHANGELOG.md" >"$tmp/output" 2>&1 || {
-  cat "$tmp/output" >&2
-  echo 'a change is announced, and the gate is closed' >&2
-  exit 1
-}
+gate open 'a change is announced'
 echo 'the gate of breaking changes holds'

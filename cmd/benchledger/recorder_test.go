@@ -195,11 +195,7 @@ func TestRecorder(t *testing.T) {
 
 	t.Run("a server that is down, and comes back", func(t *testing.T) {
 		t.Parallel()
-		listener := listen(t)
-		address := listener.Addr().String()
-		if err := listener.Close(); err != nil {
-			t.Fatal(err)
-		}
+		address := freeAddr(t)
 		dir := t.TempDir()
 		recorder := recorder(t, "http://"+address, dir)
 		// It comes back when the ends of runs have met its absence.
@@ -582,8 +578,11 @@ func TestRecorderKeeps(t *testing.T) {
 func TestRecorderOutlastsServer(t *testing.T) {
 	t.Parallel()
 	database := testdb.URL(t)
-	first := serveDatabase(t, database)
-	address := strings.TrimPrefix(first.url, "http://")
+	address := freeAddr(t)
+	onDatabase := func() *program {
+		return command(t, []string{"DATABASE_URL=" + database}, "serve", "--addr="+address).start().ready()
+	}
+	first := onDatabase()
 	dir := t.TempDir()
 	recorder := recorder(t, first.url, dir)
 	batch := recorder.StartBatch()
@@ -612,7 +611,7 @@ func TestRecorderOutlastsServer(t *testing.T) {
 		waiting, _ := filepath.Glob(dir + "/*.json")
 		return len(waiting) == 4
 	})
-	second := command(t, []string{"DATABASE_URL=" + database}, "serve", "--addr="+address).start().ready()
+	second := onDatabase()
 	for i := range 3 {
 		record(7 + i)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/benchledger/benchledger/internal/testdb"
+	"github.com/benchledger/benchledger/internal/testserver"
 )
 
 // TestServeRefuses is about what is said at once, before anything is started.
@@ -417,7 +418,9 @@ func listen(t *testing.T) net.Listener {
 // freeAddr returns an address on which nothing listens.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	listener := listen(t)
-	defer listener.Close()
-	return listener.Addr().String()
+	port, err := testserver.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprint("127.0.0.1:", port)
 }

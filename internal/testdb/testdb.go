@@ -39,9 +39,13 @@ const timeZone = "Asia/Kathmandu"
 // settings trade durability, which a test does not need, for speed.
 var settings = map[string]string{"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "max_connections": "1000"}
 
-// Main runs a package's tests, and ends the server that they used.
-func Main(m *testing.M) {
+// Main runs a package's tests, ends the server that they used, and cleans up what else
+// they shared.
+func Main(m *testing.M, cleanUp ...func()) {
 	code := m.Run()
+	for _, f := range cleanUp {
+		f()
+	}
 	if stop != nil {
 		if err := stop(); err != nil {
 			fmt.Fprintln(os.Stderr, "stop the tests' PostgreSQL:", err)

@@ -144,7 +144,7 @@ func dataHash() (string, error) {
 		}
 		hash.Write(content)
 	}
-	content, err := os.ReadFile(filepath.Join("test", "bench", "data.go"))
+	content, err := os.ReadFile(filepath.Join("bench", "data.go"))
 	hash.Write(content)
 	return hex.EncodeToString(hash.Sum(nil)[:4]), err
 }

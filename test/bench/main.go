@@ -21,6 +21,8 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/schollz/progressbar/v3"
+
+	"github.com/benchledger/benchledger/internal/testserver"
 )
 
 type options struct {
@@ -33,7 +35,8 @@ type options struct {
 	Smoke   bool          `help:"A short look, on 10,000 runs: does everything work?"`
 	Data    string        `default:"${data}" help:"Where the database is kept; ${default} by default."`
 	Output  string        `short:"o" help:"Write the results to this file, as JSON."`
-	Compare string        `default:"docs/performance.json" help:"Compare with the results in this file; ${default} by default."`
+	Ratios  string        `help:"Write the ratios to PostgreSQL to this file, as JSON: to ../docs/performance.json, to commit them."`
+	Compare string        `default:"../docs/performance.json" help:"Compare with the results in this file; ${default} by default."`
 }
 
 func say(text string) { fmt.Fprintln(os.Stderr, text) }
@@ -45,7 +48,7 @@ func main() {
 	}
 	var o options
 	cli := kong.Parse(&o, kong.Name("bench"), kong.Vars{"data": data}, kong.Description(
-		"Measures the program through HTTP, and beside it pgbench with the same statements. Run it in the folder of the project, on a machine that does nothing else."))
+		"Measures the program through HTTP, and beside it pgbench with the same statements. Run it in the folder test, on a machine that does nothing else."))
 	if o.Smoke {
 		o.Sizes, o.Rounds, o.Time, o.Mixed = []int{10_000}, 1, 100*time.Millisecond, 2*time.Second
 	}
@@ -67,10 +70,10 @@ func (o *options) run(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	program, err := build(ctx, dir)
-	if err != nil {
+	if _, err := testserver.Program(); err != nil {
 		return err
 	}
+	defer testserver.Remove()
 	c, err := startCluster(ctx, o.Data)
 	if err != nil {
 		return err
@@ -79,7 +82,7 @@ func (o *options) run(ctx context.Context) error {
 	results := newResults(ctx, c)
 	places := make([]*place, len(o.Sizes))
 	for i, size := range o.Sizes {
-		if places[i], err = c.open(ctx, dir, program, size, only); err != nil {
+		if places[i], err = c.open(ctx, dir, size, only); err != nil {
 			return err
 		}
 		defer places[i].close()
@@ -109,6 +112,11 @@ func (o *options) run(ctx context.Context) error {
 	if o.Compare != "" {
 		results.compare(o.Compare)
 	}
+	if o.Ratios != "" {
+		if err := results.ratios().write(o.Ratios); err != nil {
+			return err
+		}
+	}
 	if o.Output != "" {
 		return results.write(o.Output)
 	}
@@ -124,7 +132,7 @@ type place struct {
 	pool      *pgxpool.Pool
 }
 
-func (c *cluster) open(ctx context.Context, dir, program string, size int, only *regexp.Regexp) (*place, error) {
+func (c *cluster) open(ctx context.Context, dir string, size int, only *regexp.Regexp) (*place, error) {
 	database, err := c.prepare(ctx, size)
 	if err != nil {
 		return nil, err
@@ -134,7 +142,7 @@ func (c *cluster) open(ctx context.Context, dir, program string, size int, only 
 	if err := os.Mkdir(folder, 0o700); err != nil {
 		return nil, err
 	}
-	if p.server, err = startServer(program, folder, c.url(database)); err != nil {
+	if p.server, err = startServer(folder, c.url(database)); err != nil {
 		return nil, err
 	}
 	if p.pool, err = pgxpool.New(ctx, c.url(database)); err != nil {
@@ -147,7 +155,7 @@ func (c *cluster) open(ctx context.Context, dir, program string, size int, only 
 
 func (p *place) close() {
 	p.pool.Close()
-	p.server.stop()
+	_ = p.server.Stop() // What was measured counts.
 }
 
 // measure measures the chosen scenarios: the server and pgbench, at each size, in turn, so

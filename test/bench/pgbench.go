@@ -34,7 +34,7 @@ var (
 
 // queryText returns the text of a query.
 func queryText(name string) (string, error) {
-	files, err := filepath.Glob("sql/queries/*.sql")
+	files, err := filepath.Glob("../sql/queries/*.sql")
 	if err != nil {
 		return "", err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"regexp"
@@ -17,13 +18,13 @@ import (
 
 // results are what is written as JSON. Rates are per second, times in milliseconds.
 type results struct {
-	Machine    string        `json:"machine"`
-	Go         string        `json:"go"`
-	PostgreSQL string        `json:"postgresql"`
+	Machine    string        `json:"machine,omitempty"`
+	Go         string        `json:"go,omitempty"`
+	PostgreSQL string        `json:"postgresql,omitempty"`
 	Commit     string        `json:"commit"`
-	Start      []startResult `json:"start"`
+	Start      []startResult `json:"start,omitempty"`
 	Scenarios  []*result     `json:"scenarios"`
-	Mixed      []mixedResult `json:"mixed"`
+	Mixed      []mixedResult `json:"mixed,omitempty"`
 	samples    map[*result]*sample
 	limits     map[*result]*sample
 }
@@ -44,9 +45,9 @@ type mixedResult struct {
 type result struct {
 	Name  string  `json:"name"`
 	Runs  int     `json:"runs"`
-	Rate  float64 `json:"rate"`
-	P50Ms float64 `json:"p50Ms"`
-	P99Ms float64 `json:"p99Ms"`
+	Rate  float64 `json:"rate,omitempty"`
+	P50Ms float64 `json:"p50Ms,omitempty"`
+	P99Ms float64 `json:"p99Ms,omitempty"`
 	// Limit is what PostgreSQL does, and Ratio what of that the server reaches.
 	Limit      float64 `json:"limit,omitempty"`
 	LimitP99Ms float64 `json:"limitP99Ms,omitempty"`
@@ -177,6 +178,18 @@ func (r *results) compare(path string) {
 		}
 	}
 	fmt.Printf("compared with %s (%s): %d ratios have fallen by more than a third\n", path, before.Commit, fallen)
+}
+
+// ratios are those of the results that say something about other machines too: what
+// the server reaches of the limit.
+func (r *results) ratios() *results {
+	only := &results{Commit: r.Commit}
+	for _, s := range r.Scenarios {
+		if s.Ratio > 0 {
+			only.Scenarios = append(only.Scenarios, &result{Name: s.Name, Runs: s.Runs, Ratio: math.Round(s.Ratio*1000) / 1000})
+		}
+	}
+	return only
 }
 
 func (r *results) write(path string) error {

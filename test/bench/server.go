@@ -2,70 +2,54 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/benchledger/benchledger/internal/testserver"
 )
 
 const key = "the-key-of-the-benchmark"
 
 // server is the program as it serves a database, with settings of production.
 type server struct {
-	cmd              *exec.Cmd
+	*testserver.Server
 	address, metrics string
 	firstAnswer      time.Duration // from its start to its first answer
 	residentAtStart  uint64        // bytes, after that
-	ended            chan struct{}
 }
 
-// build builds the program as `make build` does.
-func build(ctx context.Context, dir string) (string, error) {
-	path := filepath.Join(dir, "benchledger")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "./cmd/benchledger")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if output, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build: %w: %s", err, output)
+func startServer(dir, database string) (*server, error) {
+	port, err := testserver.FreePort()
+	if err != nil {
+		return nil, err
 	}
-	return path, nil
-}
-
-func startServer(program, dir, database string) (*server, error) {
-	addresses := make([]string, 2)
-	for i := range addresses {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		addresses[i] = listener.Addr().String()
-		if err := listener.Close(); err != nil {
-			return nil, err
-		}
-	}
+	metrics := fmt.Sprint("127.0.0.1:", port)
 	log, err := os.Create(filepath.Join(dir, "server.log"))
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	s := &server{cmd: exec.Command(program, "serve"), address: addresses[0], metrics: addresses[1], ended: make(chan struct{})}
-	s.cmd.Env = append(os.Environ(), "ENVIRONMENT=production", "API_SECRET_KEY="+key, "DATABASE_URL="+database, "ADDR="+s.address, "METRICS_ADDR="+s.metrics,
-		"SHUTDOWN_DELAY=0s", "RATE_LIMIT_PER_KEY=0", "RATE_LIMIT_PER_ADDRESS=0")
-	s.cmd.Stderr = log
-	start := time.Now()
-	if err := s.cmd.Start(); err != nil {
+	cmd, err := testserver.Command("serve", "--addr=127.0.0.1:0")
+	if err != nil {
 		return nil, err
 	}
-	go func() { _ = s.cmd.Wait(); close(s.ended) }()
+	cmd.Env = append(os.Environ(), "ENVIRONMENT=production", "API_SECRET_KEY="+key, "DATABASE_URL="+database, "METRICS_ADDR="+metrics,
+		"SHUTDOWN_DELAY=0s", "RATE_LIMIT_PER_KEY=0", "RATE_LIMIT_PER_ADDRESS=0")
+	cmd.Stderr = log
+	start := time.Now()
+	started, err := testserver.Start(cmd)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s says why", err, log.Name())
+	}
+	s := &server{Server: started, address: strings.TrimPrefix(started.URL, "http://"), metrics: metrics}
 	for {
-		response, err := http.Get("http://" + s.address + "/api/runs?limit=1")
+		response, err := http.Get(s.URL + "/api/runs?limit=1")
 		if err == nil {
 			_ = response.Body.Close()
 		}
@@ -76,16 +60,11 @@ func startServer(program, dir, database string) (*server, error) {
 			return s, err
 		}
 		select {
-		case <-s.ended:
+		case <-s.Ended:
 			return nil, fmt.Errorf("the server ended: %s says why", log.Name())
 		case <-time.After(2 * time.Millisecond):
 		}
 	}
-}
-
-func (s *server) stop() {
-	_ = s.cmd.Process.Signal(syscall.SIGTERM)
-	<-s.ended
 }
 
 // usage is what the server has used since its start.
@@ -117,7 +96,7 @@ func (s *server) usage() (usage, error) {
 	if match := mallocs.FindStringSubmatch(metrics.String()); match != nil {
 		u.allocations, _ = strconv.ParseFloat(match[1], 64)
 	}
-	proc := fmt.Sprintf("/proc/%d/", s.cmd.Process.Pid)
+	proc := fmt.Sprintf("/proc/%d/", s.Pid())
 	status, err := os.ReadFile(proc + "status")
 	if err != nil {
 		return u, err

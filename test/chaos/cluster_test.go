@@ -56,11 +56,11 @@ func newCluster(ctx context.Context, dir string, random *rand.Rand, options stri
 	if err := c.addStandby(ctx); err != nil {
 		return c, err
 	}
-	return c, c.migrateTogether(ctx)
+	return c, c.migrateTogether()
 }
 
 // migrateTogether starts two servers on the empty database at once, and keeps one.
-func (c *cluster) migrateTogether(ctx context.Context) error {
+func (c *cluster) migrateTogether() error {
 	type started struct {
 		server *server
 		err    error
@@ -68,7 +68,7 @@ func (c *cluster) migrateTogether(ctx context.Context) error {
 	both := make(chan started, 2)
 	for range 2 {
 		go func() {
-			s, err := startServer(ctx, c.url(), c.log())
+			s, err := startServer(c.url(), c.log())
 			both <- started{s, err}
 		}()
 	}
@@ -78,12 +78,12 @@ func (c *cluster) migrateTogether(ctx context.Context) error {
 	}
 	c.turn(one.server)
 	c.counts["two servers migrate at once"]++
-	return other.server.stop()
+	return other.server.Stop()
 }
 
 func (c *cluster) close() {
 	if c.now != nil {
-		c.now.kill()
+		c.now.Kill()
 	}
 	for i, n := range c.nodes {
 		if c.proxies[i] != nil {

@@ -138,7 +138,7 @@ func network(kind, stream, attributes string) func(context.Context, *cluster) er
 // clientNetwork has clients reach the server by a way that does something to its answers.
 func clientNetwork(kind, attributes string) func(context.Context, *cluster) error {
 	return func(ctx context.Context, c *cluster) error {
-		way := c.proxy("clients", strings.TrimPrefix(c.now.url, "http://"))
+		way := c.proxy("clients", strings.TrimPrefix(c.now.URL, "http://"))
 		if err := way.Start(); err != nil {
 			return err
 		}
@@ -153,9 +153,9 @@ func clientNetwork(kind, attributes string) func(context.Context, *cluster) erro
 	}
 }
 
-func killServer(ctx context.Context, c *cluster) error {
-	c.now.kill()
-	next, err := startServer(ctx, c.url(), c.log())
+func killServer(_ context.Context, c *cluster) error {
+	c.now.Kill()
+	next, err := startServer(c.url(), c.log())
 	if err == nil {
 		c.turn(next)
 	}
@@ -164,14 +164,14 @@ func killServer(ctx context.Context, c *cluster) error {
 
 // rollServer has a new server take over from the old one, which ends when the
 // requests that it was sent have their answers.
-func rollServer(ctx context.Context, c *cluster) error {
-	next, err := startServer(ctx, c.url(), c.log())
+func rollServer(_ context.Context, c *cluster) error {
+	next, err := startServer(c.url(), c.log())
 	if err != nil {
 		return err
 	}
 	before := c.turn(next)
 	before.busy.Wait()
-	return before.stop()
+	return before.Stop()
 }
 
 // failOver kills the primary, promotes the standby, and makes the old primary a

@@ -60,13 +60,17 @@ func TestOverload(t *testing.T) { //nolint:paralleltest // it takes the whole ma
 	if peak.others > 0 || overload.others > 0 {
 		t.Errorf("answers other than 201, 429 and 503 with Retry-After: %v", append(peak.odd, overload.odd...))
 	}
-	if overload.rate < 0.8*peak.rate {
+	least := 0.8
+	if *short {
+		least = 0.2
+	}
+	if overload.rate < least*peak.rate {
 		t.Errorf("under twice the load %.0f/s succeed, of %.0f/s at the peak", overload.rate, peak.rate)
 	}
 	if memory > 500<<20 {
 		t.Errorf("the server takes %d MiB", memory>>20)
 	}
-	if after.refused+after.others > 0 || after.slowest > 2*time.Second {
+	if after.refused+after.others > 0 || after.slowest > patience(2*time.Second) {
 		t.Errorf("%v after the load it is not normal: %s", time.Since(started), after)
 	}
 }
@@ -133,7 +137,7 @@ func runs(t *testing.T, url string, attempt int) vegeta.Targeter {
 // memory is how much of it the server holds, in bytes.
 func (s *server) memory(t *testing.T) uint64 {
 	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.Pid()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -15,6 +14,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/benchledger/benchledger/internal/testserver"
 )
 
 // node is a PostgreSQL on a port of loopback, which can be killed, stopped and
@@ -48,7 +49,7 @@ func newNode(dir string) (*node, error) {
 		return nil, err
 	}
 	var err error
-	n.port, err = freePort()
+	n.port, err = testserver.FreePort()
 	return n, err
 }
 
@@ -276,13 +277,4 @@ func own(path string) error {
 		return os.Chown(path, int(uid), int(gid))
 	}
 	return nil
-}
-
-func freePort() (int, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port, nil
 }

@@ -36,7 +36,7 @@ func TestRollingRestart(t *testing.T) { //nolint:paralleltest // it takes the wh
 		t.Fatal(err)
 	}
 	start := func() *server {
-		s, err := startServer(ctx, c.url(), filepath.Join(dir, "rolling.log"),
+		s, err := startServer(c.url(), filepath.Join(dir, "rolling.log"),
 			"ENVIRONMENT=production", "SHUTDOWN_DELAY=1s")
 		if err != nil {
 			t.Fatal(err)
@@ -45,7 +45,7 @@ func TestRollingRestart(t *testing.T) { //nolint:paralleltest // it takes the wh
 	}
 	old := start()
 	b := newReadyBalancer(ctx)
-	b.add(old.url)
+	b.add(old.URL)
 
 	client := newClient(newLedger(), b.to)
 	var sent, failed atomic.Int64
@@ -63,14 +63,14 @@ func TestRollingRestart(t *testing.T) { //nolint:paralleltest // it takes the wh
 	rolls := 0
 	for ; sent.Load() < requests; rolls++ {
 		next := start()
-		b.add(next.url)
-		if err := old.stop(); err != nil {
+		b.add(next.URL)
+		if err := old.Stop(); err != nil {
 			t.Error(err)
 		}
 		old = next
 	}
 	load.Wait()
-	if err := old.stop(); err != nil {
+	if err := old.Stop(); err != nil {
 		t.Error(err)
 	}
 	t.Logf("%d requests, %d rolling restarts, %d failed", requests, rolls, failed.Load())

@@ -3,7 +3,6 @@
 package docs
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"os"
@@ -13,13 +12,19 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"go.yaml.in/yaml/v3"
 
 	"github.com/benchledger/benchledger/internal/testdb"
+	"github.com/benchledger/benchledger/internal/testserver"
 )
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	testserver.Remove()
+	os.Exit(code)
+}
 
 // root is where the documents are.
 const root = "../.."
@@ -70,35 +75,27 @@ func serve(t *testing.T, printed string) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(folder) })
-	server := program(t, strings.Fields(serveCommand)[3:]...)
-	server.Env = append(server.Env, "ADDR=127.0.0.1:0", "DATA_DIR="+folder)
-	output, err := server.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	cmd := program(t, strings.Fields(serveCommand)[3:]...)
+	cmd.Env = append(cmd.Env, "ADDR=127.0.0.1:0", "DATA_DIR="+folder)
 	var log bytes.Buffer
-	server.Stderr = &log
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
+	cmd.Stderr = &log
+	server, err := testserver.Start(cmd)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, log.String())
 	}
 	t.Cleanup(func() {
-		_ = server.Process.Signal(syscall.SIGTERM)
-		if err := server.Wait(); err != nil {
+		if err := server.Stop(); err != nil {
 			t.Error(err)
 		}
 		if t.Failed() {
 			t.Logf("the server's log:\n%s", log.String())
 		}
 	})
-	line, err := bufio.NewReader(output).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
 	printed = strings.Replace(printed, shownFolder, folder, 1)
 	pattern := strings.ReplaceAll(regexp.QuoteMeta(printed), regexp.QuoteMeta(shownAddress), `(http://127\.0\.0\.1:\d+)`)
-	match := regexp.MustCompile("^" + pattern + "$").FindStringSubmatch(line)
+	match := regexp.MustCompile("^" + pattern + "$").FindStringSubmatch(server.Line)
 	if match == nil {
-		t.Fatalf("the program prints %q, the README %q", line, printed)
+		t.Fatalf("the program prints %q, the README %q", server.Line, printed)
 	}
 	return match[1]
 }
@@ -221,15 +218,12 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// program prepares the program, which sees none of the settings of whoever runs the tests.
 func program(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "benchledger")
-	if output, err := exec.Command("go", "build", "-o", path, root+"/cmd/benchledger").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, output)
+	command, err := testserver.Command(args...)
+	if err != nil {
+		t.Fatal(err)
 	}
-	command := exec.Command(path, args...)
-	command.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}
 	return command
 }
 

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/benchledger/benchledger/internal/testserver"
 )
 
 // guide runs the commands of a guide, a block at a time.
@@ -81,7 +83,7 @@ func (g *guide) run(commands string) string {
 // start starts commands. What they leave running ends with the test.
 func (g *guide) start(commands string) *exec.Cmd {
 	g.t.Helper()
-	path, err := program()
+	path, err := testserver.Program()
 	if err != nil {
 		g.t.Fatal(err)
 	}

@@ -4,18 +4,14 @@
 package operate
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -24,6 +20,7 @@ import (
 
 	"github.com/benchledger/benchledger/internal/localpg"
 	"github.com/benchledger/benchledger/internal/testdb"
+	"github.com/benchledger/benchledger/internal/testserver"
 )
 
 const (
@@ -32,25 +29,9 @@ const (
 	patience = time.Minute
 )
 
-// program is the path of the program, built once.
-var program = sync.OnceValues(func() (string, error) {
-	dir, err := testdb.TempDir()
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "benchledger")
-	output, err := exec.Command("go", "build", "-o", path, root+"/cmd/benchledger").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%w: %s", err, output)
-	}
-	return path, nil
-})
-
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if path, err := program(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(path))
-	}
+	testserver.Remove()
 	os.Exit(code)
 }
 
@@ -91,51 +72,35 @@ func startDatabase(t *testing.T, dir string, settings map[string]string) *localp
 
 // server is the program as it serves.
 type server struct {
-	t     *testing.T
-	url   string
-	key   string
-	cmd   *exec.Cmd
-	log   *bytes.Buffer
-	ended chan struct{}
+	t    *testing.T
+	url  string
+	key  string
+	log  *bytes.Buffer
+	stop func()
 }
 
 // serve serves until the test ends, or before.
 func serve(t *testing.T, env ...string) *server {
 	t.Helper()
-	path, err := program()
+	cmd, err := testserver.Command("serve", "--addr=127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{t: t, key: key, cmd: exec.Command(path, "serve", "--addr=127.0.0.1:0"), log: &bytes.Buffer{}, ended: make(chan struct{})}
-	s.cmd.Env = append([]string{"ENVIRONMENT=production", "API_SECRET_KEY=" + key, "SHUTDOWN_DELAY=0s", "RATE_LIMIT_PER_KEY=0", "RATE_LIMIT_PER_ADDRESS=0"}, env...)
-	s.cmd.Stderr = s.log
-	output, err := s.cmd.StdoutPipe()
+	s := &server{t: t, key: key, log: &bytes.Buffer{}}
+	cmd.Env = append([]string{"ENVIRONMENT=production", "API_SECRET_KEY=" + key, "SHUTDOWN_DELAY=0s", "RATE_LIMIT_PER_KEY=0", "RATE_LIMIT_PER_ADDRESS=0"}, env...)
+	cmd.Stderr = s.log
+	started, err := testserver.Start(cmd)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v\n%s", err, s.log)
 	}
-	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	s.url = started.URL
+	s.stop = sync.OnceFunc(func() {
+		if err := started.Stop(); err != nil {
+			t.Errorf("%v\n%s", err, s.log)
+		}
+	})
 	t.Cleanup(s.stop)
-	line, _ := bufio.NewReader(output).ReadString('\n')
-	go func() { _, _ = io.Copy(io.Discard, output); _ = s.cmd.Wait(); close(s.ended) }()
-	match := regexp.MustCompile(`API at (http://\S+)/api`).FindStringSubmatch(line)
-	if match == nil {
-		<-s.ended
-		t.Fatalf("the server says %q, and logs\n%s", line, s.log)
-	}
-	s.url = match[1]
 	return s
-}
-
-// stop has the server end, in order.
-func (s *server) stop() {
-	_ = s.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-s.ended:
-	case <-time.After(patience):
-		_ = s.cmd.Process.Kill()
-	}
 }
 
 // request returns the status and the body of an answer.
@@ -216,12 +181,11 @@ func (s *server) wantRuns(ids ...string) {
 // freePort returns a port on which nothing listens.
 func freePort(t *testing.T) int {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := testserver.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
+	return port
 }
 
 // eventually waits until a condition holds, which else says why not.

@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/benchledger/benchledger/internal/testserver"
 )
 
 // TestOperator does what a new operator does, by the commands of the guides alone:
@@ -108,7 +110,7 @@ func TestOperator(t *testing.T) {
 func TestUnit(t *testing.T) {
 	t.Parallel()
 	needs(t, "systemd-analyze")
-	path, err := program()
+	path, err := testserver.Program()
 	if err != nil {
 		t.Fatal(err)
 	}

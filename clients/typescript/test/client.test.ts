@@ -146,6 +146,10 @@ test("a page in a browser reads, and submits, with the client as it is published
   const page = `<script type="importmap">{"imports": {
     "openapi-fetch": "/node_modules/openapi-fetch/dist/index.mjs"
   }}</script>`;
+  const browser = await chromium.launch({
+    executablePath: process.env["CHROMIUM"] ?? "/usr/bin/chromium",
+    args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP ledger.example 127.0.0.1"],
+  });
   const site = createServer((incoming, outgoing) => {
     const path = incoming.url ?? "/";
     if (path === "/favicon.ico") return outgoing.writeHead(404).end();
@@ -154,10 +158,6 @@ test("a page in a browser reads, and submits, with the client as it is published
     return undefined;
   }).listen(0, "127.0.0.1");
   await once(site, "listening");
-  const browser = await chromium.launch({
-    executablePath: process.env["CHROMIUM"] ?? "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP ledger.example 127.0.0.1"],
-  });
   try {
     const tab = await browser.newPage();
     tab.on("console", (message) => console.log("browser:", message.text()));

@@ -1,14 +1,12 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { once } from "node:events";
 import { readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { join } from "node:path";
 import { before, describe, test } from "node:test";
 
 import { BenchLedger, BenchLedgerError, BenchmarkLogger, type NodeOptions, spoolDir } from "../src/node.js";
-import { apiKey, between, eventually, newDir, serve, start } from "./server.js";
+import { apiKey, between, eventually, freePort, newDir, serve, start } from "./server.js";
 
 let url: string;
 let client: BenchLedger;
@@ -100,10 +98,7 @@ describe("ten runs at once are stored, each once and whole", { concurrency: true
   }
 
   test("a server that is down, and comes back", async () => {
-    const closed = createServer().listen(0, "127.0.0.1");
-    await once(closed, "listening");
-    const free = (closed.address() as AddressInfo).port;
-    closed.close();
+    const free = await freePort();
     const spool = newDir();
     const logger = recorder(`http://127.0.0.1:${free}`, spool);
     const recorded = recordBatch(logger);
@@ -392,7 +387,7 @@ test("a server that asks to wait until a date, or for longer than there is time"
 test("a batch of ten runs outlasts a server that is stopped and started again", async () => {
   const dir = newDir();
   const spool = newDir();
-  const server = await start(dir, "127.0.0.1:0");
+  const server = await start(dir, `127.0.0.1:${await freePort()}`);
   const logger = recorder(server.url, spool);
   const batchId = logger.startBatch();
   const record = async (i: number) => {

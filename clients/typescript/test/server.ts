@@ -25,6 +25,31 @@ export function newDir(): string {
   return dir;
 }
 
+/** The program, built by the first that starts it. */
+let program: string | undefined;
+
+function build(): string {
+  const path = join(newDir(), "benchledger");
+  const root = fileURLToPath(new URL("../../..", import.meta.url));
+  execFileSync("go", ["build", "-buildvcs=false", "-o", path, "./cmd/benchledger"], { cwd: root, stdio: "inherit" });
+  return path;
+}
+
+/**
+ * A port on which nothing listens, and which nobody gets by chance: from 32768 on, or higher,
+ * the system gives ports to each connection that is opened.
+ */
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 12_000);
+    const server = createServer().listen(port, "127.0.0.1");
+    const isFree = await once(server, "listening").then(() => true, () => false);
+    if (!isFree) continue;
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  }
+}
+
 /** Starts the program, and returns its address. It ends with the tests of the file. */
 export async function serve(env: Record<string, string> = {}): Promise<string> {
   return (await start(newDir(), "127.0.0.1:0", env)).url;
@@ -32,10 +57,7 @@ export async function serve(env: Record<string, string> = {}): Promise<string> {
 
 /** Starts the program on the data in a folder. stop() ends it, as do the tests of the file. */
 export async function start(dir: string, addr: string, env: Record<string, string> = {}): Promise<{ url: string; stop: () => Promise<void> }> {
-  const program = join(dir, "benchledger");
-  const root = fileURLToPath(new URL("../../..", import.meta.url));
-  execFileSync("go", ["build", "-buildvcs=false", "-o", program, "./cmd/benchledger"], { cwd: root, stdio: "inherit" });
-  const server = spawn(program, ["serve", `--addr=${addr}`, `--data-dir=${dir}/data`], {
+  const server = spawn((program ??= build()), ["serve", `--addr=${addr}`, `--data-dir=${dir}/data`], {
     env: { PATH: process.env["PATH"], HOME: process.env["HOME"], ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
