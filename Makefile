@@ -6,11 +6,16 @@ OAPI     := go tool -modfile=tools/go.mod oapi-codegen
 GOVULN   := go tool -modfile=tools/go.mod govulncheck
 CLIENT   := github.com/benchledger/benchledger/clients/go
 NPM_BIN  := tools/node_modules/.bin
+WITHPG   := go run ./internal/withpg
+# The audit, on the record of a test run that AUDIT_RECORD names, or of one that it begins.
+AUDITED  = @record=$${AUDIT_RECORD:-$$(mktemp -d)} && set -ex && \
+	{ [ -n "$$(ls "$$record")" ] || AUDIT_RECORD=$$record go test -count=1 ./...; } && \
+	$(WITHPG) go run -C audit ./cmd/benchledger-audit -root .. -record "$$record"
 export REDOCLY_TELEMETRY := off
 export REDOCLY_SUPPRESS_UPDATE_NOTICE := true
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race unraced gen verify lint audit audit-mutate bench bench-smoke go-image compose-check vulnerabilities clients-check site fuzz chaos attack steady
+.PHONY: help build test race unraced gen verify lint audit audit-mutate audit-test bench bench-smoke go-image compose-check vulnerabilities clients-check site fuzz chaos attack steady
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,22 +58,27 @@ verify: $(NPM_BIN) ## See that what is generated is current, and each go.mod tid
 	go mod tidy -diff
 	cd clients/go && go mod tidy -diff
 	cd test && go mod tidy -diff
+	cd audit && go mod tidy -diff
 
 lint: $(NPM_BIN) ## Look for mistakes, and for changes of the API that the changelog does not announce.
 	go vet ./...
 	$(LINT) run
 	cd clients/go && go vet ./... && go tool -modfile=../../tools/go.mod golangci-lint run --config ../../.golangci.yml
 	cd test && go vet ./... && go tool -modfile=../tools/go.mod golangci-lint run --config ../.golangci.yml
+	cd audit && go vet ./... && go tool -modfile=../tools/go.mod golangci-lint run --config ../.golangci.yml
 	$(SQLC) vet
 	$(NPM_BIN)/redocly lint openapi.yaml
 	sh tools/breaking_test.sh
 	sh tools/breaking.sh openapi.yaml CHANGELOG.md
 
-audit: ## Compute the audit from code, tests and database; write docs/audit.md.
-	go run ./cmd/benchledger-audit
+audit: ## Run the tests, and write docs/audit.md (AUDIT_RECORD=… of a test run, AUDIT_FLAGS='-json=…').
+	$(AUDITED) $(AUDIT_FLAGS)
 
-audit-mutate: ## Change each query in small ways and see the tests fail; takes minutes.
-	go run ./cmd/benchledger-audit mutate
+audit-mutate: ## Change queries in small ways and see the tests fail: those concerned, in minutes (QUERIES=…).
+	$(AUDITED) mutate $(QUERIES)
+
+audit-test: ## Run the tests of the audit itself.
+	$(WITHPG) go test -C audit ./...
 
 fuzz: ## Send 100,000 requests made from openapi.yaml (FUZZ_CASES=…, FUZZ_FLAGS=-rapid.seed=…).
 	cd test && FUZZ_CASES=$${FUZZ_CASES:-100000} go test -count=1 -timeout=24h -v -run '^TestFuzz' ./fuzz $(FUZZ_FLAGS)

@@ -1,282 +1,321 @@
-// Package audit establishes what a service made with sqlc and huma really does
-// with its database: which queries each operation reaches, what they do, which
-// tests ran them, how PostgreSQL plans them. It computes this from the type-checked
-// code, from a record of the tests, and from a database, and it can fail.
+// Package audit finds out what a service made with sqlc and huma does with its
+// PostgreSQL: which queries each operation reaches, which tests ran them, how they
+// are planned, and whether a test would notice if one of them changed. It reads the
+// type-checked code, a record of the tests and a database, and names what breaks a
+// rule. Nothing in it belongs to one project: audit.yaml says where things are.
 //
-// code.go reads the Go code, sql.go the SQL files, database.go asks PostgreSQL,
-// rules.go judges, report.go prints, mutate.go changes queries to see tests fail.
+// The tests write the record (see Entry) with a tracer of their own.
 package audit
 
 import (
+	"bufio"
 	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"go.yaml.in/yaml/v3"
-
-	"github.com/benchledger/benchledger/audit/recorder"
 )
 
-// Config says where things are in a project, and what is meant to be as it is.
-type Config struct {
-	Spec         string            `yaml:"spec"`
-	Queries      string            `yaml:"queries"`
-	Schema       string            `yaml:"schema"`
-	Generated    string            `yaml:"generated"`
-	Register     []string          `yaml:"register"`
-	Transactions []string          `yaml:"transactions"`
-	Commands     []string          `yaml:"commands"`
-	Middlewares  map[string]string `yaml:"middlewares"`
-	// CalledByLibraries are methods that a command reaches only through a library's
-	// interface, and which library that is.
-	CalledByLibraries map[string]string `yaml:"called_by_libraries"`
-	WithoutQuery      map[string]string `yaml:"without_query"`
-	SQLAllowed        map[string]string `yaml:"sql_allowed"`
-	LargeTable        int64             `yaml:"large_table"`
-	PlanForValues     string            `yaml:"plan_for_values"`
-	// WritesApart says why a write may stay without the next, by operation and query.
-	WritesApart map[string]map[string]string `yaml:"writes_apart"`
-	// PlanValues are the values that a query is planned for, by parameter.
-	PlanValues map[string][]map[string]*string `yaml:"plan_values"`
-	Lint       []string                        `yaml:"lint"`
-	LintConfig string                          `yaml:"lint_config"`
-	Pitfalls   map[string]string               `yaml:"pitfalls"`
-	Clients    map[string]string               `yaml:"clients"`
-	Recorders  map[string]string               `yaml:"recorders"`
-	// SeedStatements are those of an earlier audit, as "file:line does table".
-	SeedStatements  []string          `yaml:"seed_statements"`
-	Seed            string            `yaml:"seed"`
-	Mutations       string            `yaml:"mutations"`
-	AcceptedMutants map[string]string `yaml:"accepted_mutants"`
-	// MutationTests are the folders whose tests have to see the mutants.
-	MutationTests []string `yaml:"mutation_tests"`
-	Report        string   `yaml:"report"`
+const configFile = "audit.yaml"
 
-	// Root is the project's folder.
-	Root string `yaml:"-"`
+// Config is audit.yaml: where things are in a project, and which exemptions it has.
+// Functions are written as in (*example.com/shop/api.server).requireKey.
+type Config struct {
+	// Queries and Schema are the folders of sqlc's queries and of golang-migrate's
+	// migrations, Generated the folder of what sqlc made.
+	Queries   string `yaml:"queries"`
+	Schema    string `yaml:"schema"`
+	Generated string `yaml:"generated"`
+	// Setup are SQL files that run before the migrations, Volume those that fill the
+	// database for the plans.
+	Setup  []string `yaml:"setup"`
+	Volume []string `yaml:"volume"`
+	// Register are the functions that register an operation: one argument is a literal
+	// with OperationID, Method and Path, the last is the handler.
+	Register []string `yaml:"register"`
+	// Transactions are the functions that run a function in a transaction.
+	Transactions []string `yaml:"transactions"`
+	// Commands are the folders of programs, whose use of a query counts as use.
+	Commands []string `yaml:"commands"`
+	// CalledByLibraries are functions that only a library calls, and which one.
+	CalledByLibraries map[string]string `yaml:"called_by_libraries"`
+	// Middlewares run before the handlers.
+	Middlewares []string `yaml:"middlewares"`
+	// WithoutQuery and WritesApart say why an operation needs no query, and why its
+	// writes need no common transaction.
+	WithoutQuery map[string]string `yaml:"without_query"`
+	WritesApart  map[string]string `yaml:"writes_apart"`
+	// LargeTable is how many rows make a table large.
+	LargeTable int64 `yaml:"large_table"`
+	// Planner are PostgreSQL's settings for the plans.
+	Planner map[string]string `yaml:"planner"`
+	// PlanValues are the sets of values to plan a query for that is planned for its
+	// values: by the Go name of the parameter, null for none.
+	PlanValues map[string][]map[string]*string `yaml:"plan_values"`
+	// MutationTests are the folders of the tests that have to notice a changed query.
+	MutationTests []string `yaml:"mutation_tests"`
+	// Mutations is the file with the results of the mutations.
+	Mutations string `yaml:"mutations"`
+	// AcceptedMutants are changes that no test can notice ("Query: change"), and why.
+	AcceptedMutants map[string]string `yaml:"accepted_mutants"`
+	Report          string            `yaml:"report"`
+
+	root string
 }
 
 // ReadConfig reads audit.yaml in a project's folder.
 func ReadConfig(root string) (Config, error) {
-	config := Config{Root: root}
-	file, err := os.Open(filepath.Join(root, "audit.yaml"))
+	config := Config{root: root}
+	content, err := os.ReadFile(config.path(configFile))
 	if err != nil {
 		return config, err
 	}
-	defer file.Close()
-	decoder := yaml.NewDecoder(file)
+	decoder := yaml.NewDecoder(strings.NewReader(string(content)))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(&config); err != nil {
-		return config, fmt.Errorf("audit.yaml: %w", err)
+		return config, fmt.Errorf("%s: %w", configFile, err)
 	}
 	return config, nil
 }
 
-func readYAML(path string, value any) error {
-	content, err := os.ReadFile(path)
+func (c Config) path(relative string) string { return filepath.Join(c.root, relative) }
+
+// Entry is a line of the record: a test ran a query, called an operation, or violated
+// a constraint. The record is the files record-*.ndjson of one directory.
+type Entry struct {
+	// Package is the last element of the test's folder.
+	Package, Test string
+	// Query is the name that sqlc leaves in the statement, "" where none ran.
+	Query string
+	// Custom says that the statement was planned for its values.
+	Custom bool
+	// Operation is the operation that ran the query or was called, "" outside of one.
+	Operation string
+	// Constraint is the constraint that the statement violated.
+	Constraint string
+}
+
+func (e Entry) test() string { return e.Package + "." + e.Test }
+
+// ReadRecord reads the record in a directory. An empty one is an error.
+func ReadRecord(dir string) (record []Entry, err error) {
+	files, err := filepath.Glob(filepath.Join(dir, "record-*.ndjson"))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := yaml.Unmarshal(content, value); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+	for _, path := range files {
+		file, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		lines := bufio.NewScanner(file)
+		for lines.Scan() && err == nil {
+			var entry Entry
+			err = json.Unmarshal(lines.Bytes(), &entry)
+			record = append(record, entry)
+		}
+		if err := errors.Join(err, lines.Err(), file.Close()); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
 	}
-	return nil
-}
-
-func (c Config) path(relative string) string { return filepath.Join(c.Root, relative) }
-
-// Position is a line of a file of the project.
-type Position struct {
-	File string `json:"file"`
-	Line int    `json:"line"`
-}
-
-func (p Position) String() string {
-	if p.Line == 0 {
-		return p.File
+	if len(record) == 0 {
+		return nil, fmt.Errorf("%q holds no record of a test run", dir)
 	}
-	return fmt.Sprintf("%s:%d", p.File, p.Line)
-}
-
-// Finding is a rule that is broken somewhere, and what to do.
-type Finding struct {
-	Rule     string   `json:"rule"`
-	Position Position `json:"position"`
-	Message  string   `json:"message"`
-	Remedy   string   `json:"remedy"`
-}
-
-func (f Finding) String() string {
-	return fmt.Sprintf("%s: %s: %s %s", f.Position, f.Rule, f.Message, f.Remedy)
+	return record, nil
 }
 
 // Operation is an operation of the API.
 type Operation struct {
-	ID      string   `json:"id"`
-	Method  string   `json:"method"`
-	Path    string   `json:"path"`
-	Handler string   `json:"handler"`
-	At      Position `json:"at"`
-	// Registered is where it is registered.
-	Registered Position `json:"registered"`
-	// Uses are the queries that the handler can reach, by name.
-	Uses []Use `json:"uses"`
-	// Before are the queries that what stands before the handler can reach.
-	Before []Use `json:"before,omitempty"`
-	// Keys are the security schemes that the document asks for, "" for none needed.
-	Keys []string `json:"keys"`
-	// Tests are those that called it.
-	Tests []string `json:"tests"`
-	// Clients and Recorders are where each generated client, and each recorder, has it.
-	Clients   map[string]Position `json:"clients"`
-	Recorders map[string]Position `json:"recorders"`
+	ID, Method, Path string
+	Handler          string
+	File             string // where the handler is
+	Uses             []Use
+	Tests            []string // that called it
 }
 
-// Setting is an environment variable that a command reads.
-type Setting struct {
-	Variable string   `json:"variable"`
-	Default  string   `json:"default,omitempty"`
-	Help     string   `json:"help"`
-	At       Position `json:"at"`
-}
-
-// Use is a query in reach of an operation.
+// Use is a query that an operation reaches.
 type Use struct {
-	Query string `json:"query"`
-	// Transaction is where the transaction begins in which it runs, "" for its own.
-	Transaction string `json:"transaction,omitempty"`
-	// Again says that this transaction is in a loop.
-	Again bool `json:"again,omitempty"`
-	// Around is where the transaction begins that it goes around.
-	Around string `json:"around,omitempty"`
-	// Repeated says that it runs in a loop.
-	Repeated bool `json:"repeated,omitempty"`
-	// ForValues says that it is planned for the values of each call.
-	ForValues bool `json:"forValues,omitempty"`
+	Query       string
+	Transaction bool // it runs in a transaction
 }
 
 // Query is a named query.
 type Query struct {
-	Name    string   `json:"name"`
-	Rows    string   `json:"rows"` // one, many, exec
-	At      Position `json:"at"`
-	Comment string   `json:"comment"`
+	Name    string
+	File    string
+	Comment string
 	// Reason says why it may read all of a large table.
-	Reason string `json:"reason,omitempty"`
-	// Does are select, insert, update, delete.
-	Does []string `json:"does"`
-	// Tables are those it touches.
-	Tables []string `json:"tables"`
-	// Indexes are those that its plan uses.
-	Indexes []string `json:"indexes"`
-	// Reads are the large tables that its plan reads as a whole or sorts.
-	Reads []string `json:"reads,omitempty"`
-	// Operations and Tests use it.
-	Operations []string `json:"operations"`
-	Commands   []string `json:"commands,omitempty"`
-	Tests      []string `json:"tests"`
+	Reason string
+	// Does are select, lock, insert, update, delete; Tables and Indexes those of its plan.
+	Does, Tables, Indexes []string
+	// Reads says what its plan reads or sorts of large tables.
+	Reads []string
+	// Operations, Commands and Tests use it.
+	Operations, Commands, Tests []string
 
+	text       string
 	parameters []string // as the generated method passes them
+	custom     bool     // every operation has it planned for its values
+	// What mutation tries, and what it cannot: see Mutations.
+	mutants   []mutant
+	invalid   int
+	unchanged []string
 }
+
+func (q *Query) at() string { return q.File + ": " + q.Name }
 
 // Index is an index of the schema.
 type Index struct {
-	Name       string   `json:"name"`
-	Table      string   `json:"table"`
-	Definition string   `json:"definition"`
-	Constraint bool     `json:"constraint"` // it keeps a constraint
-	Queries    []string `json:"queries"`
+	Name, Table, Definition string
+	Constraint              bool // it keeps a constraint
+	Queries                 []string
 }
 
 // Constraint is a constraint of the schema.
 type Constraint struct {
-	Name       string   `json:"name"`
-	Table      string   `json:"table"`
-	Definition string   `json:"definition"`
-	Tests      []string `json:"tests"`
+	Name, Table, Definition string
+	Tests                   []string // that violated it
 }
 
-// Seed is a statement of an earlier, hand-written audit, and what does its work here.
-type Seed struct {
-	Statement string   `json:"statement"`
-	Queries   []string `json:"queries"`
-	Tests     []string `json:"tests"`
-}
-
-// Unlinted is a place where linters do not look.
-type Unlinted struct {
-	At      string   `json:"at"`
-	Linters []string `json:"linters"`
-	Reason  string   `json:"reason,omitempty"`
-}
-
-// Pitfall is a mistake that a linter looks for.
-type Pitfall struct {
-	Linter  string   `json:"linter"`
-	Mistake string   `json:"mistake"`
-	Looked  bool     `json:"looked"`
-	Found   []string `json:"found"`
-}
-
-// Exemption is something that may be otherwise than a rule says.
+// Exemption is something that need not keep a rule.
 type Exemption struct {
-	From   string `json:"from"` // a key of audit.yaml, or "-- audit:" beside a query
-	What   string `json:"what"`
-	Reason string `json:"reason"`
+	From   string // a key of audit.yaml, or "-- audit:" beside a query
+	What   string
+	Reason string
 }
 
-// Planner is the PostgreSQL that the plans are from.
-type Planner struct {
-	Version  int               `json:"version"` // major
-	Settings map[string]string `json:"settings"`
+// Finding is where a rule is broken, and what to do.
+type Finding struct{ Rule, At, Message, Remedy string }
+
+func (f Finding) String() string {
+	return fmt.Sprintf("%s: %s: %s %s", f.At, f.Rule, f.Message, f.Remedy)
 }
 
-// Audit is everything that was established.
+// Audit is everything that was found out.
 type Audit struct {
-	Operations  []*Operation  `json:"operations"`
-	Queries     []*Query      `json:"queries"`
-	Tables      []Table       `json:"tables"`
-	Indexes     []*Index      `json:"indexes"`
-	Constraints []*Constraint `json:"constraints"`
-	Migrations  []Migration   `json:"migrations"`
-	Settings    []Setting     `json:"settings"`
-	// Depends are the places that decide by a setting that is a choice.
-	Depends    []Setting     `json:"depends"`
-	Planner    Planner       `json:"planner"`
-	Pitfalls   []Pitfall     `json:"pitfalls"`
-	Unlinted   []Unlinted    `json:"unlinted"`
-	Exemptions []Exemption   `json:"exemptions"`
-	Tests      int           `json:"tests"` // functions that were recorded
-	Seed       []*Seed       `json:"seed"`
-	Mutations  MutationCount `json:"mutations"`
-	// Rules are those that looked.
-	Rules    []Rule    `json:"rules"`
-	Findings []Finding `json:"findings"`
+	Operations  []*Operation
+	Queries     []*Query
+	Indexes     []*Index
+	Constraints []*Constraint
+	Migrations  []Migration
+	Exemptions  []Exemption
+	Findings    []Finding
+	Mutations   []Mutations
+	PostgreSQL  int // the major version that planned
 
-	config  Config
-	code    *code
-	sources map[string]*testSource
-	// survivors are the mutants that no test sees, accepted ones too.
-	survivors []string
+	config   Config
+	code     *code
+	tables   []table
+	snapshot []snapshotLine
+	sources  map[string]*testSource
 }
 
-// Input is what the audit cannot find by itself.
-type Input struct {
-	// Record holds what the tests ran.
-	Record []recorder.Entry
-	// DatabaseURL leads to a migrated database of realistic volume.
-	DatabaseURL string
-	// EmptyURL leads to an empty database on which migrations can be tried.
-	EmptyURL string
-	// SkipLint leaves the linters out.
-	SkipLint bool
-	// Complete says that every rule has to have something to look at.
-	Complete bool
+// New audits a project. record is what its tests ran; server is a PostgreSQL on which
+// databases can be made, which are dropped in the end.
+func New(ctx context.Context, config Config, record []Entry, server string) (*Audit, error) {
+	code, err := readCode(config)
+	if err != nil {
+		return nil, err
+	}
+	return newAudit(ctx, config, code, record, server)
+}
 
-	code *code // read before
+func newAudit(ctx context.Context, config Config, code *code, record []Entry, server string) (*Audit, error) {
+	a := &Audit{config: config, code: code}
+	for _, query := range code.queries {
+		copied := *query
+		a.Queries = append(a.Queries, &copied)
+	}
+	slices.SortFunc(a.Queries, func(x, y *Query) int { return cmp.Or(cmp.Compare(x.File, y.File), cmp.Compare(x.Name, y.Name)) })
+	for _, operation := range code.operations {
+		copied := *operation
+		a.Operations = append(a.Operations, &copied)
+	}
+	if len(a.Operations) == 0 || len(a.Queries) == 0 || len(record) == 0 {
+		return nil, fmt.Errorf("nothing to audit: %d operations, %d queries, %d entries in the record", len(a.Operations), len(a.Queries), len(record))
+	}
+	a.connect(record)
+	var err error
+	if a.Migrations, err = readMigrations(config); err != nil {
+		return nil, err
+	}
+	if err := withDatabase(ctx, server, func(c *pgx.Conn) error { return a.tryMigrations(ctx, c) }); err != nil {
+		return nil, fmt.Errorf("try the migrations: %w", err)
+	}
+	if err := withDatabase(ctx, server, func(c *pgx.Conn) error { return a.readDatabase(ctx, c) }); err != nil {
+		return nil, err
+	}
+	a.connectSchema(record)
+	if a.Mutations, err = a.readMutations(); err != nil {
+		return nil, err
+	}
+	a.judge(record)
+	slices.SortFunc(a.Findings, func(x, y Finding) int { return cmp.Compare(x.String(), y.String()) })
+	return a, nil
+}
+
+// connect notes beside operations and queries what uses them.
+func (a *Audit) connect(record []Entry) {
+	for _, operation := range a.Operations {
+		for _, use := range operation.Uses {
+			if query := a.query(use.Query); query != nil {
+				query.Operations = insert(query.Operations, operation.ID)
+			}
+		}
+	}
+	for _, use := range a.code.before {
+		if query := a.query(use.Query); query != nil {
+			query.Operations = insert(query.Operations, beforeOperations)
+		}
+	}
+	other := map[string]bool{} // queries that an operation ran by a plan for all values
+	for _, entry := range record {
+		if query := a.query(entry.Query); query != nil {
+			query.Tests = insert(query.Tests, entry.test())
+			if entry.Operation != "" {
+				query.custom = query.custom || entry.Custom
+				other[entry.Query] = other[entry.Query] || !entry.Custom
+			}
+		}
+		for _, operation := range a.Operations {
+			if operation.ID == entry.Operation {
+				operation.Tests = insert(operation.Tests, entry.test())
+			}
+		}
+	}
+	for _, query := range a.Queries {
+		query.custom = query.custom && !other[query.Name]
+		query.Commands = a.code.commands[query.Name]
+	}
+}
+
+// beforeOperations stands for every operation, by a middleware.
+const beforeOperations = "before operations"
+
+// connectSchema notes beside indexes and constraints what uses them.
+func (a *Audit) connectSchema(record []Entry) {
+	for _, index := range a.Indexes {
+		for _, query := range a.Queries {
+			if slices.Contains(query.Indexes, index.Name) {
+				index.Queries = append(index.Queries, query.Name)
+			}
+		}
+	}
+	for _, constraint := range a.Constraints {
+		for _, entry := range record {
+			if entry.Constraint == constraint.Name {
+				constraint.Tests = insert(constraint.Tests, entry.test())
+			}
+		}
+	}
 }
 
 func (a *Audit) query(name string) *Query {
@@ -288,15 +327,17 @@ func (a *Audit) query(name string) *Query {
 	return nil
 }
 
-func (a *Audit) find(rule string, at Position, remedy, format string, args ...any) {
+func (a *Audit) find(rule, at, remedy, format string, args ...any) {
 	a.Findings = append(a.Findings, Finding{rule, at, fmt.Sprintf(format, args...), remedy})
 }
 
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
-
-func sortFindings(findings []Finding) {
-	slices.SortFunc(findings, func(a, b Finding) int {
-		return cmp.Or(cmp.Compare(a.Position.File, b.Position.File), cmp.Compare(a.Position.Line, b.Position.Line),
-			cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Message, b.Message))
-	})
+// insert adds a value to a sorted list, once.
+func insert(list []string, value string) []string {
+	i, found := slices.BinarySearch(list, value)
+	if found {
+		return list
+	}
+	return slices.Insert(list, i, value)
 }
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -2,15 +2,18 @@ package audit
 
 import (
 	"context"
+	"crypto/rand"
 	_ "embed" // the questions to the catalog
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	pg_query "github.com/pganalyze/pg_query_go/v6"
 )
 
 var (
@@ -22,86 +25,216 @@ var (
 	constraintsSQL string
 	//go:embed catalog/snapshot.sql
 	snapshotSQL string
-	//go:embed catalog/planner.sql
-	plannerSQL string
 	//go:embed catalog/type.sql
 	typeSQL string
 )
 
-// Table is a table of the schema.
-type Table struct {
-	Name    string   `json:"name"`
-	Columns []Column `json:"columns"`
-	Large   bool     `json:"large"`
-
-	rows float64
-}
-
-// Column is a column of a table.
-type Column struct {
-	Name    string `json:"name"`
-	Type    string `json:"type"`
-	NotNull bool   `json:"notNull"`
-}
-
-// readDatabase asks PostgreSQL for the schema, and how it runs each query.
-func (a *Audit) readDatabase(ctx context.Context, url string) error {
-	connection, err := pgx.Connect(ctx, url)
+// withDatabase makes a database on a server, uses it, and drops it.
+func withDatabase(ctx context.Context, server string, use func(*pgx.Conn) error) (err error) {
+	admin, err := pgx.Connect(ctx, server)
 	if err != nil {
-		return fmt.Errorf("connect: %w", err)
+		return err
 	}
-	defer func() { _ = connection.Close(ctx) }()
-	if err := a.readPlanner(ctx, connection); err != nil {
-		return fmt.Errorf("read the planner's settings: %w", err)
+	done := context.WithoutCancel(ctx)
+	defer func() { _ = admin.Close(done) }()
+	config := admin.Config()
+	config.Database = "audit_" + strings.ToLower(rand.Text())
+	if _, err := admin.Exec(ctx, "create database "+config.Database); err != nil {
+		return err
 	}
-	if err := a.readSchema(ctx, connection); err != nil {
-		return fmt.Errorf("read the schema: %w", err)
+	defer func() {
+		_, dropErr := admin.Exec(done, "drop database "+config.Database+" with (force)")
+		err = errors.Join(err, dropErr)
+	}()
+	connection, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return err
 	}
-	for _, query := range a.Queries {
-		if err := a.readPlan(ctx, connection, query); err != nil {
-			return fmt.Errorf("plan %s (%s): %w", query.Name, query.At, err)
+	defer func() { _ = connection.Close(done) }()
+	return use(connection)
+}
+
+// runFile runs the statements of a file of the project, each on its own.
+func (c Config) runFile(ctx context.Context, connection *pgx.Conn, path string) error {
+	content, err := os.ReadFile(c.path(path))
+	if err != nil {
+		return err
+	}
+	statements, err := pg_query.SplitWithParser(string(content), true)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	for _, statement := range statements {
+		if _, err := connection.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
 		}
 	}
 	return nil
 }
 
-// readPlanner notes which PostgreSQL plans, and what it is told of its machine.
-func (a *Audit) readPlanner(ctx context.Context, connection *pgx.Conn) error {
-	a.Planner.Settings = map[string]string{}
-	var name, value string
-	rows, _ := connection.Query(ctx, plannerSQL)
-	_, err := pgx.ForEachRow(rows, []any{&name, &value, &a.Planner.Version}, func() error {
-		a.Planner.Settings[name] = value
-		return nil
-	})
-	return err
+// Migration is a step of the schema: its files, Down "" where there is none.
+type Migration struct{ Version, Up, Down string }
+
+var migrationFile = regexp.MustCompile(`^(\d+)_.*\.(up|down)\.sql$`)
+
+func readMigrations(config Config) (migrations []Migration, err error) {
+	files, err := os.ReadDir(config.path(config.Schema)) // sorted: 1.down, 1.up, 2.down, …
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range files {
+		match := migrationFile.FindStringSubmatch(file.Name())
+		if match == nil {
+			continue
+		}
+		if len(migrations) == 0 || migrations[len(migrations)-1].Version != match[1] {
+			migrations = append(migrations, Migration{Version: match[1]})
+		}
+		last, path := &migrations[len(migrations)-1], config.Schema+"/"+file.Name()
+		if match[2] == "up" {
+			last.Up = path
+		} else {
+			last.Down = path
+		}
+	}
+	if len(migrations) == 0 {
+		return nil, fmt.Errorf("no migration in %s", config.Schema)
+	}
+	return migrations, nil
 }
 
-func (a *Audit) readSchema(ctx context.Context, connection *pgx.Conn) error {
-	var table, name, text string
-	var flag bool
-	var rows int64
-	result, _ := connection.Query(ctx, columnsSQL)
-	if _, err := pgx.ForEachRow(result, []any{&table, &name, &text, &flag, &rows}, func() error {
-		if len(a.Tables) == 0 || a.Tables[len(a.Tables)-1].Name != table {
-			a.Tables = append(a.Tables, Table{Name: table, Large: rows >= a.config.LargeTable, rows: float64(rows)})
+type snapshotLine struct{ Table, Line string }
+
+func takeSnapshot(ctx context.Context, connection *pgx.Conn) ([]snapshotLine, error) {
+	rows, _ := connection.Query(ctx, snapshotSQL)
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[snapshotLine])
+}
+
+// tryMigrations applies each migration, takes it back and applies it again, and finds
+// those that do not restore what was there.
+func (a *Audit) tryMigrations(ctx context.Context, connection *pgx.Conn) error {
+	const rule, remedy = "migration-down", "Write a .down.sql that takes back everything that the .up.sql made."
+	for _, path := range a.config.Setup {
+		if err := a.config.runFile(ctx, connection, path); err != nil {
+			return err
 		}
-		last := &a.Tables[len(a.Tables)-1]
-		last.Columns = append(last.Columns, Column{name, text, flag})
+	}
+	for _, migration := range a.Migrations {
+		before, err := takeSnapshot(ctx, connection)
+		if err != nil {
+			return err
+		}
+		if err := a.config.runFile(ctx, connection, migration.Up); err != nil {
+			return err
+		}
+		if migration.Down == "" {
+			a.find(rule, migration.Up, remedy, "the migration has no way down.")
+			continue
+		}
+		if err := a.config.runFile(ctx, connection, migration.Down); err != nil {
+			a.find(rule, migration.Down, remedy, "the way down fails: %v.", err)
+			return nil // What comes after builds on it.
+		}
+		after, err := takeSnapshot(ctx, connection)
+		if err != nil {
+			return err
+		}
+		if !slices.Equal(before, after) {
+			a.find(rule, migration.Down, remedy, "the way down leaves something behind.")
+			return nil
+		}
+		if err := a.config.runFile(ctx, connection, migration.Up); err != nil {
+			a.find(rule, migration.Up, remedy, "the way up fails after the way down: %v.", err)
+			return nil
+		}
+	}
+	return nil
+}
+
+// table is a table of the schema.
+type table struct {
+	name  string
+	kinds map[string]string // types of its columns
+	rows  float64
+}
+
+func (a *Audit) table(name string) table {
+	i := slices.IndexFunc(a.tables, func(t table) bool { return t.name == name })
+	if i < 0 {
+		return table{}
+	}
+	return a.tables[i]
+}
+
+func (a *Audit) isLarge(name string) bool { return a.table(name).rows >= float64(a.config.LargeTable) }
+
+// readDatabase builds a database of realistic volume, and asks PostgreSQL for its
+// schema, and how it plans each query.
+func (a *Audit) readDatabase(ctx context.Context, connection *pgx.Conn) error {
+	files := slices.Clone(a.config.Setup)
+	for _, migration := range a.Migrations {
+		files = append(files, migration.Up)
+	}
+	for _, path := range append(files, a.config.Volume...) {
+		if err := a.config.runFile(ctx, connection, path); err != nil {
+			return err
+		}
+	}
+	for _, name := range sortedKeys(a.config.Planner) {
+		if _, err := connection.Exec(ctx, "select set_config($1, $2, false)", name, a.config.Planner[name]); err != nil {
+			return err
+		}
+	}
+	if err := a.readSchema(ctx, connection); err != nil {
+		return fmt.Errorf("read the schema: %w", err)
+	}
+	if !slices.ContainsFunc(a.tables, func(t table) bool { return a.isLarge(t.name) }) {
+		return fmt.Errorf("no table has %d rows (large_table): plans on so little show nothing", a.config.LargeTable)
+	}
+	for _, query := range a.Queries {
+		if err := a.readPlan(ctx, connection, query); err != nil {
+			return fmt.Errorf("plan %s: %w", query.Name, err)
+		}
+		if err := a.readMutants(ctx, connection, query); err != nil {
+			return fmt.Errorf("change %s: %w", query.Name, err)
+		}
+	}
+	return nil
+}
+
+func (a *Audit) readSchema(ctx context.Context, connection *pgx.Conn) (err error) {
+	if err = connection.QueryRow(ctx, "select current_setting('server_version_num')::int / 10000").Scan(&a.PostgreSQL); err != nil {
+		return err
+	}
+	if a.snapshot, err = takeSnapshot(ctx, connection); err != nil {
+		return err
+	}
+	var of, column, kind string
+	var count float64
+	rows, _ := connection.Query(ctx, columnsSQL)
+	if _, err = pgx.ForEachRow(rows, []any{&of, &column, &kind, &count}, func() error {
+		if len(a.tables) == 0 || a.tables[len(a.tables)-1].name != of {
+			a.tables = append(a.tables, table{of, map[string]string{}, count})
+		}
+		a.tables[len(a.tables)-1].kinds[column] = kind
 		return nil
 	}); err != nil {
 		return err
 	}
-	result, _ = connection.Query(ctx, indexesSQL)
-	if _, err := pgx.ForEachRow(result, []any{&name, &table, &text, &flag}, func() error {
-		a.Indexes = append(a.Indexes, &Index{Name: name, Table: table, Definition: text, Constraint: flag})
+	rows, _ = connection.Query(ctx, indexesSQL)
+	var index Index
+	if _, err = pgx.ForEachRow(rows, []any{&index.Name, &index.Table, &index.Definition, &index.Constraint}, func() error {
+		copied := index
+		a.Indexes = append(a.Indexes, &copied)
 		return nil
 	}); err != nil {
 		return err
 	}
-	result, _ = connection.Query(ctx, constraintsSQL)
-	_, err := pgx.ForEachRow(result, []any{&name, &table, &text}, func() error {
-		a.Constraints = append(a.Constraints, &Constraint{Name: name, Table: table, Definition: text})
+	rows, _ = connection.Query(ctx, constraintsSQL)
+	var constraint Constraint
+	_, err = pgx.ForEachRow(rows, []any{&constraint.Name, &constraint.Table, &constraint.Definition}, func() error {
+		copied := constraint
+		a.Constraints = append(a.Constraints, &copied)
 		return nil
 	})
 	return err
@@ -122,80 +255,84 @@ type node struct {
 	Plans      []node   `json:"Plans"`
 }
 
-func (a *Audit) readPlan(ctx context.Context, connection *pgx.Conn, query *Query) error {
-	text := a.code.texts[query.Name]
-	if text == "" {
-		return errors.New("there is no generated method; generate the code")
+func (n node) relations() (names []string) {
+	if n.Relation != "" {
+		names = append(names, n.Relation)
 	}
-	prepared, err := connection.Prepare(ctx, "audited_"+query.Name, text)
+	for _, child := range n.Plans {
+		for _, name := range child.relations() {
+			names = insert(names, name)
+		}
+	}
+	return names
+}
+
+// readPlan notes what a query does: by the plan for all values, or by those for the
+// values of audit.yaml, where every operation has it planned for its values.
+func (a *Audit) readPlan(ctx context.Context, connection *pgx.Conn, query *Query) error {
+	prepared, err := connection.Prepare(ctx, "audited", query.text)
 	if err != nil {
 		return err
 	}
-	kinds := make([]string, len(prepared.ParamOIDs))
-	for i, oid := range prepared.ParamOIDs {
-		if err := connection.QueryRow(ctx, typeSQL, oid).Scan(&kinds[i]); err != nil {
-			return err
-		}
+	kinds, err := typeNames(ctx, connection, prepared.ParamOIDs)
+	if err != nil {
+		return err
 	}
-	// A plan for all values does not depend on them.
 	mode, sets := "force_generic_plan", []map[string]*string{nil}
-	forValues := a.plannedForValues(query.Name)
-	if forValues {
-		mode, sets = "force_custom_plan", a.config.PlanValues[query.Name]
-		if len(sets) == 0 {
-			sets = []map[string]*string{nil} // Each parameter is found to have no value.
+	if query.custom {
+		mode = "force_custom_plan"
+		if len(a.config.PlanValues[query.Name]) > 0 {
+			sets = a.config.PlanValues[query.Name]
 		}
 	}
 	if _, err := connection.Exec(ctx, "set plan_cache_mode = "+mode); err != nil {
 		return err
 	}
 	for _, set := range sets {
-		values := make([]string, len(kinds))
+		execute := "explain (format json) execute audited"
 		for i, kind := range kinds {
-			values[i] = "null::" + kind
-			if !forValues {
-				continue
+			value := "null::" + kind
+			if query.custom {
+				given, ok := set[query.parameters[i]]
+				if !ok {
+					a.find("plan-reads-large-table", query.at(), "Give it one in audit.yaml (plan_values), null where it is left out.",
+						"%s has no %s to be planned with.", query.Name, query.parameters[i])
+				} else if given != nil {
+					value = "'" + strings.ReplaceAll(*given, "'", "''") + "'::" + kind
+				}
 			}
-			value, ok := set[query.parameters[i]]
-			if !ok {
-				a.find("plan-reads-large-table", query.At, "Give it one in audit.yaml (plan_values), null where it is left out.",
-					"%s has no %s to be planned with.", query.Name, query.parameters[i])
-			} else if value != nil {
-				values[i] = "'" + strings.ReplaceAll(*value, "'", "''") + "'::" + kind
-			}
+			execute += []string{"(", ", "}[min(i, 1)] + value
 		}
-		if err := a.explain(ctx, connection, query, values); err != nil {
+		if len(kinds) > 0 {
+			execute += ")"
+		}
+		var printed []byte
+		if err := connection.QueryRow(ctx, execute, pgx.QueryExecModeSimpleProtocol).Scan(&printed); err != nil {
 			return err
+		}
+		var plans []struct{ Plan node }
+		if err := json.Unmarshal(printed, &plans); err != nil {
+			return err
+		}
+		for _, plan := range plans {
+			a.readNode(query, plan.Plan, 0)
 		}
 	}
 	if len(query.Does) == 0 {
 		query.Does = []string{"select"}
 	}
-	for _, list := range []*[]string{&query.Does, &query.Tables, &query.Indexes, &query.Reads} {
-		slices.Sort(*list)
-		*list = slices.Compact(*list)
-	}
-	return nil
+	return connection.Deallocate(ctx, "audited")
 }
 
-// explain notes what the plan of a prepared query does.
-func (a *Audit) explain(ctx context.Context, connection *pgx.Conn, query *Query, values []string) error {
-	explain := "explain (format json) execute \"audited_" + query.Name + "\""
-	if len(values) > 0 {
-		explain += " (" + strings.Join(values, ", ") + ")"
+// typeNames are the names of types.
+func typeNames(ctx context.Context, connection *pgx.Conn, oids []uint32) ([]string, error) {
+	names := make([]string, len(oids))
+	for i, oid := range oids {
+		if err := connection.QueryRow(ctx, typeSQL, oid).Scan(&names[i]); err != nil {
+			return nil, err
+		}
 	}
-	var printed []byte
-	if err := connection.QueryRow(ctx, explain, pgx.QueryExecModeSimpleProtocol).Scan(&printed); err != nil {
-		return err
-	}
-	var plans []struct{ Plan node }
-	if err := json.Unmarshal(printed, &plans); err != nil {
-		return err
-	}
-	for _, plan := range plans {
-		a.readNode(query, plan.Plan, 0)
-	}
-	return nil
+	return names, nil
 }
 
 // blocking nodes take all rows from below before they give one.
@@ -205,43 +342,39 @@ var blocking = []string{"Sort", "Incremental Sort", "Aggregate", "Group", "Windo
 // taken, 0 for no such limit.
 func (a *Audit) readNode(query *Query, n node, limit float64) {
 	if n.Relation != "" {
-		query.Tables = append(query.Tables, n.Relation)
+		query.Tables = insert(query.Tables, n.Relation)
 	}
-	if n.Index != "" {
-		query.Indexes = append(query.Indexes, n.Index)
+	for _, index := range append(n.Arbiters, n.Index) {
+		if index != "" {
+			query.Indexes = insert(query.Indexes, index)
+		}
 	}
-	query.Indexes = append(query.Indexes, n.Arbiters...)
-	large := float64(a.config.LargeTable)
 	switch n.Type {
 	case "ModifyTable":
-		query.Does = append(query.Does, strings.ToLower(n.Operation))
+		query.Does = insert(query.Does, strings.ToLower(n.Operation))
 		if n.Resolution == "UPDATE" {
-			query.Does = append(query.Does, "update")
+			query.Does = insert(query.Does, "update")
 		}
 	case "LockRows":
-		query.Does = append(query.Does, "select", "lock")
+		query.Does = insert(insert(query.Does, "select"), "lock")
 	case "Limit":
 		limit = n.Rows
 	case "Seq Scan":
 		if a.isLarge(n.Relation) {
-			query.Reads = append(query.Reads, "scans "+n.Relation)
+			query.Reads = insert(query.Reads, "scans "+n.Relation)
 		}
 	case "Index Scan", "Index Only Scan", "Bitmap Index Scan":
-		table := n.Relation
-		if table == "" {
-			table = a.tableOf(n.Index)
-		}
-		if a.isLarge(table) && a.rowsRead(n, table, limit) >= large {
-			query.Reads = append(query.Reads, "reads all of "+n.Index)
+		if of := a.tableOf(n.Index); a.isLarge(of) && a.rowsRead(n, of, limit) >= float64(a.config.LargeTable) {
+			query.Reads = insert(query.Reads, "reads all of "+n.Index)
 		}
 	case "Sort", "Incremental Sort":
-		if n.Rows >= large {
-			query.Reads = append(query.Reads, "sorts "+strings.Join(relations(n), ", "))
+		if n.Rows >= float64(a.config.LargeTable) {
+			query.Reads = insert(query.Reads, "sorts "+strings.Join(n.relations(), ", "))
 		}
 	}
 	for _, child := range n.Plans {
-		// What is on the inner side, or a plan of its own, is read for each row.
 		below := limit
+		// What is on the inner side, or a plan of its own, is read for each row.
 		if slices.Contains(blocking, n.Type) || child.Parent == "Inner" || child.Parent == "InitPlan" || child.Parent == "SubPlan" {
 			below = 0
 		}
@@ -251,59 +384,18 @@ func (a *Audit) readNode(query *Query, n node, limit float64) {
 
 // rowsRead estimates how many rows of an index a scan reads until it has given as
 // many as are taken of it.
-func (a *Audit) rowsRead(n node, table string, limit float64) float64 {
+func (a *Audit) rowsRead(n node, of string, limit float64) float64 {
 	read := n.Rows // PostgreSQL's estimate of what it gives
 	switch {
 	case n.IndexCond == "" && n.Filter == "" && limit == 0:
-		read = a.rowsOf(table)
+		read = a.table(of).rows
 	case n.Filter != "" && !strings.Contains(n.IndexCond, " = "):
-		read = a.rowsOf(table) // It drops rows, of which it does not say how many.
+		read = a.table(of).rows // It drops rows, of which it does not say how many.
 	}
 	if limit > 0 && limit < n.Rows {
 		read *= limit / n.Rows
 	}
 	return read
-}
-
-// plannedForValues says whether every use of a query has it planned for its values.
-func (a *Audit) plannedForValues(name string) bool {
-	used := false
-	for _, operation := range a.Operations {
-		for _, use := range operation.Uses {
-			if use.Query == name {
-				if !use.ForValues {
-					return false
-				}
-				used = true
-			}
-		}
-	}
-	return used
-}
-
-func relations(n node) []string {
-	var names []string
-	if n.Relation != "" {
-		names = append(names, n.Relation)
-	}
-	for _, child := range n.Plans {
-		names = append(names, relations(child)...)
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
-}
-
-func (a *Audit) isLarge(table string) bool {
-	return slices.ContainsFunc(a.Tables, func(t Table) bool { return t.Name == table && t.Large })
-}
-
-func (a *Audit) rowsOf(table string) float64 {
-	for _, t := range a.Tables {
-		if t.Name == table {
-			return t.rows
-		}
-	}
-	return 0
 }
 
 func (a *Audit) tableOf(index string) string {
@@ -313,68 +405,4 @@ func (a *Audit) tableOf(index string) string {
 		}
 	}
 	return ""
-}
-
-var concurrently = regexp.MustCompile(`(?i)\bconcurrently\b`)
-
-// tryMigrations applies each migration, takes it back and applies it again on an
-// empty database, and finds those that do not restore what was there.
-func (a *Audit) tryMigrations(ctx context.Context, url string) error {
-	const rule, remedy = "migration-down", "Write a .down.sql that takes back everything that the .up.sql made."
-	connection, err := pgx.Connect(ctx, url)
-	if err != nil {
-		return fmt.Errorf("connect: %w", err)
-	}
-	defer func() { _ = connection.Close(ctx) }()
-	run := func(path string) error {
-		text, err := readStatement(a.config, path)
-		if err != nil {
-			return err
-		}
-		parts := []string{text}
-		if concurrently.MatchString(text) { // That cannot be in a transaction, which statements sent together are.
-			parts = strings.SplitAfter(text, ";")
-		}
-		for _, part := range parts {
-			if _, err := connection.Exec(ctx, part, pgx.QueryExecModeSimpleProtocol); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	snapshot := func() (string, error) {
-		rows, _ := connection.Query(ctx, snapshotSQL)
-		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
-		return strings.Join(lines, "\n"), err
-	}
-	for _, migration := range a.Migrations {
-		before, err := snapshot()
-		if err != nil {
-			return err
-		}
-		if err := run(migration.Up); err != nil {
-			return fmt.Errorf("%s: %w", migration.Up, err)
-		}
-		if migration.Down == "" {
-			a.find(rule, Position{File: migration.Up}, remedy, "the migration has no way down.")
-			continue
-		}
-		if err := run(migration.Down); err != nil {
-			a.find(rule, Position{File: migration.Down}, remedy, "the way down fails: %v.", err)
-			return nil // What comes after builds on it.
-		}
-		after, err := snapshot()
-		if err != nil {
-			return err
-		}
-		if before != after {
-			a.find(rule, Position{File: migration.Down}, remedy, "the way down leaves something behind.")
-			return nil
-		}
-		if err := run(migration.Up); err != nil {
-			a.find(rule, Position{File: migration.Up}, remedy, "after the way down the way up fails: %v.", err)
-			return nil
-		}
-	}
-	return nil
 }

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -8,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"go/ast"
+	"go/format"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -19,279 +21,177 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/jackc/pgx/v5"
-
-	"github.com/benchledger/benchledger/audit/recorder"
 )
 
-// MutationCount sums up what the mutations showed.
-type MutationCount struct {
-	Mutants  int `json:"mutants"`
-	Killed   int `json:"killed"`
-	Accepted int `json:"accepted"`
-	Survived int `json:"survived"`
-	// Stillborn are those that PostgreSQL does not take, or not in the same shape:
-	// they count for nothing.
-	Stillborn int `json:"stillborn"`
-	// Unchanged are the columns of results that no mutant changes.
-	Unchanged []string `json:"unchanged"`
-}
-
-// Mutations is what changing one query showed.
+// Mutations is what changing a query in small ways showed. They are kept in a file of
+// the project, since they take minutes, and are tried again when their hash changes.
 type Mutations struct {
-	Query     string `json:"query"`
-	Mutants   int    `json:"mutants"`
-	Stillborn int    `json:"stillborn"`
-	// Survived are the mutants that no test saw, Unchanged the columns of the result
-	// that no mutant changes.
-	Survived  []string `json:"survived"`
-	Unchanged []string `json:"unchanged,omitempty"`
-	// Hash is that of what was seen: the query, the schema, the tests that ran it, the
-	// ways in which it was changed.
-	Hash string `json:"hash"`
+	Query string `json:"query"`
+	// Hash is that of what the result depends on: the mutants, the tables, and the
+	// tests that noticed, without their comments.
+	Hash    string `json:"hash"`
+	Mutants int    `json:"mutants"`
+	// Tests are those that noticed a mutant, Survived the mutants that none noticed.
+	Tests    []string `json:"tests"`
+	Survived []string `json:"survived,omitempty"`
 }
 
-// Mutate changes every query in small ways, runs the tests that are recorded to
-// have run it, and writes down which changes no test saw. Queries whose hash is
-// that of the last time are not tried again.
+// Mutate changes queries in small ways, runs the tests that are recorded to have run
+// them, and writes down which changes no test noticed: the queries of these names,
+// or all whose hash has changed.
 //
 // The tests are built once, from a copy of the project in which each query can be
-// replaced from outside; testDatabaseURL is their server.
-func (a *Audit) Mutate(ctx context.Context, record []recorder.Entry, databaseURL, testDatabaseURL string, progress func(string)) error {
+// replaced from outside. server is their PostgreSQL.
+func (a *Audit) Mutate(ctx context.Context, record []Entry, server string, names []string, progress func(string)) error {
 	copied, err := os.MkdirTemp("", "audit-mutate-")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(copied) }()
-	if err := copyProject(a.config.Root, copied); err != nil {
+	if err := copyProject(a.config.root, copied); err != nil {
 		return fmt.Errorf("copy the project: %w", err)
 	}
 	if err := makeReplaceable(filepath.Join(copied, a.config.Generated)); err != nil {
 		return fmt.Errorf("make queries replaceable: %w", err)
 	}
-	runner := &mutationRunner{copied: copied, packages: a.config.MutationTests, url: testDatabaseURL}
-	if err := runner.build(ctx); err != nil {
-		return err
-	}
-	connection, err := pgx.Connect(ctx, databaseURL)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = connection.Close(ctx) }()
-
-	last, err := a.readMutations()
-	if err != nil {
-		return err
+	r := &runner{copied: copied, packages: a.config.MutationTests, server: server}
+	for _, pkg := range r.packages {
+		build := exec.CommandContext(ctx, "go", "test", "-c", "-o", r.binary(pkg), "./"+pkg)
+		build.Dir = copied
+		if output, err := build.CombinedOutput(); err != nil {
+			return fmt.Errorf("build the tests of %s: %w: %s", pkg, err, output)
+		}
 	}
 	var results []Mutations
 	for _, query := range a.Queries {
-		result := Mutations{Query: query.Name, Hash: a.mutationHash(query), Survived: []string{}}
-		if i := slices.IndexFunc(last, func(m Mutations) bool { return m.Query == query.Name && m.Hash == result.Hash }); i >= 0 {
-			results = append(results, last[i])
-			continue
+		last, known := a.mutationsOf(query.Name)
+		chosen := slices.Contains(names, query.Name) || len(names) == 0 && !a.isCurrent(query, last)
+		if chosen {
+			start := time.Now()
+			last = Mutations{Query: query.Name, Mutants: len(query.mutants)}
+			if last.Tests, last.Survived, err = r.try(ctx, query, record); err != nil {
+				return fmt.Errorf("%s: %w", query.Name, err)
+			}
+			last.Hash = a.mutationHash(query, last.Tests)
+			progress(fmt.Sprintf("%-28s %3d changes, %2d survived, %2d not valid, %5.1f s",
+				query.Name, last.Mutants, len(last.Survived), query.invalid, time.Since(start).Seconds()))
 		}
-		var mutants []mutant
-		if mutants, result.Stillborn, result.Unchanged, err = a.mutants(ctx, connection, query); err != nil {
-			return fmt.Errorf("change %s: %w", query.Name, err)
+		if chosen || known {
+			results = append(results, last)
 		}
-		tests := testsOf(query.Name, record)
-		if len(tests) == 0 {
-			return fmt.Errorf("no test runs %s", query.Name)
-		}
-		start := time.Now()
-		if err := runner.confirm(ctx, query.Name, a.code.texts[query.Name], tests); err != nil {
-			return fmt.Errorf("%s: its tests fail without a change: %w", query.Name, err)
-		}
-		result.Mutants = len(mutants)
-		if result.Survived, err = runner.survivors(ctx, query.Name, mutants, tests); err != nil {
-			return fmt.Errorf("%s: %w", query.Name, err)
-		}
-		progress(fmt.Sprintf("%-28s %3d changes, %2d survived, %2d not valid, %5.1f s",
-			query.Name, len(mutants), len(result.Survived), result.Stillborn, time.Since(start).Seconds()))
-		results = append(results, result)
-		if err := a.writeMutations(results); err != nil {
+		if err := a.writeMutations(results, a.Queries[slices.Index(a.Queries, query)+1:]); err != nil {
 			return err
 		}
 	}
-	return a.writeMutations(results)
+	return nil
 }
 
-func (a *Audit) writeMutations(results []Mutations) error {
-	encoded, err := json.MarshalIndent(results, "", " ")
-	if err != nil {
-		return err
+func (a *Audit) mutationsOf(name string) (Mutations, bool) {
+	for _, m := range a.Mutations {
+		if m.Query == name {
+			return m, true
+		}
 	}
-	return os.WriteFile(a.config.path(a.config.Mutations), append(encoded, '\n'), 0o644)
+	return Mutations{}, false
 }
 
-func (a *Audit) readMutations() ([]Mutations, error) {
+// isCurrent says whether a result is of the query, its tables and its tests as they are.
+func (a *Audit) isCurrent(query *Query, result Mutations) bool {
+	return result.Hash == a.mutationHash(query, result.Tests)
+}
+
+// writeMutations writes results, a line each, and what is known of the queries that
+// come after.
+func (a *Audit) writeMutations(results []Mutations, after []*Query) error {
+	for _, query := range after {
+		if last, known := a.mutationsOf(query.Name); known {
+			results = append(slices.Clip(results), last)
+		}
+	}
+	lines := make([]string, len(results))
+	for i, result := range results {
+		line, err := json.Marshal(result)
+		if err != nil {
+			return err
+		}
+		lines[i] = string(line)
+	}
+	return os.WriteFile(a.config.path(a.config.Mutations), []byte("[\n"+strings.Join(lines, ",\n")+"\n]\n"), 0o644)
+}
+
+func (a *Audit) readMutations() (results []Mutations, err error) {
 	content, err := os.ReadFile(a.config.path(a.config.Mutations))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	} else if err != nil {
 		return nil, err
 	}
-	var results []Mutations
-	err = json.Unmarshal(content, &results)
-	return results, err
+	if err := json.Unmarshal(content, &results); err != nil {
+		return nil, fmt.Errorf("%s: %w", a.config.Mutations, err)
+	}
+	return results, nil
 }
 
-// testsOf returns the test functions that ran a query, by package.
-func testsOf(query string, record []recorder.Entry) map[string][]string {
-	tests := map[string][]string{}
-	for _, entry := range record {
-		if entry.Query == query {
-			name, _, _ := strings.Cut(entry.Test, "/")
-			if !slices.Contains(tests[entry.Package], name) {
-				tests[entry.Package] = append(tests[entry.Package], name)
-			}
-		}
-	}
-	return tests
-}
-
-// judgeMutations sees whether what was tried is current, and what survived.
-func (a *Audit) judgeMutations() error {
-	results, err := a.readMutations()
-	if err != nil {
-		return err
-	}
-	for _, query := range a.Queries {
-		i := slices.IndexFunc(results, func(m Mutations) bool { return m.Query == query.Name })
-		if i < 0 || results[i].Hash != a.mutationHash(query) {
-			a.find("query-unasserted", query.At, "Run `make audit-mutate`.", "%s, its schema or its tests have changed since it was tried.", query.Name)
-			continue
-		}
-		if results[i].Mutants == 0 {
-			a.find("query-unasserted", query.At, "Give package audit an operator that applies to it.", "no change to %s was tried.", query.Name)
-		}
-		a.Mutations.Mutants += results[i].Mutants
-		a.Mutations.Stillborn += results[i].Stillborn
-		for _, column := range results[i].Unchanged {
-			a.Mutations.Unchanged = append(a.Mutations.Unchanged, query.Name+"."+column)
-		}
-		a.Mutations.Killed += results[i].Mutants - len(results[i].Survived)
-		for _, survivor := range results[i].Survived {
-			name := query.Name + ": " + survivor
-			a.survivors = append(a.survivors, name)
-			if a.config.AcceptedMutants[name] != "" {
-				a.Mutations.Accepted++
-				continue
-			}
-			a.Mutations.Survived++
-			a.find("query-unasserted", query.At, "Assert on it in a test, or say in audit.yaml (accepted_mutants) why none can.",
-				"no test of %s sees this change: %s.", query.Name, survivor)
-		}
-	}
-	return nil
-}
-
-// mutationHash is that of the query, the schema, the source of the tests that ran
-// the query and what they read, and the ways to change it.
-func (a *Audit) mutationHash(query *Query) string {
+// mutationHash is that of what the mutations of a query depend on.
+func (a *Audit) mutationHash(query *Query, tests []string) string {
 	hash := sha256.New()
-	fmt.Fprintln(hash, operatorsSource, plusSQL, a.code.texts[query.Name])
-	for _, migration := range a.Migrations {
-		text, _ := readStatement(a.config, migration.Up) // It was read before.
-		fmt.Fprintln(hash, text)
+	fmt.Fprintln(hash, query.mutants)
+	for _, line := range a.snapshot {
+		if (line.Table == "" || slices.Contains(query.Tables, line.Table)) && !strings.HasPrefix(line.Line, "CREATE INDEX") {
+			fmt.Fprintln(hash, line)
+		}
 	}
-	sources := a.testSources()
-	for _, test := range query.Tests {
+	for _, test := range tests {
 		folder, name, _ := strings.Cut(test, ".")
-		if !slices.ContainsFunc(a.config.MutationTests, func(path string) bool { return filepath.Base(path) == folder }) {
-			continue
-		}
-		name, _, _ = strings.Cut(name, "/")
-		source := strings.Join(sources[folder].reach(name), "\n")
-		fmt.Fprintln(hash, test, source)
-		if strings.Contains(source, "testdata") {
-			fmt.Fprintln(hash, sources[folder].data)
-		}
+		fmt.Fprintln(hash, test, a.testSource(folder).reach(name))
 	}
 	return hex.EncodeToString(hash.Sum(nil))[:16]
 }
 
-// testSource is the source of what the tests of a package declare, by name, and
-// the names that each declaration uses.
+// testSource is the source of what the tests of a package declare, by name, and the
+// names that each declaration uses.
 type testSource struct {
-	text map[string]string
-	uses map[string][]string
-	data string // what is in testdata
+	texts map[string]string
+	uses  map[string][]string
+	data  string // digests of what is in testdata
 }
 
-// reach returns the source of a test with that of everything it uses.
-func (s *testSource) reach(name string) []string {
-	if s == nil {
-		return nil
+// testSource reads the tests of a folder, by its last element.
+func (a *Audit) testSource(name string) *testSource {
+	if source := a.sources[name]; source != nil {
+		return source
 	}
-	reached := map[string]bool{}
-	var visit func(string)
-	visit = func(name string) {
-		if _, declared := s.text[name]; declared && !reached[name] {
-			reached[name] = true
-			for _, used := range s.uses[name] {
-				visit(used)
+	source := &testSource{map[string]string{}, map[string][]string{}, ""}
+	for _, folder := range a.config.MutationTests {
+		if filepath.Base(folder) != name {
+			continue
+		}
+		files, _ := filepath.Glob(a.config.path(folder) + "/*_test.go")
+		for _, path := range files {
+			set := token.NewFileSet()
+			// Without comments: they change nothing. A file that cannot be read has no tests.
+			if file, err := parser.ParseFile(set, path, nil, parser.SkipObjectResolution); err == nil {
+				source.add(set, file)
 			}
 		}
+		data, _ := filepath.Glob(a.config.path(folder) + "/testdata/*")
+		for _, path := range data {
+			content, _ := os.ReadFile(path) // A folder has none.
+			source.data += fmt.Sprintf("%s %x\n", filepath.Base(path), sha256.Sum256(content))
+		}
 	}
-	visit(name)
-	var texts []string
-	for _, name := range sortedKeys(reached) {
-		texts = append(texts, s.text[name])
+	if a.sources == nil {
+		a.sources = map[string]*testSource{}
 	}
-	return texts
+	a.sources[name] = source
+	return source
 }
 
-// testSources reads the tests, by the last element of their folder.
-func (a *Audit) testSources() map[string]*testSource {
-	if a.sources != nil {
-		return a.sources
-	}
-	a.sources = map[string]*testSource{}
-	of := func(folder string) *testSource {
-		name := filepath.Base(folder)
-		if a.sources[name] == nil {
-			a.sources[name] = &testSource{text: map[string]string{}, uses: map[string][]string{}}
-		}
-		return a.sources[name]
-	}
-	_ = filepath.WalkDir(a.config.Root, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if entry.IsDir() {
-			if entry.Name() == "node_modules" || entry.Name() == ".git" {
-				return filepath.SkipDir
-			}
-			return nil
-		}
-		folder, data, isData := strings.Cut(filepath.ToSlash(path), "/testdata/")
-		if !isData && !strings.HasSuffix(path, "_test.go") {
-			return nil
-		}
-		content, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		if isData {
-			of(folder).data += fmt.Sprintf("%s %x\n", data, sha256.Sum256(content))
-			return nil
-		}
-		set := token.NewFileSet()
-		file, err := parser.ParseFile(set, path, content, parser.SkipObjectResolution)
-		if err != nil {
-			return err
-		}
-		of(filepath.Dir(path)).add(set, content, file)
-		return nil
-	})
-	return a.sources
-}
-
-func (s *testSource) add(set *token.FileSet, content []byte, file *ast.File) {
+func (s *testSource) add(set *token.FileSet, file *ast.File) {
 	note := func(name string, node ast.Node) {
-		s.text[name] += string(content[set.Position(node.Pos()).Offset:set.Position(node.End()).Offset])
+		var printed bytes.Buffer
+		_ = format.Node(&printed, set, node) // It was parsed.
+		s.texts[name] += strings.Join(strings.Fields(printed.String()), " ")
 		ast.Inspect(node, func(node ast.Node) bool {
 			if identifier, ok := node.(*ast.Ident); ok {
 				s.uses[name] = append(s.uses[name], identifier.Name)
@@ -318,6 +218,29 @@ func (s *testSource) add(set *token.FileSet, content []byte, file *ast.File) {
 	}
 }
 
+// reach returns the source of a test with that of everything it uses.
+func (s *testSource) reach(name string) string {
+	reached := map[string]bool{}
+	var visit func(string)
+	visit = func(name string) {
+		if _, declared := s.texts[name]; declared && !reached[name] {
+			reached[name] = true
+			for _, used := range s.uses[name] {
+				visit(used)
+			}
+		}
+	}
+	visit(name)
+	var all strings.Builder
+	for _, name := range sortedKeys(reached) {
+		all.WriteString(s.texts[name] + "\n")
+	}
+	if strings.Contains(all.String(), "testdata") {
+		all.WriteString(s.data)
+	}
+	return all.String()
+}
+
 // copyProject copies what the tests are built from.
 func copyProject(from, to string) error {
 	return filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
@@ -328,12 +251,11 @@ func copyProject(from, to string) error {
 		if err != nil {
 			return err
 		}
-		target := filepath.Join(to, relative)
 		if entry.IsDir() {
 			if name := entry.Name(); relative != "." && (name == ".git" || name == "node_modules") {
 				return filepath.SkipDir
 			}
-			return os.MkdirAll(target, 0o755)
+			return os.MkdirAll(filepath.Join(to, relative), 0o755)
 		}
 		if !entry.Type().IsRegular() {
 			return nil
@@ -342,7 +264,7 @@ func copyProject(from, to string) error {
 		if err != nil {
 			return err
 		}
-		return os.WriteFile(target, content, 0o644)
+		return os.WriteFile(filepath.Join(to, relative), content, 0o644)
 	})
 }
 
@@ -382,118 +304,95 @@ func replaceable(name, text string) string {
 `), 0o644)
 }
 
-type mutationRunner struct {
+type runner struct {
 	copied   string
 	packages []string
-	url      string
+	server   string
 }
 
-func (r *mutationRunner) binary(pkg string) string {
+func (r *runner) binary(pkg string) string {
 	return filepath.Join(r.copied, filepath.Base(pkg)+".audit.test")
 }
 
-func (r *mutationRunner) build(ctx context.Context) error {
-	for _, pkg := range r.packages {
-		cmd := exec.CommandContext(ctx, "go", "test", "-c", "-o", r.binary(pkg), "./"+pkg)
-		cmd.Dir = r.copied
-		if output, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("build the tests of %s: %w: %s", pkg, err, output)
+// try runs tests on each mutant of a query, those that bear the query's name before
+// the others, and returns the tests that noticed, and the mutants that none did.
+func (r *runner) try(ctx context.Context, query *Query, record []Entry) (noticed, survived []string, err error) {
+	own, others := map[string][]string{}, map[string][]string{}
+	for _, entry := range record {
+		if name, _, _ := strings.Cut(entry.Test, "/"); entry.Query == query.Name && name == "Test"+query.Name {
+			own[entry.Package] = insert(own[entry.Package], name)
+		} else if entry.Query == query.Name {
+			others[entry.Package] = insert(others[entry.Package], name)
 		}
 	}
-	return nil
-}
-
-// survivors returns the mutants that no test sees.
-func (r *mutationRunner) survivors(ctx context.Context, query string, mutants []mutant, tests map[string][]string) ([]string, error) {
-	const workers = 2
+	for _, tests := range []map[string][]string{own, others} {
+		if failed, err := r.run(ctx, query.Name, query.text, tests); err != nil || failed != "" {
+			return nil, nil, errors.Join(err, fmt.Errorf("a test fails without a change: %q", failed))
+		}
+	}
 	var (
-		mu     sync.Mutex
-		group  sync.WaitGroup
-		queue  = make(chan mutant)
-		found  = []string{}
-		own    = map[string][]string{}
-		failed error
+		mu    sync.Mutex
+		group sync.WaitGroup
+		queue = make(chan mutant)
 	)
-	for pkg, names := range tests {
-		if slices.Contains(names, "Test"+query) {
-			own[pkg] = []string{"Test" + query}
-		}
-	}
-	for range workers {
+	for range 2 {
 		group.Go(func() {
 			for m := range queue {
-				var err error
-				if len(own) > 0 { // The tests that bear the query's name see most, and soon.
-					err = r.run(ctx, query, m.text, own)
-				}
-				if err == nil {
-					err = r.confirm(ctx, query, m.text, tests)
+				failed, runErr := r.run(ctx, query.Name, m.text, own)
+				if failed == "" && runErr == nil {
+					failed, runErr = r.run(ctx, query.Name, m.text, others)
+					if failed != "" { // On a busy machine one of so many may fail by itself.
+						failed, runErr = r.run(ctx, query.Name, m.text, others)
+					}
 				}
 				mu.Lock()
-				switch {
-				case err == nil:
-					found = append(found, m.name)
-				case !errors.Is(err, errSeen):
-					failed = err
+				if err = errors.Join(err, runErr); failed == "" {
+					survived = insert(survived, m.name)
+				} else {
+					noticed = insert(noticed, failed)
 				}
 				mu.Unlock()
 			}
 		})
 	}
-	for _, m := range mutants {
+	for _, m := range query.mutants {
 		queue <- m
 	}
 	close(queue)
 	group.Wait()
-	slices.Sort(found)
-	return found, failed
+	return noticed, survived, err
 }
 
-// confirm runs the tests, and once more when one fails: on a busy machine those that
-// wait may fail by themselves.
-func (r *mutationRunner) confirm(ctx context.Context, query, text string, tests map[string][]string) error {
-	err := r.run(ctx, query, text, tests)
-	if errors.Is(err, errSeen) {
-		err = r.run(ctx, query, text, tests)
-	}
-	return err
-}
+var failedTest = regexp.MustCompile(`(?m)^--- FAIL: (\w+)`)
 
-// errSeen says that a test failed, and not that it could not be run.
-var errSeen = errors.New("a test fails")
-
-// run runs the tests with a query's text replaced, and returns errSeen when one fails.
-func (r *mutationRunner) run(ctx context.Context, query, text string, tests map[string][]string) error {
+// run runs tests with a query's text replaced, and returns one that failed, "" where
+// all passed.
+func (r *runner) run(ctx context.Context, query, text string, tests map[string][]string) (failed string, err error) {
 	file, err := os.CreateTemp(r.copied, "mutant-*.sql")
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer func() { _ = os.Remove(file.Name()) }()
-	if _, err := file.WriteString(text); err != nil {
-		return err
+	_, err = file.WriteString(text)
+	if err := errors.Join(err, file.Close()); err != nil {
+		return "", err
 	}
-	if err := file.Close(); err != nil {
-		return err
-	}
-	ran := false
 	for _, pkg := range r.packages {
 		names := tests[filepath.Base(pkg)]
 		if len(names) == 0 {
 			continue
 		}
-		ran = true
 		cmd := exec.CommandContext(ctx, r.binary(pkg), "-test.run", "^("+strings.Join(names, "|")+")$", "-test.failfast", "-test.timeout=60s")
 		cmd.Dir = filepath.Join(r.copied, pkg)
-		cmd.Env = append(os.Environ(), "AUDIT_MUTANT="+query, "AUDIT_MUTANT_FILE="+file.Name(), "TEST_DATABASE_URL="+r.url, recorder.Variable+"=")
+		cmd.Env = append(os.Environ(), "AUDIT_MUTANT="+query, "AUDIT_MUTANT_FILE="+file.Name(), "TEST_DATABASE_URL="+r.server, "AUDIT_RECORD=")
 		output, err := cmd.CombinedOutput()
-		if text := string(output); err != nil && (strings.Contains(text, "--- FAIL: ") || strings.Contains(text, "panic: test timed out")) {
-			return fmt.Errorf("%w: %s", errSeen, output)
+		if match := failedTest.FindSubmatch(output); match != nil {
+			return filepath.Base(pkg) + "." + string(match[1]), nil
+		} else if err != nil && bytes.Contains(output, []byte("panic: test timed out")) {
+			return filepath.Base(pkg) + "." + names[0], nil
 		} else if err != nil {
-			return fmt.Errorf("run the tests: %w: %s", err, output)
+			return "", fmt.Errorf("run the tests: %w: %s", err, output)
 		}
 	}
-	if !ran {
-		return errors.New("no test runs it")
-	}
-	return nil
+	return "", nil
 }

@@ -5,362 +5,424 @@ import (
 	_ "embed" // how a value is changed
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	pg_query "github.com/pganalyze/pg_query_go/v6"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-var (
-	//go:embed catalog/plus.sql
-	plusSQL string
-	//go:embed operators.go
-	operatorsSource string
-)
+//go:embed catalog/plus.sql
+var plusSQL string
 
-// mutant is a query, changed.
-type mutant struct {
-	name string // what was changed
-	text string
+// mutant is a query with one change.
+type mutant struct{ name, text string }
+
+// edit changes the tree of a statement. Toggle does it, and takes it back.
+type edit struct {
+	name   string
+	toggle func()
 }
 
-// An operator changes a query wherever its pattern matches, once per match.
-type operator struct {
-	name        string
-	pattern     *regexp.Regexp
-	replacement string
-}
-
-var operators = []operator{
-	{"drop case", regexp.MustCompile(`(?s)\bcase\b.*?\bend\b`), "null"},
-	{"turn order", regexp.MustCompile(` desc\b`), ""},
-	{"drop order", regexp.MustCompile(`\s+order by (?:[^\n;()]|\([^()]*\))*`), ""},
-	{"drop nulls last", regexp.MustCompile(` nulls last`), ""},
-	{"take equal too", regexp.MustCompile(` ([<>]) `), " $1= "},
-	{"leave equal out", regexp.MustCompile(` ([<>])= `), " $1 "},
-	{"negate condition", regexp.MustCompile(`\b(where|on|and|or) (\w[\w.]*) = `), "$1 $2 <> "},
-	{"negate null", regexp.MustCompile(`\b(where|on|and|or) (\w[\w.]*) is not null`), "$1 $2 is null"},
-	{"drop condition", regexp.MustCompile(`\n\s+and [^\n]*`), ""},
-	{"or for and", regexp.MustCompile(`\band `), "or "},
-	{"drop filter", regexp.MustCompile(` filter \(where [^)]*\)`), ""},
-	{"drop limit", regexp.MustCompile(`\s+limit [^\n;)]*`), ""},
-	{"drop distinct", regexp.MustCompile(`\bselect distinct\b`), "select"},
-	{"drop lock", regexp.MustCompile(` for update`), ""},
-	{"drop conflict", regexp.MustCompile(`\s+on conflict [^\n;]*do nothing`), ""},
-	{"take last", regexp.MustCompile(`\bcoalesce\([^(),]*, ([^(),]*(?:\(\))?)\)`), "$1"},
-	{"join inner", regexp.MustCompile(`\b(left|full) join\b`), "inner join"},
-	{"turn minimum", regexp.MustCompile(`\bmin\(`), "max("},
-	{"turn maximum", regexp.MustCompile(`\bmax\(`), "min("},
-	{"count double", regexp.MustCompile(`\bcount\(`), "2 * count("},
+func swap[T any](place *T, value T) func() {
+	return func() { *place, value = value, *place }
 }
 
 // subject is a query to be changed, and what PostgreSQL says of it.
 type subject struct {
-	query      *Query
-	text       string
+	header     string // the line with the name
+	tree       *pg_query.ParseResult
 	parameters []string // types
-	fields     []string // names and types of the result
+	fields     []string // of the result, with their types
 	kinds      []string
-	tables     []Table
-	// change returns an expression that is another value than the one given, "" where
-	// none is known for the type.
-	change func(kind, expression string) string
+	// kindOf is the type of a table's column, "" where it is not known.
+	kindOf func(table, column string) string
+	// change returns an expression with another value, "" where none is known for the type.
+	change func(kind, expression string) (string, error)
+	err    error
 }
 
-// mutants changes a query in each way that applies to it, and keeps its parameters
-// and the types of its result: else every test would fail, whatever it asserts. It
-// also returns the columns of the result that it cannot change.
-func (s subject) mutants() (all []mutant, unchanged []string) {
-	for _, o := range operators {
-		for _, at := range o.pattern.FindAllStringSubmatchIndex(s.text, -1) {
-			all = append(all, s.replace(o.name, at[0], at[1], string(o.pattern.ExpandString(nil, o.replacement, s.text, at))))
-		}
+// mutants changes a query in each way that applies to it, and keeps its parameters and
+// the types of its result: else every test would fail, whatever it asserts. It also
+// returns the columns of the result that it cannot change.
+func (s *subject) mutants() (all []mutant, unchanged []string, err error) {
+	edits, wrapped, unchanged := s.columnEdits()
+	for _, e := range append(s.edits(), edits...) {
+		e.toggle()
+		text, err := s.text()
+		s.err = errors.Join(s.err, err)
+		e.toggle()
+		all = append(all, mutant{e.name, text})
 	}
-	all = append(all, s.valueMutants()...)
-	all = append(all, s.insertMutants()...)
-	all = append(all, s.assignmentMutants()...)
-	columns, unchanged := s.columnMutants()
-	all = append(all, columns...)
+	all = append(all, wrapped...)
 	seen := map[string]int{}
 	for i := range all {
-		all[i].text = s.withParameters(all[i].text)
 		if seen[all[i].name]++; seen[all[i].name] > 1 {
 			all[i].name += fmt.Sprintf(" (%d)", seen[all[i].name])
 		}
+		all[i].text = s.header + all[i].text
 	}
-	return all, unchanged
+	return all, unchanged, s.err
 }
 
-// replace is a mutant that has something else in a place.
-func (s subject) replace(what string, from, to int, by string) mutant {
-	return mutant{what + ": " + strings.Join(strings.Fields(s.text[from:to]), " "), s.text[:from] + by + s.text[to:]}
-}
-
-var (
-	parameterPattern = regexp.MustCompile(`\$(\d+)\b`)
-	valuePattern     = regexp.MustCompile(`\b[a-z_]\w*\.\w+::(double precision|\w+) as \w+`)
-	insertPattern    = regexp.MustCompile(`\binsert into (\w+)(?: as \w+)?\s*\(([^)]*)\)\s*(?:select(?: distinct)?|values\s*\()\s*`)
-	targetPattern    = regexp.MustCompile(`\b(?:insert into|update) (\w+)(?: as (\w+))?`)
-	setPattern       = regexp.MustCompile(`\bset\s+`)
-	resultPattern    = regexp.MustCompile(`\b(?:select|returning)\s+`)
-	aliasPattern     = regexp.MustCompile(`\s+as \w+$`)
-)
-
-// valueMutants change parameters, and values that are cast and named, where they
-// are used.
-func (s subject) valueMutants() (all []mutant) {
-	for _, at := range parameterPattern.FindAllStringSubmatchIndex(s.text, -1) {
-		var n int
-		_, _ = fmt.Sscan(s.text[at[2]:at[3]], &n) // Digits.
-		if n > len(s.parameters) {
-			continue
+// text is the statement as it is now. A parameter that a change took away stays, in a
+// clause that nothing reads.
+func (s *subject) text() (string, error) {
+	kept := map[int32]bool{}
+	traverse(s.tree.ProtoReflect(), "", func(_ string, m proto.Message) {
+		if parameter, ok := m.(*pg_query.ParamRef); ok {
+			kept[parameter.Number] = true
 		}
-		kind := s.parameters[n-1]
-		if changed := s.change(kind, s.text[at[0]:at[1]]+"::"+kind); changed != "" {
-			all = append(all, s.replace("change parameter", at[0], at[1], "("+changed+")"))
-		}
-	}
-	for _, at := range valuePattern.FindAllStringSubmatchIndex(s.text, -1) {
-		value := s.text[at[0]:at[3]]
-		if changed := s.change(s.text[at[2]:at[3]], value); changed != "" {
-			all = append(all, s.replace("change value", at[0], at[3], "("+changed+")"))
-		}
-	}
-	return all
-}
-
-// insertMutants change each value that is inserted.
-func (s subject) insertMutants() (all []mutant) {
-	for _, at := range insertPattern.FindAllStringSubmatchIndex(s.text, -1) {
-		table := s.text[at[2]:at[3]]
-		items := itemsOf(s.text, at[1])
-		for i, column := range strings.Split(s.text[at[4]:at[5]], ",") {
-			if i >= len(items) {
-				break
-			}
-			column = strings.TrimSpace(column)
-			value := s.text[items[i][0]:items[i][1]]
-			if at := parameterPattern.FindStringIndex(value); at != nil && at[1] == len(value) && at[0] == 0 {
-				continue // It is changed as a parameter.
-			}
-			if changed := s.change(s.kindOf(table, column), value); changed != "" {
-				all = append(all, s.replace("insert into "+table+"."+column, items[i][0], items[i][1], changed))
-			}
-		}
-	}
-	return all
-}
-
-func (s subject) kindOf(table, column string) string {
-	for _, t := range s.tables {
-		for _, c := range t.Columns {
-			if t.Name == table && c.Name == column {
-				return c.Type
-			}
-		}
-	}
-	return ""
-}
-
-// assignmentMutants keep a column as it is instead of assigning to it.
-func (s subject) assignmentMutants() (all []mutant) {
-	targets := targetPattern.FindAllStringSubmatchIndex(s.text, -1)
-	for _, set := range setPattern.FindAllStringIndex(s.text, -1) {
-		target := ""
-		for _, at := range targets { // The last before it.
-			if word := strings.Fields(s.text[at[0]:at[1]]); at[0] < set[0] && word[len(word)-1] != "set" {
-				target = word[len(word)-1]
-			}
-		}
-		for _, item := range itemsOf(s.text, set[1]) {
-			column, _, ok := strings.Cut(s.text[item[0]:item[1]], " = ")
-			if ok && target != "" {
-				all = append(all, s.replace("do not assign", item[0], item[1], column+" = "+target+"."+column))
-			}
-		}
-	}
-	return all
-}
-
-// columnMutants change each column of the result: of a query that reads from
-// without, of one that writes in its list of results.
-func (s subject) columnMutants() (all []mutant, unchanged []string) {
-	if len(s.fields) == 0 {
-		return nil, nil
-	}
-	reads := !slices.ContainsFunc(s.query.Does, func(does string) bool { return does != "select" && does != "lock" })
-	var items [][2]int
-	if !reads {
-		for _, at := range resultPattern.FindAllStringIndex(s.text, -1) {
-			if depthAt(s.text, at[0]) == 0 {
-				items = itemsOf(s.text, at[1]) // The last is that of the statement.
-			}
-		}
-	}
-	name, body, _ := strings.Cut(s.text, "\n")
-	body = strings.TrimRight(strings.TrimSpace(body), ";")
-	names := make([]string, len(s.fields))
-	for i, field := range s.fields {
-		names[i] = fmt.Sprintf("c%d_%s", i, field)
-	}
-	for i, field := range s.fields {
-		what := "change column " + field
-		switch changed := s.change(s.kinds[i], "q."+names[i]); {
-		case changed == "" || !reads && len(items) != len(s.fields):
-			unchanged = append(unchanged, field)
-		case reads:
-			selected := make([]string, len(names))
-			for j, column := range names {
-				selected[j] = "q." + column
-			}
-			selected[i] = changed
-			all = append(all, mutant{what, fmt.Sprintf("%s\nselect %s from (%s\n) as q (%s)",
-				name, strings.Join(selected, ", "), body, strings.Join(names, ", "))})
-		default:
-			value := aliasPattern.ReplaceAllString(s.text[items[i][0]:items[i][1]], "")
-			m := s.replace(what, items[i][0], items[i][0]+len(value), s.change(s.kinds[i], value))
-			all = append(all, mutant{what, m.text})
-		}
-	}
-	return all, unchanged
-}
-
-// withParameters has a mutant that lost a parameter take it nevertheless.
-func (s subject) withParameters(text string) string {
-	kept := map[string]bool{}
-	for _, parameter := range parameterPattern.FindAllString(text, -1) {
-		kept[parameter] = true
-	}
+	})
 	var lost []string
 	for i, kind := range s.parameters {
-		if parameter := fmt.Sprintf("$%d", i+1); !kept[parameter] {
-			lost = append(lost, parameter+"::"+kind)
+		if !kept[int32(i+1)] {
+			lost = append(lost, fmt.Sprintf("$%d::%s", i+1, kind))
 		}
 	}
-	if len(lost) == 0 {
-		return text
+	text, err := pg_query.Deparse(s.tree)
+	if err != nil || len(lost) == 0 {
+		return text, err
 	}
-	name, body, _ := strings.Cut(text, "\n")
-	body = strings.TrimSpace(body)
-	rest, more := strings.CutPrefix(body, "with ")
-	separator := " "
-	if more {
-		separator = ", "
+	clause := "WITH audit_parameters AS (SELECT " + strings.Join(lost, ", ") + ")"
+	if rest, ok := strings.CutPrefix(text, "WITH RECURSIVE "); ok {
+		return "WITH RECURSIVE" + strings.TrimPrefix(clause, "WITH") + ", " + rest, nil
+	} else if rest, ok := strings.CutPrefix(text, "WITH "); ok {
+		return clause + ", " + rest, nil
 	}
-	return name + "\nwith audit_parameters as (select " + strings.Join(lost, ", ") + ")" + separator + rest
+	return clause + " " + text, nil
 }
 
-var (
-	commentPattern = regexp.MustCompile(`(?s)/\*.*?\*/|(?m)[ \t]*--[^\n]*\n`)
-	endOfList      = []string{"from", "where", "returning", "on", "union", "order", "limit"}
-)
-
-// withoutComments leaves the line with the name alone.
-func withoutComments(text string) string {
-	name, body, _ := strings.Cut(text, "\n")
-	return name + "\n" + strings.TrimLeft(commentPattern.ReplaceAllString(body, ""), "\n")
-}
-
-// itemsOf returns where the items of a list are that begins at from.
-func itemsOf(text string, from int) (items [][2]int) {
-	depth, quoted, begin, word := 0, false, from, ""
-	end := func(at int) {
-		for at > begin && strings.ContainsRune(" \n\t", rune(text[at-1])) {
-			at--
-		}
-		for begin < at && strings.ContainsRune(" \n\t", rune(text[begin])) {
-			begin++
-		}
-		items = append(items, [2]int{begin, at})
+// traverse visits a tree in the order of its fields. in is the common table expression
+// that a node is in.
+func traverse(m protoreflect.Message, in string, visit func(in string, m proto.Message)) {
+	if cte, ok := m.Interface().(*pg_query.CommonTableExpr); ok {
+		in = cte.Ctename + ": "
 	}
-	for i := from; i < len(text); i++ {
-		switch c := text[i]; {
-		case c == '\'':
-			quoted = !quoted
-		case quoted:
-		case c == '(' || c == '[':
-			depth++
-		case c == ')' || c == ']':
-			depth--
-		case c == ',' && depth == 0:
-			end(i)
-			begin = i + 1
-		}
-		if depth < 0 || text[i] == ';' && !quoted {
-			end(i)
-			return items
-		}
-		if next := wordAt(text, i); next != "" && depth == 0 && !quoted {
-			// "is distinct from" is an operator.
-			if slices.Contains(endOfList, next) && word != "distinct" {
-				end(i)
-				return items
-			}
-			word = next
-		}
-	}
-	end(len(text))
-	return items
-}
-
-func isLetter(c byte) bool { return c == '_' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' }
-
-// wordAt returns the word that begins at a place, "" where none does.
-func wordAt(text string, at int) string {
-	if !isLetter(text[at]) || at > 0 && isLetter(text[at-1]) {
-		return ""
-	}
-	end := at
-	for end < len(text) && isLetter(text[end]) {
-		end++
-	}
-	return text[at:end]
-}
-
-// depthAt counts the parentheses around a place.
-func depthAt(text string, at int) int {
-	return strings.Count(text[:at], "(") - strings.Count(text[:at], ")")
-}
-
-// mutants returns those mutants of a query that PostgreSQL takes with the same
-// parameters and results, and how many it does not: they would prove nothing.
-func (a *Audit) mutants(ctx context.Context, connection *pgx.Conn, query *Query) (valid []mutant, stillborn int, unchanged []string, err error) {
-	original, err := connection.Prepare(ctx, "", a.code.texts[query.Name])
-	if err != nil {
-		return nil, 0, nil, err
-	}
-	s := subject{query: query, text: withoutComments(a.code.texts[query.Name]), tables: a.Tables}
-	kindOf := func(oid uint32) (kind string) {
-		err = errors.Join(err, connection.QueryRow(ctx, typeSQL, oid).Scan(&kind))
-		return kind
-	}
-	for _, oid := range original.ParamOIDs {
-		s.parameters = append(s.parameters, kindOf(oid))
-	}
-	for _, field := range original.Fields {
-		s.fields, s.kinds = append(s.fields, field.Name), append(s.kinds, kindOf(field.DataTypeOID))
-	}
-	s.change = func(kind, expression string) string {
-		changed, failure := changeOf(ctx, connection, kind, expression)
-		err = errors.Join(err, failure)
-		return changed
-	}
-	all, unchanged := s.mutants()
-	if err != nil {
-		return nil, 0, nil, err
-	}
-	for _, m := range all {
-		if prepared, err := connection.Prepare(ctx, "", m.text); err != nil || !sameShape(prepared, original) {
-			stillborn++
+	visit(in, m.Interface())
+	fields := m.Descriptor().Fields()
+	for i := range fields.Len() {
+		field := fields.Get(i)
+		if field.Message() == nil || !m.Has(field) {
 			continue
 		}
-		valid = append(valid, m)
+		if !field.IsList() {
+			traverse(m.Get(field).Message(), in, visit)
+			continue
+		}
+		for list, j := m.Get(field).List(), 0; j < list.Len(); j++ {
+			traverse(list.Get(j).Message(), in, visit)
+		}
 	}
-	return valid, stillborn, unchanged, nil
 }
 
+// operatorSwaps are comparisons, and what is put in their place.
+var operatorSwaps = map[string][2]string{
+	"<": {"take equal too", "<="}, ">": {"take equal too", ">="}, "<=": {"leave equal out", "<"}, ">=": {"leave equal out", ">"},
+	"=": {"negate condition", "<>"}, "<>": {"negate condition", "="},
+}
+
+// edits are the changes of clauses, conditions and values.
+func (s *subject) edits() (edits []edit) {
+	traverse(s.tree.ProtoReflect(), "", func(in string, m proto.Message) {
+		add := func(name string, toggle func()) { edits = append(edits, edit{in + name, toggle}) }
+		switch n := m.(type) {
+		case *pg_query.SelectStmt:
+			if n.SortClause != nil {
+				add("drop order", swap(&n.SortClause, nil))
+			}
+			if n.LimitCount != nil {
+				limit, option := swap(&n.LimitCount, nil), swap(&n.LimitOption, pg_query.LimitOption_LIMIT_OPTION_DEFAULT)
+				add("drop limit", func() { limit(); option() })
+			}
+			if n.DistinctClause != nil {
+				add("drop distinct", swap(&n.DistinctClause, nil))
+			}
+			if n.LockingClause != nil {
+				add("drop lock", swap(&n.LockingClause, nil))
+			}
+		case *pg_query.SortBy:
+			if n.SortbyDir == pg_query.SortByDir_SORTBY_DESC {
+				add("turn order: "+s.expression(n.Node), swap(&n.SortbyDir, pg_query.SortByDir_SORTBY_ASC))
+			}
+			if n.SortbyNulls == pg_query.SortByNulls_SORTBY_NULLS_LAST {
+				add("drop nulls last: "+s.expression(n.Node), swap(&n.SortbyNulls, pg_query.SortByNulls_SORTBY_NULLS_DEFAULT))
+			}
+		case *pg_query.JoinExpr:
+			if n.Jointype != pg_query.JoinType_JOIN_INNER {
+				add("join inner", swap(&n.Jointype, pg_query.JoinType_JOIN_INNER))
+			}
+		case *pg_query.InsertStmt:
+			if on := n.OnConflictClause; on != nil && on.Action == pg_query.OnConflictAction_ONCONFLICT_NOTHING {
+				add("drop conflict", swap(&n.OnConflictClause, nil))
+			}
+			for _, e := range s.insertEdits(n) {
+				add(e.name, e.toggle)
+			}
+			for _, e := range assignmentEdits(n.OnConflictClause.GetTargetList(), n.Relation) {
+				add(e.name, e.toggle)
+			}
+		case *pg_query.UpdateStmt:
+			for _, e := range assignmentEdits(n.TargetList, n.Relation) {
+				add(e.name, e.toggle)
+			}
+		case *pg_query.ResTarget: // A value that is cast, of a column.
+			if cast := n.Val.GetTypeCast(); cast.GetArg().GetColumnRef() != nil {
+				kind := strings.TrimPrefix(s.expression(&pg_query.Node{Node: &pg_query.Node_TypeCast{TypeCast: &pg_query.TypeCast{
+					Arg: pg_query.MakeAConstIntNode(1, 0), TypeName: cast.TypeName,
+				}}}), "1::")
+				if changed := s.changed(kind, n.Val); changed != nil {
+					add("change value: "+s.expression(n.Val), swap(&n.Val, changed))
+				}
+			}
+		case *pg_query.Node:
+			for _, e := range s.expressionEdits(n) {
+				add(e.name, e.toggle)
+			}
+		}
+	})
+	return edits
+}
+
+// expressionEdits are the changes of an expression.
+func (s *subject) expressionEdits(n *pg_query.Node) (edits []edit) {
+	add := func(name string, toggle func()) { edits = append(edits, edit{name + ": " + s.expression(n), toggle}) }
+	switch e := n.Node.(type) {
+	case *pg_query.Node_ParamRef:
+		if number := int(e.ParamRef.Number); number <= len(s.parameters) {
+			if changed := s.changed(s.parameters[number-1], n); changed != nil {
+				add("change parameter", swap(&n.Node, changed.Node))
+			}
+		}
+	case *pg_query.Node_CaseExpr:
+		add("drop case", swap(&n.Node, s.parsed("null").Node))
+	case *pg_query.Node_CoalesceExpr:
+		args := e.CoalesceExpr.Args
+		add("take last", swap(&n.Node, args[len(args)-1].Node))
+	case *pg_query.Node_NullTest:
+		other := pg_query.NullTestType_IS_NULL
+		if e.NullTest.Nulltesttype == other {
+			other = pg_query.NullTestType_IS_NOT_NULL
+		}
+		add("negate null", swap(&e.NullTest.Nulltesttype, other))
+	case *pg_query.Node_BoolExpr:
+		b := e.BoolExpr
+		if b.Boolop != pg_query.BoolExprType_AND_EXPR {
+			break
+		}
+		add("or for and", swap(&b.Boolop, pg_query.BoolExprType_OR_EXPR))
+		for i, arg := range b.Args {
+			rest := slices.Delete(slices.Clone(b.Args), i, i+1)
+			toggle := swap(&b.Args, rest)
+			if len(rest) == 1 {
+				toggle = swap(&n.Node, rest[0].Node)
+			}
+			edits = append(edits, edit{"drop condition: " + s.expression(arg), toggle})
+		}
+	case *pg_query.Node_AExpr:
+		x := e.AExpr
+		switch x.Kind {
+		case pg_query.A_Expr_Kind_AEXPR_OP, pg_query.A_Expr_Kind_AEXPR_OP_ANY:
+			name := x.Name[len(x.Name)-1].GetString_()
+			if other, ok := operatorSwaps[name.GetSval()]; ok {
+				add(other[0], swap(&name.Sval, other[1]))
+			}
+		case pg_query.A_Expr_Kind_AEXPR_DISTINCT:
+			add("negate condition", swap(&x.Kind, pg_query.A_Expr_Kind_AEXPR_NOT_DISTINCT))
+		case pg_query.A_Expr_Kind_AEXPR_NOT_DISTINCT:
+			add("negate condition", swap(&x.Kind, pg_query.A_Expr_Kind_AEXPR_DISTINCT))
+		default:
+		}
+	case *pg_query.Node_FuncCall:
+		call := e.FuncCall
+		if call.AggFilter != nil {
+			add("drop filter", swap(&call.AggFilter, nil))
+		}
+		name := call.Funcname[len(call.Funcname)-1].GetString_()
+		switch name.GetSval() {
+		case "min":
+			add("turn minimum", swap(&name.Sval, "max"))
+		case "max":
+			add("turn maximum", swap(&name.Sval, "min"))
+		case "count":
+			add("count double", swap(&n.Node, s.parsed("2 * "+s.expression(n)).Node))
+		}
+	}
+	return edits
+}
+
+// insertEdits change each value that is inserted.
+func (s *subject) insertEdits(n *pg_query.InsertStmt) (edits []edit) {
+	source := n.SelectStmt.GetSelectStmt()
+	lists := [][]*pg_query.Node{source.GetTargetList()}
+	for _, row := range source.GetValuesLists() {
+		lists = append(lists, row.GetList().Items)
+	}
+	for _, items := range lists {
+		if len(items) != len(n.Cols) {
+			continue
+		}
+		for i, item := range items {
+			if target := item.GetResTarget(); target != nil {
+				item = target.Val
+			}
+			column := n.Cols[i].GetResTarget().Name
+			if item.GetParamRef() != nil {
+				continue // It is changed as a parameter.
+			}
+			if changed := s.changed(s.kindOf(n.Relation.Relname, column), item); changed != nil {
+				edits = append(edits, edit{"insert into " + n.Relation.Relname + "." + column, swap(&item.Node, changed.Node)})
+			}
+		}
+	}
+	return edits
+}
+
+// assignmentEdits keep a column as it is instead of assigning to it.
+func assignmentEdits(targets []*pg_query.Node, relation *pg_query.RangeVar) (edits []edit) {
+	table := relation.GetRelname()
+	if relation.GetAlias() != nil {
+		table = relation.Alias.Aliasname
+	}
+	for _, item := range targets {
+		target := item.GetResTarget()
+		kept := pg_query.MakeColumnRefNode([]*pg_query.Node{pg_query.MakeStrNode(table), pg_query.MakeStrNode(target.Name)}, 0)
+		edits = append(edits, edit{"do not assign: " + target.Name, swap(&target.Val, kept)})
+	}
+	return edits
+}
+
+// columnEdits change each column of the result: of a query that writes in its list of
+// results, of one that reads from without, wrapped in another.
+func (s *subject) columnEdits() (edits []edit, wrapped []mutant, unchanged []string) {
+	var results []*pg_query.Node
+	reads := false
+	switch statement := s.tree.Stmts[0].Stmt.Node.(type) {
+	case *pg_query.Node_SelectStmt:
+		results, reads = statement.SelectStmt.TargetList, true
+		traverse(s.tree.ProtoReflect(), "", func(_ string, m proto.Message) {
+			switch m.(type) { // A statement that writes cannot be wrapped.
+			case *pg_query.InsertStmt, *pg_query.UpdateStmt, *pg_query.DeleteStmt:
+				reads = false
+			}
+		})
+	case *pg_query.Node_InsertStmt:
+		results = statement.InsertStmt.ReturningList
+	case *pg_query.Node_UpdateStmt:
+		results = statement.UpdateStmt.ReturningList
+	case *pg_query.Node_DeleteStmt:
+		results = statement.DeleteStmt.ReturningList
+	}
+	body, err := pg_query.Deparse(s.tree)
+	s.err = errors.Join(s.err, err)
+	var names, selected []string
+	for i, field := range s.fields {
+		names = append(names, fmt.Sprintf("c%d_%s", i, field))
+		selected = append(selected, "q."+names[i])
+	}
+	for i, field := range s.fields {
+		name := "change column " + field
+		if reads {
+			changed, err := s.change(s.kinds[i], selected[i])
+			s.err = errors.Join(s.err, err)
+			if changed != "" {
+				list := slices.Clone(selected)
+				list[i] = changed
+				wrapped = append(wrapped, mutant{name, fmt.Sprintf("SELECT %s FROM (%s) AS q (%s)", strings.Join(list, ", "), body, strings.Join(names, ", "))})
+				continue
+			}
+		} else if len(results) == len(s.fields) {
+			target := results[i].GetResTarget()
+			if changed := s.changed(s.kinds[i], target.Val); changed != nil {
+				edits = append(edits, edit{name, swap(&target.Val, changed)})
+				continue
+			}
+		}
+		unchanged = append(unchanged, field)
+	}
+	return edits, wrapped, unchanged
+}
+
+// changed is an expression with another value than one of a type, nil where none is known.
+func (s *subject) changed(kind string, of *pg_query.Node) *pg_query.Node {
+	text := s.expression(of)
+	if of.GetParamRef() != nil {
+		text += "::" + kind
+	}
+	text, err := s.change(kind, text)
+	s.err = errors.Join(s.err, err)
+	if text == "" {
+		return nil
+	}
+	return s.parsed("(" + text + ")")
+}
+
+// expression is the text of an expression.
+func (s *subject) expression(n *pg_query.Node) string {
+	target := &pg_query.Node{Node: &pg_query.Node_ResTarget{ResTarget: &pg_query.ResTarget{Val: n}}}
+	text, err := pg_query.Deparse(&pg_query.ParseResult{Stmts: []*pg_query.RawStmt{{Stmt: &pg_query.Node{
+		Node: &pg_query.Node_SelectStmt{SelectStmt: &pg_query.SelectStmt{
+			TargetList: []*pg_query.Node{target}, LimitOption: pg_query.LimitOption_LIMIT_OPTION_DEFAULT, Op: pg_query.SetOperation_SETOP_NONE,
+		}},
+	}}}})
+	s.err = errors.Join(s.err, err)
+	return strings.TrimPrefix(text, "SELECT ")
+}
+
+// parsed is the expression of a text.
+func (s *subject) parsed(text string) *pg_query.Node {
+	tree, err := pg_query.Parse("select " + text)
+	if err != nil {
+		s.err = errors.Join(s.err, fmt.Errorf("%s: %w", text, err))
+		return &pg_query.Node{}
+	}
+	return tree.Stmts[0].Stmt.GetSelectStmt().TargetList[0].GetResTarget().Val
+}
+
+// readMutants notes those mutants of a query that PostgreSQL takes with the same
+// parameters and results, and how many it does not: they would prove nothing.
+func (a *Audit) readMutants(ctx context.Context, connection *pgx.Conn, query *Query) error {
+	original, err := connection.Prepare(ctx, "", query.text)
+	if err != nil {
+		return err
+	}
+	header, _, _ := strings.Cut(query.text, "\n")
+	s := subject{
+		header: header + "\n",
+		kindOf: func(table, column string) string { return a.table(table).kinds[column] },
+		change: func(kind, expression string) (string, error) { return changeOf(ctx, connection, kind, expression) },
+	}
+	var kinds []uint32
+	for _, field := range original.Fields {
+		s.fields, kinds = append(s.fields, field.Name), append(kinds, field.DataTypeOID)
+	}
+	var errs [3]error
+	s.tree, errs[0] = pg_query.Parse(query.text)
+	s.parameters, errs[1] = typeNames(ctx, connection, original.ParamOIDs)
+	s.kinds, errs[2] = typeNames(ctx, connection, kinds)
+	if err := errors.Join(errs[:]...); err != nil {
+		return err
+	}
+	all, unchanged, err := s.mutants()
+	if err != nil {
+		return err
+	}
+	query.unchanged = unchanged
+	for _, m := range all {
+		if prepared, err := connection.Prepare(ctx, "", m.text); err != nil || !sameShape(prepared, original) {
+			query.invalid++
+			continue
+		}
+		query.mutants = append(query.mutants, m)
+	}
+	return nil
+}
+
+// changeOf is an expression with another value than the one given, "" where none is
+// known for the type.
 func changeOf(ctx context.Context, connection *pgx.Conn, kind, expression string) (string, error) {
 	if kind == "" {
 		return "", nil

@@ -27,9 +27,9 @@ import (
 	"github.com/testcontainers/testcontainers-go/modules/postgres"
 
 	"github.com/benchledger/benchledger/api"
-	"github.com/benchledger/benchledger/audit/recorder"
 	"github.com/benchledger/benchledger/db"
 	"github.com/benchledger/benchledger/internal/localpg"
+	"github.com/benchledger/benchledger/internal/testdb/recorder"
 	"github.com/benchledger/benchledger/sql/schema"
 )
 

@@ -19,9 +19,9 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"github.com/benchledger/benchledger/audit/recorder"
 	"github.com/benchledger/benchledger/internal/testdb"
 	"github.com/benchledger/benchledger/internal/testserver"
+	"github.com/benchledger/benchledger/internal/testdb/recorder"
 )
 
 var (

@@ -23,8 +23,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/benchledger/benchledger/api"
-	"github.com/benchledger/benchledger/audit/recorder"
 	"github.com/benchledger/benchledger/internal/testdb"
+	"github.com/benchledger/benchledger/internal/testdb/recorder"
 )
 
 const (

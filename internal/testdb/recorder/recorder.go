@@ -1,4 +1,5 @@
-// Package recorder writes down which queries the tests run, for the audit.
+// Package recorder writes down which queries the tests run, for the audit (audit.Entry,
+// a module of its own).
 //
 // Give New's tracer to the connections of each test's database. It writes only
 // where the environment variable AUDIT_RECORD names a directory.
@@ -10,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 
@@ -27,6 +27,8 @@ type Entry struct {
 	Package, Test string
 	// Query is the name that sqlc leaves in the statement.
 	Query string `json:",omitempty"`
+	// Custom says that it was planned for its values, not once for all.
+	Custom bool `json:",omitempty"`
 	// Operation is the API's operation under which it ran, or that was called; ""
 	// where none was.
 	Operation string `json:",omitempty"`
@@ -56,22 +58,30 @@ type tracer struct {
 
 type queryKey struct{}
 
-// TraceQueryStart notes the query.
-func (t tracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+// TraceQueryStart notes the query, and whether it is sent without a name, by which
+// PostgreSQL would keep its plan.
+func (t tracer) TraceQueryStart(ctx context.Context, connection *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
 	named, ok := strings.CutPrefix(data.SQL, "-- name: ")
 	if !ok {
 		return ctx
 	}
-	name, _, _ := strings.Cut(named, " ")
-	return context.WithValue(ctx, queryKey{}, name)
+	var ran Entry // Of no test yet: another tracer may see the same query.
+	ran.Query, _, _ = strings.Cut(named, " ")
+	mode := connection.Config().DefaultQueryExecMode
+	for _, arg := range data.Args {
+		if given, ok := arg.(pgx.QueryExecMode); ok {
+			mode = given
+		}
+	}
+	ran.Custom = mode != pgx.QueryExecModeCacheStatement
+	return context.WithValue(ctx, queryKey{}, ran)
 }
 
 // TraceQueryEnd records the query where it ran to its end, and the constraint that
 // the statement violated.
 func (t tracer) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryEndData) {
-	if name, ok := ctx.Value(queryKey{}).(string); ok && data.Err == nil {
-		entry := t.entry
-		entry.Query, entry.Operation = name, t.operation(ctx)
+	if entry, ok := ctx.Value(queryKey{}).(Entry); ok && data.Err == nil {
+		entry.Package, entry.Test, entry.Operation = t.entry.Package, t.entry.Test, t.operation(ctx)
 		write(entry)
 	}
 	var refused *pgconn.PgError
@@ -110,30 +120,4 @@ func write(entry Entry) {
 	if err != nil {
 		panic(fmt.Errorf("record queries: %w", err))
 	}
-}
-
-// Read returns what was recorded in a directory. Nothing at all is an error.
-func Read(dir string) ([]Entry, error) {
-	files, err := filepath.Glob(filepath.Join(dir, "record-*.ndjson"))
-	if err != nil {
-		return nil, err
-	}
-	var entries []Entry
-	for _, path := range files {
-		content, err := os.ReadFile(path)
-		if err != nil {
-			return nil, err
-		}
-		for line := range strings.Lines(string(content)) {
-			var entry Entry
-			if err := json.Unmarshal([]byte(line), &entry); err != nil {
-				return nil, fmt.Errorf("%s: %w", path, err)
-			}
-			entries = append(entries, entry)
-		}
-	}
-	if len(entries) == 0 {
-		return nil, fmt.Errorf("%s holds no record: run the tests with %s=%s", dir, Variable, dir)
-	}
-	return entries, nil
 }

@@ -1,0 +1,2 @@
+drop view cheap_items;
+drop table items;
