@@ -15,7 +15,7 @@ export REDOCLY_TELEMETRY := off
 export REDOCLY_SUPPRESS_UPDATE_NOTICE := true
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race unraced gen verify lint audit audit-mutate audit-test bench bench-smoke go-image compose-check vulnerabilities clients-check site fuzz chaos attack steady
+.PHONY: help build test race unraced gen verify lint audit audit-mutate audit-test bench bench-smoke build-cost release release-check go-image compose-check vulnerabilities clients-check site fuzz chaos attack steady
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -94,6 +94,17 @@ bench: ## Measure the program beside PostgreSQL itself, on 10,000 and 1,000,000 
 
 bench-smoke: ## See that what is measured works, in a minute.
 	cd test && go run ./bench --smoke
+
+build-cost: ## Measure what it takes to build the program from nothing; minutes, alone on the machine.
+	sh tools/build-cost.sh
+
+release: ## Make a release in dist/: programs for six platforms, checksums, SBOMs, completions, manual, the TypeScript client.
+	sh tools/release.sh
+
+release-check: export RELEASE_TARGETS ?= linux/amd64 windows/arm64
+release-check: ## Make a release for two platforms (RELEASE_TARGETS=…), and see that it holds what it should, and runs.
+	sh tools/release.sh
+	sh tools/release_check.sh
 
 go-image: ## Make an image of this machine's Go on POSTGRES_IMAGE, local/go, for where no registry is reached.
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && set -e; \

@@ -11,7 +11,10 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 )
 
@@ -76,7 +79,29 @@ func (h requestHandler) WithGroup(name string) slog.Handler {
 	return requestHandler{h.Handler.WithGroup(name)}
 }
 
-// observeRequests logs and measures each request.
+// TraceRequests makes a span of each request, which is named after its operation. It continues the trace of a trusted
+// caller, and only links to that of anyone else. otelhttp does the same, and takes longer to build than the OpenTelemetry SDK.
+func TraceRequests(next http.Handler, provider trace.TracerProvider, isTrusted func(*http.Request) bool) http.Handler {
+	tracer := provider.Tracer("github.com/benchledger/benchledger/api")
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx := otel.GetTextMapPropagator().Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+		options := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
+			attribute.String("http.request.method", r.Method), attribute.String("url.path", r.URL.Path),
+			attribute.String("server.address", r.Host), attribute.String("user_agent.original", r.UserAgent()),
+		)}
+		if !isTrusted(r) {
+			options = append(options, trace.WithNewRoot())
+			if caller := trace.SpanContextFromContext(ctx); caller.IsValid() {
+				options = append(options, trace.WithLinks(trace.Link{SpanContext: caller}))
+			}
+		}
+		ctx, span := tracer.Start(ctx, "request", options...)
+		defer span.End()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// observeRequests logs, measures and describes each request.
 func (s *server) observeRequests(next http.Handler) http.Handler {
 	durations := promauto.With(s.Metrics).NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "benchledger_request_duration_seconds",
@@ -85,14 +110,17 @@ func (s *server) observeRequests(next http.Handler) http.Handler {
 	}, []string{"operation", "status"})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start, from := time.Now(), middleware.GetClientIP(r.Context())
-		// What otelhttp says is the header's, which anyone can make up.
-		trace.SpanFromContext(r.Context()).SetAttributes(attribute.String("client.address", from))
 		wrapped := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
 		next.ServeHTTP(wrapped, r)
 		took := time.Since(start)
 		operation := infoOf(r.Context()).operation
 		if operation == "" {
 			operation = "none"
+		}
+		span := trace.SpanFromContext(r.Context())
+		span.SetAttributes(attribute.String("client.address", from), attribute.Int("http.response.status_code", wrapped.Status()))
+		if wrapped.Status() >= http.StatusInternalServerError {
+			span.SetStatus(codes.Error, "")
 		}
 		s.countSubmission(operation, wrapped.Status())
 		durations.WithLabelValues(operation, strconv.Itoa(wrapped.Status())).Observe(took.Seconds())

@@ -15,7 +15,6 @@ import (
 	"github.com/exaring/otelpgx"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
@@ -34,7 +33,7 @@ func observed(t *testing.T) (*service, *prometheus.Registry, *tracetest.SpanReco
 	pool := testdb.Pool(t, testdb.URL(t), db.MeasureQueries(registry), db.LogSlowQueries(logger, 0), db.TraceQueries(otelpgx.WithTracerProvider(tracing)))
 	db.MeasurePool(registry, pool)
 	handler := api.New(api.Config{Pool: pool, APISecretKey: key, Logger: logger, Metrics: registry})
-	server := httptest.NewServer(otelhttp.NewHandler(handler, "request", otelhttp.WithTracerProvider(tracing)))
+	server := httptest.NewServer(api.TraceRequests(handler, tracing, func(*http.Request) bool { return false }))
 	t.Cleanup(server.Close)
 	return &service{t: t, url: server.URL, pool: pool, log: log}, registry, spans
 }
@@ -142,5 +141,31 @@ func TestQueriesAreTraced(t *testing.T) {
 		if !slices.Contains(names, want) {
 			t.Errorf("spans %v, want %s", names, want)
 		}
+	}
+}
+
+func TestRequestsAreTraced(t *testing.T) {
+	t.Parallel()
+	s, _, spans := observed(t)
+	s.get("/api/runs/none").want(http.StatusNotFound)
+	s.pool.Close()
+	s.get("/api/runs/none").want(http.StatusInternalServerError)
+	var got []string
+	for _, span := range spans.Ended() {
+		if span.Name() != "get-run" {
+			continue
+		}
+		attributes := map[string]string{}
+		for _, attribute := range span.Attributes() {
+			attributes[string(attribute.Key)] = attribute.Value.String()
+		}
+		if attributes["client.address"] != "127.0.0.1" {
+			t.Errorf("it is from %q", attributes["client.address"])
+		}
+		got = append(got, strings.Join([]string{span.SpanKind().String(), attributes["http.request.method"], attributes["url.path"], attributes["http.response.status_code"], span.Status().Code.String()}, " "))
+	}
+	want := []string{"server GET /api/runs/none 404 Unset", "server GET /api/runs/none 500 Error"}
+	if !slices.Equal(got, want) {
+		t.Errorf("spans %q, want %q", got, want)
 	}
 }

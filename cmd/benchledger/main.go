@@ -27,7 +27,12 @@ type commands struct {
 	Batch   batchCommand   `cmd:"" help:"Print a batch with its runs."`
 	Stats   statsCommand   `cmd:"" help:"Print figures over completed runs."`
 	OpenAPI openAPICommand `cmd:"" name:"openapi" help:"Print the OpenAPI document."`
-	Version versionCommand `cmd:"" help:"Print the version."`
+	Version versionCommand `cmd:"" help:"Print the version, the commit and its date."`
+
+	Completion completionCommand `cmd:"" help:"Print a shell's completion script."`
+	Man        manCommand        `cmd:"" hidden:"" help:"Print the manual page."`
+
+	VersionFlag kong.VersionFlag `name:"version" help:"Print the version, the commit and its date."`
 }
 
 func main() {
@@ -45,7 +50,7 @@ func main() {
 			"Every setting is a flag or an environment variable; a flag wins, and shows in the list of processes, which is no place for secrets."),
 		kong.ShortUsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.Vars{"data_dir": defaultDataDir()},
+		kong.Vars{"data_dir": defaultDataDir(), "version": buildDescription()},
 	)
 	if err := cli.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "benchledger:", err)

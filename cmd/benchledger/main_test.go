@@ -2,8 +2,10 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 )
 
@@ -29,10 +31,49 @@ func TestHelp(t *testing.T) {
 	}
 }
 
+// A build without git's help, such as this one, is devel; make release-check looks at one that has it.
 func TestVersion(t *testing.T) {
 	t.Parallel()
-	code, stdout, _ := run(t, nil, "version")
-	wantOutput(t, code, stdout, 0, "benchledger "+version, runtime.Version())
+	for _, argument := range []string{"version", "--version"} {
+		code, stdout, _ := run(t, nil, argument)
+		wantOutput(t, code, stdout, 0, "benchledger "+version+", devel, "+runtime.Version()+", "+runtime.GOOS+"/"+runtime.GOARCH)
+	}
+}
+
+func TestBashCompletion(t *testing.T) {
+	t.Parallel()
+	code, script, _ := run(t, nil, "completion", "bash")
+	wantOutput(t, code, script, 0, "complete ")
+	for line, want := range map[string]string{
+		"benchledger mig":                         "migrate",
+		"benchledger migrate ":                    "up down status force",
+		"benchledger migrate d":                   "down",
+		"benchledger serve --metr":                "--metrics-addr",
+		"benchledger serve --no-":                 "--no-public-reads",
+		"benchledger serve --environment ":        "local dev staging production",
+		"benchledger serve --environment = pr":    "production", // As bash splits it.
+		"benchledger keys create me --scope = ":   "read submit admin",
+		"benchledger keys create me --scope = r":  "read",
+		"benchledger completion ":                 "bash zsh fish",
+		"benchledger submit --url = x runs.jsonl": "",
+		"benchledger run --vers":                  "",
+	} {
+		const complete = `words=$1; COMP_WORDS=($words); [[ $words != *" " ]] || COMP_WORDS+=(""); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _benchledger; echo "${COMPREPLY[*]}"`
+		output, err := exec.Command("bash", "-c", script+complete, "bash", line).CombinedOutput()
+		if got := strings.TrimSpace(string(output)); err != nil || got != want {
+			t.Errorf("%q is completed by %q, want %q (%v)", line, got, want, err)
+		}
+	}
+}
+
+func TestManual(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	code, stdout, _ := run(t, []string{"HOME=" + home}, "man")
+	wantOutput(t, code, stdout, 0, ".TH BENCHLEDGER 1", ".SS keys create <name>", `\fB\-\-[no\-]public\-reads\fR`, "Environment: METRICS_ADDR.", "the user's data directory")
+	if strings.Contains(stdout, home) {
+		t.Errorf("the manual shows where it was made: %s", stdout)
+	}
 }
 
 func TestOpenAPI(t *testing.T) {

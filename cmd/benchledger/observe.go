@@ -15,13 +15,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"go.opentelemetry.io/contrib/exporters/autoexport"
-	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/contrib/propagators/autoprop"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
+	"go.opentelemetry.io/otel/exporters/stdout/stdouttrace"
 	"go.opentelemetry.io/otel/sdk/resource"
 	"go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/benchledger/benchledger/api"
 )
 
 // serveMetrics serves /metrics, and profiles at /debug/pprof/, at addr, nowhere when it is empty, until the
@@ -50,15 +52,38 @@ func serveMetrics(ctx context.Context, addr string, registry *prometheus.Registr
 // nowhere unless one of them is set.
 type tracing struct{ provider *trace.TracerProvider }
 
-func startTracing(ctx context.Context) (tracing, error) {
-	configured := os.Getenv("OTEL_TRACES_EXPORTER") != "" || os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" ||
-		os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""
-	if !configured {
-		return tracing{}, nil
+// spanExporter returns where to send spans, nil for nowhere.
+func spanExporter(ctx context.Context) (trace.SpanExporter, error) {
+	exporter := os.Getenv("OTEL_TRACES_EXPORTER")
+	if _, endpoint := otlpVariable("ENDPOINT"); exporter == "" && endpoint != "" {
+		exporter = "otlp"
 	}
-	exporter, err := autoexport.NewSpanExporter(ctx)
-	if err != nil {
-		return tracing{}, fmt.Errorf("traces: %w", err)
+	switch exporter {
+	case "", "none":
+		return nil, nil
+	case "console":
+		return stdouttrace.New()
+	case "otlp":
+		client, err := newOTLPClient()
+		if err != nil {
+			return nil, err
+		}
+		return otlptrace.New(ctx, client)
+	default:
+		return nil, fmt.Errorf("OTEL_TRACES_EXPORTER: %q is not supported: set it to otlp, console or none", exporter)
+	}
+}
+
+// checkTracing refuses variables that cannot be meant or are not supported.
+func checkTracing() error {
+	_, err := spanExporter(context.Background())
+	return err
+}
+
+func startTracing(ctx context.Context) (tracing, error) {
+	exporter, err := spanExporter(ctx)
+	if err != nil || exporter == nil {
+		return tracing{}, err
 	}
 	described, err := resource.New(ctx,
 		resource.WithAttributes(attribute.String("service.name", "benchledger"), attribute.String("service.version", version)),
@@ -80,11 +105,11 @@ func (t tracing) wrap(handler http.Handler, trustedProxies []netip.Prefix) http.
 	if !t.on() {
 		return handler
 	}
-	return otelhttp.NewHandler(handler, "request", otelhttp.WithPublicEndpointFn(func(r *http.Request) bool {
+	return api.TraceRequests(handler, t.provider, func(r *http.Request) bool {
 		peer, err := netip.ParseAddrPort(r.RemoteAddr)
 		address := peer.Addr().Unmap().WithZone("")
-		return err != nil || !slices.ContainsFunc(trustedProxies, func(proxies netip.Prefix) bool { return proxies.Contains(address) })
-	}))
+		return err == nil && slices.ContainsFunc(trustedProxies, func(proxies netip.Prefix) bool { return proxies.Contains(address) })
+	})
 }
 
 // stop sends what is not sent yet.

@@ -231,6 +231,9 @@ func (c *serveCommand) complete(addr net.Addr) (err error) {
 	if _, err := trustedProxies(c.TrustedProxies); err != nil {
 		return err
 	}
+	if err := checkTracing(); err != nil {
+		return err
+	}
 	if c.DataDir, err = filepath.Abs(c.DataDir); err != nil {
 		return fmt.Errorf("DATA_DIR: %w", err)
 	}

@@ -9,18 +9,33 @@ import (
 // version is that of the program and of its API.
 const version = "0.1.0"
 
+// commit and date are set when a release is linked. Elsewhere Go records them, if it builds in a clone.
+var commit, date string
+
 type versionCommand struct{}
 
-// Run prints the version, the commit where the build knows it, and Go's version.
+// Run prints what this program is.
 func (versionCommand) Run() error {
-	commit := ""
-	if info, ok := debug.ReadBuildInfo(); ok {
+	_, err := fmt.Println(buildDescription())
+	return err
+}
+
+// buildDescription is the version, the commit and its date (devel where they are not known), Go's version and the platform.
+func buildDescription() string {
+	commit, date := commit, date
+	if info, ok := debug.ReadBuildInfo(); ok && commit == "" {
+		settings := map[string]string{}
 		for _, setting := range info.Settings {
-			if setting.Key == "vcs.revision" {
-				commit = " " + setting.Value
-			}
+			settings[setting.Key] = setting.Value
+		}
+		commit, date = settings["vcs.revision"], settings["vcs.time"]
+		if commit != "" && settings["vcs.modified"] == "true" {
+			commit += " with changes"
 		}
 	}
-	_, err := fmt.Printf("benchledger %s%s %s\n", version, commit, runtime.Version())
-	return err
+	origin := "devel"
+	if commit != "" {
+		origin = "commit " + commit + " of " + date
+	}
+	return fmt.Sprintf("benchledger %s, %s, %s, %s/%s", version, origin, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
