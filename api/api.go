@@ -140,6 +140,7 @@ func newServer(config Config) (*chi.Mux, *server) {
 	s.api = humachi.New(router, s.humaConfig())
 	s.api.UseMiddleware(noteOperation, s.limitAddresses, s.refuseTooMany, s.requireKey, s.limitBodies)
 
+	rulesOfRuns() // It panics here, not at the first run.
 	s.registerHealth()
 	s.registerResults()
 	s.registerBulk()
