@@ -21,6 +21,7 @@ import (
 	"github.com/rs/cors"
 
 	"github.com/benchledger/benchledger/db"
+	"github.com/benchledger/benchledger/keys"
 )
 
 const (
@@ -92,7 +93,7 @@ type server struct {
 	// connections has a place for each connection of the pool but the spare ones: a
 	// request has one while it works, and no request waits long for one.
 	connections chan struct{}
-	keys        *keyring
+	keys        *keys.Cache
 	readiness   readiness
 	// keyLimit and addressLimit count requests; nil where there is no limit.
 	keyLimit, addressLimit *limit
@@ -128,7 +129,7 @@ func newServer(config Config) (*chi.Mux, *server) {
 	queries := db.New(config.Pool)
 	s := &server{
 		Config: config, queries: queries, submissions: countSubmissions(config.Metrics),
-		keys:     &keyring{queries: queries, wait: config.ConnectionWait, logger: config.Logger, used: map[string]time.Time{}},
+		keys:     keys.NewCache(queries, config.ConnectionWait, config.Logger),
 		keyLimit: newLimit(config.RequestsPerKey), addressLimit: newLimit(config.RequestsPerAddress),
 	}
 	if config.Pool != nil { // The document needs none.
