@@ -19,6 +19,7 @@ import (
 	"github.com/rs/cors"
 
 	"github.com/benchledger/benchledger/db"
+	"github.com/benchledger/benchledger/keys"
 )
 
 const (
@@ -80,7 +81,7 @@ type server struct {
 	Config
 	api       huma.API
 	database  *database
-	keys      *keyring
+	keys      *keys.Cache
 	readiness readiness
 	// keyLimit and addressLimit count requests; nil where there is no limit.
 	keyLimit, addressLimit *limit
@@ -113,7 +114,7 @@ func newServer(config Config) (*chi.Mux, *server) {
 	config.RequestTimeout = cmp.Or(config.RequestTimeout, requestTimeout)
 	s := &server{
 		Config: config, database: newDatabase(config.Pool, config.ConnectionWait), submissions: countSubmissions(config.Metrics),
-		keys:     &keyring{queries: db.New(config.Pool), wait: config.ConnectionWait, logger: config.Logger, used: map[string]time.Time{}},
+		keys:     keys.NewCache(db.New(config.Pool), config.ConnectionWait, config.Logger),
 		keyLimit: newLimit(config.RequestsPerKey), addressLimit: newLimit(config.RequestsPerAddress),
 	}
 	router.Use(compressLarge, jsonByDefault, endReadDeadline, decompress(s), textIsUTF8(s))
@@ -122,6 +123,7 @@ func newServer(config Config) (*chi.Mux, *server) {
 	s.api = humachi.New(router, s.humaConfig())
 	s.api.UseMiddleware(noteOperation, s.limitAddresses, s.refuseTooMany, s.requireKey, s.limitBodies)
 
+	rulesOfRuns() // It panics here, not at the first run.
 	s.registerHealth()
 	s.registerResults()
 	s.registerBulk()

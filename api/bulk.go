@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -13,14 +12,13 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
-	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/benchledger/benchledger/db"
+	"github.com/benchledger/benchledger/internal/jsonlines"
 )
 
 const (
@@ -366,9 +364,9 @@ func (e lineError) Error() string { return string(e) }
 
 // lineReader reads the runs of a body, one by one.
 type lineReader struct {
+	*jsonlines.Reader
 	// number is that of the line that peek returns.
 	number int
-	next   func() ([]byte, error)
 	peeked bool
 	raw    []byte
 	err    error
@@ -379,12 +377,18 @@ type lineReader struct {
 // after the last.
 func (l *lineReader) peek() ([]byte, error) {
 	if !l.peeked {
-		l.number++
-		l.raw, l.err = l.next()
-		if l.err == nil && l.number > maxLines {
+		value, err := l.Next()
+		l.peeked, l.number, l.raw, l.err = true, value.Number, value.Text, err
+		switch {
+		case err == nil && l.number > maxLines:
 			l.err = problemOf(http.StatusRequestEntityTooLarge, fmt.Sprintf("The request has more than %d lines; send it in parts.", maxLines))
+		case errors.Is(err, jsonlines.ErrTooLarge) && !l.ByLine:
+			l.err = problemOf(http.StatusRequestEntityTooLarge, "A run is larger than 8 MiB.")
+		case errors.Is(err, jsonlines.ErrTooLarge):
+			l.err = lineError("the line is larger than 8 MiB")
+		case err != nil && !errors.Is(err, io.EOF) && !l.ByLine:
+			l.err = arrayError(err)
 		}
-		l.peeked = true
 	}
 	return l.raw, l.err
 }
@@ -403,7 +407,7 @@ func readLines(ctx context.Context, request huma.Context, maxBytes int64) (*line
 		return nil, tooLarge
 	}
 	body := &bodyReader{Reader: request.BodyReader(), left: maxBytes, tooLarge: tooLarge}
-	lines := &lineReader{extend: func() {
+	extend := func() {
 		if body.ended {
 			return
 		}
@@ -412,29 +416,15 @@ func readLines(ctx context.Context, request huma.Context, maxBytes int64) (*line
 			until = end
 		}
 		_ = request.SetReadDeadline(until) // Where there is none, it waits.
-	}}
-	lines.extend()
-	buffered := bufio.NewReaderSize(body, 64<<10)
-	for {
-		first, err := buffered.Peek(1)
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil, problemOf(http.StatusBadRequest, "The body is empty: send a run per line, or an array of runs.")
-		case err != nil:
-			return nil, err
-		case strings.IndexByte(" \t\r\n", first[0]) < 0:
-			if first[0] == '[' {
-				lines.number, lines.next = 0, elements(body, buffered)
-			} else {
-				lines.next = func() ([]byte, error) { return readLine(lines, buffered) }
-			}
-			return lines, nil
-		}
-		_, _ = buffered.ReadByte() // It was peeked.
-		if first[0] == '\n' {
-			lines.number++
-		}
 	}
+	extend()
+	values, err := jsonlines.NewReader(body, maxLineBytes)
+	if errors.Is(err, io.EOF) {
+		return nil, problemOf(http.StatusBadRequest, "The body is empty: send a run per line, or an array of runs.")
+	} else if err != nil {
+		return nil, err
+	}
+	return &lineReader{Reader: values, extend: extend}, nil
 }
 
 // bodyReader bounds a body, and makes its errors problems.
@@ -443,14 +433,11 @@ type bodyReader struct {
 	left     int64
 	tooLarge error
 	ended    bool
-	// value is how much may be read until the value that is being read has an end.
-	value int64
 }
 
 func (r *bodyReader) Read(p []byte) (int, error) {
 	n, err := r.Reader.Read(p)
 	r.left -= int64(n)
-	r.value -= int64(n)
 	var timeout interface{ Timeout() bool }
 	switch {
 	case r.left < 0:
@@ -462,79 +449,6 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 		return 0, problemOf(http.StatusRequestTimeout, "The body did not arrive in time.")
 	}
 	return 0, problemOf(http.StatusBadRequest, "The body broke off before its end, or is not compressed as it says.")
-}
-
-// readLine returns the next line that is not blank.
-func readLine(lines *lineReader, r *bufio.Reader) ([]byte, error) {
-	for {
-		var line []byte
-		for {
-			part, err := r.ReadSlice('\n')
-			if len(line) <= maxLineBytes {
-				line = append(line, part...)
-			}
-			if errors.Is(err, bufio.ErrBufferFull) {
-				continue
-			}
-			if err != nil && (!errors.Is(err, io.EOF) || len(line) == 0) {
-				return nil, err
-			}
-			break
-		}
-		if len(bytes.TrimRight(line, "\r\n")) > maxLineBytes {
-			return nil, lineError("the line is larger than 8 MiB")
-		}
-		if line = bytes.TrimSpace(line); len(line) > 0 {
-			return line, nil
-		}
-		lines.number++
-	}
-}
-
-// elements returns a function that reads the elements of an array. After one that
-// is no JSON nothing can be read.
-func elements(body *bodyReader, r io.Reader) func() ([]byte, error) {
-	decoder := jsontext.NewDecoder(&valueReader{r, body}, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-	begun := false
-	return func() ([]byte, error) {
-		body.value = maxLineBytes
-		if !begun {
-			begun = true
-			if _, err := decoder.ReadToken(); err != nil {
-				return nil, arrayError(err)
-			}
-		}
-		if decoder.PeekKind() != ']' {
-			raw, err := decoder.ReadValue()
-			if err != nil {
-				return nil, arrayError(err)
-			}
-			return bytes.Clone(raw), nil
-		}
-		if _, err := decoder.ReadToken(); err != nil {
-			return nil, arrayError(err)
-		}
-		if _, err := decoder.ReadToken(); !errors.Is(err, io.EOF) {
-			if err == nil {
-				err = errors.New("there is more")
-			}
-			return nil, arrayError(err)
-		}
-		return nil, io.EOF
-	}
-}
-
-// valueReader stops in a value that is too large.
-type valueReader struct {
-	io.Reader
-	body *bodyReader
-}
-
-func (r *valueReader) Read(p []byte) (int, error) {
-	if r.body.value < 0 {
-		return 0, problemOf(http.StatusRequestEntityTooLarge, "A run is larger than 8 MiB.")
-	}
-	return r.Reader.Read(p)
 }
 
 func arrayError(err error) error {

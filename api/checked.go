@@ -13,7 +13,7 @@ import (
 )
 
 // checkedRun is a run that is validated while it is read. Nearly all are plainly valid,
-// which a look at their fields tells; the others are read as huma reads a body,
+// which the quick check of plain.go tells; the others are read as huma reads a body,
 // against the schema, which finds everything that is wrong with them.
 type checkedRun struct {
 	run *RunSubmission
@@ -49,20 +49,29 @@ func (m malformed) ErrorDetail() *huma.ErrorDetail {
 	return &huma.ErrorDetail{Location: "body", Message: string(m)}
 }
 
-// runSchemas has the schema of a RunSubmission, and those that it refers to.
-var runSchemas = sync.OnceValues(func() (huma.Registry, *huma.Schema) {
-	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
-	schema := registry.Schema(reflect.TypeFor[RunSubmission](), true, "RunSubmission")
+// runRules are what a RunSubmission has to be.
+type runRules struct {
+	// schema is its schema; registry has those that it refers to.
+	schema   *huma.Schema
+	registry huma.Registry
+	// isPlain is the quick check.
+	isPlain plainCheck
+}
+
+// rulesOfRuns are made when the server starts.
+var rulesOfRuns = sync.OnceValue(func() runRules {
+	t, registry := reflect.TypeFor[RunSubmission](), huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
+	schema := registry.Schema(t, true, "RunSubmission")
 	for _, component := range registry.Map() {
 		component.AdditionalProperties = nil // As in the document: unknown fields are ignored.
 	}
-	return registry, schema
+	return runRules{schema, registry, plainChecks{registry}.of(t, schema, "body")}
 })
 
 // read reads a run, and finds what is wrong with it.
 func (c *checkedRun) read(raw []byte) {
-	run := &RunSubmission{}
-	if json.Unmarshal(raw, run) == nil && run.isPlain() {
+	rules, run := rulesOfRuns(), &RunSubmission{}
+	if json.Unmarshal(raw, run) == nil && rules.isPlain(reflect.ValueOf(run).Elem()) {
 		c.run, c.id = run, string(run.RunID)
 		return
 	}
@@ -72,9 +81,8 @@ func (c *checkedRun) read(raw []byte) {
 		c.faults = []error{malformed(err.Error())}
 		return
 	}
-	registry, schema := runSchemas()
 	path, result := huma.NewPathBuffer([]byte("body"), 4), &huma.ValidateResult{}
-	huma.Validate(registry, schema, path, huma.ModeWriteToServer, value, result)
+	huma.Validate(rules.registry, rules.schema, path, huma.ModeWriteToServer, value, result)
 	if err := decode(raw, run); err != nil && len(result.Errors) == 0 {
 		c.faults = []error{&huma.ErrorDetail{Location: "body", Message: err.Error()}}
 		return
@@ -84,51 +92,6 @@ func (c *checkedRun) read(raw []byte) {
 		c.id = string(run.RunID)
 	}
 }
-
-// isPlain reports whether a run is valid beyond doubt: its names are ASCII, and what is
-// required is there. What it says no to may still be valid.
-func (r *RunSubmission) isPlain() bool {
-	return isPlainID(&r.RunID) && (r.BatchID == nil || isPlainID(r.BatchID)) &&
-		isPlainName(r.Suite) && isPlainName(r.Scenario) && isPlainName(r.Tier) && isPlainName(r.Agent) && (r.Model == nil || isPlainName(*r.Model)) &&
-		slices.Contains(statuses, r.Status) && isPlainTime(r.StartedAt) && isPlainTime(r.CompletedAt) &&
-		isPlainText(r.SpecialistName) && isPlainText(r.SpecialistVersion) && r.Metadata.isPlain() &&
-		!slices.ContainsFunc(r.Evaluations, func(e EvaluationSubmission) bool { return !e.isPlain() }) &&
-		(r.Telemetry == nil || r.Telemetry.isPlain())
-}
-
-func (e *EvaluationSubmission) isPlain() bool {
-	return isPlainName(e.EvaluatorName) && e.Score != nil && e.MaxScore > 0 && isPlainText(e.Details)
-}
-
-func (t *TelemetrySubmission) isPlain() bool {
-	for _, count := range []*Count{t.ToolCalls, t.TokensIn, t.TokensOut, t.DurationMs} {
-		if count != nil && *count < 0 {
-			return false
-		}
-	}
-	return isPlainText(t.WorkspaceDir) && isPlainText(t.PromptSent)
-}
-
-func (m *Metadata) isPlain() bool {
-	return m.text == nil || m.text.Kind() == '{' && m.Resolve(nil, huma.NewPathBuffer(nil, 0)) == nil
-}
-
-func isPlainName[T ~string](name T) bool {
-	for i := range len(name) {
-		if name[i] < ' ' || name[i] > '~' {
-			return false
-		}
-	}
-	return len(name) >= 1 && len(name) <= maxName
-}
-
-func isPlainID(id *ID) bool { return isPlainName(*id) && *id != "." && *id != ".." }
-
-func isPlainText(text *Text) bool {
-	return text == nil || strings.IndexByte(string(*text), 0) < 0
-}
-
-func isPlainTime(t *Time) bool { return t == nil || !t.invalid }
 
 // isID reports whether the run's id is one that an answer can repeat.
 func isID(value any) bool {

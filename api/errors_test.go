@@ -21,6 +21,7 @@ import (
 	"github.com/benchledger/benchledger/api"
 	"github.com/benchledger/benchledger/db"
 	"github.com/benchledger/benchledger/internal/testdb"
+	"github.com/benchledger/benchledger/keys"
 )
 
 // TestInvalidRuns breaks each field in each way: 422, the field is named, the
@@ -592,7 +593,7 @@ func TestFullPool(t *testing.T) {
 	direct := testdb.Pool(t, url)
 	s := serve(t, testdb.Pool(t, url+"&pool_max_conns=8"), 0)
 	s.submit(leastRun("run-1", object{"status": "running"})).want(http.StatusCreated)
-	own := s.makeKey("ci", api.ScopeSubmit)
+	own := s.makeKey("ci", keys.ScopeSubmit)
 	tx, err := direct.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)

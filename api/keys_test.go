@@ -19,12 +19,13 @@ import (
 	"github.com/benchledger/benchledger/api"
 	"github.com/benchledger/benchledger/db"
 	"github.com/benchledger/benchledger/internal/testdb"
+	"github.com/benchledger/benchledger/keys"
 )
 
 // makeKey stores a key, and returns it.
-func (s *service) makeKey(name string, scope api.Scope) string {
+func (s *service) makeKey(name string, scope keys.Scope) string {
 	s.t.Helper()
-	key, hash := api.NewKey()
+	key, hash := keys.New()
 	if err := db.New(s.pool).CreateKey(s.t.Context(), db.CreateKeyParams{Name: name, Hash: hash, Scope: string(scope)}); err != nil {
 		s.t.Fatal(err)
 	}
@@ -50,8 +51,8 @@ func (s *service) with(key, method, path string, body any) answer {
 // operation is one of the document's, and a request that reaches its handler.
 type operation struct {
 	id, method, path string
-	scope            api.Scope // that a key needs, "" for none
-	ifPrivate        bool      // whether it needs one only where reads are private
+	scope            keys.Scope // that a key needs, "" for none
+	ifPrivate        bool       // whether it needs one only where reads are private
 }
 
 // operations reads them from the document. One that does not say who may use it is an
@@ -81,10 +82,10 @@ func operations(t *testing.T) []operation {
 			for _, alternative := range described.Security {
 				o.ifPrivate = o.ifPrivate || len(alternative) == 0
 				for _, scopes := range alternative {
-					if len(scopes) != 1 || !slices.Contains(api.Scopes, api.Scope(scopes[0])) {
+					if len(scopes) != 1 || !slices.Contains(keys.Scopes, keys.Scope(scopes[0])) {
 						t.Fatalf("%s needs %v", o.id, scopes)
 					}
-					o.scope = api.Scope(scopes[0])
+					o.scope = keys.Scope(scopes[0])
 				}
 			}
 			if o.method != http.MethodGet && (o.scope == "" || o.ifPrivate) {
@@ -103,14 +104,14 @@ func TestEachKindOfKey(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := start(t, api.Config{Pool: testdb.New(t), ConnectionWait: patience, PrivateReads: private})
-			expired, revoked := s.makeKey("expired", api.ScopeAdmin), s.makeKey("revoked", api.ScopeAdmin)
+			expired, revoked := s.makeKey("expired", keys.ScopeAdmin), s.makeKey("revoked", keys.ScopeAdmin)
 			s.exec("update api_keys set expires_at = now() where name = 'expired'")
 			s.exec("update api_keys set revoked_at = now() where name = 'revoked'")
-			unknown, _ := api.NewKey()
+			unknown, _ := keys.New()
 			kinds := map[string]struct {
 				header string
-				status int       // where a key is needed
-				scope  api.Scope // that it has, where it holds
+				status int        // where a key is needed
+				scope  keys.Scope // that it has, where it holds
 			}{
 				"none":                    {"", http.StatusUnauthorized, ""},
 				"no scheme":               {key, http.StatusUnauthorized, ""},
@@ -122,10 +123,10 @@ func TestEachKindOfKey(t *testing.T) {
 				"of the form, and no one": {"Bearer " + unknown, http.StatusForbidden, ""},
 				"expired":                 {"Bearer " + expired, http.StatusForbidden, ""},
 				"revoked":                 {"Bearer " + revoked, http.StatusForbidden, ""},
-				"to read":                 {"Bearer " + s.makeKey("reader", api.ScopeRead), 0, api.ScopeRead},
-				"to submit":               {"bearer " + s.makeKey("submitter", api.ScopeSubmit), 0, api.ScopeSubmit},
-				"for all":                 {"BEARER  " + s.makeKey("admin", api.ScopeAdmin), 0, api.ScopeAdmin},
-				"the shared one":          {"Bearer " + key, 0, api.ScopeAdmin},
+				"to read":                 {"Bearer " + s.makeKey("reader", keys.ScopeRead), 0, keys.ScopeRead},
+				"to submit":               {"bearer " + s.makeKey("submitter", keys.ScopeSubmit), 0, keys.ScopeSubmit},
+				"for all":                 {"BEARER  " + s.makeKey("admin", keys.ScopeAdmin), 0, keys.ScopeAdmin},
+				"the shared one":          {"Bearer " + key, 0, keys.ScopeAdmin},
 			}
 			for _, o := range operations(t) {
 				for kind, k := range kinds {
@@ -139,7 +140,7 @@ func TestEachKindOfKey(t *testing.T) {
 					}
 					got := s.do(o.method, o.path, body, headers...)
 					want := k.status
-					if want == 0 && slices.Index(api.Scopes, k.scope) < slices.Index(api.Scopes, o.scope) {
+					if want == 0 && slices.Index(keys.Scopes, k.scope) < slices.Index(keys.Scopes, o.scope) {
 						want = http.StatusForbidden
 					}
 					if o.scope == "" || o.ifPrivate && !private {
@@ -161,7 +162,7 @@ func TestEachKindOfKey(t *testing.T) {
 func TestKeyThatIsRevoked(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
-	mine := s.makeKey("mine", api.ScopeSubmit)
+	mine := s.makeKey("mine", keys.ScopeSubmit)
 	s.with(mine, http.MethodPost, "/api/results", leastRun("run-1")).want(http.StatusCreated)
 	s.exec("update api_keys set revoked_at = now()")
 	revoked := time.Now()
@@ -181,8 +182,8 @@ func TestKeyThatIsRevoked(t *testing.T) {
 func TestKeyThatIsNew(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
-	s.with(s.makeKey("first", api.ScopeSubmit), http.MethodPost, "/api/results", leastRun("run-1")).want(http.StatusCreated)
-	second := s.makeKey("second", api.ScopeSubmit)
+	s.with(s.makeKey("first", keys.ScopeSubmit), http.MethodPost, "/api/results", leastRun("run-1")).want(http.StatusCreated)
+	second := s.makeKey("second", keys.ScopeSubmit)
 	made := time.Now()
 	for {
 		asked := time.Now()
@@ -206,7 +207,7 @@ func TestKeysWhileTheDatabaseIsAway(t *testing.T) {
 	w := openWay(t, direct.Config().ConnConfig)
 	s := start(t, api.Config{Pool: testdb.Pool(t, w.through(url)), ConnectionWait: patience})
 	s.pool = direct
-	known, unknown := s.makeKey("known", api.ScopeSubmit), s.makeKey("unknown", api.ScopeSubmit)
+	known, unknown := s.makeKey("known", keys.ScopeSubmit), s.makeKey("unknown", keys.ScopeSubmit)
 	invalid := func(key string) int { return s.with(key, http.MethodPost, "/api/results", "{}").status }
 	goesOn := false
 	for range 20 { // A busy machine takes more than the moment.
@@ -224,7 +225,7 @@ func TestKeysWhileTheDatabaseIsAway(t *testing.T) {
 		t.Error("a key that was known does not go on")
 	}
 	s.exec("delete from api_keys where name = 'unknown'")
-	other, _ := api.NewKey()
+	other, _ := keys.New()
 	for _, key := range []string{unknown, other} {
 		eventually(t, func() bool { return invalid(key) == http.StatusServiceUnavailable })
 	}
@@ -255,7 +256,7 @@ func eventually(t testing.TB, holds func() bool) {
 func TestSubmittedBy(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
-	ci, laptop := s.makeKey("ci", api.ScopeSubmit), s.makeKey("a laptop", api.ScopeAdmin)
+	ci, laptop := s.makeKey("ci", keys.ScopeSubmit), s.makeKey("a laptop", keys.ScopeAdmin)
 	submittedBy := func(path string) any {
 		value := decode[object](s.get(path).want(http.StatusOK))
 		if run, ok := value["run"].(object); ok {
@@ -304,7 +305,7 @@ func TestSubmittedBy(t *testing.T) {
 func TestKeysInUse(t *testing.T) {
 	t.Parallel()
 	s, registry, _ := observed(t)
-	ci := s.makeKey("ci", api.ScopeSubmit)
+	ci := s.makeKey("ci", keys.ScopeSubmit)
 	for range 20 {
 		got := s.with(ci, http.MethodPost, "/api/results", leastRun("run-1"))
 		if got.status != http.StatusCreated {
@@ -362,8 +363,8 @@ func queriesOf(t *testing.T, registry *prometheus.Registry, name string) uint64 
 func TestKeysAreKeptSecret(t *testing.T) {
 	t.Parallel()
 	s, registry, spans := observed(t)
-	mine := s.makeKey("mine", api.ScopeRead)
-	unknown, _ := api.NewKey()
+	mine := s.makeKey("mine", keys.ScopeRead)
+	unknown, _ := keys.New()
 	for _, sent := range []string{mine, unknown, key} {
 		for _, path := range []string{"/api/results", "/api/results/bulk", "/nope"} {
 			if got := s.with(sent, http.MethodPost, path, leastRun("run-1")); strings.Contains(got.body, sent) {
@@ -424,7 +425,7 @@ func TestRateLimits(t *testing.T) {
 	t.Run("of keys", func(t *testing.T) {
 		t.Parallel()
 		s := start(t, api.Config{Pool: testdb.New(t), ConnectionWait: patience, PrivateReads: true, RequestsPerKey: 1})
-		one, other := s.makeKey("one", api.ScopeRead), s.makeKey("other", api.ScopeRead)
+		one, other := s.makeKey("one", keys.ScopeRead), s.makeKey("other", keys.ScopeRead)
 		for _, sent := range []string{one, other, key} {
 			// One more passes each second.
 			if n := until(t, func() answer { return s.with(sent, http.MethodGet, "/api/stats", nil) }); n < 10 {
@@ -437,7 +438,7 @@ func TestRateLimits(t *testing.T) {
 	t.Run("of keys that reads do not need", func(t *testing.T) {
 		t.Parallel()
 		s := start(t, api.Config{Pool: testdb.New(t), ConnectionWait: patience, RequestsPerKey: 1})
-		mine := s.makeKey("mine", api.ScopeRead)
+		mine := s.makeKey("mine", keys.ScopeRead)
 		if n := until(t, func() answer { return s.with(mine, http.MethodGet, "/api/stats", nil) }); n < 10 {
 			t.Errorf("%d requests pass, want 10", n)
 		}

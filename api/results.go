@@ -48,6 +48,8 @@ func (Status) Schema(r huma.Registry) *huma.Schema {
 
 var statuses = []Status{"running", "completed", "failed", "incomplete"}
 
+func (s Status) isPlain() bool { return slices.Contains(statuses, s) }
+
 // isFinal reports whether a run with the status no longer changes.
 func (s Status) isFinal() bool { return s == "completed" || s == "failed" }
 

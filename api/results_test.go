@@ -3,6 +3,7 @@ package api_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -209,7 +210,7 @@ func TestSubmitRunAgain(t *testing.T) {
 			"body.evaluations[1].score", "body.evaluations[2]", "body.model", "body.startedAt", "body.suite",
 			"body.telemetry.promptSent", "body.totalScore",
 		}
-		if got := slices.Sorted(keys(faults)); !slices.Equal(got, want) {
+		if got := slices.Sorted(maps.Keys(faults)); !slices.Equal(got, want) {
 			t.Errorf("differences %v, want %v", got, want)
 		}
 		if after := s.get("/api/runs/run-1").body; after != before {

@@ -4,7 +4,6 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
-	"iter"
 	"maps"
 	"net/http"
 	"net/url"
@@ -16,8 +15,6 @@ import (
 )
 
 func escape(id string) string { return strings.ReplaceAll(url.PathEscape(id), "+", "%2B") }
-
-func keys[V any](m map[string]V) iter.Seq[string] { return maps.Keys(m) }
 
 var nextLink = regexp.MustCompile(`^<(/[^>]*)>; rel="next"$`)
 

@@ -35,6 +35,16 @@ func (Name) Schema(huma.Registry) *huma.Schema {
 	}
 }
 
+// isPlain accepts ASCII, whose length is its number of characters.
+func (n Name) isPlain() bool {
+	for i := range len(n) {
+		if n[i] < ' ' || n[i] > '~' {
+			return false
+		}
+	}
+	return len(n) >= 1 && len(n) <= maxName
+}
+
 // ID is a Name other than "." and "..".
 type ID string
 
@@ -46,16 +56,20 @@ func (ID) Schema(huma.Registry) *huma.Schema {
 	}
 }
 
+func (id ID) isPlain() bool { return Name(id).isPlain() && id != "." && id != ".." }
+
 // Text is any text without NUL, which PostgreSQL does not store.
 type Text string
 
 // Resolve refuses NUL.
 func (t *Text) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
-	if strings.IndexByte(string(*t), 0) >= 0 {
+	if !t.isPlain() {
 		return fieldError(path, "expected text without NUL characters")
 	}
 	return nil
 }
+
+func (t *Text) isPlain() bool { return strings.IndexByte(string(*t), 0) < 0 }
 
 // Count is a 64-bit number that is not negative.
 type Count int64
@@ -95,6 +109,8 @@ func (c *Count) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
 	}
 	return nil
 }
+
+func (c *Count) isPlain() bool { return *c >= 0 }
 
 // Time is a moment of the years 0001 to 9999, to the microsecond, in UTC.
 type Time struct {
@@ -157,6 +173,8 @@ func (t *Time) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
 	}
 	return nil
 }
+
+func (t *Time) isPlain() bool { return !t.invalid }
 
 // UTCTime is a Time as it is read back: RFC 3339 in UTC, with three fractional
 // digits, six when needed.
@@ -275,6 +293,10 @@ func (m *Metadata) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
 			return fieldError(path, "expected at most 100 levels of nesting")
 		}
 	}
+}
+
+func (m *Metadata) isPlain() bool {
+	return m.text == nil || m.text.Kind() == '{' && m.Resolve(nil, huma.NewPathBuffer(nil, 0)) == nil
 }
 
 // isModest reports whether a number's exponent is within a double's.

@@ -13,9 +13,9 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/table"
 
-	"github.com/benchledger/benchledger/api"
 	"github.com/benchledger/benchledger/db"
 	"github.com/benchledger/benchledger/internal/localpg"
+	"github.com/benchledger/benchledger/keys"
 )
 
 type keysCommand struct {
@@ -64,12 +64,12 @@ func (c *keysCreateCommand) Run(parent *commands) error {
 	switch {
 	case name == "" || utf8.RuneCountInString(name) > 150 || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl):
 		return errors.New("a name has 1 to 150 characters, and no control characters")
-	case name == api.SharedKey:
+	case name == keys.SharedKey:
 		return fmt.Errorf("%s is what the shared key is called in logs: choose another name", name)
 	case c.Expires.at != nil && !c.Expires.at.After(time.Now()):
 		return fmt.Errorf("the key would have expired at %s", c.Expires.at.Format(time.RFC3339))
 	}
-	key, hash := api.NewKey()
+	key, hash := keys.New()
 	err := parent.Keys.with(func(ctx context.Context, queries *db.Queries) error {
 		return queries.CreateKey(ctx, db.CreateKeyParams{Name: name, Hash: hash, Scope: c.Scope, ExpiresAt: c.Expires.at})
 	})
@@ -135,15 +135,15 @@ func (c *keysListCommand) Run(parent *commands) error {
 		if err != nil {
 			return err
 		}
-		keys := make([]listedKey, len(rows))
+		listed := make([]listedKey, len(rows))
 		for i, row := range rows {
-			keys[i] = listedKey{
+			listed[i] = listedKey{
 				Name: row.Name, Scope: row.Scope, State: row.State, CreatedAt: row.CreatedAt.UTC(),
 				ExpiresAt: inUTC(row.ExpiresAt), RevokedAt: inUTC(row.RevokedAt), LastUsedAt: inUTC(row.LastUsedAt),
 			}
 		}
 		head := table.Row{"name", "scope", "state", "created", "expires", "last used"}
-		return show(&readFlags{JSON: c.JSON}, head, keys, func(k listedKey) table.Row {
+		return show(&readFlags{JSON: c.JSON}, head, listed, func(k listedKey) table.Row {
 			return table.Row{k.Name, k.Scope, k.State, k.CreatedAt, k.ExpiresAt, k.LastUsedAt}
 		})
 	})

@@ -13,8 +13,8 @@ import (
 	"github.com/benchledger/benchledger/internal/testdb"
 )
 
-// keys runs `benchledger keys …`, which has to end well, and returns what it printed.
-func keys(t *testing.T, database string, args ...string) (stdout, stderr string) {
+// runKeys runs `benchledger keys …`, which has to end well, and returns what it printed.
+func runKeys(t *testing.T, database string, args ...string) (stdout, stderr string) {
 	t.Helper()
 	code, stdout, stderr := run(t, []string{"DATABASE_URL=" + database}, append([]string{"keys"}, args...)...)
 	if code != 0 {
@@ -46,13 +46,13 @@ func TestKeys(t *testing.T) {
 	database := testdb.URL(t)
 	server := serveDatabase(t, database, "PUBLIC_READS=false")
 
-	stdout, stderr := keys(t, database, "create", "ci", "--expires=90d")
+	stdout, stderr := runKeys(t, database, "create", "ci", "--expires=90d")
 	if !regexp.MustCompile(`^blk_[A-Z2-7]{26}\n$`).MatchString(stdout) {
 		t.Fatalf("standard output has more than the key: %q", stdout)
 	}
 	ci := strings.TrimSpace(stdout)
 	wantOutput(t, 0, stderr, 0, `"ci"`, "may submit until ", "shown only now")
-	reader, _ := keys(t, database, "create", "a dashboard", "--scope", "read", "--expires=2999-12-31")
+	reader, _ := runKeys(t, database, "create", "a dashboard", "--scope", "read", "--expires=2999-12-31")
 	reader = strings.TrimSpace(reader)
 
 	for _, test := range []struct {
@@ -70,7 +70,7 @@ func TestKeys(t *testing.T) {
 		eventually(t, test.method+" is answered", func() bool { return server.withKey(test.key, test.method, test.path, submitted("run-1")) == test.want })
 	}
 
-	stdout, _ = keys(t, database, "list", "--json")
+	stdout, _ = runKeys(t, database, "list", "--json")
 	var listed []listedKey
 	for line := range strings.Lines(stdout) {
 		var key listedKey
@@ -91,15 +91,15 @@ func TestKeys(t *testing.T) {
 	if strings.Contains(stdout, ci) {
 		t.Error("the list shows the key")
 	}
-	stdout, _ = keys(t, database, "list")
+	stdout, _ = runKeys(t, database, "list")
 	wantOutput(t, 0, stdout, 0, "NAME", "a dashboard", "valid", "2999-12-31")
 
-	stdout, _ = keys(t, database, "revoke", "ci")
+	stdout, _ = runKeys(t, database, "revoke", "ci")
 	wantOutput(t, 0, stdout, 0, `"ci" is revoked since`)
 	eventually(t, "the key holds no longer", func() bool {
 		return server.withKey(ci, http.MethodPost, "/api/results", submitted("run-1")) == http.StatusForbidden
 	})
-	stdout, _ = keys(t, database, "list")
+	stdout, _ = runKeys(t, database, "list")
 	wantOutput(t, 0, stdout, 0, "revoked")
 
 	for name, test := range map[string]struct {
@@ -174,7 +174,7 @@ func TestDoctor(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	keys(t, database, "create", "soon", "--expires=1d")
+	runKeys(t, database, "create", "soon", "--expires=1d")
 	_, output := doctor() // The tests' database keeps nothing for sure.
 	wantOutput(t, 0, output, 0, "ok    configuration", "ok    database       PostgreSQL", "ok    clocks", "ok    schema", "up to date", "writes", `"soon" expires`,
 		"1 hold", "none answers at 127.0.0.1:1", "ok    connections", "skip  disk")

@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,6 +21,7 @@ import (
 	"golang.org/x/term"
 
 	benchledger "github.com/benchledger/benchledger/clients/go"
+	"github.com/benchledger/benchledger/internal/jsonlines"
 )
 
 // What a request takes at most. A run that is larger goes alone, for the server to
@@ -374,89 +374,31 @@ func readFile(path string, size *int64, yield func(line int, raw []byte) error) 
 	return readRuns(buffered, yield)
 }
 
-// readRuns reads lines where one of the first two is an object, else JSON values, or an
-// array of them.
-func readRuns(r *bufio.Reader, yield func(line int, raw []byte) error) error {
-	var lines [][]byte
-	var numbers []int
-	var err error
-	for number := 0; len(lines) < 2 && err == nil; {
-		var line []byte
-		if line, number, err = nextLine(r, number); err == nil {
-			lines, numbers = append(lines, line), append(numbers, number)
-		}
-	}
-	if err != nil && !errors.Is(err, io.EOF) {
+// readRuns calls yield for each run, as a text of one line.
+func readRuns(r io.Reader, yield func(line int, raw []byte) error) error {
+	runs, err := jsonlines.NewFileReader(r)
+	if errors.Is(err, io.EOF) {
+		return nil
+	} else if err != nil {
 		return err
 	}
-	if len(lines) == 0 {
-		return nil
-	}
-	if lines[0][0] == '[' || !slices.ContainsFunc(lines, isObject) {
-		return readValues(io.MultiReader(bytes.NewReader(bytes.Join(lines, []byte("\n"))), strings.NewReader("\n"), r), yield)
-	}
-	for i, line := range lines {
-		if err := yield(numbers[i], line); err != nil {
-			return err
-		}
-	}
-	for number := numbers[len(numbers)-1]; ; {
-		var line []byte
-		if line, number, err = nextLine(r, number); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		if err := yield(number, line); err != nil {
-			return err
-		}
-	}
-}
-
-func isObject(line []byte) bool {
-	return line[0] == '{' && jsontext.Value(line).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-}
-
-// nextLine returns the next line that is not blank, and its number.
-func nextLine(r *bufio.Reader, number int) (line []byte, at int, err error) {
 	for {
-		line, err := r.ReadBytes('\n')
-		if line = bytes.TrimSpace(line); len(line) > 0 && (err == nil || errors.Is(err, io.EOF)) {
-			return line, number + 1, nil
+		run, err := runs.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil && !runs.ByLine:
+			return fmt.Errorf("neither lines of JSON nor a JSON array: %w", err)
+		case err != nil:
+			return err
 		}
-		if err != nil {
-			return nil, 0, err
-		}
-		number++
-	}
-}
-
-// readValues reads one value after another, or the elements of an array.
-func readValues(r io.Reader, yield func(line int, raw []byte) error) error {
-	decoder := jsontext.NewDecoder(r, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-	for number := 0; ; {
-		switch decoder.PeekKind() { //nolint:exhaustive // the others are values
-		case '[', ']':
-			if decoder.StackDepth() > 0 && decoder.PeekKind() == '[' {
-				break // An element, for the server to refuse.
-			}
-			if _, err := decoder.ReadToken(); err != nil {
+		raw := jsontext.Value(run.Text)
+		if bytes.IndexByte(raw, '\n') >= 0 {
+			if err := raw.Compact(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)); err != nil {
 				return err
 			}
-			continue
 		}
-		value, err := decoder.ReadValue()
-		if errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return fmt.Errorf("neither lines of JSON nor a JSON array: %w", err)
-		}
-		number++
-		raw := value.Clone()
-		if err := raw.Compact(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)); err != nil {
-			return err
-		}
-		if err := yield(number, raw); err != nil {
+		if err := yield(run.Number, raw); err != nil {
 			return err
 		}
 	}

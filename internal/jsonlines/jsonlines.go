@@ -1,0 +1,229 @@
+// Package jsonlines reads JSON values that come one per line, or as an array.
+package jsonlines
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// ErrTooLarge is the error of a value that is larger than a Reader accepts.
+var ErrTooLarge = errors.New("the value is too large")
+
+// errMore is the error of an array that is not the end of the text.
+var errMore = errors.New("there is more after the array")
+
+// Value is the text of a value. What takes a line may be no JSON: it is not checked.
+type Value struct {
+	// Number is the number of the line, blank ones included. Where values do not take a
+	// line each, it is the number of the value. The first is 1.
+	Number int
+	Text   []byte
+}
+
+// Reader reads values.
+type Reader struct {
+	// ByLine says that values take a line each.
+	ByLine bool
+
+	maxBytes int
+	input    *bufio.Reader
+	// lines is how many lines have been read.
+	lines int
+	next  func() (Value, error)
+}
+
+// NewReader returns a reader of values that take a line each or, where the first character
+// is a [, are the elements of an array. A value has at most maxBytes; 0 is any number. It
+// returns io.EOF where there is no value at all.
+func NewReader(r io.Reader, maxBytes int) (*Reader, error) {
+	reader := &Reader{maxBytes: maxBytes, input: bufio.NewReaderSize(r, 64<<10)}
+	first, err := reader.skipSpace()
+	if err != nil {
+		return nil, err
+	}
+	if first == '[' {
+		reader.next = reader.elements()
+	} else {
+		reader.ByLine, reader.next = true, reader.line
+	}
+	return reader, nil
+}
+
+// NewFileReader is NewReader for files that people write: values may have any size, and
+// may also take several lines, or share one. They do where neither of the first two lines
+// is an object.
+func NewFileReader(r io.Reader) (*Reader, error) {
+	reader, err := NewReader(r, 0)
+	if err != nil || !reader.ByLine {
+		return reader, err
+	}
+	var first []Value
+	for len(first) < 2 {
+		value, err := reader.line()
+		if errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return nil, err
+		}
+		first = append(first, value)
+	}
+	if slices.ContainsFunc(first, func(v Value) bool { return isObject(v.Text) }) {
+		reader.next = func() (Value, error) {
+			if len(first) == 0 {
+				return reader.line()
+			}
+			value := first[0]
+			first = first[1:]
+			return value, nil
+		}
+		return reader, nil
+	}
+	var text bytes.Buffer
+	for _, line := range first {
+		text.Write(line.Text)
+		text.WriteByte('\n')
+	}
+	reader.ByLine, reader.next = false, newDecoder(io.MultiReader(&text, reader.input), 0).value
+	return reader, nil
+}
+
+// Next returns the next value, and io.EOF after the last. When a line is too large it
+// returns its Number and ErrTooLarge, and the next call goes on with the line after it.
+// After any other error, no more can be read.
+func (r *Reader) Next() (Value, error) { return r.next() }
+
+// skipSpace returns the first character that is no white space, without reading it.
+func (r *Reader) skipSpace() (byte, error) {
+	for {
+		first, err := r.input.Peek(1)
+		if err != nil {
+			return 0, err
+		}
+		if strings.IndexByte(" \t\r\n", first[0]) < 0 {
+			return first[0], nil
+		}
+		if first[0] == '\n' {
+			r.lines++
+		}
+		_, _ = r.input.Discard(1) // It was peeked.
+	}
+}
+
+// line returns the next line that is not blank.
+func (r *Reader) line() (Value, error) {
+	for {
+		text, err := r.readLine()
+		if err != nil {
+			return Value{}, err
+		}
+		r.lines++
+		if r.maxBytes > 0 && len(bytes.TrimRight(text, "\r\n")) > r.maxBytes {
+			return Value{Number: r.lines}, ErrTooLarge
+		}
+		if text = bytes.TrimSpace(text); len(text) > 0 {
+			return Value{r.lines, text}, nil
+		}
+	}
+}
+
+// readLine returns the next line with its end. It does not keep all of a line that is too
+// large.
+func (r *Reader) readLine() ([]byte, error) {
+	var line []byte
+	for {
+		part, err := r.input.ReadSlice('\n')
+		if r.maxBytes == 0 || len(line) <= r.maxBytes {
+			line = append(line, part...)
+		}
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+		case err == nil, errors.Is(err, io.EOF) && len(line) > 0:
+			return line, nil
+		default:
+			return nil, err
+		}
+	}
+}
+
+// anyText leaves it to those who use a value to refuse names that appear twice, and text
+// that is not UTF-8: the values after it can be read.
+var anyText = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
+
+func isObject(text jsontext.Value) bool { return text.Kind() == '{' && text.IsValid(anyText...) }
+
+// elements returns a function that reads the elements of an array.
+func (r *Reader) elements() func() (Value, error) {
+	decoder := newDecoder(r.input, r.maxBytes)
+	begun := false
+	return func() (Value, error) {
+		if !begun {
+			begun = true
+			if _, err := decoder.ReadToken(); err != nil {
+				return Value{}, err
+			}
+		}
+		if decoder.PeekKind() != ']' {
+			return decoder.value()
+		}
+		if _, err := decoder.ReadToken(); err != nil {
+			return Value{}, err
+		}
+		_, err := decoder.ReadToken()
+		if err == nil {
+			err = errMore
+		}
+		return Value{}, err // io.EOF
+	}
+}
+
+// decoder reads values that do not take a line each.
+type decoder struct {
+	*jsontext.Decoder
+	input    *boundedReader
+	maxBytes int
+	// values is how many were read.
+	values int
+}
+
+func newDecoder(r io.Reader, maxBytes int) *decoder {
+	input := &boundedReader{Reader: r, maxBytes: maxBytes}
+	return &decoder{Decoder: jsontext.NewDecoder(input, anyText...), input: input, maxBytes: maxBytes}
+}
+
+func (d *decoder) value() (Value, error) {
+	text, err := d.ReadValue()
+	d.input.read = 0
+	if err == nil && d.maxBytes > 0 && len(text) > d.maxBytes {
+		err = ErrTooLarge
+	}
+	if err != nil {
+		return Value{}, err
+	}
+	d.values++
+	return Value{d.values, bytes.Clone(text)}, nil
+}
+
+// boundedReader stops in a value that is too large.
+type boundedReader struct {
+	io.Reader
+	maxBytes int
+	// read is how much was read since the last value. When there is more to read, all of
+	// that is part of the next one, or space before it.
+	read int
+}
+
+// Read reads.
+func (r *boundedReader) Read(p []byte) (int, error) {
+	if r.maxBytes > 0 && r.read > r.maxBytes {
+		return 0, ErrTooLarge
+	}
+	n, err := r.Reader.Read(p)
+	r.read += n
+	return n, err
+}
