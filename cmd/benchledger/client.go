@@ -192,7 +192,7 @@ func pageSize(limit int) *int32 {
 
 func showRuns(f *readFlags, runs []benchledger.Run) error {
 	return show(f, table.Row{"run", "suite", "scenario", "agent", "model", "status", "started", "total", "weighted"}, runs, func(r benchledger.Run) table.Row {
-		return table.Row{r.RunId, r.Suite, r.Scenario, r.Agent, r.Model, r.Status, r.StartedAt, r.TotalScore, r.WeightedScore}
+		return table.Row{r.RunID, r.Suite, r.Scenario, r.Agent, r.Model, r.Status, r.StartedAt, r.TotalScore, r.WeightedScore}
 	})
 }
 
@@ -231,7 +231,7 @@ func (c *runCommand) Run() error {
 	}
 	fmt.Println()
 	return show(&c.readFlags, table.Row{"tool calls", "tokens in", "tokens out", "USD", "ms", "workspace"}, []benchledger.Telemetry{*found.Telemetry}, func(t benchledger.Telemetry) table.Row {
-		return table.Row{t.ToolCalls, t.TokensIn, t.TokensOut, t.CostUsd, t.DurationMs, t.WorkspaceDir}
+		return table.Row{t.ToolCalls, t.TokensIn, t.TokensOut, t.CostUSD, t.DurationMs, t.WorkspaceDir}
 	})
 }
 
@@ -261,7 +261,7 @@ func (c *batchesCommand) Run() error {
 
 func showBatches(f *readFlags, batches []benchledger.Batch) error {
 	return show(f, table.Row{"batch", "created", "completed", "runs", "successful", "average", "weighted"}, batches, func(b benchledger.Batch) table.Row {
-		return table.Row{b.BatchId, b.CreatedAt, b.CompletedAt, b.TotalRuns, b.SuccessfulRuns, b.AvgScore, b.AvgWeightedScore}
+		return table.Row{b.BatchID, b.CreatedAt, b.CompletedAt, b.TotalRuns, b.SuccessfulRuns, b.AvgScore, b.AvgWeightedScore}
 	})
 }
 
@@ -290,7 +290,7 @@ func (c *batchCommand) Run() error {
 	}
 	b := response.JSON200
 	if err := showBatches(&c.readFlags, []benchledger.Batch{{
-		BatchId: b.BatchId, CreatedAt: b.CreatedAt, CompletedAt: b.CompletedAt, TotalRuns: b.TotalRuns,
+		BatchID: b.BatchID, CreatedAt: b.CreatedAt, CompletedAt: b.CompletedAt, TotalRuns: b.TotalRuns,
 		SuccessfulRuns: b.SuccessfulRuns, AvgScore: b.AvgScore, AvgWeightedScore: b.AvgWeightedScore,
 	}}); err != nil {
 		return err

@@ -63,7 +63,7 @@ func recordBatch(t *testing.T, recorder *benchledger.Recorder) (batchID string, 
 			run := batch.StartRun(attempt(fmt.Sprint("scenario-", i)))
 			run.Evaluate("tests", 1, 2, "half of them")
 			run.Evaluate("judge", float64(i), 10, "")
-			run.Telemetry(benchledger.TelemetrySubmission{ToolCalls: new(int64(i)), CostUsd: new(0.25)})
+			run.Telemetry(benchledger.TelemetrySubmission{ToolCalls: new(int64(i)), CostUSD: new(0.25)})
 			delivery, err := run.Complete(t.Context(), benchledger.RunResult{TotalScore: new(float64(i) / 4), IsSuccessful: new(true)})
 			if err != nil {
 				t.Errorf("run %d: %v", i, err)
@@ -97,7 +97,7 @@ func (p *program) wantBatch(batchID string) {
 		p.t.Errorf("the batch is not whole: %s", body)
 	}
 	for _, run := range batch.Runs {
-		_, body := p.request(http.MethodGet, "/api/runs/"+run.RunId, "")
+		_, body := p.request(http.MethodGet, "/api/runs/"+run.RunID, "")
 		var details benchledger.RunDetails
 		if err := json.Unmarshal([]byte(body), &details); err != nil {
 			p.t.Fatalf("%v: %s", err, body)
@@ -504,8 +504,8 @@ func TestRecorderKeeps(t *testing.T) {
 	t.Run("scores that come while the run ends, and an end that comes twice", func(t *testing.T) {
 		t.Parallel()
 		run := recorder(t, server.url, t.TempDir()).StartRun(benchledger.RunSubmission{
-			Suite: "suite", Scenario: "hasty", Tier: "L1", Agent: "agent", Metadata: &map[string]any{"commit": "abc"},
-			Evaluations: &[]benchledger.EvaluationSubmission{{EvaluatorName: "first", Score: 1, MaxScore: 1}},
+			Suite: "suite", Scenario: "hasty", Tier: "L1", Agent: "agent", Metadata: map[string]any{"commit": "abc"},
+			Evaluations: []benchledger.EvaluationSubmission{{EvaluatorName: "first", Score: 1, MaxScore: 1}},
 		})
 		var late sync.WaitGroup
 		late.Go(func() {

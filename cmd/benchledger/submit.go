@@ -249,11 +249,11 @@ func (s *submission) send(ctx context.Context, client *benchledger.ClientWithRes
 // refusedRun is a line of the file of what was refused. Run is its text, which may be
 // no JSON.
 type refusedRun struct {
-	File    string                    `json:"file"`
-	Line    int                       `json:"line"`
-	Outcome string                    `json:"outcome"`
-	Errors  *[]benchledger.FieldError `json:"errors,omitempty"`
-	Run     string                    `json:"run"`
+	File    string                   `json:"file"`
+	Line    int                      `json:"line"`
+	Outcome string                   `json:"outcome"`
+	Errors  []benchledger.FieldError `json:"errors,omitempty"`
+	Run     string                   `json:"run"`
 }
 
 // lineFile is a file that is made when there is something to write. A file of that name
