@@ -208,7 +208,7 @@ func (s *server) identify(ctx context.Context, header string, needed Scope) (str
 	scheme, key, _ := strings.Cut(header, " ")
 	key = strings.TrimSpace(key)
 	if !strings.EqualFold(scheme, "Bearer") || key == "" {
-		problem := problemOf(http.StatusUnauthorized, "A key is needed: Authorization: Bearer KEY.")
+		problem := problemOf(http.StatusUnauthorized, "An API key is required: send the header Authorization: Bearer KEY.")
 		problem.headers = http.Header{"Www-Authenticate": {`Bearer realm="benchledger"`}}
 		return "", problem
 	}
@@ -218,18 +218,18 @@ func (s *server) identify(ctx context.Context, header string, needed Scope) (str
 		return SharedKey, nil
 	}
 	if !keyForm.MatchString(key) { // Nothing to ask the database about.
-		return "", problemOf(http.StatusForbidden, "The key does not hold.")
+		return "", problemOf(http.StatusForbidden, "Invalid API key.")
 	}
 	found, ok, err := s.keys.find(ctx, hash)
 	switch {
 	case err != nil:
 		return "", s.problem(ctx, err)
 	case !ok:
-		return "", problemOf(http.StatusForbidden, "The key does not hold.")
+		return "", problemOf(http.StatusForbidden, "Invalid API key.")
 	case found.State != "valid":
-		return "", problemOf(http.StatusForbidden, fmt.Sprintf("The key does not hold any more: it is %s.", found.State))
+		return "", problemOf(http.StatusForbidden, "This API key has "+map[string]string{"revoked": "been revoked", "expired": "expired"}[found.State]+".")
 	case !Scope(found.Scope).allows(needed):
-		return "", problemOf(http.StatusForbidden, fmt.Sprintf("The key has the scope %s; this needs %s.", found.Scope, needed))
+		return "", problemOf(http.StatusForbidden, fmt.Sprintf("This API key has the scope %s; the operation needs %s.", found.Scope, needed))
 	}
 	s.keys.noteUse(ctx, found)
 	return found.Name, nil

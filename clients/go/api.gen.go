@@ -117,25 +117,25 @@ func (e SubmitRunsParamsMode) Valid() bool {
 type AgentStats struct {
 	Agent string `json:"agent"`
 
-	// AvgScore Null when no run has a weighted score, as are the other scores.
+	// AvgScore Average weighted score; null, like minScore and maxScore, if no run has one.
 	AvgScore *float64 `json:"avgScore"`
 	MaxScore *float64 `json:"maxScore"`
 	MinScore *float64 `json:"minScore"`
 
-	// Runs Completed, successful runs, with or without a weighted score.
+	// Runs Number of completed, successful runs, with or without a weighted score.
 	Runs int64 `json:"runs"`
 }
 
 // Batch defines model for Batch.
 type Batch struct {
-	// AvgScore As reported on completion, else computed over completed runs.
+	// AvgScore As reported on completion, or else computed over completed runs.
 	AvgScore *float64 `json:"avgScore"`
 
-	// AvgWeightedScore As reported on completion, else computed over completed runs.
+	// AvgWeightedScore As reported on completion, or else computed over completed runs.
 	AvgWeightedScore *float64 `json:"avgWeightedScore"`
 	BatchID          string   `json:"batchId"`
 
-	// CompletedAt null while the batch is open.
+	// CompletedAt Null while the batch is open.
 	//
 	// Examples: 2025-11-17T10:00:00.000Z
 	CompletedAt *time.Time `json:"completedAt"`
@@ -145,29 +145,29 @@ type Batch struct {
 	// Examples: 2025-11-17T10:00:00.000Z
 	CreatedAt time.Time `json:"createdAt"`
 
-	// Metadata As it was submitted.
+	// Metadata As submitted.
 	Metadata map[string]interface{} `json:"metadata"`
 
-	// SubmittedBy The name of the key that submitted it last; absent where that was the shared key, which has none.
+	// SubmittedBy The name of the API key that submitted it last; absent for the shared key, which has no name.
 	SubmittedBy *string `json:"submittedBy,omitempty"`
 
-	// SuccessfulRuns As reported on completion, else computed over all runs of the batch.
+	// SuccessfulRuns As reported on completion, or else computed over all runs of the batch.
 	SuccessfulRuns int64 `json:"successfulRuns"`
 
-	// TotalRuns As reported on completion, else computed over all runs of the batch.
+	// TotalRuns As reported on completion, or else computed over all runs of the batch.
 	TotalRuns int64 `json:"totalRuns"`
 }
 
 // BatchDetails defines model for BatchDetails.
 type BatchDetails struct {
-	// AvgScore As reported on completion, else computed over completed runs.
+	// AvgScore As reported on completion, or else computed over completed runs.
 	AvgScore *float64 `json:"avgScore"`
 
-	// AvgWeightedScore As reported on completion, else computed over completed runs.
+	// AvgWeightedScore As reported on completion, or else computed over completed runs.
 	AvgWeightedScore *float64 `json:"avgWeightedScore"`
 	BatchID          string   `json:"batchId"`
 
-	// CompletedAt null while the batch is open.
+	// CompletedAt Null while the batch is open.
 	//
 	// Examples: 2025-11-17T10:00:00.000Z
 	CompletedAt *time.Time `json:"completedAt"`
@@ -177,25 +177,25 @@ type BatchDetails struct {
 	// Examples: 2025-11-17T10:00:00.000Z
 	CreatedAt time.Time `json:"createdAt"`
 
-	// Metadata As it was submitted.
+	// Metadata As submitted.
 	Metadata map[string]interface{} `json:"metadata"`
 
-	// Runs Oldest startedAt first, equal ones by id.
+	// Runs Oldest startedAt first, then lowest id first.
 	Runs []Run `json:"runs"`
 
-	// SubmittedBy The name of the key that submitted it last; absent where that was the shared key, which has none.
+	// SubmittedBy The name of the API key that submitted it last; absent for the shared key, which has no name.
 	SubmittedBy *string `json:"submittedBy,omitempty"`
 
-	// SuccessfulRuns As reported on completion, else computed over all runs of the batch.
+	// SuccessfulRuns As reported on completion, or else computed over all runs of the batch.
 	SuccessfulRuns int64 `json:"successfulRuns"`
 
-	// TotalRuns As reported on completion, else computed over all runs of the batch.
+	// TotalRuns As reported on completion, or else computed over all runs of the batch.
 	TotalRuns int64 `json:"totalRuns"`
 }
 
 // BatchReceipt defines model for BatchReceipt.
 type BatchReceipt struct {
-	// BatchID The batch that is stored.
+	// BatchID The ID of the stored batch.
 	BatchID string `json:"batchId"`
 
 	// Success Always true.
@@ -204,28 +204,28 @@ type BatchReceipt struct {
 
 // BatchSubmission defines model for BatchSubmission.
 type BatchSubmission struct {
-	// AvgScore The average totalScore; without it, computed over completed runs.
+	// AvgScore Average totalScore; if absent, computed over completed runs.
 	AvgScore *float64 `json:"avgScore,omitempty"`
 
-	// AvgWeightedScore The average weightedScore; without it, computed over completed runs.
+	// AvgWeightedScore Average weightedScore; if absent, computed over completed runs.
 	AvgWeightedScore *float64 `json:"avgWeightedScore,omitempty"`
 
-	// BatchID Names the batch, once and for all.
+	// BatchID Unique batch ID, chosen by the client.
 	BatchID string `json:"batchId"`
 
-	// CompletedAt When the batch was completed. Without it the submission is an announcement, whose summary is ignored.
+	// CompletedAt Completion time. If absent, the submission only announces the batch, and its summary fields are ignored.
 	CompletedAt *Timestamp `json:"completedAt,omitempty"`
 
-	// CreatedAt When the batch was created; stays as first stored. Without it, when it was received.
+	// CreatedAt Creation time; it never changes once stored. If absent, the time of receipt.
 	CreatedAt *Timestamp `json:"createdAt,omitempty"`
 
-	// Metadata Any JSON object; without it, what is stored stays.
+	// Metadata Any JSON object; if absent, the stored metadata stays.
 	Metadata map[string]interface{} `json:"metadata,omitzero"`
 
-	// SuccessfulRuns The number of successful runs; without it, computed over all runs of the batch.
+	// SuccessfulRuns Number of successful runs; if absent, computed over all runs of the batch.
 	SuccessfulRuns *int64 `json:"successfulRuns,omitempty"`
 
-	// TotalRuns The number of runs; without it, computed over all runs of the batch.
+	// TotalRuns Number of runs; if absent, computed over all runs of the batch.
 	TotalRuns *int64 `json:"totalRuns,omitempty"`
 }
 
@@ -248,24 +248,24 @@ type EvaluationSubmission struct {
 	// Details Free text, often JSON.
 	Details *string `json:"details,omitempty"`
 
-	// EvaluatorName Who gave the score.
+	// EvaluatorName The evaluator that gave the score.
 	EvaluatorName string `json:"evaluatorName"`
 
-	// MaxScore The best score there is.
+	// MaxScore The maximum score.
 	MaxScore float64 `json:"maxScore"`
 
-	// Score The score; it may be negative, or above its maximum.
+	// Score The score; it may be negative, or above maxScore.
 	Score float64 `json:"score"`
 }
 
 // FieldError defines model for FieldError.
 type FieldError struct {
-	// Location Where: body, path, query or header, then the field.
+	// Location Where the field is: body, path, query or header, then its path.
 	//
 	// Examples: body.evaluations[0].maxScore
 	Location string `json:"location"`
 
-	// Message Why.
+	// Message What is wrong with the field.
 	//
 	// Examples: expected number > 0
 	Message string `json:"message"`
@@ -275,7 +275,7 @@ type FieldError struct {
 type Health struct {
 	Status HealthStatus `json:"status"`
 
-	// Timestamp The server's clock.
+	// Timestamp The time of the server's clock.
 	//
 	// Examples: 2025-11-17T10:00:00.000Z
 	Timestamp time.Time `json:"timestamp"`
@@ -286,15 +286,15 @@ type HealthStatus string
 
 // Problem defines model for Problem.
 type Problem struct {
-	// Detail What went wrong and what to do, a sentence for people.
+	// Detail What went wrong and what to do about it, for people.
 	//
 	// Examples: The request is not valid.
 	Detail string `json:"detail"`
 
-	// Errors Each part of the request at fault.
+	// Errors The fields that are invalid, or that differ from what is stored.
 	Errors []FieldError `json:"errors,omitempty"`
 
-	// RequestID Finds the request in the server's log.
+	// RequestID The request ID; the server's log has the details under it.
 	//
 	// Examples: NQ3XC5TUKWOFLJRBXBLLAZYR2Y
 	RequestID string `json:"requestId"`
@@ -304,12 +304,12 @@ type Problem struct {
 	// Examples: 422
 	Status int32 `json:"status"`
 
-	// Title The status in words.
+	// Title The HTTP status as text.
 	//
 	// Examples: Unprocessable Entity
 	Title string `json:"title"`
 
-	// Type Always about:blank: the status says the kind of problem.
+	// Type Always about:blank: the status tells the kind of problem.
 	//
 	// Examples: about:blank
 	Type string `json:"type"`
@@ -325,20 +325,20 @@ type ReadinessStatus string
 
 // Receipt defines model for Receipt.
 type Receipt struct {
-	// Errors What is at fault in the line, or differs from what is stored; the first 20.
+	// Errors The fields that are invalid, or that differ from what is stored; at most 20.
 	Errors []FieldError `json:"errors,omitempty"`
 
-	// Line The line of the request, the first being 1; of an array, the element.
+	// Line The number of the line, from 1; in a JSON array, of the element.
 	Line int32 `json:"line"`
 
-	// Outcome recorded: it is stored. replayed: the same was stored before. conflict: the run is finished, and this is something else. refused: the line is not valid. Of the last two nothing is stored.
+	// Outcome recorded: stored. replayed: the same content was stored before. conflict: the run is finished, and its content differs. refused: the line is not valid. After conflict and refused, nothing of the line is stored.
 	Outcome ReceiptOutcome `json:"outcome"`
 
-	// RunID The run, where the line says one.
+	// RunID The run ID, if the line has one.
 	RunID *string `json:"runId,omitempty"`
 }
 
-// ReceiptOutcome recorded: it is stored. replayed: the same was stored before. conflict: the run is finished, and this is something else. refused: the line is not valid. Of the last two nothing is stored.
+// ReceiptOutcome recorded: stored. replayed: the same content was stored before. conflict: the run is finished, and its content differs. refused: the line is not valid. After conflict and refused, nothing of the line is stored.
 type ReceiptOutcome string
 
 // Run defines model for Run.
@@ -351,11 +351,11 @@ type Run struct {
 	// Examples: 2025-11-17T10:00:00.000Z
 	CompletedAt *time.Time `json:"completedAt"`
 
-	// ID Grows with each run stored; orders runs that started at the same time.
+	// ID Increases with each stored run; orders runs that started at the same time.
 	ID           int64 `json:"id"`
 	IsSuccessful bool  `json:"isSuccessful"`
 
-	// Metadata As it was submitted.
+	// Metadata As submitted.
 	Metadata          map[string]interface{} `json:"metadata"`
 	Model             *string                `json:"model"`
 	RunID             string                 `json:"runId"`
@@ -370,7 +370,7 @@ type Run struct {
 	StartedAt time.Time `json:"startedAt"`
 	Status    RunStatus `json:"status"`
 
-	// SubmittedBy The name of the key that submitted it last; absent where that was the shared key, which has none.
+	// SubmittedBy The name of the API key that submitted it last; absent for the shared key, which has no name.
 	SubmittedBy   *string  `json:"submittedBy,omitempty"`
 	SuccessMetric *float64 `json:"successMetric"`
 	Suite         string   `json:"suite"`
@@ -381,7 +381,7 @@ type Run struct {
 
 // RunDetails defines model for RunDetails.
 type RunDetails struct {
-	// Evaluations In the order submitted.
+	// Evaluations In the order of submission.
 	Evaluations []Evaluation `json:"evaluations"`
 	Run         Run          `json:"run"`
 	Telemetry   *Telemetry   `json:"telemetry"`
@@ -389,7 +389,7 @@ type RunDetails struct {
 
 // RunReceipt defines model for RunReceipt.
 type RunReceipt struct {
-	// RunID The run that is stored.
+	// RunID The ID of the stored run.
 	RunID string `json:"runId"`
 
 	// Success Always true.
@@ -401,49 +401,49 @@ type RunStatus string
 
 // RunSubmission defines model for RunSubmission.
 type RunSubmission struct {
-	// Agent Who attempted it.
+	// Agent The agent that attempted it.
 	Agent string `json:"agent"`
 
-	// BatchID The batch it belongs to; created when nobody announced it.
+	// BatchID The batch that the run belongs to; created if it does not exist.
 	BatchID *string `json:"batchId,omitempty"`
 
-	// CompletedAt When it ended.
+	// CompletedAt End time.
 	CompletedAt *Timestamp `json:"completedAt,omitempty"`
 
-	// Evaluations The scores given, in the order they are read back. An evaluator may appear more than once.
+	// Evaluations The scores, returned in this order. An evaluator may appear more than once.
 	Evaluations []EvaluationSubmission `json:"evaluations,omitempty"`
 
-	// IsSuccessful Whether the attempt counts as a success; without it, it does not.
+	// IsSuccessful Whether the run succeeded; false if absent.
 	IsSuccessful *bool `json:"isSuccessful,omitempty"`
 
-	// Metadata Any JSON object; read back as it was sent, numbers to the digit.
+	// Metadata Any JSON object; returned exactly as it was sent, including all digits of numbers.
 	Metadata map[string]interface{} `json:"metadata,omitzero"`
 
-	// Model The model behind the agent.
+	// Model The model that the agent used.
 	Model *string `json:"model,omitempty"`
 
-	// RunID Names the run, once and for all.
+	// RunID Unique run ID, chosen by the client.
 	RunID string `json:"runId"`
 
-	// Scenario What was attempted.
+	// Scenario The scenario that was attempted.
 	Scenario string `json:"scenario"`
 
 	// SpecialistEnabled Whether a specialist took part.
 	SpecialistEnabled *bool `json:"specialistEnabled,omitempty"`
 
-	// SpecialistName The specialist.
+	// SpecialistName The name of the specialist.
 	SpecialistName *string `json:"specialistName,omitempty"`
 
 	// SpecialistVersion The version of the specialist.
 	SpecialistVersion *string `json:"specialistVersion,omitempty"`
 
-	// StartedAt When it started; without it, when it was received, or as announced.
+	// StartedAt Start time; if absent, the stored start time of the open run, or else the time of receipt.
 	StartedAt *Timestamp `json:"startedAt,omitempty"`
 
-	// Status running and incomplete runs are open: submitting them again replaces them. completed and failed ones are final.
+	// Status Runs that are running or incomplete are open: submitting one again replaces it. Runs that are completed or failed are final.
 	Status RunStatus `json:"status"`
 
-	// SuccessMetric The figure that decided on success.
+	// SuccessMetric The value that decided whether the run succeeded.
 	SuccessMetric *float64 `json:"successMetric,omitempty"`
 
 	// Suite The suite of the scenario.
@@ -453,19 +453,19 @@ type RunSubmission struct {
 	// Tier The difficulty or form of the scenario.
 	Tier string `json:"tier"`
 
-	// TotalScore The score, mostly from 0 to 1.
+	// TotalScore Total score, usually from 0 to 1.
 	TotalScore *float64 `json:"totalScore,omitempty"`
 
-	// WeightedScore The score weighted by evaluator, mostly from 0 to 10.
+	// WeightedScore Score weighted by evaluator, usually from 0 to 10.
 	WeightedScore *float64 `json:"weightedScore,omitempty"`
 }
 
 // Stats defines model for Stats.
 type Stats struct {
-	// AvgScore The average totalScore; null when no run has one.
+	// AvgScore Average totalScore; null if no run has one.
 	AvgScore *float64 `json:"avgScore"`
 
-	// AvgWeightedScore The average weightedScore; null when no run has one.
+	// AvgWeightedScore Average weightedScore; null if no run has one.
 	AvgWeightedScore *float64 `json:"avgWeightedScore"`
 	SuccessfulRuns   int64    `json:"successfulRuns"`
 	TotalRuns        int64    `json:"totalRuns"`
@@ -486,29 +486,29 @@ type Telemetry struct {
 
 // TelemetrySubmission defines model for TelemetrySubmission.
 type TelemetrySubmission struct {
-	// CostUSD The cost in US dollars.
+	// CostUSD Cost in US dollars.
 	CostUSD *float64 `json:"costUsd,omitempty"`
 
-	// DurationMs The duration in milliseconds.
+	// DurationMs Duration in milliseconds.
 	DurationMs *int64 `json:"durationMs,omitempty"`
 
-	// PromptSent The prompt, whole.
+	// PromptSent The full prompt.
 	PromptSent *string `json:"promptSent,omitempty"`
 
-	// TokensIn Tokens sent to the model.
+	// TokensIn Number of tokens sent to the model.
 	TokensIn *int64 `json:"tokensIn,omitempty"`
 
-	// TokensOut Tokens the model sent.
+	// TokensOut Number of tokens received from the model.
 	TokensOut *int64 `json:"tokensOut,omitempty"`
 
-	// ToolCalls Calls of tools.
+	// ToolCalls Number of tool calls.
 	ToolCalls *int64 `json:"toolCalls,omitempty"`
 
-	// WorkspaceDir Where the attempt took place.
+	// WorkspaceDir The working directory of the run.
 	WorkspaceDir *string `json:"workspaceDir,omitempty"`
 }
 
-// Timestamp A moment of the years 0001 to 9999.
+// Timestamp A time in the years 0001 to 9999.
 type Timestamp struct {
 	union json.RawMessage
 }
@@ -521,10 +521,10 @@ type Timestamp1 = float64
 
 // ListBatchesParams defines parameters for ListBatches.
 type ListBatchesParams struct {
-	// Limit The most batches to return.
+	// Limit Maximum number of batches to return.
 	Limit *int32 `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor Where to go on: from the link of the page before.
+	// Cursor Start of the page: the cursor in the Link header of the previous page.
 	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
@@ -533,7 +533,7 @@ type SubmitRunsJSONBody = []RunSubmission
 
 // SubmitRunsParams defines parameters for SubmitRuns.
 type SubmitRunsParams struct {
-	// Mode each: lines are stored or refused on their own. atomic: all are stored, or nothing.
+	// Mode each: every line is stored or refused on its own. atomic: all lines are stored, or none.
 	Mode *SubmitRunsParamsMode `form:"mode,omitempty" json:"mode,omitempty"`
 }
 
@@ -542,10 +542,10 @@ type SubmitRunsParamsMode string
 
 // ListRunsParams defines parameters for ListRuns.
 type ListRunsParams struct {
-	// Limit The most runs to return.
+	// Limit Maximum number of runs to return.
 	Limit *int32 `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor Where to go on: from the link of the page before, with the same filters.
+	// Cursor Start of the page: the cursor in the Link header of the previous page, with the same filters.
 	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
 
 	// Suite Only runs of this suite.
@@ -557,7 +557,7 @@ type ListRunsParams struct {
 	// Agent Only runs of this agent.
 	Agent *string `form:"agent,omitempty" json:"agent,omitempty"`
 
-	// Status Only runs that have this status.
+	// Status Only runs with this status.
 	Status *RunStatus `form:"status,omitempty" json:"status,omitempty"`
 }
 
@@ -708,25 +708,25 @@ type ClientInterface interface {
 
 	// ListBatches List batches
 	//
-	// Batches, newest `createdAt` first, equal ones by `batchId`, last first. Where there are more, the header `Link` leads to the next page.
+	// Returns batches, newest `createdAt` first, then by `batchId` in descending order. If there are more, the `Link` header leads to the next page.
 	//
 	// Corresponds with GET /api/batches (the `ListBatches` operationId).
 	ListBatches(ctx context.Context, params *ListBatchesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetBatch Read a batch
 	//
-	// A batch with all of its runs, as they were at one moment.
+	// Returns a batch with all its runs, in one consistent snapshot.
 	//
 	// Corresponds with GET /api/batches/{batchId} (the `GetBatch` operationId).
 	GetBatch(ctx context.Context, batchID string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// SubmitRunWithBody Submit a run
 	//
-	// Stores a run with its evaluations and telemetry: all of it, or nothing.
+	// Stores a run with its evaluations and telemetry, all or nothing.
 	//
-	// The same content again is a replay: 200, and nothing changes. A run that is open (`running`, `incomplete`) is replaced as a whole by what comes next, its start apart, which stays as announced where it is left out. A run that is final (`completed`, `failed`) stays as it is: other content is refused with 409.
+	// Submitting the same content again is a replay: 200, and nothing changes. An open run (`running`, `incomplete`) is replaced as a whole by the next submission; only its start time stays if `startedAt` is absent. A final run (`completed`, `failed`) never changes: other content is refused with 409.
 	//
-	// Fields that are `null` count as absent. Unknown fields are ignored.
+	// A field that is `null` counts as absent. Unknown fields are ignored.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -735,11 +735,11 @@ type ClientInterface interface {
 
 	// SubmitRun Submit a run
 	//
-	// Stores a run with its evaluations and telemetry: all of it, or nothing.
+	// Stores a run with its evaluations and telemetry, all or nothing.
 	//
-	// The same content again is a replay: 200, and nothing changes. A run that is open (`running`, `incomplete`) is replaced as a whole by what comes next, its start apart, which stays as announced where it is left out. A run that is final (`completed`, `failed`) stays as it is: other content is refused with 409.
+	// Submitting the same content again is a replay: 200, and nothing changes. An open run (`running`, `incomplete`) is replaced as a whole by the next submission; only its start time stays if `startedAt` is absent. A final run (`completed`, `failed`) never changes: other content is refused with 409.
 	//
-	// Fields that are `null` count as absent. Unknown fields are ignored.
+	// A field that is `null` counts as absent. Unknown fields are ignored.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -748,7 +748,7 @@ type ClientInterface interface {
 
 	// SubmitBatchWithBody Open or complete a batch
 	//
-	// Creates the batch, or updates all of it but `createdAt`. With `completedAt` the batch is complete, and what is reported of its runs stands; without, a batch that is complete stays as it is. May be repeated safely.
+	// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -757,7 +757,7 @@ type ClientInterface interface {
 
 	// SubmitBatch Open or complete a batch
 	//
-	// Creates the batch, or updates all of it but `createdAt`. With `completedAt` the batch is complete, and what is reported of its runs stands; without, a batch that is complete stays as it is. May be repeated safely.
+	// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -766,11 +766,11 @@ type ClientInterface interface {
 
 	// SubmitRunsWithBody Submit many runs
 	//
-	// Takes up to 10000 runs, one per line (NDJSON) or as a JSON array, each as `submit-run` takes one. The body may be compressed (`Content-Encoding: gzip`). A run may have 8 MiB, the request 256 MiB, in the mode `atomic` 64 MiB.
+	// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 64 MiB per request.
 	//
-	// In the mode `each` (the default) every line is stored or refused on its own, and the answer is a receipt per line, in their order. Any other answer says that some lines may have been stored; the request may be repeated safely.
+	// In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 	//
-	// In the mode `atomic` all lines are stored, or nothing: then the answer is a problem whose `errors` name the lines at fault.
+	// In the mode `atomic`, all lines are stored, or none: then the answer is a problem whose `errors` name the lines at fault.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -779,11 +779,11 @@ type ClientInterface interface {
 
 	// SubmitRuns Submit many runs
 	//
-	// Takes up to 10000 runs, one per line (NDJSON) or as a JSON array, each as `submit-run` takes one. The body may be compressed (`Content-Encoding: gzip`). A run may have 8 MiB, the request 256 MiB, in the mode `atomic` 64 MiB.
+	// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 64 MiB per request.
 	//
-	// In the mode `each` (the default) every line is stored or refused on its own, and the answer is a receipt per line, in their order. Any other answer says that some lines may have been stored; the request may be repeated safely.
+	// In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 	//
-	// In the mode `atomic` all lines are stored, or nothing: then the answer is a problem whose `errors` name the lines at fault.
+	// In the mode `atomic`, all lines are stored, or none: then the answer is a problem whose `errors` name the lines at fault.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -792,63 +792,63 @@ type ClientInterface interface {
 
 	// ListRuns List runs
 	//
-	// The runs that match every filter given, newest `startedAt` first, equal ones by `id`, newest first. Where there are more, the header `Link` leads to the next page; a run that is there when the first page is read is on one of the pages, whatever is submitted meanwhile. Prompts are left to the telemetry.
+	// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on one of the pages, whatever is submitted meanwhile. Prompts are only in the telemetry of each run.
 	//
 	// Corresponds with GET /api/runs (the `ListRuns` operationId).
 	ListRuns(ctx context.Context, params *ListRunsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetRun Read a run
 	//
-	// A run with its evaluations and telemetry, as they were at one moment.
+	// Returns a run with its evaluations and telemetry, in one consistent snapshot.
 	//
 	// Corresponds with GET /api/runs/{runId} (the `GetRun` operationId).
 	GetRun(ctx context.Context, runID string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetRunEvaluations Read a run's evaluations
 	//
-	// The scores that evaluators gave a run, in the order submitted.
+	// Returns the scores that evaluators gave a run, in the order of submission.
 	//
 	// Corresponds with GET /api/runs/{runId}/evaluations (the `GetRunEvaluations` operationId).
 	GetRunEvaluations(ctx context.Context, runID string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetRunTelemetry Read a run's telemetry
 	//
-	// What a run cost, with the prompt that was sent; `null` where the run has none.
+	// Returns the telemetry of a run, including the prompt; `null` if the run has none.
 	//
 	// Corresponds with GET /api/runs/{runId}/telemetry (the `GetRunTelemetry` operationId).
 	GetRunTelemetry(ctx context.Context, runID string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// GetStats Figures over all runs
+	// GetStats Get statistics over all runs
 	//
-	// Counts and averages over all completed runs.
+	// Returns counts and averages over all completed runs.
 	//
 	// Corresponds with GET /api/stats (the `GetStats` operationId).
 	GetStats(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ListAgentStats Figures per agent
+	// ListAgentStats Get statistics per agent
 	//
-	// The weighted scores of each agent over its completed, successful runs: best average first, agents without one last, equal ones by name.
+	// Returns the weighted scores of each agent over its completed, successful runs: best average first, agents without an average last, ties by name.
 	//
 	// Corresponds with GET /api/stats/agents (the `ListAgentStats` operationId).
 	ListAgentStats(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// GetHealth Is the server there?
+	// GetHealth Check that the server runs
 	//
-	// Answers as long as the server runs; does not ask the database.
+	// Answers while the server runs; does not query the database.
 	//
 	// Corresponds with GET /health (the `GetHealth` operationId).
 	GetHealth(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// GetLiveness Is the process alive?
+	// GetLiveness Check liveness
 	//
-	// As `/health`. An orchestrator restarts a server that does not answer here.
+	// Same as `/health`. An orchestrator restarts a server that does not answer here.
 	//
 	// Corresponds with GET /livez (the `GetLiveness` operationId).
 	GetLiveness(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// GetReadiness Does the server take requests?
+	// GetReadiness Check readiness
 	//
-	// It does when the database answers and takes writes, its schema is current, and the server is not about to stop. A load balancer sends requests elsewhere while it does not.
+	// The server is ready when the database answers and accepts writes, its schema is current, and the server is not shutting down. A load balancer sends requests elsewhere while the server is not ready.
 	//
 	// Corresponds with GET /readyz (the `GetReadiness` operationId).
 	GetReadiness(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -856,7 +856,7 @@ type ClientInterface interface {
 
 // ListBatches List batches
 //
-// Batches, newest `createdAt` first, equal ones by `batchId`, last first. Where there are more, the header `Link` leads to the next page.
+// Returns batches, newest `createdAt` first, then by `batchId` in descending order. If there are more, the `Link` header leads to the next page.
 //
 // Corresponds with GET /api/batches (the `ListBatches` operationId).
 func (c *Client) ListBatches(ctx context.Context, params *ListBatchesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -873,7 +873,7 @@ func (c *Client) ListBatches(ctx context.Context, params *ListBatchesParams, req
 
 // GetBatch Read a batch
 //
-// A batch with all of its runs, as they were at one moment.
+// Returns a batch with all its runs, in one consistent snapshot.
 //
 // Corresponds with GET /api/batches/{batchId} (the `GetBatch` operationId).
 func (c *Client) GetBatch(ctx context.Context, batchID string, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -890,11 +890,11 @@ func (c *Client) GetBatch(ctx context.Context, batchID string, reqEditors ...Req
 
 // SubmitRunWithBody Submit a run
 //
-// Stores a run with its evaluations and telemetry: all of it, or nothing.
+// Stores a run with its evaluations and telemetry, all or nothing.
 //
-// The same content again is a replay: 200, and nothing changes. A run that is open (`running`, `incomplete`) is replaced as a whole by what comes next, its start apart, which stays as announced where it is left out. A run that is final (`completed`, `failed`) stays as it is: other content is refused with 409.
+// Submitting the same content again is a replay: 200, and nothing changes. An open run (`running`, `incomplete`) is replaced as a whole by the next submission; only its start time stays if `startedAt` is absent. A final run (`completed`, `failed`) never changes: other content is refused with 409.
 //
-// Fields that are `null` count as absent. Unknown fields are ignored.
+// A field that is `null` counts as absent. Unknown fields are ignored.
 //
 // Takes any type of body and a specified content type.
 //
@@ -913,11 +913,11 @@ func (c *Client) SubmitRunWithBody(ctx context.Context, contentType string, body
 
 // SubmitRun Submit a run
 //
-// Stores a run with its evaluations and telemetry: all of it, or nothing.
+// Stores a run with its evaluations and telemetry, all or nothing.
 //
-// The same content again is a replay: 200, and nothing changes. A run that is open (`running`, `incomplete`) is replaced as a whole by what comes next, its start apart, which stays as announced where it is left out. A run that is final (`completed`, `failed`) stays as it is: other content is refused with 409.
+// Submitting the same content again is a replay: 200, and nothing changes. An open run (`running`, `incomplete`) is replaced as a whole by the next submission; only its start time stays if `startedAt` is absent. A final run (`completed`, `failed`) never changes: other content is refused with 409.
 //
-// Fields that are `null` count as absent. Unknown fields are ignored.
+// A field that is `null` counts as absent. Unknown fields are ignored.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -936,7 +936,7 @@ func (c *Client) SubmitRun(ctx context.Context, body SubmitRunJSONRequestBody, r
 
 // SubmitBatchWithBody Open or complete a batch
 //
-// Creates the batch, or updates all of it but `createdAt`. With `completedAt` the batch is complete, and what is reported of its runs stands; without, a batch that is complete stays as it is. May be repeated safely.
+// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
 //
 // Takes any type of body and a specified content type.
 //
@@ -955,7 +955,7 @@ func (c *Client) SubmitBatchWithBody(ctx context.Context, contentType string, bo
 
 // SubmitBatch Open or complete a batch
 //
-// Creates the batch, or updates all of it but `createdAt`. With `completedAt` the batch is complete, and what is reported of its runs stands; without, a batch that is complete stays as it is. May be repeated safely.
+// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -974,11 +974,11 @@ func (c *Client) SubmitBatch(ctx context.Context, body SubmitBatchJSONRequestBod
 
 // SubmitRunsWithBody Submit many runs
 //
-// Takes up to 10000 runs, one per line (NDJSON) or as a JSON array, each as `submit-run` takes one. The body may be compressed (`Content-Encoding: gzip`). A run may have 8 MiB, the request 256 MiB, in the mode `atomic` 64 MiB.
+// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 64 MiB per request.
 //
-// In the mode `each` (the default) every line is stored or refused on its own, and the answer is a receipt per line, in their order. Any other answer says that some lines may have been stored; the request may be repeated safely.
+// In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 //
-// In the mode `atomic` all lines are stored, or nothing: then the answer is a problem whose `errors` name the lines at fault.
+// In the mode `atomic`, all lines are stored, or none: then the answer is a problem whose `errors` name the lines at fault.
 //
 // Takes any type of body and a specified content type.
 //
@@ -997,11 +997,11 @@ func (c *Client) SubmitRunsWithBody(ctx context.Context, params *SubmitRunsParam
 
 // SubmitRuns Submit many runs
 //
-// Takes up to 10000 runs, one per line (NDJSON) or as a JSON array, each as `submit-run` takes one. The body may be compressed (`Content-Encoding: gzip`). A run may have 8 MiB, the request 256 MiB, in the mode `atomic` 64 MiB.
+// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 64 MiB per request.
 //
-// In the mode `each` (the default) every line is stored or refused on its own, and the answer is a receipt per line, in their order. Any other answer says that some lines may have been stored; the request may be repeated safely.
+// In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 //
-// In the mode `atomic` all lines are stored, or nothing: then the answer is a problem whose `errors` name the lines at fault.
+// In the mode `atomic`, all lines are stored, or none: then the answer is a problem whose `errors` name the lines at fault.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -1020,7 +1020,7 @@ func (c *Client) SubmitRuns(ctx context.Context, params *SubmitRunsParams, body 
 
 // ListRuns List runs
 //
-// The runs that match every filter given, newest `startedAt` first, equal ones by `id`, newest first. Where there are more, the header `Link` leads to the next page; a run that is there when the first page is read is on one of the pages, whatever is submitted meanwhile. Prompts are left to the telemetry.
+// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on one of the pages, whatever is submitted meanwhile. Prompts are only in the telemetry of each run.
 //
 // Corresponds with GET /api/runs (the `ListRuns` operationId).
 func (c *Client) ListRuns(ctx context.Context, params *ListRunsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1037,7 +1037,7 @@ func (c *Client) ListRuns(ctx context.Context, params *ListRunsParams, reqEditor
 
 // GetRun Read a run
 //
-// A run with its evaluations and telemetry, as they were at one moment.
+// Returns a run with its evaluations and telemetry, in one consistent snapshot.
 //
 // Corresponds with GET /api/runs/{runId} (the `GetRun` operationId).
 func (c *Client) GetRun(ctx context.Context, runID string, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1054,7 +1054,7 @@ func (c *Client) GetRun(ctx context.Context, runID string, reqEditors ...Request
 
 // GetRunEvaluations Read a run's evaluations
 //
-// The scores that evaluators gave a run, in the order submitted.
+// Returns the scores that evaluators gave a run, in the order of submission.
 //
 // Corresponds with GET /api/runs/{runId}/evaluations (the `GetRunEvaluations` operationId).
 func (c *Client) GetRunEvaluations(ctx context.Context, runID string, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1071,7 +1071,7 @@ func (c *Client) GetRunEvaluations(ctx context.Context, runID string, reqEditors
 
 // GetRunTelemetry Read a run's telemetry
 //
-// What a run cost, with the prompt that was sent; `null` where the run has none.
+// Returns the telemetry of a run, including the prompt; `null` if the run has none.
 //
 // Corresponds with GET /api/runs/{runId}/telemetry (the `GetRunTelemetry` operationId).
 func (c *Client) GetRunTelemetry(ctx context.Context, runID string, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1086,9 +1086,9 @@ func (c *Client) GetRunTelemetry(ctx context.Context, runID string, reqEditors .
 	return c.Client.Do(req)
 }
 
-// GetStats Figures over all runs
+// GetStats Get statistics over all runs
 //
-// Counts and averages over all completed runs.
+// Returns counts and averages over all completed runs.
 //
 // Corresponds with GET /api/stats (the `GetStats` operationId).
 func (c *Client) GetStats(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1103,9 +1103,9 @@ func (c *Client) GetStats(ctx context.Context, reqEditors ...RequestEditorFn) (*
 	return c.Client.Do(req)
 }
 
-// ListAgentStats Figures per agent
+// ListAgentStats Get statistics per agent
 //
-// The weighted scores of each agent over its completed, successful runs: best average first, agents without one last, equal ones by name.
+// Returns the weighted scores of each agent over its completed, successful runs: best average first, agents without an average last, ties by name.
 //
 // Corresponds with GET /api/stats/agents (the `ListAgentStats` operationId).
 func (c *Client) ListAgentStats(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1120,9 +1120,9 @@ func (c *Client) ListAgentStats(ctx context.Context, reqEditors ...RequestEditor
 	return c.Client.Do(req)
 }
 
-// GetHealth Is the server there?
+// GetHealth Check that the server runs
 //
-// Answers as long as the server runs; does not ask the database.
+// Answers while the server runs; does not query the database.
 //
 // Corresponds with GET /health (the `GetHealth` operationId).
 func (c *Client) GetHealth(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1137,9 +1137,9 @@ func (c *Client) GetHealth(ctx context.Context, reqEditors ...RequestEditorFn) (
 	return c.Client.Do(req)
 }
 
-// GetLiveness Is the process alive?
+// GetLiveness Check liveness
 //
-// As `/health`. An orchestrator restarts a server that does not answer here.
+// Same as `/health`. An orchestrator restarts a server that does not answer here.
 //
 // Corresponds with GET /livez (the `GetLiveness` operationId).
 func (c *Client) GetLiveness(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1154,9 +1154,9 @@ func (c *Client) GetLiveness(ctx context.Context, reqEditors ...RequestEditorFn)
 	return c.Client.Do(req)
 }
 
-// GetReadiness Does the server take requests?
+// GetReadiness Check readiness
 //
-// It does when the database answers and takes writes, its schema is current, and the server is not about to stop. A load balancer sends requests elsewhere while it does not.
+// The server is ready when the database answers and accepts writes, its schema is current, and the server is not shutting down. A load balancer sends requests elsewhere while the server is not ready.
 //
 // Corresponds with GET /readyz (the `GetReadiness` operationId).
 func (c *Client) GetReadiness(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1815,7 +1815,7 @@ type ClientWithResponsesInterface interface {
 
 	// ListBatchesWithResponse List batches
 	//
-	// Batches, newest `createdAt` first, equal ones by `batchId`, last first. Where there are more, the header `Link` leads to the next page.
+	// Returns batches, newest `createdAt` first, then by `batchId` in descending order. If there are more, the `Link` header leads to the next page.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -1824,7 +1824,7 @@ type ClientWithResponsesInterface interface {
 
 	// GetBatchWithResponse Read a batch
 	//
-	// A batch with all of its runs, as they were at one moment.
+	// Returns a batch with all its runs, in one consistent snapshot.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -1833,11 +1833,11 @@ type ClientWithResponsesInterface interface {
 
 	// SubmitRunWithBodyWithResponse Submit a run
 	//
-	// Stores a run with its evaluations and telemetry: all of it, or nothing.
+	// Stores a run with its evaluations and telemetry, all or nothing.
 	//
-	// The same content again is a replay: 200, and nothing changes. A run that is open (`running`, `incomplete`) is replaced as a whole by what comes next, its start apart, which stays as announced where it is left out. A run that is final (`completed`, `failed`) stays as it is: other content is refused with 409.
+	// Submitting the same content again is a replay: 200, and nothing changes. An open run (`running`, `incomplete`) is replaced as a whole by the next submission; only its start time stays if `startedAt` is absent. A final run (`completed`, `failed`) never changes: other content is refused with 409.
 	//
-	// Fields that are `null` count as absent. Unknown fields are ignored.
+	// A field that is `null` counts as absent. Unknown fields are ignored.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -1846,11 +1846,11 @@ type ClientWithResponsesInterface interface {
 
 	// SubmitRunWithResponse Submit a run
 	//
-	// Stores a run with its evaluations and telemetry: all of it, or nothing.
+	// Stores a run with its evaluations and telemetry, all or nothing.
 	//
-	// The same content again is a replay: 200, and nothing changes. A run that is open (`running`, `incomplete`) is replaced as a whole by what comes next, its start apart, which stays as announced where it is left out. A run that is final (`completed`, `failed`) stays as it is: other content is refused with 409.
+	// Submitting the same content again is a replay: 200, and nothing changes. An open run (`running`, `incomplete`) is replaced as a whole by the next submission; only its start time stays if `startedAt` is absent. A final run (`completed`, `failed`) never changes: other content is refused with 409.
 	//
-	// Fields that are `null` count as absent. Unknown fields are ignored.
+	// A field that is `null` counts as absent. Unknown fields are ignored.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -1859,7 +1859,7 @@ type ClientWithResponsesInterface interface {
 
 	// SubmitBatchWithBodyWithResponse Open or complete a batch
 	//
-	// Creates the batch, or updates all of it but `createdAt`. With `completedAt` the batch is complete, and what is reported of its runs stands; without, a batch that is complete stays as it is. May be repeated safely.
+	// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -1868,7 +1868,7 @@ type ClientWithResponsesInterface interface {
 
 	// SubmitBatchWithResponse Open or complete a batch
 	//
-	// Creates the batch, or updates all of it but `createdAt`. With `completedAt` the batch is complete, and what is reported of its runs stands; without, a batch that is complete stays as it is. May be repeated safely.
+	// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -1877,11 +1877,11 @@ type ClientWithResponsesInterface interface {
 
 	// SubmitRunsWithBodyWithResponse Submit many runs
 	//
-	// Takes up to 10000 runs, one per line (NDJSON) or as a JSON array, each as `submit-run` takes one. The body may be compressed (`Content-Encoding: gzip`). A run may have 8 MiB, the request 256 MiB, in the mode `atomic` 64 MiB.
+	// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 64 MiB per request.
 	//
-	// In the mode `each` (the default) every line is stored or refused on its own, and the answer is a receipt per line, in their order. Any other answer says that some lines may have been stored; the request may be repeated safely.
+	// In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 	//
-	// In the mode `atomic` all lines are stored, or nothing: then the answer is a problem whose `errors` name the lines at fault.
+	// In the mode `atomic`, all lines are stored, or none: then the answer is a problem whose `errors` name the lines at fault.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -1890,11 +1890,11 @@ type ClientWithResponsesInterface interface {
 
 	// SubmitRunsWithResponse Submit many runs
 	//
-	// Takes up to 10000 runs, one per line (NDJSON) or as a JSON array, each as `submit-run` takes one. The body may be compressed (`Content-Encoding: gzip`). A run may have 8 MiB, the request 256 MiB, in the mode `atomic` 64 MiB.
+	// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 64 MiB per request.
 	//
-	// In the mode `each` (the default) every line is stored or refused on its own, and the answer is a receipt per line, in their order. Any other answer says that some lines may have been stored; the request may be repeated safely.
+	// In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 	//
-	// In the mode `atomic` all lines are stored, or nothing: then the answer is a problem whose `errors` name the lines at fault.
+	// In the mode `atomic`, all lines are stored, or none: then the answer is a problem whose `errors` name the lines at fault.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -1903,7 +1903,7 @@ type ClientWithResponsesInterface interface {
 
 	// ListRunsWithResponse List runs
 	//
-	// The runs that match every filter given, newest `startedAt` first, equal ones by `id`, newest first. Where there are more, the header `Link` leads to the next page; a run that is there when the first page is read is on one of the pages, whatever is submitted meanwhile. Prompts are left to the telemetry.
+	// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on one of the pages, whatever is submitted meanwhile. Prompts are only in the telemetry of each run.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -1912,7 +1912,7 @@ type ClientWithResponsesInterface interface {
 
 	// GetRunWithResponse Read a run
 	//
-	// A run with its evaluations and telemetry, as they were at one moment.
+	// Returns a run with its evaluations and telemetry, in one consistent snapshot.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -1921,7 +1921,7 @@ type ClientWithResponsesInterface interface {
 
 	// GetRunEvaluationsWithResponse Read a run's evaluations
 	//
-	// The scores that evaluators gave a run, in the order submitted.
+	// Returns the scores that evaluators gave a run, in the order of submission.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -1930,52 +1930,52 @@ type ClientWithResponsesInterface interface {
 
 	// GetRunTelemetryWithResponse Read a run's telemetry
 	//
-	// What a run cost, with the prompt that was sent; `null` where the run has none.
+	// Returns the telemetry of a run, including the prompt; `null` if the run has none.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /api/runs/{runId}/telemetry (the `GetRunTelemetry` operationId).
 	GetRunTelemetryWithResponse(ctx context.Context, runID string, reqEditors ...RequestEditorFn) (*GetRunTelemetryResponse, error)
 
-	// GetStatsWithResponse Figures over all runs
+	// GetStatsWithResponse Get statistics over all runs
 	//
-	// Counts and averages over all completed runs.
+	// Returns counts and averages over all completed runs.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /api/stats (the `GetStats` operationId).
 	GetStatsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetStatsResponse, error)
 
-	// ListAgentStatsWithResponse Figures per agent
+	// ListAgentStatsWithResponse Get statistics per agent
 	//
-	// The weighted scores of each agent over its completed, successful runs: best average first, agents without one last, equal ones by name.
+	// Returns the weighted scores of each agent over its completed, successful runs: best average first, agents without an average last, ties by name.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /api/stats/agents (the `ListAgentStats` operationId).
 	ListAgentStatsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListAgentStatsResponse, error)
 
-	// GetHealthWithResponse Is the server there?
+	// GetHealthWithResponse Check that the server runs
 	//
-	// Answers as long as the server runs; does not ask the database.
+	// Answers while the server runs; does not query the database.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /health (the `GetHealth` operationId).
 	GetHealthWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetHealthResponse, error)
 
-	// GetLivenessWithResponse Is the process alive?
+	// GetLivenessWithResponse Check liveness
 	//
-	// As `/health`. An orchestrator restarts a server that does not answer here.
+	// Same as `/health`. An orchestrator restarts a server that does not answer here.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /livez (the `GetLiveness` operationId).
 	GetLivenessWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetLivenessResponse, error)
 
-	// GetReadinessWithResponse Does the server take requests?
+	// GetReadinessWithResponse Check readiness
 	//
-	// It does when the database answers and takes writes, its schema is current, and the server is not about to stop. A load balancer sends requests elsewhere while it does not.
+	// The server is ready when the database answers and accepts writes, its schema is current, and the server is not shutting down. A load balancer sends requests elsewhere while the server is not ready.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -4009,7 +4009,7 @@ func (r GetReadinessResponse) ContentType() string {
 
 // ListBatchesWithResponse List batches
 //
-// Batches, newest `createdAt` first, equal ones by `batchId`, last first. Where there are more, the header `Link` leads to the next page.
+// Returns batches, newest `createdAt` first, then by `batchId` in descending order. If there are more, the `Link` header leads to the next page.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -4024,7 +4024,7 @@ func (c *ClientWithResponses) ListBatchesWithResponse(ctx context.Context, param
 
 // GetBatchWithResponse Read a batch
 //
-// A batch with all of its runs, as they were at one moment.
+// Returns a batch with all its runs, in one consistent snapshot.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -4039,11 +4039,11 @@ func (c *ClientWithResponses) GetBatchWithResponse(ctx context.Context, batchID 
 
 // SubmitRunWithBodyWithResponse Submit a run
 //
-// Stores a run with its evaluations and telemetry: all of it, or nothing.
+// Stores a run with its evaluations and telemetry, all or nothing.
 //
-// The same content again is a replay: 200, and nothing changes. A run that is open (`running`, `incomplete`) is replaced as a whole by what comes next, its start apart, which stays as announced where it is left out. A run that is final (`completed`, `failed`) stays as it is: other content is refused with 409.
+// Submitting the same content again is a replay: 200, and nothing changes. An open run (`running`, `incomplete`) is replaced as a whole by the next submission; only its start time stays if `startedAt` is absent. A final run (`completed`, `failed`) never changes: other content is refused with 409.
 //
-// Fields that are `null` count as absent. Unknown fields are ignored.
+// A field that is `null` counts as absent. Unknown fields are ignored.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4058,11 +4058,11 @@ func (c *ClientWithResponses) SubmitRunWithBodyWithResponse(ctx context.Context,
 
 // SubmitRunWithResponse Submit a run
 //
-// Stores a run with its evaluations and telemetry: all of it, or nothing.
+// Stores a run with its evaluations and telemetry, all or nothing.
 //
-// The same content again is a replay: 200, and nothing changes. A run that is open (`running`, `incomplete`) is replaced as a whole by what comes next, its start apart, which stays as announced where it is left out. A run that is final (`completed`, `failed`) stays as it is: other content is refused with 409.
+// Submitting the same content again is a replay: 200, and nothing changes. An open run (`running`, `incomplete`) is replaced as a whole by the next submission; only its start time stays if `startedAt` is absent. A final run (`completed`, `failed`) never changes: other content is refused with 409.
 //
-// Fields that are `null` count as absent. Unknown fields are ignored.
+// A field that is `null` counts as absent. Unknown fields are ignored.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4077,7 +4077,7 @@ func (c *ClientWithResponses) SubmitRunWithResponse(ctx context.Context, body Su
 
 // SubmitBatchWithBodyWithResponse Open or complete a batch
 //
-// Creates the batch, or updates all of it but `createdAt`. With `completedAt` the batch is complete, and what is reported of its runs stands; without, a batch that is complete stays as it is. May be repeated safely.
+// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4092,7 +4092,7 @@ func (c *ClientWithResponses) SubmitBatchWithBodyWithResponse(ctx context.Contex
 
 // SubmitBatchWithResponse Open or complete a batch
 //
-// Creates the batch, or updates all of it but `createdAt`. With `completedAt` the batch is complete, and what is reported of its runs stands; without, a batch that is complete stays as it is. May be repeated safely.
+// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4107,11 +4107,11 @@ func (c *ClientWithResponses) SubmitBatchWithResponse(ctx context.Context, body 
 
 // SubmitRunsWithBodyWithResponse Submit many runs
 //
-// Takes up to 10000 runs, one per line (NDJSON) or as a JSON array, each as `submit-run` takes one. The body may be compressed (`Content-Encoding: gzip`). A run may have 8 MiB, the request 256 MiB, in the mode `atomic` 64 MiB.
+// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 64 MiB per request.
 //
-// In the mode `each` (the default) every line is stored or refused on its own, and the answer is a receipt per line, in their order. Any other answer says that some lines may have been stored; the request may be repeated safely.
+// In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 //
-// In the mode `atomic` all lines are stored, or nothing: then the answer is a problem whose `errors` name the lines at fault.
+// In the mode `atomic`, all lines are stored, or none: then the answer is a problem whose `errors` name the lines at fault.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4126,11 +4126,11 @@ func (c *ClientWithResponses) SubmitRunsWithBodyWithResponse(ctx context.Context
 
 // SubmitRunsWithResponse Submit many runs
 //
-// Takes up to 10000 runs, one per line (NDJSON) or as a JSON array, each as `submit-run` takes one. The body may be compressed (`Content-Encoding: gzip`). A run may have 8 MiB, the request 256 MiB, in the mode `atomic` 64 MiB.
+// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 64 MiB per request.
 //
-// In the mode `each` (the default) every line is stored or refused on its own, and the answer is a receipt per line, in their order. Any other answer says that some lines may have been stored; the request may be repeated safely.
+// In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 //
-// In the mode `atomic` all lines are stored, or nothing: then the answer is a problem whose `errors` name the lines at fault.
+// In the mode `atomic`, all lines are stored, or none: then the answer is a problem whose `errors` name the lines at fault.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4145,7 +4145,7 @@ func (c *ClientWithResponses) SubmitRunsWithResponse(ctx context.Context, params
 
 // ListRunsWithResponse List runs
 //
-// The runs that match every filter given, newest `startedAt` first, equal ones by `id`, newest first. Where there are more, the header `Link` leads to the next page; a run that is there when the first page is read is on one of the pages, whatever is submitted meanwhile. Prompts are left to the telemetry.
+// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on one of the pages, whatever is submitted meanwhile. Prompts are only in the telemetry of each run.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -4160,7 +4160,7 @@ func (c *ClientWithResponses) ListRunsWithResponse(ctx context.Context, params *
 
 // GetRunWithResponse Read a run
 //
-// A run with its evaluations and telemetry, as they were at one moment.
+// Returns a run with its evaluations and telemetry, in one consistent snapshot.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -4175,7 +4175,7 @@ func (c *ClientWithResponses) GetRunWithResponse(ctx context.Context, runID stri
 
 // GetRunEvaluationsWithResponse Read a run's evaluations
 //
-// The scores that evaluators gave a run, in the order submitted.
+// Returns the scores that evaluators gave a run, in the order of submission.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -4190,7 +4190,7 @@ func (c *ClientWithResponses) GetRunEvaluationsWithResponse(ctx context.Context,
 
 // GetRunTelemetryWithResponse Read a run's telemetry
 //
-// What a run cost, with the prompt that was sent; `null` where the run has none.
+// Returns the telemetry of a run, including the prompt; `null` if the run has none.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -4203,9 +4203,9 @@ func (c *ClientWithResponses) GetRunTelemetryWithResponse(ctx context.Context, r
 	return ParseGetRunTelemetryResponse(rsp)
 }
 
-// GetStatsWithResponse Figures over all runs
+// GetStatsWithResponse Get statistics over all runs
 //
-// Counts and averages over all completed runs.
+// Returns counts and averages over all completed runs.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -4218,9 +4218,9 @@ func (c *ClientWithResponses) GetStatsWithResponse(ctx context.Context, reqEdito
 	return ParseGetStatsResponse(rsp)
 }
 
-// ListAgentStatsWithResponse Figures per agent
+// ListAgentStatsWithResponse Get statistics per agent
 //
-// The weighted scores of each agent over its completed, successful runs: best average first, agents without one last, equal ones by name.
+// Returns the weighted scores of each agent over its completed, successful runs: best average first, agents without an average last, ties by name.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -4233,9 +4233,9 @@ func (c *ClientWithResponses) ListAgentStatsWithResponse(ctx context.Context, re
 	return ParseListAgentStatsResponse(rsp)
 }
 
-// GetHealthWithResponse Is the server there?
+// GetHealthWithResponse Check that the server runs
 //
-// Answers as long as the server runs; does not ask the database.
+// Answers while the server runs; does not query the database.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -4248,9 +4248,9 @@ func (c *ClientWithResponses) GetHealthWithResponse(ctx context.Context, reqEdit
 	return ParseGetHealthResponse(rsp)
 }
 
-// GetLivenessWithResponse Is the process alive?
+// GetLivenessWithResponse Check liveness
 //
-// As `/health`. An orchestrator restarts a server that does not answer here.
+// Same as `/health`. An orchestrator restarts a server that does not answer here.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -4263,9 +4263,9 @@ func (c *ClientWithResponses) GetLivenessWithResponse(ctx context.Context, reqEd
 	return ParseGetLivenessResponse(rsp)
 }
 
-// GetReadinessWithResponse Does the server take requests?
+// GetReadinessWithResponse Check readiness
 //
-// It does when the database answers and takes writes, its schema is current, and the server is not about to stop. A load balancer sends requests elsewhere while it does not.
+// The server is ready when the database answers and accepts writes, its schema is current, and the server is not shutting down. A load balancer sends requests elsewhere while the server is not ready.
 //
 // Returns a wrapper object for the known response body format(s).
 //

@@ -86,7 +86,7 @@ func newRecorder(options RecorderOptions) (*Recorder, error) {
 		options.RetryFor = new(5 * time.Minute)
 	}
 	if *options.RetryFor < 0 {
-		return nil, fmt.Errorf("RetryFor is %s: 0 is the least, and does not try again", *options.RetryFor)
+		return nil, fmt.Errorf("RetryFor is %s: it must not be negative; 0 does not retry", *options.RetryFor)
 	}
 	if options.HTTPClient == nil {
 		options.HTTPClient = &http.Client{Timeout: 30 * time.Second}

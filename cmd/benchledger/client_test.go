@@ -166,7 +166,7 @@ func TestClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := benchledger.Check(missing.HTTPResponse, missing.Body); err == nil || !strings.Contains(err.Error(), "404 Not Found: There is no such run.") {
+	if err := benchledger.Check(missing.HTTPResponse, missing.Body); err == nil || !strings.Contains(err.Error(), "404 Not Found: No run has this ID.") {
 		t.Errorf("a run that is not there: %v", err)
 	}
 }

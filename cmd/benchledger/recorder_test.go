@@ -250,7 +250,7 @@ func TestRecorder(t *testing.T) {
 		write(t, dir, "odd.json", "{}")
 		write(t, dir, "null.json", "null")
 		code, stdout, _ := run(t, env, "flush")
-		wantOutput(t, code, stdout, 0, "0 delivered", "11 for the server at "+nowhere, "2 files in the spool are no submissions")
+		wantOutput(t, code, stdout, 0, "0 delivered", "11 for the server at "+nowhere, "2 files in the spool are not submissions")
 		code, stdout, stderr := run(t, env, "flush", "--url="+nowhere, "--retry-for=1ms")
 		wantOutput(t, code, stdout+stderr, 1, "0 delivered, 0 refused, 11 left", "connection refused")
 		wantSpool(t, dir, 13, 0)
@@ -570,9 +570,12 @@ func TestRecorderKeeps(t *testing.T) {
 		if _, err := benchledger.NewRecorder(benchledger.RecorderOptions{Spool: t.TempDir(), RetryFor: new(-time.Second)}); err == nil {
 			t.Error("a negative RetryFor is taken")
 		}
-		for _, args := range []string{"flush --retry-for=-1s", "submit - --retry-for=-1s", "submit - --concurrency=0"} {
+		for args, want := range map[string]string{
+			"flush --retry-for=-1s": "--retry-for must not be negative", "submit - --retry-for=-1s": "--retry-for must not be negative",
+			"submit - --concurrency=0": "--concurrency must be at least 1",
+		} {
 			code, stdout, stderr := run(t, env(t.TempDir()), strings.Fields(args)...)
-			wantOutput(t, code, stdout+stderr, 80, "is the least")
+			wantOutput(t, code, stdout+stderr, 80, want)
 		}
 	})
 }
