@@ -135,7 +135,7 @@ func (s *server) isOverLimit(ctx huma.Context, limit *limit, from string) bool {
 	if quota.retry == 0 {
 		return false
 	}
-	problem := problemOf(http.StatusTooManyRequests, "There are too many requests. Nothing was stored; repeat this one after the seconds of Retry-After.")
+	problem := problemOf(http.StatusTooManyRequests, "The rate limit is exceeded. Nothing was stored; retry after the seconds in Retry-After.")
 	problem.headers = http.Header{"Retry-After": {seconds(quota.retry)}}
 	s.refuse(ctx, problem)
 	return true

@@ -66,7 +66,7 @@ func (s *server) identify(ctx context.Context, header string, needed keys.Scope)
 	scheme, key, _ := strings.Cut(header, " ")
 	key = strings.TrimSpace(key)
 	if !strings.EqualFold(scheme, "Bearer") || key == "" {
-		problem := problemOf(http.StatusUnauthorized, "A key is needed: Authorization: Bearer KEY.")
+		problem := problemOf(http.StatusUnauthorized, "An API key is required: send the header Authorization: Bearer KEY.")
 		problem.headers = http.Header{"Www-Authenticate": {`Bearer realm="benchledger"`}}
 		return "", problem
 	}
@@ -74,18 +74,18 @@ func (s *server) identify(ctx context.Context, header string, needed keys.Scope)
 		return keys.SharedKey, nil
 	}
 	if !keys.HasForm(key) { // Nothing to ask the database about.
-		return "", problemOf(http.StatusForbidden, "The key does not hold.")
+		return "", problemOf(http.StatusForbidden, "Invalid API key.")
 	}
 	found, ok, err := s.keys.Find(ctx, key)
 	switch {
 	case err != nil:
 		return "", s.problem(ctx, err)
 	case !ok:
-		return "", problemOf(http.StatusForbidden, "The key does not hold.")
+		return "", problemOf(http.StatusForbidden, "Invalid API key.")
 	case found.State != "valid":
-		return "", problemOf(http.StatusForbidden, fmt.Sprintf("The key does not hold any more: it is %s.", found.State))
+		return "", problemOf(http.StatusForbidden, "This API key has "+map[string]string{"revoked": "been revoked", "expired": "expired"}[found.State]+".")
 	case !keys.Scope(found.Scope).Allows(needed):
-		return "", problemOf(http.StatusForbidden, fmt.Sprintf("The key has the scope %s; this needs %s.", found.Scope, needed))
+		return "", problemOf(http.StatusForbidden, fmt.Sprintf("This API key has the scope %s; the operation needs %s.", found.Scope, needed))
 	}
 	s.keys.RecordUse(ctx, found)
 	return found.Name, nil

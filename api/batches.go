@@ -15,33 +15,33 @@ import (
 type Batch struct {
 	BatchID          string   `json:"batchId"`
 	CreatedAt        UTCTime  `json:"createdAt"`
-	CompletedAt      *UTCTime `json:"completedAt" nullable:"true" doc:"null while the batch is open."`
-	TotalRuns        int64    `json:"totalRuns" doc:"As reported on completion, else computed over all runs of the batch."`
-	SuccessfulRuns   int64    `json:"successfulRuns" doc:"As reported on completion, else computed over all runs of the batch."`
-	AvgScore         *float64 `json:"avgScore" doc:"As reported on completion, else computed over completed runs."`
-	AvgWeightedScore *float64 `json:"avgWeightedScore" doc:"As reported on completion, else computed over completed runs."`
-	Metadata         Metadata `json:"metadata" nullable:"true" doc:"As it was submitted."`
-	SubmittedBy      *string  `json:"submittedBy,omitempty" doc:"The name of the key that submitted it last; absent where that was the shared key, which has none."`
+	CompletedAt      *UTCTime `json:"completedAt" nullable:"true" doc:"Null while the batch is open."`
+	TotalRuns        int64    `json:"totalRuns" doc:"As reported on completion, or else computed over all runs of the batch."`
+	SuccessfulRuns   int64    `json:"successfulRuns" doc:"As reported on completion, or else computed over all runs of the batch."`
+	AvgScore         *float64 `json:"avgScore" doc:"As reported on completion, or else computed over completed runs."`
+	AvgWeightedScore *float64 `json:"avgWeightedScore" doc:"As reported on completion, or else computed over completed runs."`
+	Metadata         Metadata `json:"metadata" nullable:"true" doc:"As submitted."`
+	SubmittedBy      *string  `json:"submittedBy,omitempty" doc:"The name of the API key that submitted it last; absent for the shared key, which has no name."`
 }
 
 // BatchDetails is a batch with its runs.
 type BatchDetails struct {
 	Batch
-	Runs []Run `json:"runs" doc:"Oldest startedAt first, equal ones by id."`
+	Runs []Run `json:"runs" doc:"Oldest startedAt first, then lowest id first."`
 }
 
 type listBatchesInput struct {
-	Limit  int32  `query:"limit" minimum:"1" maximum:"10000" default:"20" doc:"The most batches to return."`
-	Cursor string `query:"cursor" maxLength:"1000" doc:"Where to go on: from the link of the page before."`
+	Limit  int32  `query:"limit" minimum:"1" maximum:"10000" default:"20" doc:"Maximum number of batches to return."`
+	Cursor string `query:"cursor" maxLength:"1000" doc:"Start of the page: the cursor in the Link header of the previous page."`
 }
 
 type listBatchesOutput struct {
-	Link string `header:"Link" doc:"The next page, as <URI reference>; rel=\"next\"; absent on the last."`
+	Link string `header:"Link" doc:"The next page, as <URI reference>; rel=\"next\"; absent on the last page."`
 	Body []Batch
 }
 
 type getBatchInput struct {
-	BatchID ID `path:"batchId" doc:"The batch, percent-encoded." example:"batch-a"`
+	BatchID ID `path:"batchId" doc:"The batch ID, percent-encoded." example:"batch-a"`
 }
 
 type getBatchOutput struct {
@@ -52,14 +52,14 @@ func (s *server) registerBatches() {
 	register(s, huma.Operation{
 		OperationID: "list-batches", Method: http.MethodGet, Path: "/api/batches", Tags: []string{"Batches"},
 		Summary: "List batches",
-		Description: "Batches, newest `createdAt` first, equal ones by `batchId`, last first. " +
-			"Where there are more, the header `Link` leads to the next page.",
+		Description: "Returns batches, newest `createdAt` first, then by `batchId` in descending order. " +
+			"If there are more, the `Link` header leads to the next page.",
 		Security:  toRead,
 		Responses: map[string]*huma.Response{"200": {Description: "A page of batches.", Content: example([]Batch{exampleBatch})}},
 	}, read, s.listBatches)
 	register(s, huma.Operation{
 		OperationID: "get-batch", Method: http.MethodGet, Path: "/api/batches/{batchId}", Tags: []string{"Batches"},
-		Summary: "Read a batch", Description: "A batch with all of its runs, as they were at one moment.",
+		Summary: "Read a batch", Description: "Returns a batch with all its runs, in one consistent snapshot.",
 		Security: toRead, Errors: []int{http.StatusNotFound},
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The batch.", Content: example(BatchDetails{exampleBatch, []Run{exampleRun}}),

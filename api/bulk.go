@@ -48,10 +48,10 @@ const submitRuns = "submit-runs"
 
 // Receipt says what became of a line of a bulk submission.
 type Receipt struct {
-	Line    int32        `json:"line" doc:"The line of the request, the first being 1; of an array, the element."`
-	RunID   string       `json:"runId,omitempty" doc:"The run, where the line says one."`
-	Outcome string       `json:"outcome" enum:"recorded,replayed,conflict,refused" doc:"recorded: it is stored. replayed: the same was stored before. conflict: the run is finished, and this is something else. refused: the line is not valid. Of the last two nothing is stored."`
-	Errors  []FieldError `json:"errors,omitempty" doc:"What is at fault in the line, or differs from what is stored; the first 20."`
+	Line    int32        `json:"line" doc:"The number of the line, from 1; in a JSON array, of the element."`
+	RunID   string       `json:"runId,omitempty" doc:"The run ID, if the line has one."`
+	Outcome string       `json:"outcome" enum:"recorded,replayed,conflict,refused" doc:"recorded: stored. replayed: the same content was stored before. conflict: the run is finished, and its content differs. refused: the line is not valid. After conflict and refused, nothing of the line is stored."`
+	Errors  []FieldError `json:"errors,omitempty" doc:"The fields that are invalid, or that differ from what is stored; at most 20."`
 }
 
 const (
@@ -62,7 +62,7 @@ const (
 )
 
 type submitRunsInput struct {
-	Mode string `query:"mode" enum:"each,atomic" default:"each" doc:"each: lines are stored or refused on their own. atomic: all are stored, or nothing."`
+	Mode string `query:"mode" enum:"each,atomic" default:"each" doc:"each: every line is stored or refused on its own. atomic: all lines are stored, or none."`
 	// request is kept to read the body as it arrives.
 	request huma.Context
 }
@@ -97,11 +97,11 @@ func (s *server) registerBulk() {
 	huma.Register(s.api, huma.Operation{
 		OperationID: submitRuns, Method: http.MethodPost, Path: "/api/results/bulk", Tags: []string{"Results"},
 		Summary: "Submit many runs",
-		Description: fmt.Sprintf("Takes up to %d runs, one per line (NDJSON) or as a JSON array, each as `submit-run` takes one. "+
-			"The body may be compressed (`Content-Encoding: gzip`). A run may have 8 MiB, the request %d MiB, in the mode `atomic` %d MiB.\n\n"+
-			"In the mode `each` (the default) every line is stored or refused on its own, and the answer is a receipt per line, "+
-			"in their order. Any other answer says that some lines may have been stored; the request may be repeated safely.\n\n"+
-			"In the mode `atomic` all lines are stored, or nothing: then the answer is a problem whose `errors` name the lines at fault.",
+		Description: fmt.Sprintf("Accepts up to %d runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. "+
+			"The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and %d MiB per request, in the mode `atomic` %d MiB per request.\n\n"+
+			"In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, "+
+			"in the same order. After any other answer, some lines may have been stored; retrying is safe.\n\n"+
+			"In the mode `atomic`, all lines are stored, or none: then the answer is a problem whose `errors` name the lines at fault.",
 			maxLines, maxEachBytes>>20, maxAtomicBytes>>20),
 		Security: toSubmit, Metadata: map[string]any{classKey: submit},
 		Errors: append([]int{
@@ -109,9 +109,9 @@ func (s *server) registerBulk() {
 			http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType,
 		}, everywhere...),
 		Responses: map[string]*huma.Response{"200": {
-			Description: "What became of each line.",
+			Description: "One receipt per line.",
 			Content: map[string]*huma.MediaType{"application/x-ndjson": {
-				Schema:  linesOf(receipt, "A receipt per line."),
+				Schema:  linesOf(receipt, "One receipt per line."),
 				Example: lines.String(),
 			}},
 		}},
@@ -119,7 +119,7 @@ func (s *server) registerBulk() {
 	// Told before, huma would read the body as a whole.
 	s.api.OpenAPI().Paths["/api/results/bulk"].Post.RequestBody = &huma.RequestBody{Description: "The runs.", Required: true, Content: map[string]*huma.MediaType{
 		"application/x-ndjson": {
-			Schema:  linesOf(run, "A run per line."),
+			Schema:  linesOf(run, "One run per line."),
 			Example: oneRun.String() + "\n",
 		},
 		"application/json": {
@@ -220,7 +220,7 @@ func (r *Receipt) set(outcome db.Outcome) {
 	case db.Conflicted:
 		r.Errors = atMost(maxLineErrors, differenceErrors(outcome.Differences))
 	case db.Refused:
-		r.Errors = []FieldError{{"body", "the database refuses a value" + constraint(outcome.Err)}}
+		r.Errors = []FieldError{{"body", "the database rejected a value" + constraint(outcome.Err)}}
 	}
 }
 
@@ -244,7 +244,7 @@ func (s *server) submitRunsAtomically(ctx context.Context, request huma.Context)
 			break
 		}
 	}
-	if err := faults(chunks, refused, http.StatusUnprocessableEntity, "Nothing was stored: lines are not valid"); err != nil {
+	if err := faults(chunks, refused, http.StatusUnprocessableEntity, "Nothing was stored: some lines are not valid"); err != nil {
 		return make([]Receipt, read), err
 	}
 	var groups [][]db.Submission
@@ -261,7 +261,7 @@ func (s *server) submitRunsAtomically(ctx context.Context, request huma.Context)
 		return err
 	})
 	if err == nil {
-		err = faults(chunks, conflict, http.StatusConflict, "Nothing was stored: runs are finished and stay as they are")
+		err = faults(chunks, conflict, http.StatusConflict, "Nothing was stored: some runs are finished, and their content differs")
 	}
 	if err != nil {
 		return make([]Receipt, read), err
@@ -294,7 +294,7 @@ func faults(chunks []*chunk, outcome string, status int, detail string) error {
 	if count == 0 {
 		return nil
 	}
-	problem.Detail = fmt.Sprintf("%s (%d of them; errors names them).", detail, count)
+	problem.Detail = fmt.Sprintf("%s (%d; errors lists them).", detail, count)
 	return problem
 }
 
@@ -400,7 +400,7 @@ func readLines(ctx context.Context, request huma.Context, maxBytes int64) (*line
 	switch mediaType, _, _ := mime.ParseMediaType(request.Header("Content-Type")); mediaType {
 	case "application/json", "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines":
 	default:
-		return nil, problemOf(http.StatusUnsupportedMediaType, "Send runs, as Content-Type: application/x-ndjson or application/json.")
+		return nil, problemOf(http.StatusUnsupportedMediaType, "Send runs, with Content-Type: application/x-ndjson or application/json.")
 	}
 	tooLarge := problemOf(http.StatusRequestEntityTooLarge, fmt.Sprintf("The body is larger than %d MiB; send it in parts.", maxBytes>>20))
 	if length, err := strconv.ParseInt(request.Header("Content-Length"), 10, 64); err == nil && length > maxBytes {
@@ -420,7 +420,7 @@ func readLines(ctx context.Context, request huma.Context, maxBytes int64) (*line
 	extend()
 	values, err := jsonlines.NewReader(body, maxLineBytes)
 	if errors.Is(err, io.EOF) {
-		return nil, problemOf(http.StatusBadRequest, "The body is empty: send a run per line, or an array of runs.")
+		return nil, problemOf(http.StatusBadRequest, "The body is empty: send one run per line, or an array of runs.")
 	} else if err != nil {
 		return nil, err
 	}
@@ -448,7 +448,7 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return 0, problemOf(http.StatusRequestTimeout, "The body did not arrive in time.")
 	}
-	return 0, problemOf(http.StatusBadRequest, "The body broke off before its end, or is not compressed as it says.")
+	return 0, problemOf(http.StatusBadRequest, "The body ended too early, or is not valid gzip.")
 }
 
 func arrayError(err error) error {
@@ -456,5 +456,5 @@ func arrayError(err error) error {
 	if errors.As(err, &problem) {
 		return problem
 	}
-	return problemOf(http.StatusBadRequest, fmt.Sprintf("The body is no JSON array from here on: %s.", sayWhere(err)))
+	return problemOf(http.StatusBadRequest, fmt.Sprintf("The body is not a valid JSON array: %s.", sayWhere(err)))
 }

@@ -31,7 +31,7 @@ func (checkedRun) Schema(r huma.Registry) *huma.Schema {
 // Resolve returns what is wrong. What was not even read was declared as something else.
 func (c *checkedRun) Resolve(huma.Context, *huma.PathBuffer) []error {
 	if c.run == nil && c.faults == nil {
-		return []error{problemOf(http.StatusUnsupportedMediaType, "Send JSON, as Content-Type: application/json.")}
+		return []error{problemOf(http.StatusUnsupportedMediaType, "Send JSON, with Content-Type: application/json.")}
 	}
 	return c.faults
 }

@@ -24,19 +24,19 @@ func OpenAPI(version string) ([]byte, error) {
 func (s *server) humaConfig() huma.Config {
 	config := huma.DefaultConfig("BenchLedger", s.Version)
 	config.Info.Description = "Stores the results of AI-agent benchmarks and answers questions about them.\n\n" +
-		"A **run** is one attempt of an agent at a scenario of a suite. It owns **evaluations**, the scores that " +
-		"evaluators gave it, and **telemetry**, what it cost. A **batch** groups runs.\n\n" +
-		"Submissions need a key of the scope `submit`, reading one of the scope `read` where the server is told so " +
-		"(`PUBLIC_READS=false`). Submissions may be repeated safely: the same content again is answered as a replay. " +
-		"Every error is a problem document (RFC 9457) whose `requestId` finds the details in the server's log."
+		"A **run** is one attempt of an agent at a scenario of a suite. It has **evaluations**, the scores that " +
+		"evaluators gave it, and **telemetry**: tokens, cost, duration. A **batch** groups runs.\n\n" +
+		"Submitting needs an API key with the scope `submit`. Reading needs one with the scope `read` only where the server is configured so " +
+		"(`PUBLIC_READS=false`). Retrying a submission is safe: the same content again is answered as a replay. " +
+		"Every error is a problem document (RFC 9457); the server's log has the details under its `requestId`."
 	config.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
-	config.Servers = []*huma.Server{{URL: "/", Description: "The server that this document comes from"}}
+	config.Servers = []*huma.Server{{URL: "/", Description: "The server that sent this document"}}
 	config.Tags = []*huma.Tag{
 		{Name: "Results", Description: "Submit runs and batches."},
 		{Name: "Runs", Description: "Read runs, with their evaluations and telemetry."},
 		{Name: "Batches", Description: "Read batches, with their runs."},
-		{Name: "Stats", Description: "Figures over all runs."},
-		{Name: "Health", Description: "Is the server there?"},
+		{Name: "Stats", Description: "Statistics over all runs."},
+		{Name: "Health", Description: "Check the state of the server."},
 	}
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"bearer": {Type: "http", Scheme: "bearer", Description: "`Authorization: Bearer KEY`"},
@@ -83,18 +83,18 @@ func completeDocument(document *huma.OpenAPI) {
 		}
 	}
 	requestID := &huma.Param{
-		Description: "Names the request; the server's log has it beside every line about it.",
+		Description: "The request ID; every line of the server's log about the request has it.",
 		Schema:      &huma.Schema{Type: huma.TypeString},
 	}
 	retryAfter := &huma.Param{
-		Description: "Seconds after which to try again.",
+		Description: "Seconds to wait before retrying.",
 		Schema:      &huma.Schema{Type: huma.TypeInteger, Format: "int32"},
 	}
 	authenticate := &huma.Param{Schema: &huma.Schema{Type: huma.TypeString}}
 	limits := map[string]*huma.Param{
 		limitHeader:     {Description: "How many requests may be sent at once.", Schema: &huma.Schema{Type: huma.TypeInteger, Format: "int32"}},
-		remainingHeader: {Description: "How many more may be sent now.", Schema: &huma.Schema{Type: huma.TypeInteger, Format: "int32"}},
-		resetHeader:     {Description: "Seconds after which that are all again.", Schema: &huma.Schema{Type: huma.TypeInteger, Format: "int32"}},
+		remainingHeader: {Description: "How many more requests may be sent now.", Schema: &huma.Schema{Type: huma.TypeInteger, Format: "int32"}},
+		resetHeader:     {Description: "Seconds until the full limit is available again.", Schema: &huma.Schema{Type: huma.TypeInteger, Format: "int32"}},
 	}
 	for _, path := range document.Paths {
 		for _, operation := range []*huma.Operation{path.Get, path.Post} {

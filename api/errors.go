@@ -14,19 +14,19 @@ import (
 
 // Problem is every error's body: a problem document (RFC 9457).
 type Problem struct {
-	Type      string       `json:"type" format:"uri-reference" doc:"Always about:blank: the status says the kind of problem." example:"about:blank"`
-	Title     string       `json:"title" doc:"The status in words." example:"Unprocessable Entity"`
+	Type      string       `json:"type" format:"uri-reference" doc:"Always about:blank: the status tells the kind of problem." example:"about:blank"`
+	Title     string       `json:"title" doc:"The HTTP status as text." example:"Unprocessable Entity"`
 	Status    int32        `json:"status" doc:"The HTTP status." example:"422"`
-	Detail    string       `json:"detail" doc:"What went wrong and what to do, a sentence for people." example:"The request is not valid."`
-	Errors    []FieldError `json:"errors,omitempty" doc:"Each part of the request at fault."`
-	RequestID string       `json:"requestId" doc:"Finds the request in the server's log." example:"NQ3XC5TUKWOFLJRBXBLLAZYR2Y"`
+	Detail    string       `json:"detail" doc:"What went wrong and what to do about it, for people." example:"The request is not valid."`
+	Errors    []FieldError `json:"errors,omitempty" doc:"The fields that are invalid, or that differ from what is stored."`
+	RequestID string       `json:"requestId" doc:"The request ID; the server's log has the details under it." example:"NQ3XC5TUKWOFLJRBXBLLAZYR2Y"`
 	headers   http.Header
 }
 
 // FieldError is one part of a request at fault.
 type FieldError struct {
-	Location string `json:"location" doc:"Where: body, path, query or header, then the field." example:"body.evaluations[0].maxScore"`
-	Message  string `json:"message" doc:"Why." example:"expected number > 0"`
+	Location string `json:"location" doc:"Where the field is: body, path, query or header, then its path." example:"body.evaluations[0].maxScore"`
+	Message  string `json:"message" doc:"What is wrong with the field." example:"expected number > 0"`
 }
 
 // Error returns the detail.
@@ -43,18 +43,18 @@ func (p *Problem) ContentType(string) string { return "application/problem+json"
 
 // problemMeanings says in the OpenAPI document when a status is answered.
 var problemMeanings = map[int]string{
-	http.StatusBadRequest:            "The body is not JSON, or broke off.",
-	http.StatusUnauthorized:          "A key is needed, and none was sent.",
-	http.StatusForbidden:             "The key does not hold, or not for this.",
-	http.StatusNotFound:              "There is no such thing.",
+	http.StatusBadRequest:            "The body is not valid JSON, or is incomplete.",
+	http.StatusUnauthorized:          "An API key is required, and none was sent.",
+	http.StatusForbidden:             "The API key is invalid, or lacks the required scope.",
+	http.StatusNotFound:              "Not found.",
 	http.StatusRequestTimeout:        "The body did not arrive in time.",
-	http.StatusConflict:              "The run is finished, and this is something else; `errors` lists the fields that differ.",
-	http.StatusRequestEntityTooLarge: "The body is larger than the operation takes.",
-	http.StatusUnsupportedMediaType:  "The body is declared as something other than JSON, or compressed other than by gzip.",
-	http.StatusUnprocessableEntity:   "Parts of the request are not valid; `errors` lists them.",
-	http.StatusTooManyRequests:       "There are too many requests, of this key or from this address.",
-	http.StatusInternalServerError:   "The server failed; its log says why.",
-	http.StatusServiceUnavailable:    "The database cannot answer now. The request may be repeated safely.",
+	http.StatusConflict:              "The run is finished, and its content differs; `errors` lists the fields that differ.",
+	http.StatusRequestEntityTooLarge: "The body is too large.",
+	http.StatusUnsupportedMediaType:  "The content type is not JSON, or the content encoding is not gzip.",
+	http.StatusUnprocessableEntity:   "The request is not valid; `errors` lists what is wrong.",
+	http.StatusTooManyRequests:       "The rate limit of this API key or address is exceeded.",
+	http.StatusInternalServerError:   "The server failed; its log has the details.",
+	http.StatusServiceUnavailable:    "The server is overloaded, or the database is unavailable; retrying is safe.",
 }
 
 // statusClientGone is what is logged where nobody waits for the answer any more.
@@ -72,7 +72,7 @@ func newProblem(status int, message string, causes ...error) huma.StatusError {
 	fields := fieldErrors(causes)
 	switch status {
 	case http.StatusBadRequest:
-		return problemOf(status, "The body has to be a JSON object.", fields...)
+		return problemOf(status, "The body must be a JSON object.", fields...)
 	case http.StatusUnprocessableEntity:
 		return problemOf(status, "The request is not valid.", fields...)
 	case http.StatusRequestEntityTooLarge:
@@ -80,11 +80,11 @@ func newProblem(status int, message string, causes ...error) huma.StatusError {
 	case http.StatusRequestTimeout:
 		return problemOf(status, "The body did not arrive in time.")
 	case http.StatusUnsupportedMediaType:
-		return problemOf(status, "Send JSON, as Content-Type: application/json.")
+		return problemOf(status, "Send JSON, with Content-Type: application/json.")
 	case http.StatusInternalServerError:
 		// With this status huma itself says only that the body broke off; the
 		// errors of handlers are problems already.
-		return problemOf(http.StatusBadRequest, "The body broke off before its end, or is not compressed as it says.")
+		return problemOf(http.StatusBadRequest, "The body ended too early, or is not valid gzip.")
 	}
 	return problemOf(status, message, fields...)
 }
@@ -107,21 +107,21 @@ func (s *server) problem(ctx context.Context, err error) *Problem {
 	level := slog.LevelError
 	switch kind {
 	case db.NotFound:
-		return problemOf(http.StatusNotFound, "There is no such thing.")
+		return problemOf(http.StatusNotFound, "Not found.")
 	case db.Canceled:
 		level, problem = slog.LevelInfo, problemOf(statusClientGone, "The client closed the request.")
 	case db.Invalid:
 		level = slog.LevelWarn
-		problem = problemOf(http.StatusUnprocessableEntity, "The database refuses a value of the request"+constraint(err)+".")
+		problem = problemOf(http.StatusUnprocessableEntity, "The database rejected a value of the request"+constraint(err)+".")
 	case db.Conflict:
 		level = slog.LevelWarn
 		problem = problemOf(http.StatusConflict, "The request conflicts with what is stored"+constraint(err)+".")
 	case db.Transient, db.Unavailable:
 		problem = problemOf(http.StatusServiceUnavailable,
-			"The database cannot answer now. Repeat the request: that is safe, even where a submission has been stored.")
+			"The database is unavailable; retrying is safe, even if the submission was stored.")
 		problem.headers = http.Header{"Retry-After": {"1"}}
 	case db.Internal:
-		problem = problemOf(http.StatusInternalServerError, "The server failed. Its log has the details, by request id.")
+		problem = problemOf(http.StatusInternalServerError, "The server failed; its log has the details under this request ID.")
 	}
 	s.Logger.LogAttrs(ctx, level, "request failed", slog.Int("status", problem.GetStatus()), slog.Any("error", err))
 	return problem
@@ -136,14 +136,14 @@ func constraint(err error) string {
 
 // busy is the answer when all connections of the pool are taken.
 func busy() *Problem {
-	problem := problemOf(http.StatusServiceUnavailable, "The server has too much to do. Repeat the request after a moment: that is safe.")
+	problem := problemOf(http.StatusServiceUnavailable, "The server is overloaded; retrying is safe.")
 	problem.headers = http.Header{"Retry-After": {"1"}}
 	return problem
 }
 
 // notFound is the answer to an id that nothing has.
 func notFound(what string) *Problem {
-	return problemOf(http.StatusNotFound, "There is no such "+what+".")
+	return problemOf(http.StatusNotFound, "No "+what+" has this ID.")
 }
 
 // addRequestID puts the request's id into a problem document.

@@ -487,12 +487,12 @@ func TestGetReadiness(t *testing.T) {
 	close(stopping)
 	url := testdb.URL(t)
 	for why, got := range map[string]answer{
-		"older than this server": readiness(pool, latest+1, nil),
-		"broke off":              readiness(marked, latest+1, nil),
-		"about to stop":          readiness(pool, latest, stopping),
-		"no schema":              readiness(testdb.Pool(t, testdb.Empty(t)), latest, nil),
-		"cannot answer":          readiness(testdb.Pool(t, "postgres://nobody@127.0.0.1:1/none"), latest, nil),
-		"read-only":              readiness(testdb.Pool(t, url+"&default_transaction_read_only=on"), latest, nil),
+		"older than this server needs": readiness(pool, latest+1, nil),
+		"failed halfway":               readiness(marked, latest+1, nil),
+		"shutting down":                readiness(pool, latest, stopping),
+		"no schema":                    readiness(testdb.Pool(t, testdb.Empty(t)), latest, nil),
+		"unavailable":                  readiness(testdb.Pool(t, "postgres://nobody@127.0.0.1:1/none"), latest, nil),
+		"read-only":                    readiness(testdb.Pool(t, url+"&default_transaction_read_only=on"), latest, nil),
 	} {
 		if got.want(http.StatusServiceUnavailable); !strings.Contains(got.body, why) {
 			t.Errorf("%s, want that it says %q", got.body, why)

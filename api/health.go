@@ -16,7 +16,7 @@ import (
 // Health says that the server answers.
 type Health struct {
 	Status    string  `json:"status" enum:"ok"`
-	Timestamp UTCTime `json:"timestamp" doc:"The server's clock."`
+	Timestamp UTCTime `json:"timestamp" doc:"The time of the server's clock."`
 }
 
 type getHealthOutput struct {
@@ -53,27 +53,27 @@ type knownReadiness struct {
 func (s *server) registerHealth() {
 	huma.Register(s.api, huma.Operation{
 		OperationID: "get-health", Method: http.MethodGet, Path: "/health", Tags: []string{"Health"},
-		Summary: "Is the server there?", Description: "Answers as long as the server runs; does not ask the database.",
+		Summary: "Check that the server runs", Description: "Answers while the server runs; does not query the database.",
 		Security: open, Errors: []int{http.StatusUnprocessableEntity},
 		Responses: map[string]*huma.Response{"200": {
-			Description: "It is.", Content: example(Health{Status: "ok", Timestamp: exampleRun.StartedAt}),
+			Description: "The server runs.", Content: example(Health{Status: "ok", Timestamp: exampleRun.StartedAt}),
 		}},
 	}, s.getHealth)
 	huma.Register(s.api, huma.Operation{
 		OperationID: "get-liveness", Method: http.MethodGet, Path: "/livez", Tags: []string{"Health"},
-		Summary: "Is the process alive?", Description: "As `/health`. An orchestrator restarts a server that does not answer here.",
+		Summary: "Check liveness", Description: "Same as `/health`. An orchestrator restarts a server that does not answer here.",
 		Security: open, Errors: []int{http.StatusUnprocessableEntity},
 		Responses: map[string]*huma.Response{"200": {
-			Description: "It is.", Content: example(Health{Status: "ok", Timestamp: exampleRun.StartedAt}),
+			Description: "The server runs.", Content: example(Health{Status: "ok", Timestamp: exampleRun.StartedAt}),
 		}},
 	}, s.getLiveness)
 	huma.Register(s.api, huma.Operation{
 		OperationID: "get-readiness", Method: http.MethodGet, Path: "/readyz", Tags: []string{"Health"},
-		Summary: "Does the server take requests?",
-		Description: "It does when the database answers and takes writes, its schema is current, and the server is not about to stop. " +
-			"A load balancer sends requests elsewhere while it does not.",
+		Summary: "Check readiness",
+		Description: "The server is ready when the database answers and accepts writes, its schema is current, and the server is not shutting down. " +
+			"A load balancer sends requests elsewhere while the server is not ready.",
 		Security: open, Errors: []int{http.StatusUnprocessableEntity, http.StatusServiceUnavailable},
-		Responses: map[string]*huma.Response{"200": {Description: "It does.", Content: example(Readiness{Status: "ready"})}},
+		Responses: map[string]*huma.Response{"200": {Description: "The server is ready.", Content: example(Readiness{Status: "ready"})}},
 	}, s.getReadiness)
 }
 
@@ -91,7 +91,7 @@ func (s *server) getLiveness(ctx context.Context, input *struct{}) (*getHealthOu
 
 func (s *server) getReadiness(ctx context.Context, _ *struct{}) (*getReadinessOutput, error) {
 	if s.isStopping() {
-		return nil, notReady("The server is about to stop.")
+		return nil, notReady("The server is shutting down.")
 	}
 	known := s.readiness.known.Load()
 	if known == nil || time.Since(known.at) > readinessAge {
@@ -121,19 +121,19 @@ func (s *server) askReadiness(ctx context.Context) *Problem {
 	})
 	switch {
 	case db.Classify(err) == db.NotFound:
-		return notReady("The database has no schema: `benchledger migrate up` makes it.")
+		return notReady("The database has no schema: run `benchledger migrate up`.")
 	case err != nil:
 		if problem := s.problem(ctx, err); problem.Status == http.StatusServiceUnavailable {
 			return problem
 		}
-		return notReady("The database cannot be asked: it may have no schema (`benchledger migrate status`). The log says more.")
+		return notReady("The database query failed; there may be no schema (`benchledger migrate status`). The server's log has the details.")
 	case !database.IsWritable:
 		s.database.pool.Reset() // Another may be writable by now.
-		return notReady("The database takes no writes: it is a standby, or read-only.")
+		return notReady("The database does not accept writes: it is a standby, or read-only.")
 	case database.SchemaDirty && database.SchemaVersion <= s.SchemaVersion: // Of a newer schema it needs nothing.
-		return notReady("A migration of the database broke off: `benchledger migrate status` says more.")
+		return notReady("A migration of the database failed halfway: see `benchledger migrate status`.")
 	case database.SchemaVersion < s.SchemaVersion:
-		return notReady("The schema of the database is older than this server: `benchledger migrate up` brings it up to date.")
+		return notReady("The schema of the database is older than this server needs: run `benchledger migrate up`.")
 	}
 	return nil
 }

@@ -531,7 +531,7 @@ func TestSubmissionsAreCounted(t *testing.T) {
 		s.with(key, http.MethodPost, "/api/results/bulk?mode="+mode, []any{leastRun("run-5"), leastRun("run-6"), leastRun("run-7")}).want(http.StatusInternalServerError)
 	}
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(`
-# HELP benchledger_submissions_total Runs and batches submitted, by outcome: recorded, replayed, conflict, refused (at fault), failed (not stored, or not known).
+# HELP benchledger_submissions_total Runs and batches submitted, by outcome: recorded, replayed, conflict, refused (invalid), failed (not stored, or unknown).
 # TYPE benchledger_submissions_total counter
 benchledger_submissions_total{kind="batch",outcome="recorded"} 1
 benchledger_submissions_total{kind="run",outcome="conflict"} 3

@@ -65,7 +65,7 @@ func (s *server) recoverPanics(next http.Handler) http.Handler {
 			}
 			s.Logger.ErrorContext(r.Context(), "panic", "error", failure, "stack", string(debug.Stack()))
 			s.writeProblem(w, r, problemOf(http.StatusInternalServerError,
-				"The server failed. Its log has the details, by request id."))
+				"The server failed; its log has the details under this request ID."))
 		}()
 		next.ServeHTTP(w, r)
 	})
@@ -158,7 +158,7 @@ func decompress(s *server) func(http.Handler) http.Handler {
 				r.ContentLength = -1
 			default:
 				w.Header().Set("Accept-Encoding", "gzip")
-				s.writeProblem(w, r, problemOf(http.StatusUnsupportedMediaType, "Send the body as it is, or compressed by gzip."))
+				s.writeProblem(w, r, problemOf(http.StatusUnsupportedMediaType, "Send the body uncompressed, or compressed by gzip."))
 				return
 			}
 			next.ServeHTTP(w, r)
@@ -216,7 +216,7 @@ func textIsUTF8(s *server) func(http.Handler) http.Handler {
 }
 
 func (s *server) notFound(w http.ResponseWriter, r *http.Request) {
-	s.writeProblem(w, r, problemOf(http.StatusNotFound, "There is nothing at this path; /docs lists what there is."))
+	s.writeProblem(w, r, problemOf(http.StatusNotFound, "No operation has this path; /docs lists all operations."))
 }
 
 // methodNotAllowed says which methods the path has.
@@ -236,6 +236,6 @@ func (s *server) methodNotAllowed(router *chi.Mux) http.HandlerFunc {
 			return
 		}
 		s.writeProblem(w, r, problemOf(http.StatusMethodNotAllowed,
-			"This path does not take this method; the header Allow lists those it takes."))
+			"This path does not support this method; the Allow header lists those it supports."))
 	}
 }

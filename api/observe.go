@@ -105,7 +105,7 @@ func TraceRequests(next http.Handler, provider trace.TracerProvider, isTrusted f
 func (s *server) observeRequests(next http.Handler) http.Handler {
 	durations := promauto.With(s.Metrics).NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "benchledger_request_duration_seconds",
-		Help:    "How long a request took, by operation (none: no such path) and status.",
+		Help:    "Duration of requests, by operation (none: unknown path) and status.",
 		Buckets: prometheus.ExponentialBuckets(0.0005, 2.5, 11), // 0.5 ms to 4.8 s
 	}, []string{"operation", "status"})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -134,7 +134,7 @@ func (s *server) observeRequests(next http.Handler) http.Handler {
 func countSubmissions(registry prometheus.Registerer) *prometheus.CounterVec {
 	return promauto.With(registry).NewCounterVec(prometheus.CounterOpts{
 		Name: "benchledger_submissions_total",
-		Help: "Runs and batches submitted, by outcome: recorded, replayed, conflict, refused (at fault), failed (not stored, or not known).",
+		Help: "Runs and batches submitted, by outcome: recorded, replayed, conflict, refused (invalid), failed (not stored, or unknown).",
 	}, []string{"kind", "outcome"})
 }
 

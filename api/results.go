@@ -14,25 +14,25 @@ import (
 
 // RunSubmission is a run as a harness submits it.
 type RunSubmission struct {
-	RunID             ID                     `json:"runId" doc:"Names the run, once and for all."`
-	BatchID           *ID                    `json:"batchId" required:"false" nullable:"true" doc:"The batch it belongs to; created when nobody announced it."`
+	RunID             ID                     `json:"runId" doc:"Unique run ID, chosen by the client."`
+	BatchID           *ID                    `json:"batchId" required:"false" nullable:"true" doc:"The batch that the run belongs to; created if it does not exist."`
 	Suite             Name                   `json:"suite" doc:"The suite of the scenario."`
-	Scenario          Name                   `json:"scenario" doc:"What was attempted."`
+	Scenario          Name                   `json:"scenario" doc:"The scenario that was attempted."`
 	Tier              Name                   `json:"tier" doc:"The difficulty or form of the scenario."`
-	Agent             Name                   `json:"agent" doc:"Who attempted it."`
-	Model             *Name                  `json:"model" required:"false" nullable:"true" doc:"The model behind the agent."`
-	Status            Status                 `json:"status" doc:"running and incomplete runs are open: submitting them again replaces them. completed and failed ones are final."`
-	StartedAt         *Time                  `json:"startedAt" required:"false" doc:"When it started; without it, when it was received, or as announced."`
-	CompletedAt       *Time                  `json:"completedAt" required:"false" doc:"When it ended."`
-	TotalScore        *float64               `json:"totalScore" required:"false" doc:"The score, mostly from 0 to 1."`
-	WeightedScore     *float64               `json:"weightedScore" required:"false" doc:"The score weighted by evaluator, mostly from 0 to 10."`
-	IsSuccessful      *bool                  `json:"isSuccessful" required:"false" doc:"Whether the attempt counts as a success; without it, it does not."`
-	SuccessMetric     *float64               `json:"successMetric" required:"false" doc:"The figure that decided on success."`
+	Agent             Name                   `json:"agent" doc:"The agent that attempted it."`
+	Model             *Name                  `json:"model" required:"false" nullable:"true" doc:"The model that the agent used."`
+	Status            Status                 `json:"status" doc:"Runs that are running or incomplete are open: submitting one again replaces it. Runs that are completed or failed are final."`
+	StartedAt         *Time                  `json:"startedAt" required:"false" doc:"Start time; if absent, the stored start time of the open run, or else the time of receipt."`
+	CompletedAt       *Time                  `json:"completedAt" required:"false" doc:"End time."`
+	TotalScore        *float64               `json:"totalScore" required:"false" doc:"Total score, usually from 0 to 1."`
+	WeightedScore     *float64               `json:"weightedScore" required:"false" doc:"Score weighted by evaluator, usually from 0 to 10."`
+	IsSuccessful      *bool                  `json:"isSuccessful" required:"false" doc:"Whether the run succeeded; false if absent."`
+	SuccessMetric     *float64               `json:"successMetric" required:"false" doc:"The value that decided whether the run succeeded."`
 	SpecialistEnabled *bool                  `json:"specialistEnabled" required:"false" doc:"Whether a specialist took part."`
-	SpecialistName    *Text                  `json:"specialistName" required:"false" doc:"The specialist."`
+	SpecialistName    *Text                  `json:"specialistName" required:"false" doc:"The name of the specialist."`
 	SpecialistVersion *Text                  `json:"specialistVersion" required:"false" doc:"The version of the specialist."`
-	Metadata          Metadata               `json:"metadata" required:"false" nullable:"true" doc:"Any JSON object; read back as it was sent, numbers to the digit."`
-	Evaluations       []EvaluationSubmission `json:"evaluations" required:"false" nullable:"true" doc:"The scores given, in the order they are read back. An evaluator may appear more than once."`
+	Metadata          Metadata               `json:"metadata" required:"false" nullable:"true" doc:"Any JSON object; returned exactly as it was sent, including all digits of numbers."`
+	Evaluations       []EvaluationSubmission `json:"evaluations" required:"false" nullable:"true" doc:"The scores, returned in this order. An evaluator may appear more than once."`
 	Telemetry         *TelemetrySubmission   `json:"telemetry" required:"false"`
 }
 
@@ -55,46 +55,46 @@ func (s Status) isFinal() bool { return s == "completed" || s == "failed" }
 
 // EvaluationSubmission is the score that an evaluator gave a run.
 type EvaluationSubmission struct {
-	EvaluatorName Name     `json:"evaluatorName" doc:"Who gave the score."`
-	Score         *float64 `json:"score" nullable:"false" doc:"The score; it may be negative, or above its maximum."`
-	MaxScore      float64  `json:"maxScore" exclusiveMinimum:"0" doc:"The best score there is."`
+	EvaluatorName Name     `json:"evaluatorName" doc:"The evaluator that gave the score."`
+	Score         *float64 `json:"score" nullable:"false" doc:"The score; it may be negative, or above maxScore."`
+	MaxScore      float64  `json:"maxScore" exclusiveMinimum:"0" doc:"The maximum score."`
 	Details       *Text    `json:"details" required:"false" doc:"Free text, often JSON."`
 }
 
 // TelemetrySubmission is what a run cost.
 type TelemetrySubmission struct {
 	_            struct{} `nullable:"true"`
-	ToolCalls    *Count   `json:"toolCalls" required:"false" nullable:"true" doc:"Calls of tools."`
-	TokensIn     *Count   `json:"tokensIn" required:"false" nullable:"true" doc:"Tokens sent to the model."`
-	TokensOut    *Count   `json:"tokensOut" required:"false" nullable:"true" doc:"Tokens the model sent."`
-	CostUSD      *float64 `json:"costUsd" required:"false" doc:"The cost in US dollars."`
-	DurationMs   *Count   `json:"durationMs" required:"false" nullable:"true" doc:"The duration in milliseconds."`
-	WorkspaceDir *Text    `json:"workspaceDir" required:"false" doc:"Where the attempt took place."`
-	PromptSent   *Text    `json:"promptSent" required:"false" doc:"The prompt, whole."`
+	ToolCalls    *Count   `json:"toolCalls" required:"false" nullable:"true" doc:"Number of tool calls."`
+	TokensIn     *Count   `json:"tokensIn" required:"false" nullable:"true" doc:"Number of tokens sent to the model."`
+	TokensOut    *Count   `json:"tokensOut" required:"false" nullable:"true" doc:"Number of tokens received from the model."`
+	CostUSD      *float64 `json:"costUsd" required:"false" doc:"Cost in US dollars."`
+	DurationMs   *Count   `json:"durationMs" required:"false" nullable:"true" doc:"Duration in milliseconds."`
+	WorkspaceDir *Text    `json:"workspaceDir" required:"false" doc:"The working directory of the run."`
+	PromptSent   *Text    `json:"promptSent" required:"false" doc:"The full prompt."`
 }
 
 // BatchSubmission opens a batch, or completes it with a summary.
 type BatchSubmission struct {
-	BatchID          ID       `json:"batchId" doc:"Names the batch, once and for all."`
-	CreatedAt        *Time    `json:"createdAt" required:"false" doc:"When the batch was created; stays as first stored. Without it, when it was received."`
-	CompletedAt      *Time    `json:"completedAt" required:"false" doc:"When the batch was completed. Without it the submission is an announcement, whose summary is ignored."`
-	TotalRuns        *Count   `json:"totalRuns" required:"false" nullable:"true" doc:"The number of runs; without it, computed over all runs of the batch."`
-	SuccessfulRuns   *Count   `json:"successfulRuns" required:"false" nullable:"true" doc:"The number of successful runs; without it, computed over all runs of the batch."`
-	AvgScore         *float64 `json:"avgScore" required:"false" doc:"The average totalScore; without it, computed over completed runs."`
-	AvgWeightedScore *float64 `json:"avgWeightedScore" required:"false" doc:"The average weightedScore; without it, computed over completed runs."`
-	Metadata         Metadata `json:"metadata" required:"false" nullable:"true" doc:"Any JSON object; without it, what is stored stays."`
+	BatchID          ID       `json:"batchId" doc:"Unique batch ID, chosen by the client."`
+	CreatedAt        *Time    `json:"createdAt" required:"false" doc:"Creation time; it never changes once stored. If absent, the time of receipt."`
+	CompletedAt      *Time    `json:"completedAt" required:"false" doc:"Completion time. If absent, the submission only announces the batch, and its summary fields are ignored."`
+	TotalRuns        *Count   `json:"totalRuns" required:"false" nullable:"true" doc:"Number of runs; if absent, computed over all runs of the batch."`
+	SuccessfulRuns   *Count   `json:"successfulRuns" required:"false" nullable:"true" doc:"Number of successful runs; if absent, computed over all runs of the batch."`
+	AvgScore         *float64 `json:"avgScore" required:"false" doc:"Average totalScore; if absent, computed over completed runs."`
+	AvgWeightedScore *float64 `json:"avgWeightedScore" required:"false" doc:"Average weightedScore; if absent, computed over completed runs."`
+	Metadata         Metadata `json:"metadata" required:"false" nullable:"true" doc:"Any JSON object; if absent, the stored metadata stays."`
 }
 
 // RunReceipt says that a run is stored.
 type RunReceipt struct {
 	Success bool   `json:"success" doc:"Always true."`
-	RunID   string `json:"runId" doc:"The run that is stored."`
+	RunID   string `json:"runId" doc:"The ID of the stored run."`
 }
 
 // BatchReceipt says that a batch is stored.
 type BatchReceipt struct {
 	Success bool   `json:"success" doc:"Always true."`
-	BatchID string `json:"batchId" doc:"The batch that is stored."`
+	BatchID string `json:"batchId" doc:"The ID of the stored batch."`
 }
 
 type submitRunInput struct {
@@ -123,11 +123,11 @@ func (s *server) registerResults() {
 	register(s, huma.Operation{
 		OperationID: "submit-run", Method: http.MethodPost, Path: "/api/results", Tags: []string{"Results"},
 		Summary: "Submit a run",
-		Description: "Stores a run with its evaluations and telemetry: all of it, or nothing.\n\n" +
-			"The same content again is a replay: 200, and nothing changes. A run that is open (`running`, `incomplete`) " +
-			"is replaced as a whole by what comes next, its start apart, which stays as announced where it is left out. " +
-			"A run that is final (`completed`, `failed`) stays as it is: other content is refused with 409.\n\n" +
-			"Fields that are `null` count as absent. Unknown fields are ignored.",
+		Description: "Stores a run with its evaluations and telemetry, all or nothing.\n\n" +
+			"Submitting the same content again is a replay: 200, and nothing changes. An open run (`running`, `incomplete`) " +
+			"is replaced as a whole by the next submission; only its start time stays if `startedAt` is absent. " +
+			"A final run (`completed`, `failed`) never changes: other content is refused with 409.\n\n" +
+			"A field that is `null` counts as absent. Unknown fields are ignored.",
 		Security: toSubmit, DefaultStatus: http.StatusCreated, SkipValidateBody: true, // A checkedRun does that.
 		Errors:      append(slices.Clone(errors), http.StatusConflict),
 		RequestBody: &huma.RequestBody{Description: "The run.", Content: example(exampleSubmission)},
@@ -147,8 +147,8 @@ func (s *server) registerResults() {
 	register(s, huma.Operation{
 		OperationID: "submit-batch", Method: http.MethodPost, Path: "/api/results/batch", Tags: []string{"Results"},
 		Summary: "Open or complete a batch",
-		Description: "Creates the batch, or updates all of it but `createdAt`. With `completedAt` the batch is complete, " +
-			"and what is reported of its runs stands; without, a batch that is complete stays as it is. May be repeated safely.",
+		Description: "Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, " +
+			"and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.",
 		Security: toSubmit, DefaultStatus: http.StatusCreated, Errors: slices.Clone(errors),
 		RequestBody: &huma.RequestBody{Description: "The batch.", Content: example(exampleBatchSubmission)},
 		Responses: map[string]*huma.Response{"201": {
@@ -167,8 +167,8 @@ func (s *server) submitRun(ctx context.Context, q *db.Queries, input *submitRunI
 	output := &submitRunOutput{Status: http.StatusCreated, Body: RunReceipt{Success: true, RunID: string(run.RunID)}}
 	switch outcome.Result { //nolint:exhaustive // the others are 201, or an error
 	case db.Conflicted:
-		return nil, problemOf(http.StatusConflict, "The run is finished and stays as it is; errors lists the fields that differ. "+
-			"Submit another attempt under a runId of its own.", differenceErrors(outcome.Differences)...)
+		return nil, problemOf(http.StatusConflict, "The run is finished and cannot change; errors lists the fields that differ. "+
+			"Submit another attempt with a runId of its own.", differenceErrors(outcome.Differences)...)
 	case db.Replayed:
 		output.Status, output.Replayed = http.StatusOK, "true"
 	}

@@ -18,7 +18,7 @@ import (
 
 // Run is a run as it is read back.
 type Run struct {
-	ID                int64    `json:"id" doc:"Grows with each run stored; orders runs that started at the same time."`
+	ID                int64    `json:"id" doc:"Increases with each stored run; orders runs that started at the same time."`
 	RunID             string   `json:"runId"`
 	BatchID           *string  `json:"batchId"`
 	Suite             string   `json:"suite"`
@@ -36,14 +36,14 @@ type Run struct {
 	SpecialistEnabled *bool    `json:"specialistEnabled"`
 	SpecialistName    *string  `json:"specialistName"`
 	SpecialistVersion *string  `json:"specialistVersion"`
-	Metadata          Metadata `json:"metadata" nullable:"true" doc:"As it was submitted."`
-	SubmittedBy       *string  `json:"submittedBy,omitempty" doc:"The name of the key that submitted it last; absent where that was the shared key, which has none."`
+	Metadata          Metadata `json:"metadata" nullable:"true" doc:"As submitted."`
+	SubmittedBy       *string  `json:"submittedBy,omitempty" doc:"The name of the API key that submitted it last; absent for the shared key, which has no name."`
 }
 
 // RunDetails is a run with all it owns.
 type RunDetails struct {
 	Run         Run          `json:"run"`
-	Evaluations []Evaluation `json:"evaluations" doc:"In the order submitted."`
+	Evaluations []Evaluation `json:"evaluations" doc:"In the order of submission."`
 	Telemetry   *Telemetry   `json:"telemetry"`
 }
 
@@ -78,7 +78,7 @@ type RunFilters struct {
 	Suite    Name   `query:"suite" doc:"Only runs of this suite." example:"update-deps"`
 	Scenario Name   `query:"scenario" doc:"Only runs of this scenario." example:"nx-pnpm-monorepo"`
 	Agent    Name   `query:"agent" doc:"Only runs of this agent." example:"claude-code"`
-	Status   Status `query:"status" doc:"Only runs that have this status."`
+	Status   Status `query:"status" doc:"Only runs with this status."`
 }
 
 // values returns the filters that are set, by name.
@@ -93,18 +93,18 @@ func (f RunFilters) values() map[string]string {
 }
 
 type listRunsInput struct {
-	Limit  int32  `query:"limit" minimum:"1" maximum:"10000" default:"50" doc:"The most runs to return."`
-	Cursor string `query:"cursor" maxLength:"1000" doc:"Where to go on: from the link of the page before, with the same filters."`
+	Limit  int32  `query:"limit" minimum:"1" maximum:"10000" default:"50" doc:"Maximum number of runs to return."`
+	Cursor string `query:"cursor" maxLength:"1000" doc:"Start of the page: the cursor in the Link header of the previous page, with the same filters."`
 	RunFilters
 }
 
 type listRunsOutput struct {
-	Link string `header:"Link" doc:"The next page, as <URI reference>; rel=\"next\"; absent on the last."`
+	Link string `header:"Link" doc:"The next page, as <URI reference>; rel=\"next\"; absent on the last page."`
 	Body []Run
 }
 
 type runInput struct {
-	RunID ID `path:"runId" doc:"The run, percent-encoded." example:"run-a1"`
+	RunID ID `path:"runId" doc:"The run ID, percent-encoded." example:"run-a1"`
 }
 
 type getRunOutput struct {
@@ -123,16 +123,16 @@ func (s *server) registerRuns() {
 	register(s, huma.Operation{
 		OperationID: "list-runs", Method: http.MethodGet, Path: "/api/runs", Tags: []string{"Runs"},
 		Summary: "List runs",
-		Description: "The runs that match every filter given, newest `startedAt` first, equal ones by `id`, newest first. " +
-			"Where there are more, the header `Link` leads to the next page; a run that is there when the first page is read " +
-			"is on one of the pages, whatever is submitted meanwhile. Prompts are left to the telemetry.",
+		Description: "Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. " +
+			"If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read " +
+			"is on one of the pages, whatever is submitted meanwhile. Prompts are only in the telemetry of each run.",
 		Security: toRead, Errors: []int{http.StatusUnprocessableEntity},
 		Responses: map[string]*huma.Response{"200": {Description: "A page of runs.", Content: example([]Run{exampleRun})}},
 	}, read, s.listRuns)
 	errors := []int{http.StatusNotFound}
 	register(s, huma.Operation{
 		OperationID: "get-run", Method: http.MethodGet, Path: "/api/runs/{runId}", Tags: []string{"Runs"},
-		Summary: "Read a run", Description: "A run with its evaluations and telemetry, as they were at one moment.",
+		Summary: "Read a run", Description: "Returns a run with its evaluations and telemetry, in one consistent snapshot.",
 		Security: toRead, Errors: errors,
 		Responses: map[string]*huma.Response{"200": {Description: "The run.", Content: example(RunDetails{
 			Run: exampleRun, Evaluations: []Evaluation{exampleEvaluation}, Telemetry: exampleTelemetry,
@@ -140,7 +140,7 @@ func (s *server) registerRuns() {
 	}, read, s.getRun)
 	register(s, huma.Operation{
 		OperationID: "get-run-evaluations", Method: http.MethodGet, Path: "/api/runs/{runId}/evaluations", Tags: []string{"Runs"},
-		Summary: "Read a run's evaluations", Description: "The scores that evaluators gave a run, in the order submitted.",
+		Summary: "Read a run's evaluations", Description: "Returns the scores that evaluators gave a run, in the order of submission.",
 		Security: toRead, Errors: errors,
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The evaluations.", Content: example([]Evaluation{exampleEvaluation}),
@@ -148,7 +148,7 @@ func (s *server) registerRuns() {
 	}, read, s.getRunEvaluations)
 	register(s, huma.Operation{
 		OperationID: "get-run-telemetry", Method: http.MethodGet, Path: "/api/runs/{runId}/telemetry", Tags: []string{"Runs"},
-		Summary: "Read a run's telemetry", Description: "What a run cost, with the prompt that was sent; `null` where the run has none.",
+		Summary: "Read a run's telemetry", Description: "Returns the telemetry of a run, including the prompt; `null` if the run has none.",
 		Security: toRead, Errors: errors,
 		Responses: map[string]*huma.Response{"200": {Description: "The telemetry.", Content: example(exampleTelemetry)}},
 	}, read, s.getRunTelemetry)

@@ -84,7 +84,7 @@ func TestMassAssignment(t *testing.T) {
 	s.get("/api/runs/run-2").wantProblem(http.StatusNotFound)
 }
 
-// An answer says no more of a key than that it does not hold.
+// An answer says no more of a key than that it is invalid.
 func TestKeysCannotBeEnumerated(t *testing.T) {
 	t.Parallel()
 	s := setup(t)

@@ -13,15 +13,15 @@ import (
 type Stats struct {
 	TotalRuns        int64    `json:"totalRuns"`
 	SuccessfulRuns   int64    `json:"successfulRuns"`
-	AvgScore         *float64 `json:"avgScore" doc:"The average totalScore; null when no run has one."`
-	AvgWeightedScore *float64 `json:"avgWeightedScore" doc:"The average weightedScore; null when no run has one."`
+	AvgScore         *float64 `json:"avgScore" doc:"Average totalScore; null if no run has one."`
+	AvgWeightedScore *float64 `json:"avgWeightedScore" doc:"Average weightedScore; null if no run has one."`
 }
 
 // AgentStats are an agent's weighted scores.
 type AgentStats struct {
 	Agent    string   `json:"agent"`
-	Runs     int64    `json:"runs" doc:"Completed, successful runs, with or without a weighted score."`
-	AvgScore *float64 `json:"avgScore" doc:"Null when no run has a weighted score, as are the other scores."`
+	Runs     int64    `json:"runs" doc:"Number of completed, successful runs, with or without a weighted score."`
+	AvgScore *float64 `json:"avgScore" doc:"Average weighted score; null, like minScore and maxScore, if no run has one."`
 	MinScore *float64 `json:"minScore"`
 	MaxScore *float64 `json:"maxScore"`
 }
@@ -38,17 +38,17 @@ func (s *server) registerStats() {
 	errors := []int{http.StatusUnprocessableEntity}
 	register(s, huma.Operation{
 		OperationID: "get-stats", Method: http.MethodGet, Path: "/api/stats", Tags: []string{"Stats"},
-		Summary: "Figures over all runs", Description: "Counts and averages over all completed runs.",
+		Summary: "Get statistics over all runs", Description: "Returns counts and averages over all completed runs.",
 		Security: toRead, Errors: errors,
-		Responses: map[string]*huma.Response{"200": {Description: "The figures.", Content: example(exampleStats)}},
+		Responses: map[string]*huma.Response{"200": {Description: "The statistics.", Content: example(exampleStats)}},
 	}, analyse, s.getStats)
 	register(s, huma.Operation{
 		OperationID: "list-agent-stats", Method: http.MethodGet, Path: "/api/stats/agents", Tags: []string{"Stats"},
-		Summary: "Figures per agent",
-		Description: "The weighted scores of each agent over its completed, successful runs: best average first, " +
-			"agents without one last, equal ones by name.",
+		Summary: "Get statistics per agent",
+		Description: "Returns the weighted scores of each agent over its completed, successful runs: best average first, " +
+			"agents without an average last, ties by name.",
 		Security: toRead, Errors: errors,
-		Responses: map[string]*huma.Response{"200": {Description: "The figures.", Content: example([]AgentStats{exampleAgentStats})}},
+		Responses: map[string]*huma.Response{"200": {Description: "The statistics.", Content: example([]AgentStats{exampleAgentStats})}},
 	}, analyse, s.listAgentStats)
 }
 

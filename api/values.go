@@ -122,7 +122,7 @@ type Time struct {
 // alternatives are not huma's to check.
 func (Time) Schema(r huma.Registry) *huma.Schema {
 	return component(r, "Timestamp", &huma.Schema{
-		Description: "A moment of the years 0001 to 9999.",
+		Description: "A time in the years 0001 to 9999.",
 		Extensions: map[string]any{"anyOf": []*huma.Schema{
 			{Type: huma.TypeString, Format: "date-time", Description: "RFC 3339, with any offset"},
 			{Type: huma.TypeNumber, Format: "double", Description: "Milliseconds since 1970"},
@@ -169,7 +169,7 @@ func parseTime(data jsontext.Value) (moment time.Time, ok bool) {
 // Resolve refuses what is no time.
 func (t *Time) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
 	if t.invalid {
-		return fieldError(path, "expected RFC 3339 time or milliseconds since 1970, of the years 0001 to 9999")
+		return fieldError(path, "expected RFC 3339 time or milliseconds since 1970, in the years 0001 to 9999")
 	}
 	return nil
 }

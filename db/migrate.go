@@ -166,8 +166,8 @@ func explain(err error) error {
 
 // HowToGoOn says what to do where a migration broke off.
 func (v SchemaVersion) HowToGoOn() string {
-	return fmt.Sprintf("the migration to version %d broke off half-way. Where the schema has all of that version, record it: "+
-		"`benchledger migrate force %[1]d`. Else drop what there is of it, such as an index that is not valid, and repeat it: "+
+	return fmt.Sprintf("the migration to version %d failed halfway. If the schema has everything of that version, record it: "+
+		"`benchledger migrate force %[1]d`. Otherwise drop the parts that exist, such as an invalid index, and repeat it: "+
 		"`benchledger migrate force %[2]d`, then `benchledger migrate up`", v.Current, max(v.Current, 1)-1)
 }
 
@@ -317,7 +317,7 @@ func (d *driver) Run(migration io.Reader) error {
 	}, backoff.WithBackOff(backoff.NewConstantBackOff(migrationPause)), backoff.WithMaxTries(migrationTries))
 	d.recorded = err == nil
 	if isLockTimeout(err) {
-		err = fmt.Errorf("others hold a lock that it needs, a backup or a long transaction; nothing was changed: %w", err)
+		err = fmt.Errorf("another session holds a lock that the migration needs (a backup, a long transaction?); nothing was changed: %w", err)
 	}
 	return err
 }

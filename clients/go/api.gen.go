@@ -117,25 +117,25 @@ func (e SubmitRunsParamsMode) Valid() bool {
 type AgentStats struct {
 	Agent string `json:"agent"`
 
-	// AvgScore Null when no run has a weighted score, as are the other scores.
+	// AvgScore Average weighted score; null, like minScore and maxScore, if no run has one.
 	AvgScore *float64 `json:"avgScore"`
 	MaxScore *float64 `json:"maxScore"`
 	MinScore *float64 `json:"minScore"`
 
-	// Runs Completed, successful runs, with or without a weighted score.
+	// Runs Number of completed, successful runs, with or without a weighted score.
 	Runs int64 `json:"runs"`
 }
 
 // Batch defines model for Batch.
 type Batch struct {
-	// AvgScore As reported on completion, else computed over completed runs.
+	// AvgScore As reported on completion, or else computed over completed runs.
 	AvgScore *float64 `json:"avgScore"`
 
-	// AvgWeightedScore As reported on completion, else computed over completed runs.
+	// AvgWeightedScore As reported on completion, or else computed over completed runs.
 	AvgWeightedScore *float64 `json:"avgWeightedScore"`
-	BatchId          string   `json:"batchId"`
+	BatchID          string   `json:"batchId"`
 
-	// CompletedAt null while the batch is open.
+	// CompletedAt Null while the batch is open.
 	//
 	// Examples: 2025-11-17T10:00:00.000Z
 	CompletedAt *time.Time `json:"completedAt"`
@@ -145,29 +145,29 @@ type Batch struct {
 	// Examples: 2025-11-17T10:00:00.000Z
 	CreatedAt time.Time `json:"createdAt"`
 
-	// Metadata As it was submitted.
-	Metadata *map[string]interface{} `json:"metadata"`
+	// Metadata As submitted.
+	Metadata map[string]interface{} `json:"metadata"`
 
-	// SubmittedBy The name of the key that submitted it last; absent where that was the shared key, which has none.
+	// SubmittedBy The name of the API key that submitted it last; absent for the shared key, which has no name.
 	SubmittedBy *string `json:"submittedBy,omitempty"`
 
-	// SuccessfulRuns As reported on completion, else computed over all runs of the batch.
+	// SuccessfulRuns As reported on completion, or else computed over all runs of the batch.
 	SuccessfulRuns int64 `json:"successfulRuns"`
 
-	// TotalRuns As reported on completion, else computed over all runs of the batch.
+	// TotalRuns As reported on completion, or else computed over all runs of the batch.
 	TotalRuns int64 `json:"totalRuns"`
 }
 
 // BatchDetails defines model for BatchDetails.
 type BatchDetails struct {
-	// AvgScore As reported on completion, else computed over completed runs.
+	// AvgScore As reported on completion, or else computed over completed runs.
 	AvgScore *float64 `json:"avgScore"`
 
-	// AvgWeightedScore As reported on completion, else computed over completed runs.
+	// AvgWeightedScore As reported on completion, or else computed over completed runs.
 	AvgWeightedScore *float64 `json:"avgWeightedScore"`
-	BatchId          string   `json:"batchId"`
+	BatchID          string   `json:"batchId"`
 
-	// CompletedAt null while the batch is open.
+	// CompletedAt Null while the batch is open.
 	//
 	// Examples: 2025-11-17T10:00:00.000Z
 	CompletedAt *time.Time `json:"completedAt"`
@@ -177,26 +177,26 @@ type BatchDetails struct {
 	// Examples: 2025-11-17T10:00:00.000Z
 	CreatedAt time.Time `json:"createdAt"`
 
-	// Metadata As it was submitted.
-	Metadata *map[string]interface{} `json:"metadata"`
+	// Metadata As submitted.
+	Metadata map[string]interface{} `json:"metadata"`
 
-	// Runs Oldest startedAt first, equal ones by id.
+	// Runs Oldest startedAt first, then lowest id first.
 	Runs []Run `json:"runs"`
 
-	// SubmittedBy The name of the key that submitted it last; absent where that was the shared key, which has none.
+	// SubmittedBy The name of the API key that submitted it last; absent for the shared key, which has no name.
 	SubmittedBy *string `json:"submittedBy,omitempty"`
 
-	// SuccessfulRuns As reported on completion, else computed over all runs of the batch.
+	// SuccessfulRuns As reported on completion, or else computed over all runs of the batch.
 	SuccessfulRuns int64 `json:"successfulRuns"`
 
-	// TotalRuns As reported on completion, else computed over all runs of the batch.
+	// TotalRuns As reported on completion, or else computed over all runs of the batch.
 	TotalRuns int64 `json:"totalRuns"`
 }
 
 // BatchReceipt defines model for BatchReceipt.
 type BatchReceipt struct {
-	// BatchId The batch that is stored.
-	BatchId string `json:"batchId"`
+	// BatchID The ID of the stored batch.
+	BatchID string `json:"batchId"`
 
 	// Success Always true.
 	Success bool `json:"success"`
@@ -204,28 +204,28 @@ type BatchReceipt struct {
 
 // BatchSubmission defines model for BatchSubmission.
 type BatchSubmission struct {
-	// AvgScore The average totalScore; without it, computed over completed runs.
+	// AvgScore Average totalScore; if absent, computed over completed runs.
 	AvgScore *float64 `json:"avgScore,omitempty"`
 
-	// AvgWeightedScore The average weightedScore; without it, computed over completed runs.
+	// AvgWeightedScore Average weightedScore; if absent, computed over completed runs.
 	AvgWeightedScore *float64 `json:"avgWeightedScore,omitempty"`
 
-	// BatchId Names the batch, once and for all.
-	BatchId string `json:"batchId"`
+	// BatchID Unique batch ID, chosen by the client.
+	BatchID string `json:"batchId"`
 
-	// CompletedAt When the batch was completed. Without it the submission is an announcement, whose summary is ignored.
+	// CompletedAt Completion time. If absent, the submission only announces the batch, and its summary fields are ignored.
 	CompletedAt *Timestamp `json:"completedAt,omitempty"`
 
-	// CreatedAt When the batch was created; stays as first stored. Without it, when it was received.
+	// CreatedAt Creation time; it never changes once stored. If absent, the time of receipt.
 	CreatedAt *Timestamp `json:"createdAt,omitempty"`
 
-	// Metadata Any JSON object; without it, what is stored stays.
-	Metadata *map[string]interface{} `json:"metadata,omitempty"`
+	// Metadata Any JSON object; if absent, the stored metadata stays.
+	Metadata map[string]interface{} `json:"metadata,omitzero"`
 
-	// SuccessfulRuns The number of successful runs; without it, computed over all runs of the batch.
+	// SuccessfulRuns Number of successful runs; if absent, computed over all runs of the batch.
 	SuccessfulRuns *int64 `json:"successfulRuns,omitempty"`
 
-	// TotalRuns The number of runs; without it, computed over all runs of the batch.
+	// TotalRuns Number of runs; if absent, computed over all runs of the batch.
 	TotalRuns *int64 `json:"totalRuns,omitempty"`
 }
 
@@ -237,9 +237,9 @@ type Evaluation struct {
 	CreatedAt     time.Time `json:"createdAt"`
 	Details       *string   `json:"details"`
 	EvaluatorName string    `json:"evaluatorName"`
-	Id            int64     `json:"id"`
+	ID            int64     `json:"id"`
 	MaxScore      float64   `json:"maxScore"`
-	RunId         string    `json:"runId"`
+	RunID         string    `json:"runId"`
 	Score         float64   `json:"score"`
 }
 
@@ -248,24 +248,24 @@ type EvaluationSubmission struct {
 	// Details Free text, often JSON.
 	Details *string `json:"details,omitempty"`
 
-	// EvaluatorName Who gave the score.
+	// EvaluatorName The evaluator that gave the score.
 	EvaluatorName string `json:"evaluatorName"`
 
-	// MaxScore The best score there is.
+	// MaxScore The maximum score.
 	MaxScore float64 `json:"maxScore"`
 
-	// Score The score; it may be negative, or above its maximum.
+	// Score The score; it may be negative, or above maxScore.
 	Score float64 `json:"score"`
 }
 
 // FieldError defines model for FieldError.
 type FieldError struct {
-	// Location Where: body, path, query or header, then the field.
+	// Location Where the field is: body, path, query or header, then its path.
 	//
 	// Examples: body.evaluations[0].maxScore
 	Location string `json:"location"`
 
-	// Message Why.
+	// Message What is wrong with the field.
 	//
 	// Examples: expected number > 0
 	Message string `json:"message"`
@@ -275,7 +275,7 @@ type FieldError struct {
 type Health struct {
 	Status HealthStatus `json:"status"`
 
-	// Timestamp The server's clock.
+	// Timestamp The time of the server's clock.
 	//
 	// Examples: 2025-11-17T10:00:00.000Z
 	Timestamp time.Time `json:"timestamp"`
@@ -286,30 +286,30 @@ type HealthStatus string
 
 // Problem defines model for Problem.
 type Problem struct {
-	// Detail What went wrong and what to do, a sentence for people.
+	// Detail What went wrong and what to do about it, for people.
 	//
 	// Examples: The request is not valid.
 	Detail string `json:"detail"`
 
-	// Errors Each part of the request at fault.
-	Errors *[]FieldError `json:"errors,omitempty"`
+	// Errors The fields that are invalid, or that differ from what is stored.
+	Errors []FieldError `json:"errors,omitempty"`
 
-	// RequestId Finds the request in the server's log.
+	// RequestID The request ID; the server's log has the details under it.
 	//
 	// Examples: NQ3XC5TUKWOFLJRBXBLLAZYR2Y
-	RequestId string `json:"requestId"`
+	RequestID string `json:"requestId"`
 
 	// Status The HTTP status.
 	//
 	// Examples: 422
 	Status int32 `json:"status"`
 
-	// Title The status in words.
+	// Title The HTTP status as text.
 	//
 	// Examples: Unprocessable Entity
 	Title string `json:"title"`
 
-	// Type Always about:blank: the status says the kind of problem.
+	// Type Always about:blank: the status tells the kind of problem.
 	//
 	// Examples: about:blank
 	Type string `json:"type"`
@@ -325,44 +325,44 @@ type ReadinessStatus string
 
 // Receipt defines model for Receipt.
 type Receipt struct {
-	// Errors What is at fault in the line, or differs from what is stored; the first 20.
-	Errors *[]FieldError `json:"errors,omitempty"`
+	// Errors The fields that are invalid, or that differ from what is stored; at most 20.
+	Errors []FieldError `json:"errors,omitempty"`
 
-	// Line The line of the request, the first being 1; of an array, the element.
+	// Line The number of the line, from 1; in a JSON array, of the element.
 	Line int32 `json:"line"`
 
-	// Outcome recorded: it is stored. replayed: the same was stored before. conflict: the run is finished, and this is something else. refused: the line is not valid. Of the last two nothing is stored.
+	// Outcome recorded: stored. replayed: the same content was stored before. conflict: the run is finished, and its content differs. refused: the line is not valid. After conflict and refused, nothing of the line is stored.
 	Outcome ReceiptOutcome `json:"outcome"`
 
-	// RunId The run, where the line says one.
-	RunId *string `json:"runId,omitempty"`
+	// RunID The run ID, if the line has one.
+	RunID *string `json:"runId,omitempty"`
 }
 
-// ReceiptOutcome recorded: it is stored. replayed: the same was stored before. conflict: the run is finished, and this is something else. refused: the line is not valid. Of the last two nothing is stored.
+// ReceiptOutcome recorded: stored. replayed: the same content was stored before. conflict: the run is finished, and its content differs. refused: the line is not valid. After conflict and refused, nothing of the line is stored.
 type ReceiptOutcome string
 
 // Run defines model for Run.
 type Run struct {
 	Agent   string  `json:"agent"`
-	BatchId *string `json:"batchId"`
+	BatchID *string `json:"batchId"`
 
 	// CompletedAt RFC 3339 in UTC, with three fractional digits, six when needed
 	//
 	// Examples: 2025-11-17T10:00:00.000Z
 	CompletedAt *time.Time `json:"completedAt"`
 
-	// Id Grows with each run stored; orders runs that started at the same time.
-	Id           int64 `json:"id"`
+	// ID Increases with each stored run; orders runs that started at the same time.
+	ID           int64 `json:"id"`
 	IsSuccessful bool  `json:"isSuccessful"`
 
-	// Metadata As it was submitted.
-	Metadata          *map[string]interface{} `json:"metadata"`
-	Model             *string                 `json:"model"`
-	RunId             string                  `json:"runId"`
-	Scenario          string                  `json:"scenario"`
-	SpecialistEnabled *bool                   `json:"specialistEnabled"`
-	SpecialistName    *string                 `json:"specialistName"`
-	SpecialistVersion *string                 `json:"specialistVersion"`
+	// Metadata As submitted.
+	Metadata          map[string]interface{} `json:"metadata"`
+	Model             *string                `json:"model"`
+	RunID             string                 `json:"runId"`
+	Scenario          string                 `json:"scenario"`
+	SpecialistEnabled *bool                  `json:"specialistEnabled"`
+	SpecialistName    *string                `json:"specialistName"`
+	SpecialistVersion *string                `json:"specialistVersion"`
 
 	// StartedAt RFC 3339 in UTC, with three fractional digits, six when needed
 	//
@@ -370,7 +370,7 @@ type Run struct {
 	StartedAt time.Time `json:"startedAt"`
 	Status    RunStatus `json:"status"`
 
-	// SubmittedBy The name of the key that submitted it last; absent where that was the shared key, which has none.
+	// SubmittedBy The name of the API key that submitted it last; absent for the shared key, which has no name.
 	SubmittedBy   *string  `json:"submittedBy,omitempty"`
 	SuccessMetric *float64 `json:"successMetric"`
 	Suite         string   `json:"suite"`
@@ -381,7 +381,7 @@ type Run struct {
 
 // RunDetails defines model for RunDetails.
 type RunDetails struct {
-	// Evaluations In the order submitted.
+	// Evaluations In the order of submission.
 	Evaluations []Evaluation `json:"evaluations"`
 	Run         Run          `json:"run"`
 	Telemetry   *Telemetry   `json:"telemetry"`
@@ -389,8 +389,8 @@ type RunDetails struct {
 
 // RunReceipt defines model for RunReceipt.
 type RunReceipt struct {
-	// RunId The run that is stored.
-	RunId string `json:"runId"`
+	// RunID The ID of the stored run.
+	RunID string `json:"runId"`
 
 	// Success Always true.
 	Success bool `json:"success"`
@@ -401,49 +401,49 @@ type RunStatus string
 
 // RunSubmission defines model for RunSubmission.
 type RunSubmission struct {
-	// Agent Who attempted it.
+	// Agent The agent that attempted it.
 	Agent string `json:"agent"`
 
-	// BatchId The batch it belongs to; created when nobody announced it.
-	BatchId *string `json:"batchId,omitempty"`
+	// BatchID The batch that the run belongs to; created if it does not exist.
+	BatchID *string `json:"batchId,omitempty"`
 
-	// CompletedAt When it ended.
+	// CompletedAt End time.
 	CompletedAt *Timestamp `json:"completedAt,omitempty"`
 
-	// Evaluations The scores given, in the order they are read back. An evaluator may appear more than once.
-	Evaluations *[]EvaluationSubmission `json:"evaluations,omitempty"`
+	// Evaluations The scores, returned in this order. An evaluator may appear more than once.
+	Evaluations []EvaluationSubmission `json:"evaluations,omitempty"`
 
-	// IsSuccessful Whether the attempt counts as a success; without it, it does not.
+	// IsSuccessful Whether the run succeeded; false if absent.
 	IsSuccessful *bool `json:"isSuccessful,omitempty"`
 
-	// Metadata Any JSON object; read back as it was sent, numbers to the digit.
-	Metadata *map[string]interface{} `json:"metadata,omitempty"`
+	// Metadata Any JSON object; returned exactly as it was sent, including all digits of numbers.
+	Metadata map[string]interface{} `json:"metadata,omitzero"`
 
-	// Model The model behind the agent.
+	// Model The model that the agent used.
 	Model *string `json:"model,omitempty"`
 
-	// RunId Names the run, once and for all.
-	RunId string `json:"runId"`
+	// RunID Unique run ID, chosen by the client.
+	RunID string `json:"runId"`
 
-	// Scenario What was attempted.
+	// Scenario The scenario that was attempted.
 	Scenario string `json:"scenario"`
 
 	// SpecialistEnabled Whether a specialist took part.
 	SpecialistEnabled *bool `json:"specialistEnabled,omitempty"`
 
-	// SpecialistName The specialist.
+	// SpecialistName The name of the specialist.
 	SpecialistName *string `json:"specialistName,omitempty"`
 
 	// SpecialistVersion The version of the specialist.
 	SpecialistVersion *string `json:"specialistVersion,omitempty"`
 
-	// StartedAt When it started; without it, when it was received, or as announced.
+	// StartedAt Start time; if absent, the stored start time of the open run, or else the time of receipt.
 	StartedAt *Timestamp `json:"startedAt,omitempty"`
 
-	// Status running and incomplete runs are open: submitting them again replaces them. completed and failed ones are final.
+	// Status Runs that are running or incomplete are open: submitting one again replaces it. Runs that are completed or failed are final.
 	Status RunStatus `json:"status"`
 
-	// SuccessMetric The figure that decided on success.
+	// SuccessMetric The value that decided whether the run succeeded.
 	SuccessMetric *float64 `json:"successMetric,omitempty"`
 
 	// Suite The suite of the scenario.
@@ -453,19 +453,19 @@ type RunSubmission struct {
 	// Tier The difficulty or form of the scenario.
 	Tier string `json:"tier"`
 
-	// TotalScore The score, mostly from 0 to 1.
+	// TotalScore Total score, usually from 0 to 1.
 	TotalScore *float64 `json:"totalScore,omitempty"`
 
-	// WeightedScore The score weighted by evaluator, mostly from 0 to 10.
+	// WeightedScore Score weighted by evaluator, usually from 0 to 10.
 	WeightedScore *float64 `json:"weightedScore,omitempty"`
 }
 
 // Stats defines model for Stats.
 type Stats struct {
-	// AvgScore The average totalScore; null when no run has one.
+	// AvgScore Average totalScore; null if no run has one.
 	AvgScore *float64 `json:"avgScore"`
 
-	// AvgWeightedScore The average weightedScore; null when no run has one.
+	// AvgWeightedScore Average weightedScore; null if no run has one.
 	AvgWeightedScore *float64 `json:"avgWeightedScore"`
 	SuccessfulRuns   int64    `json:"successfulRuns"`
 	TotalRuns        int64    `json:"totalRuns"`
@@ -473,11 +473,11 @@ type Stats struct {
 
 // Telemetry defines model for Telemetry.
 type Telemetry struct {
-	CostUsd      *float64 `json:"costUsd"`
+	CostUSD      *float64 `json:"costUsd"`
 	DurationMs   *int64   `json:"durationMs"`
-	Id           int64    `json:"id"`
+	ID           int64    `json:"id"`
 	PromptSent   *string  `json:"promptSent"`
-	RunId        string   `json:"runId"`
+	RunID        string   `json:"runId"`
 	TokensIn     *int64   `json:"tokensIn"`
 	TokensOut    *int64   `json:"tokensOut"`
 	ToolCalls    *int64   `json:"toolCalls"`
@@ -486,29 +486,29 @@ type Telemetry struct {
 
 // TelemetrySubmission defines model for TelemetrySubmission.
 type TelemetrySubmission struct {
-	// CostUsd The cost in US dollars.
-	CostUsd *float64 `json:"costUsd,omitempty"`
+	// CostUSD Cost in US dollars.
+	CostUSD *float64 `json:"costUsd,omitempty"`
 
-	// DurationMs The duration in milliseconds.
+	// DurationMs Duration in milliseconds.
 	DurationMs *int64 `json:"durationMs,omitempty"`
 
-	// PromptSent The prompt, whole.
+	// PromptSent The full prompt.
 	PromptSent *string `json:"promptSent,omitempty"`
 
-	// TokensIn Tokens sent to the model.
+	// TokensIn Number of tokens sent to the model.
 	TokensIn *int64 `json:"tokensIn,omitempty"`
 
-	// TokensOut Tokens the model sent.
+	// TokensOut Number of tokens received from the model.
 	TokensOut *int64 `json:"tokensOut,omitempty"`
 
-	// ToolCalls Calls of tools.
+	// ToolCalls Number of tool calls.
 	ToolCalls *int64 `json:"toolCalls,omitempty"`
 
-	// WorkspaceDir Where the attempt took place.
+	// WorkspaceDir The working directory of the run.
 	WorkspaceDir *string `json:"workspaceDir,omitempty"`
 }
 
-// Timestamp A moment of the years 0001 to 9999.
+// Timestamp A time in the years 0001 to 9999.
 type Timestamp struct {
 	union json.RawMessage
 }
@@ -521,10 +521,10 @@ type Timestamp1 = float64
 
 // ListBatchesParams defines parameters for ListBatches.
 type ListBatchesParams struct {
-	// Limit The most batches to return.
+	// Limit Maximum number of batches to return.
 	Limit *int32 `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor Where to go on: from the link of the page before.
+	// Cursor Start of the page: the cursor in the Link header of the previous page.
 	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
@@ -533,7 +533,7 @@ type SubmitRunsJSONBody = []RunSubmission
 
 // SubmitRunsParams defines parameters for SubmitRuns.
 type SubmitRunsParams struct {
-	// Mode each: lines are stored or refused on their own. atomic: all are stored, or nothing.
+	// Mode each: every line is stored or refused on its own. atomic: all lines are stored, or none.
 	Mode *SubmitRunsParamsMode `form:"mode,omitempty" json:"mode,omitempty"`
 }
 
@@ -542,10 +542,10 @@ type SubmitRunsParamsMode string
 
 // ListRunsParams defines parameters for ListRuns.
 type ListRunsParams struct {
-	// Limit The most runs to return.
+	// Limit Maximum number of runs to return.
 	Limit *int32 `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor Where to go on: from the link of the page before, with the same filters.
+	// Cursor Start of the page: the cursor in the Link header of the previous page, with the same filters.
 	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
 
 	// Suite Only runs of this suite.
@@ -557,7 +557,7 @@ type ListRunsParams struct {
 	// Agent Only runs of this agent.
 	Agent *string `form:"agent,omitempty" json:"agent,omitempty"`
 
-	// Status Only runs that have this status.
+	// Status Only runs with this status.
 	Status *RunStatus `form:"status,omitempty" json:"status,omitempty"`
 }
 
@@ -708,25 +708,25 @@ type ClientInterface interface {
 
 	// ListBatches List batches
 	//
-	// Batches, newest `createdAt` first, equal ones by `batchId`, last first. Where there are more, the header `Link` leads to the next page.
+	// Returns batches, newest `createdAt` first, then by `batchId` in descending order. If there are more, the `Link` header leads to the next page.
 	//
 	// Corresponds with GET /api/batches (the `ListBatches` operationId).
 	ListBatches(ctx context.Context, params *ListBatchesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetBatch Read a batch
 	//
-	// A batch with all of its runs, as they were at one moment.
+	// Returns a batch with all its runs, in one consistent snapshot.
 	//
 	// Corresponds with GET /api/batches/{batchId} (the `GetBatch` operationId).
-	GetBatch(ctx context.Context, batchId string, reqEditors ...RequestEditorFn) (*http.Response, error)
+	GetBatch(ctx context.Context, batchID string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// SubmitRunWithBody Submit a run
 	//
-	// Stores a run with its evaluations and telemetry: all of it, or nothing.
+	// Stores a run with its evaluations and telemetry, all or nothing.
 	//
-	// The same content again is a replay: 200, and nothing changes. A run that is open (`running`, `incomplete`) is replaced as a whole by what comes next, its start apart, which stays as announced where it is left out. A run that is final (`completed`, `failed`) stays as it is: other content is refused with 409.
+	// Submitting the same content again is a replay: 200, and nothing changes. An open run (`running`, `incomplete`) is replaced as a whole by the next submission; only its start time stays if `startedAt` is absent. A final run (`completed`, `failed`) never changes: other content is refused with 409.
 	//
-	// Fields that are `null` count as absent. Unknown fields are ignored.
+	// A field that is `null` counts as absent. Unknown fields are ignored.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -735,11 +735,11 @@ type ClientInterface interface {
 
 	// SubmitRun Submit a run
 	//
-	// Stores a run with its evaluations and telemetry: all of it, or nothing.
+	// Stores a run with its evaluations and telemetry, all or nothing.
 	//
-	// The same content again is a replay: 200, and nothing changes. A run that is open (`running`, `incomplete`) is replaced as a whole by what comes next, its start apart, which stays as announced where it is left out. A run that is final (`completed`, `failed`) stays as it is: other content is refused with 409.
+	// Submitting the same content again is a replay: 200, and nothing changes. An open run (`running`, `incomplete`) is replaced as a whole by the next submission; only its start time stays if `startedAt` is absent. A final run (`completed`, `failed`) never changes: other content is refused with 409.
 	//
-	// Fields that are `null` count as absent. Unknown fields are ignored.
+	// A field that is `null` counts as absent. Unknown fields are ignored.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -748,7 +748,7 @@ type ClientInterface interface {
 
 	// SubmitBatchWithBody Open or complete a batch
 	//
-	// Creates the batch, or updates all of it but `createdAt`. With `completedAt` the batch is complete, and what is reported of its runs stands; without, a batch that is complete stays as it is. May be repeated safely.
+	// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -757,7 +757,7 @@ type ClientInterface interface {
 
 	// SubmitBatch Open or complete a batch
 	//
-	// Creates the batch, or updates all of it but `createdAt`. With `completedAt` the batch is complete, and what is reported of its runs stands; without, a batch that is complete stays as it is. May be repeated safely.
+	// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -766,11 +766,11 @@ type ClientInterface interface {
 
 	// SubmitRunsWithBody Submit many runs
 	//
-	// Takes up to 10000 runs, one per line (NDJSON) or as a JSON array, each as `submit-run` takes one. The body may be compressed (`Content-Encoding: gzip`). A run may have 8 MiB, the request 256 MiB, in the mode `atomic` 64 MiB.
+	// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 64 MiB per request.
 	//
-	// In the mode `each` (the default) every line is stored or refused on its own, and the answer is a receipt per line, in their order. Any other answer says that some lines may have been stored; the request may be repeated safely.
+	// In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 	//
-	// In the mode `atomic` all lines are stored, or nothing: then the answer is a problem whose `errors` name the lines at fault.
+	// In the mode `atomic`, all lines are stored, or none: then the answer is a problem whose `errors` name the lines at fault.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -779,11 +779,11 @@ type ClientInterface interface {
 
 	// SubmitRuns Submit many runs
 	//
-	// Takes up to 10000 runs, one per line (NDJSON) or as a JSON array, each as `submit-run` takes one. The body may be compressed (`Content-Encoding: gzip`). A run may have 8 MiB, the request 256 MiB, in the mode `atomic` 64 MiB.
+	// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 64 MiB per request.
 	//
-	// In the mode `each` (the default) every line is stored or refused on its own, and the answer is a receipt per line, in their order. Any other answer says that some lines may have been stored; the request may be repeated safely.
+	// In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 	//
-	// In the mode `atomic` all lines are stored, or nothing: then the answer is a problem whose `errors` name the lines at fault.
+	// In the mode `atomic`, all lines are stored, or none: then the answer is a problem whose `errors` name the lines at fault.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -792,63 +792,63 @@ type ClientInterface interface {
 
 	// ListRuns List runs
 	//
-	// The runs that match every filter given, newest `startedAt` first, equal ones by `id`, newest first. Where there are more, the header `Link` leads to the next page; a run that is there when the first page is read is on one of the pages, whatever is submitted meanwhile. Prompts are left to the telemetry.
+	// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on one of the pages, whatever is submitted meanwhile. Prompts are only in the telemetry of each run.
 	//
 	// Corresponds with GET /api/runs (the `ListRuns` operationId).
 	ListRuns(ctx context.Context, params *ListRunsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetRun Read a run
 	//
-	// A run with its evaluations and telemetry, as they were at one moment.
+	// Returns a run with its evaluations and telemetry, in one consistent snapshot.
 	//
 	// Corresponds with GET /api/runs/{runId} (the `GetRun` operationId).
-	GetRun(ctx context.Context, runId string, reqEditors ...RequestEditorFn) (*http.Response, error)
+	GetRun(ctx context.Context, runID string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetRunEvaluations Read a run's evaluations
 	//
-	// The scores that evaluators gave a run, in the order submitted.
+	// Returns the scores that evaluators gave a run, in the order of submission.
 	//
 	// Corresponds with GET /api/runs/{runId}/evaluations (the `GetRunEvaluations` operationId).
-	GetRunEvaluations(ctx context.Context, runId string, reqEditors ...RequestEditorFn) (*http.Response, error)
+	GetRunEvaluations(ctx context.Context, runID string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetRunTelemetry Read a run's telemetry
 	//
-	// What a run cost, with the prompt that was sent; `null` where the run has none.
+	// Returns the telemetry of a run, including the prompt; `null` if the run has none.
 	//
 	// Corresponds with GET /api/runs/{runId}/telemetry (the `GetRunTelemetry` operationId).
-	GetRunTelemetry(ctx context.Context, runId string, reqEditors ...RequestEditorFn) (*http.Response, error)
+	GetRunTelemetry(ctx context.Context, runID string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// GetStats Figures over all runs
+	// GetStats Get statistics over all runs
 	//
-	// Counts and averages over all completed runs.
+	// Returns counts and averages over all completed runs.
 	//
 	// Corresponds with GET /api/stats (the `GetStats` operationId).
 	GetStats(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ListAgentStats Figures per agent
+	// ListAgentStats Get statistics per agent
 	//
-	// The weighted scores of each agent over its completed, successful runs: best average first, agents without one last, equal ones by name.
+	// Returns the weighted scores of each agent over its completed, successful runs: best average first, agents without an average last, ties by name.
 	//
 	// Corresponds with GET /api/stats/agents (the `ListAgentStats` operationId).
 	ListAgentStats(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// GetHealth Is the server there?
+	// GetHealth Check that the server runs
 	//
-	// Answers as long as the server runs; does not ask the database.
+	// Answers while the server runs; does not query the database.
 	//
 	// Corresponds with GET /health (the `GetHealth` operationId).
 	GetHealth(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// GetLiveness Is the process alive?
+	// GetLiveness Check liveness
 	//
-	// As `/health`. An orchestrator restarts a server that does not answer here.
+	// Same as `/health`. An orchestrator restarts a server that does not answer here.
 	//
 	// Corresponds with GET /livez (the `GetLiveness` operationId).
 	GetLiveness(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// GetReadiness Does the server take requests?
+	// GetReadiness Check readiness
 	//
-	// It does when the database answers and takes writes, its schema is current, and the server is not about to stop. A load balancer sends requests elsewhere while it does not.
+	// The server is ready when the database answers and accepts writes, its schema is current, and the server is not shutting down. A load balancer sends requests elsewhere while the server is not ready.
 	//
 	// Corresponds with GET /readyz (the `GetReadiness` operationId).
 	GetReadiness(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -856,7 +856,7 @@ type ClientInterface interface {
 
 // ListBatches List batches
 //
-// Batches, newest `createdAt` first, equal ones by `batchId`, last first. Where there are more, the header `Link` leads to the next page.
+// Returns batches, newest `createdAt` first, then by `batchId` in descending order. If there are more, the `Link` header leads to the next page.
 //
 // Corresponds with GET /api/batches (the `ListBatches` operationId).
 func (c *Client) ListBatches(ctx context.Context, params *ListBatchesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -873,11 +873,11 @@ func (c *Client) ListBatches(ctx context.Context, params *ListBatchesParams, req
 
 // GetBatch Read a batch
 //
-// A batch with all of its runs, as they were at one moment.
+// Returns a batch with all its runs, in one consistent snapshot.
 //
 // Corresponds with GET /api/batches/{batchId} (the `GetBatch` operationId).
-func (c *Client) GetBatch(ctx context.Context, batchId string, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewGetBatchRequest(c.Server, batchId)
+func (c *Client) GetBatch(ctx context.Context, batchID string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetBatchRequest(c.Server, batchID)
 	if err != nil {
 		return nil, err
 	}
@@ -890,11 +890,11 @@ func (c *Client) GetBatch(ctx context.Context, batchId string, reqEditors ...Req
 
 // SubmitRunWithBody Submit a run
 //
-// Stores a run with its evaluations and telemetry: all of it, or nothing.
+// Stores a run with its evaluations and telemetry, all or nothing.
 //
-// The same content again is a replay: 200, and nothing changes. A run that is open (`running`, `incomplete`) is replaced as a whole by what comes next, its start apart, which stays as announced where it is left out. A run that is final (`completed`, `failed`) stays as it is: other content is refused with 409.
+// Submitting the same content again is a replay: 200, and nothing changes. An open run (`running`, `incomplete`) is replaced as a whole by the next submission; only its start time stays if `startedAt` is absent. A final run (`completed`, `failed`) never changes: other content is refused with 409.
 //
-// Fields that are `null` count as absent. Unknown fields are ignored.
+// A field that is `null` counts as absent. Unknown fields are ignored.
 //
 // Takes any type of body and a specified content type.
 //
@@ -913,11 +913,11 @@ func (c *Client) SubmitRunWithBody(ctx context.Context, contentType string, body
 
 // SubmitRun Submit a run
 //
-// Stores a run with its evaluations and telemetry: all of it, or nothing.
+// Stores a run with its evaluations and telemetry, all or nothing.
 //
-// The same content again is a replay: 200, and nothing changes. A run that is open (`running`, `incomplete`) is replaced as a whole by what comes next, its start apart, which stays as announced where it is left out. A run that is final (`completed`, `failed`) stays as it is: other content is refused with 409.
+// Submitting the same content again is a replay: 200, and nothing changes. An open run (`running`, `incomplete`) is replaced as a whole by the next submission; only its start time stays if `startedAt` is absent. A final run (`completed`, `failed`) never changes: other content is refused with 409.
 //
-// Fields that are `null` count as absent. Unknown fields are ignored.
+// A field that is `null` counts as absent. Unknown fields are ignored.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -936,7 +936,7 @@ func (c *Client) SubmitRun(ctx context.Context, body SubmitRunJSONRequestBody, r
 
 // SubmitBatchWithBody Open or complete a batch
 //
-// Creates the batch, or updates all of it but `createdAt`. With `completedAt` the batch is complete, and what is reported of its runs stands; without, a batch that is complete stays as it is. May be repeated safely.
+// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
 //
 // Takes any type of body and a specified content type.
 //
@@ -955,7 +955,7 @@ func (c *Client) SubmitBatchWithBody(ctx context.Context, contentType string, bo
 
 // SubmitBatch Open or complete a batch
 //
-// Creates the batch, or updates all of it but `createdAt`. With `completedAt` the batch is complete, and what is reported of its runs stands; without, a batch that is complete stays as it is. May be repeated safely.
+// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -974,11 +974,11 @@ func (c *Client) SubmitBatch(ctx context.Context, body SubmitBatchJSONRequestBod
 
 // SubmitRunsWithBody Submit many runs
 //
-// Takes up to 10000 runs, one per line (NDJSON) or as a JSON array, each as `submit-run` takes one. The body may be compressed (`Content-Encoding: gzip`). A run may have 8 MiB, the request 256 MiB, in the mode `atomic` 64 MiB.
+// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 64 MiB per request.
 //
-// In the mode `each` (the default) every line is stored or refused on its own, and the answer is a receipt per line, in their order. Any other answer says that some lines may have been stored; the request may be repeated safely.
+// In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 //
-// In the mode `atomic` all lines are stored, or nothing: then the answer is a problem whose `errors` name the lines at fault.
+// In the mode `atomic`, all lines are stored, or none: then the answer is a problem whose `errors` name the lines at fault.
 //
 // Takes any type of body and a specified content type.
 //
@@ -997,11 +997,11 @@ func (c *Client) SubmitRunsWithBody(ctx context.Context, params *SubmitRunsParam
 
 // SubmitRuns Submit many runs
 //
-// Takes up to 10000 runs, one per line (NDJSON) or as a JSON array, each as `submit-run` takes one. The body may be compressed (`Content-Encoding: gzip`). A run may have 8 MiB, the request 256 MiB, in the mode `atomic` 64 MiB.
+// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 64 MiB per request.
 //
-// In the mode `each` (the default) every line is stored or refused on its own, and the answer is a receipt per line, in their order. Any other answer says that some lines may have been stored; the request may be repeated safely.
+// In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 //
-// In the mode `atomic` all lines are stored, or nothing: then the answer is a problem whose `errors` name the lines at fault.
+// In the mode `atomic`, all lines are stored, or none: then the answer is a problem whose `errors` name the lines at fault.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -1020,7 +1020,7 @@ func (c *Client) SubmitRuns(ctx context.Context, params *SubmitRunsParams, body 
 
 // ListRuns List runs
 //
-// The runs that match every filter given, newest `startedAt` first, equal ones by `id`, newest first. Where there are more, the header `Link` leads to the next page; a run that is there when the first page is read is on one of the pages, whatever is submitted meanwhile. Prompts are left to the telemetry.
+// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on one of the pages, whatever is submitted meanwhile. Prompts are only in the telemetry of each run.
 //
 // Corresponds with GET /api/runs (the `ListRuns` operationId).
 func (c *Client) ListRuns(ctx context.Context, params *ListRunsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1037,11 +1037,11 @@ func (c *Client) ListRuns(ctx context.Context, params *ListRunsParams, reqEditor
 
 // GetRun Read a run
 //
-// A run with its evaluations and telemetry, as they were at one moment.
+// Returns a run with its evaluations and telemetry, in one consistent snapshot.
 //
 // Corresponds with GET /api/runs/{runId} (the `GetRun` operationId).
-func (c *Client) GetRun(ctx context.Context, runId string, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewGetRunRequest(c.Server, runId)
+func (c *Client) GetRun(ctx context.Context, runID string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetRunRequest(c.Server, runID)
 	if err != nil {
 		return nil, err
 	}
@@ -1054,11 +1054,11 @@ func (c *Client) GetRun(ctx context.Context, runId string, reqEditors ...Request
 
 // GetRunEvaluations Read a run's evaluations
 //
-// The scores that evaluators gave a run, in the order submitted.
+// Returns the scores that evaluators gave a run, in the order of submission.
 //
 // Corresponds with GET /api/runs/{runId}/evaluations (the `GetRunEvaluations` operationId).
-func (c *Client) GetRunEvaluations(ctx context.Context, runId string, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewGetRunEvaluationsRequest(c.Server, runId)
+func (c *Client) GetRunEvaluations(ctx context.Context, runID string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetRunEvaluationsRequest(c.Server, runID)
 	if err != nil {
 		return nil, err
 	}
@@ -1071,11 +1071,11 @@ func (c *Client) GetRunEvaluations(ctx context.Context, runId string, reqEditors
 
 // GetRunTelemetry Read a run's telemetry
 //
-// What a run cost, with the prompt that was sent; `null` where the run has none.
+// Returns the telemetry of a run, including the prompt; `null` if the run has none.
 //
 // Corresponds with GET /api/runs/{runId}/telemetry (the `GetRunTelemetry` operationId).
-func (c *Client) GetRunTelemetry(ctx context.Context, runId string, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewGetRunTelemetryRequest(c.Server, runId)
+func (c *Client) GetRunTelemetry(ctx context.Context, runID string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetRunTelemetryRequest(c.Server, runID)
 	if err != nil {
 		return nil, err
 	}
@@ -1086,9 +1086,9 @@ func (c *Client) GetRunTelemetry(ctx context.Context, runId string, reqEditors .
 	return c.Client.Do(req)
 }
 
-// GetStats Figures over all runs
+// GetStats Get statistics over all runs
 //
-// Counts and averages over all completed runs.
+// Returns counts and averages over all completed runs.
 //
 // Corresponds with GET /api/stats (the `GetStats` operationId).
 func (c *Client) GetStats(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1103,9 +1103,9 @@ func (c *Client) GetStats(ctx context.Context, reqEditors ...RequestEditorFn) (*
 	return c.Client.Do(req)
 }
 
-// ListAgentStats Figures per agent
+// ListAgentStats Get statistics per agent
 //
-// The weighted scores of each agent over its completed, successful runs: best average first, agents without one last, equal ones by name.
+// Returns the weighted scores of each agent over its completed, successful runs: best average first, agents without an average last, ties by name.
 //
 // Corresponds with GET /api/stats/agents (the `ListAgentStats` operationId).
 func (c *Client) ListAgentStats(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1120,9 +1120,9 @@ func (c *Client) ListAgentStats(ctx context.Context, reqEditors ...RequestEditor
 	return c.Client.Do(req)
 }
 
-// GetHealth Is the server there?
+// GetHealth Check that the server runs
 //
-// Answers as long as the server runs; does not ask the database.
+// Answers while the server runs; does not query the database.
 //
 // Corresponds with GET /health (the `GetHealth` operationId).
 func (c *Client) GetHealth(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1137,9 +1137,9 @@ func (c *Client) GetHealth(ctx context.Context, reqEditors ...RequestEditorFn) (
 	return c.Client.Do(req)
 }
 
-// GetLiveness Is the process alive?
+// GetLiveness Check liveness
 //
-// As `/health`. An orchestrator restarts a server that does not answer here.
+// Same as `/health`. An orchestrator restarts a server that does not answer here.
 //
 // Corresponds with GET /livez (the `GetLiveness` operationId).
 func (c *Client) GetLiveness(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1154,9 +1154,9 @@ func (c *Client) GetLiveness(ctx context.Context, reqEditors ...RequestEditorFn)
 	return c.Client.Do(req)
 }
 
-// GetReadiness Does the server take requests?
+// GetReadiness Check readiness
 //
-// It does when the database answers and takes writes, its schema is current, and the server is not about to stop. A load balancer sends requests elsewhere while it does not.
+// The server is ready when the database answers and accepts writes, its schema is current, and the server is not shutting down. A load balancer sends requests elsewhere while the server is not ready.
 //
 // Corresponds with GET /readyz (the `GetReadiness` operationId).
 func (c *Client) GetReadiness(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1238,12 +1238,12 @@ func NewListBatchesRequest(server string, params *ListBatchesParams) (*http.Requ
 }
 
 // NewGetBatchRequest constructs an http.Request for the GetBatch method
-func NewGetBatchRequest(server string, batchId string) (*http.Request, error) {
+func NewGetBatchRequest(server string, batchID string) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
 
-	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "batchId", batchId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "batchId", batchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
 	if err != nil {
 		return nil, err
 	}
@@ -1533,12 +1533,12 @@ func NewListRunsRequest(server string, params *ListRunsParams) (*http.Request, e
 }
 
 // NewGetRunRequest constructs an http.Request for the GetRun method
-func NewGetRunRequest(server string, runId string) (*http.Request, error) {
+func NewGetRunRequest(server string, runID string) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
 
-	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "runId", runId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "runId", runID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
 	if err != nil {
 		return nil, err
 	}
@@ -1567,12 +1567,12 @@ func NewGetRunRequest(server string, runId string) (*http.Request, error) {
 }
 
 // NewGetRunEvaluationsRequest constructs an http.Request for the GetRunEvaluations method
-func NewGetRunEvaluationsRequest(server string, runId string) (*http.Request, error) {
+func NewGetRunEvaluationsRequest(server string, runID string) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
 
-	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "runId", runId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "runId", runID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
 	if err != nil {
 		return nil, err
 	}
@@ -1601,12 +1601,12 @@ func NewGetRunEvaluationsRequest(server string, runId string) (*http.Request, er
 }
 
 // NewGetRunTelemetryRequest constructs an http.Request for the GetRunTelemetry method
-func NewGetRunTelemetryRequest(server string, runId string) (*http.Request, error) {
+func NewGetRunTelemetryRequest(server string, runID string) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
 
-	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "runId", runId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "runId", runID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
 	if err != nil {
 		return nil, err
 	}
@@ -1815,7 +1815,7 @@ type ClientWithResponsesInterface interface {
 
 	// ListBatchesWithResponse List batches
 	//
-	// Batches, newest `createdAt` first, equal ones by `batchId`, last first. Where there are more, the header `Link` leads to the next page.
+	// Returns batches, newest `createdAt` first, then by `batchId` in descending order. If there are more, the `Link` header leads to the next page.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -1824,20 +1824,20 @@ type ClientWithResponsesInterface interface {
 
 	// GetBatchWithResponse Read a batch
 	//
-	// A batch with all of its runs, as they were at one moment.
+	// Returns a batch with all its runs, in one consistent snapshot.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /api/batches/{batchId} (the `GetBatch` operationId).
-	GetBatchWithResponse(ctx context.Context, batchId string, reqEditors ...RequestEditorFn) (*GetBatchResponse, error)
+	GetBatchWithResponse(ctx context.Context, batchID string, reqEditors ...RequestEditorFn) (*GetBatchResponse, error)
 
 	// SubmitRunWithBodyWithResponse Submit a run
 	//
-	// Stores a run with its evaluations and telemetry: all of it, or nothing.
+	// Stores a run with its evaluations and telemetry, all or nothing.
 	//
-	// The same content again is a replay: 200, and nothing changes. A run that is open (`running`, `incomplete`) is replaced as a whole by what comes next, its start apart, which stays as announced where it is left out. A run that is final (`completed`, `failed`) stays as it is: other content is refused with 409.
+	// Submitting the same content again is a replay: 200, and nothing changes. An open run (`running`, `incomplete`) is replaced as a whole by the next submission; only its start time stays if `startedAt` is absent. A final run (`completed`, `failed`) never changes: other content is refused with 409.
 	//
-	// Fields that are `null` count as absent. Unknown fields are ignored.
+	// A field that is `null` counts as absent. Unknown fields are ignored.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -1846,11 +1846,11 @@ type ClientWithResponsesInterface interface {
 
 	// SubmitRunWithResponse Submit a run
 	//
-	// Stores a run with its evaluations and telemetry: all of it, or nothing.
+	// Stores a run with its evaluations and telemetry, all or nothing.
 	//
-	// The same content again is a replay: 200, and nothing changes. A run that is open (`running`, `incomplete`) is replaced as a whole by what comes next, its start apart, which stays as announced where it is left out. A run that is final (`completed`, `failed`) stays as it is: other content is refused with 409.
+	// Submitting the same content again is a replay: 200, and nothing changes. An open run (`running`, `incomplete`) is replaced as a whole by the next submission; only its start time stays if `startedAt` is absent. A final run (`completed`, `failed`) never changes: other content is refused with 409.
 	//
-	// Fields that are `null` count as absent. Unknown fields are ignored.
+	// A field that is `null` counts as absent. Unknown fields are ignored.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -1859,7 +1859,7 @@ type ClientWithResponsesInterface interface {
 
 	// SubmitBatchWithBodyWithResponse Open or complete a batch
 	//
-	// Creates the batch, or updates all of it but `createdAt`. With `completedAt` the batch is complete, and what is reported of its runs stands; without, a batch that is complete stays as it is. May be repeated safely.
+	// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -1868,7 +1868,7 @@ type ClientWithResponsesInterface interface {
 
 	// SubmitBatchWithResponse Open or complete a batch
 	//
-	// Creates the batch, or updates all of it but `createdAt`. With `completedAt` the batch is complete, and what is reported of its runs stands; without, a batch that is complete stays as it is. May be repeated safely.
+	// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -1877,11 +1877,11 @@ type ClientWithResponsesInterface interface {
 
 	// SubmitRunsWithBodyWithResponse Submit many runs
 	//
-	// Takes up to 10000 runs, one per line (NDJSON) or as a JSON array, each as `submit-run` takes one. The body may be compressed (`Content-Encoding: gzip`). A run may have 8 MiB, the request 256 MiB, in the mode `atomic` 64 MiB.
+	// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 64 MiB per request.
 	//
-	// In the mode `each` (the default) every line is stored or refused on its own, and the answer is a receipt per line, in their order. Any other answer says that some lines may have been stored; the request may be repeated safely.
+	// In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 	//
-	// In the mode `atomic` all lines are stored, or nothing: then the answer is a problem whose `errors` name the lines at fault.
+	// In the mode `atomic`, all lines are stored, or none: then the answer is a problem whose `errors` name the lines at fault.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -1890,11 +1890,11 @@ type ClientWithResponsesInterface interface {
 
 	// SubmitRunsWithResponse Submit many runs
 	//
-	// Takes up to 10000 runs, one per line (NDJSON) or as a JSON array, each as `submit-run` takes one. The body may be compressed (`Content-Encoding: gzip`). A run may have 8 MiB, the request 256 MiB, in the mode `atomic` 64 MiB.
+	// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 64 MiB per request.
 	//
-	// In the mode `each` (the default) every line is stored or refused on its own, and the answer is a receipt per line, in their order. Any other answer says that some lines may have been stored; the request may be repeated safely.
+	// In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 	//
-	// In the mode `atomic` all lines are stored, or nothing: then the answer is a problem whose `errors` name the lines at fault.
+	// In the mode `atomic`, all lines are stored, or none: then the answer is a problem whose `errors` name the lines at fault.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -1903,7 +1903,7 @@ type ClientWithResponsesInterface interface {
 
 	// ListRunsWithResponse List runs
 	//
-	// The runs that match every filter given, newest `startedAt` first, equal ones by `id`, newest first. Where there are more, the header `Link` leads to the next page; a run that is there when the first page is read is on one of the pages, whatever is submitted meanwhile. Prompts are left to the telemetry.
+	// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on one of the pages, whatever is submitted meanwhile. Prompts are only in the telemetry of each run.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -1912,70 +1912,70 @@ type ClientWithResponsesInterface interface {
 
 	// GetRunWithResponse Read a run
 	//
-	// A run with its evaluations and telemetry, as they were at one moment.
+	// Returns a run with its evaluations and telemetry, in one consistent snapshot.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /api/runs/{runId} (the `GetRun` operationId).
-	GetRunWithResponse(ctx context.Context, runId string, reqEditors ...RequestEditorFn) (*GetRunResponse, error)
+	GetRunWithResponse(ctx context.Context, runID string, reqEditors ...RequestEditorFn) (*GetRunResponse, error)
 
 	// GetRunEvaluationsWithResponse Read a run's evaluations
 	//
-	// The scores that evaluators gave a run, in the order submitted.
+	// Returns the scores that evaluators gave a run, in the order of submission.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /api/runs/{runId}/evaluations (the `GetRunEvaluations` operationId).
-	GetRunEvaluationsWithResponse(ctx context.Context, runId string, reqEditors ...RequestEditorFn) (*GetRunEvaluationsResponse, error)
+	GetRunEvaluationsWithResponse(ctx context.Context, runID string, reqEditors ...RequestEditorFn) (*GetRunEvaluationsResponse, error)
 
 	// GetRunTelemetryWithResponse Read a run's telemetry
 	//
-	// What a run cost, with the prompt that was sent; `null` where the run has none.
+	// Returns the telemetry of a run, including the prompt; `null` if the run has none.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /api/runs/{runId}/telemetry (the `GetRunTelemetry` operationId).
-	GetRunTelemetryWithResponse(ctx context.Context, runId string, reqEditors ...RequestEditorFn) (*GetRunTelemetryResponse, error)
+	GetRunTelemetryWithResponse(ctx context.Context, runID string, reqEditors ...RequestEditorFn) (*GetRunTelemetryResponse, error)
 
-	// GetStatsWithResponse Figures over all runs
+	// GetStatsWithResponse Get statistics over all runs
 	//
-	// Counts and averages over all completed runs.
+	// Returns counts and averages over all completed runs.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /api/stats (the `GetStats` operationId).
 	GetStatsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetStatsResponse, error)
 
-	// ListAgentStatsWithResponse Figures per agent
+	// ListAgentStatsWithResponse Get statistics per agent
 	//
-	// The weighted scores of each agent over its completed, successful runs: best average first, agents without one last, equal ones by name.
+	// Returns the weighted scores of each agent over its completed, successful runs: best average first, agents without an average last, ties by name.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /api/stats/agents (the `ListAgentStats` operationId).
 	ListAgentStatsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListAgentStatsResponse, error)
 
-	// GetHealthWithResponse Is the server there?
+	// GetHealthWithResponse Check that the server runs
 	//
-	// Answers as long as the server runs; does not ask the database.
+	// Answers while the server runs; does not query the database.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /health (the `GetHealth` operationId).
 	GetHealthWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetHealthResponse, error)
 
-	// GetLivenessWithResponse Is the process alive?
+	// GetLivenessWithResponse Check liveness
 	//
-	// As `/health`. An orchestrator restarts a server that does not answer here.
+	// Same as `/health`. An orchestrator restarts a server that does not answer here.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /livez (the `GetLiveness` operationId).
 	GetLivenessWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetLivenessResponse, error)
 
-	// GetReadinessWithResponse Does the server take requests?
+	// GetReadinessWithResponse Check readiness
 	//
-	// It does when the database answers and takes writes, its schema is current, and the server is not about to stop. A load balancer sends requests elsewhere while it does not.
+	// The server is ready when the database answers and accepts writes, its schema is current, and the server is not shutting down. A load balancer sends requests elsewhere while the server is not ready.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -1986,23 +1986,23 @@ type ClientWithResponsesInterface interface {
 // ListBatchesResponse200Headers the declared response headers of an HTTP 200 response for ListBatches
 type ListBatchesResponse200Headers struct {
 	Link       *string
-	XRequestId *string
+	XRequestID *string
 }
 
 // ListBatchesResponse401Headers the declared response headers of an HTTP 401 response for ListBatches
 type ListBatchesResponse401Headers struct {
 	WWWAuthenticate *string
-	XRequestId      *string
+	XRequestID      *string
 }
 
 // ListBatchesResponse403Headers the declared response headers of an HTTP 403 response for ListBatches
 type ListBatchesResponse403Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // ListBatchesResponse422Headers the declared response headers of an HTTP 422 response for ListBatches
 type ListBatchesResponse422Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // ListBatchesResponse429Headers the declared response headers of an HTTP 429 response for ListBatches
@@ -2011,18 +2011,18 @@ type ListBatchesResponse429Headers struct {
 	RateLimitRemaining *int32
 	RateLimitReset     *int32
 	RetryAfter         *int32
-	XRequestId         *string
+	XRequestID         *string
 }
 
 // ListBatchesResponse500Headers the declared response headers of an HTTP 500 response for ListBatches
 type ListBatchesResponse500Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // ListBatchesResponse503Headers the declared response headers of an HTTP 503 response for ListBatches
 type ListBatchesResponse503Headers struct {
 	RetryAfter *int32
-	XRequestId *string
+	XRequestID *string
 }
 
 type ListBatchesResponse struct {
@@ -2030,18 +2030,18 @@ type ListBatchesResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *[]Batch
-	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
-	ApplicationproblemJSON401 *Problem
-	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
-	ApplicationproblemJSON403 *Problem
-	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
-	ApplicationproblemJSON422 *Problem
-	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
-	ApplicationproblemJSON429 *Problem
-	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
-	ApplicationproblemJSON500 *Problem
-	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
-	ApplicationproblemJSON503 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
 	// Headers200 the parsed response headers for an HTTP 200 response
 	Headers200 *ListBatchesResponse200Headers
 	// Headers401 the parsed response headers for an HTTP 401 response
@@ -2063,34 +2063,34 @@ func (r ListBatchesResponse) GetJSON200() *[]Batch {
 	return r.JSON200
 }
 
-// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
-func (r ListBatchesResponse) GetApplicationproblemJSON401() *Problem {
-	return r.ApplicationproblemJSON401
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListBatchesResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
 }
 
-// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
-func (r ListBatchesResponse) GetApplicationproblemJSON403() *Problem {
-	return r.ApplicationproblemJSON403
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListBatchesResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
 }
 
-// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
-func (r ListBatchesResponse) GetApplicationproblemJSON422() *Problem {
-	return r.ApplicationproblemJSON422
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ListBatchesResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
 }
 
-// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
-func (r ListBatchesResponse) GetApplicationproblemJSON429() *Problem {
-	return r.ApplicationproblemJSON429
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListBatchesResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
 }
 
-// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
-func (r ListBatchesResponse) GetApplicationproblemJSON500() *Problem {
-	return r.ApplicationproblemJSON500
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListBatchesResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
 }
 
-// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
-func (r ListBatchesResponse) GetApplicationproblemJSON503() *Problem {
-	return r.ApplicationproblemJSON503
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListBatchesResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
 }
 
 // GetBody returns the raw response body bytes
@@ -2124,28 +2124,28 @@ func (r ListBatchesResponse) ContentType() string {
 
 // GetBatchResponse200Headers the declared response headers of an HTTP 200 response for GetBatch
 type GetBatchResponse200Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // GetBatchResponse401Headers the declared response headers of an HTTP 401 response for GetBatch
 type GetBatchResponse401Headers struct {
 	WWWAuthenticate *string
-	XRequestId      *string
+	XRequestID      *string
 }
 
 // GetBatchResponse403Headers the declared response headers of an HTTP 403 response for GetBatch
 type GetBatchResponse403Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // GetBatchResponse404Headers the declared response headers of an HTTP 404 response for GetBatch
 type GetBatchResponse404Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // GetBatchResponse422Headers the declared response headers of an HTTP 422 response for GetBatch
 type GetBatchResponse422Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // GetBatchResponse429Headers the declared response headers of an HTTP 429 response for GetBatch
@@ -2154,18 +2154,18 @@ type GetBatchResponse429Headers struct {
 	RateLimitRemaining *int32
 	RateLimitReset     *int32
 	RetryAfter         *int32
-	XRequestId         *string
+	XRequestID         *string
 }
 
 // GetBatchResponse500Headers the declared response headers of an HTTP 500 response for GetBatch
 type GetBatchResponse500Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // GetBatchResponse503Headers the declared response headers of an HTTP 503 response for GetBatch
 type GetBatchResponse503Headers struct {
 	RetryAfter *int32
-	XRequestId *string
+	XRequestID *string
 }
 
 type GetBatchResponse struct {
@@ -2173,20 +2173,20 @@ type GetBatchResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *BatchDetails
-	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
-	ApplicationproblemJSON401 *Problem
-	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
-	ApplicationproblemJSON403 *Problem
-	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
-	ApplicationproblemJSON404 *Problem
-	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
-	ApplicationproblemJSON422 *Problem
-	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
-	ApplicationproblemJSON429 *Problem
-	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
-	ApplicationproblemJSON500 *Problem
-	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
-	ApplicationproblemJSON503 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
 	// Headers200 the parsed response headers for an HTTP 200 response
 	Headers200 *GetBatchResponse200Headers
 	// Headers401 the parsed response headers for an HTTP 401 response
@@ -2210,39 +2210,39 @@ func (r GetBatchResponse) GetJSON200() *BatchDetails {
 	return r.JSON200
 }
 
-// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
-func (r GetBatchResponse) GetApplicationproblemJSON401() *Problem {
-	return r.ApplicationproblemJSON401
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetBatchResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
 }
 
-// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
-func (r GetBatchResponse) GetApplicationproblemJSON403() *Problem {
-	return r.ApplicationproblemJSON403
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetBatchResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
 }
 
-// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
-func (r GetBatchResponse) GetApplicationproblemJSON404() *Problem {
-	return r.ApplicationproblemJSON404
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetBatchResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
 }
 
-// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
-func (r GetBatchResponse) GetApplicationproblemJSON422() *Problem {
-	return r.ApplicationproblemJSON422
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r GetBatchResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
 }
 
-// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
-func (r GetBatchResponse) GetApplicationproblemJSON429() *Problem {
-	return r.ApplicationproblemJSON429
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetBatchResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
 }
 
-// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
-func (r GetBatchResponse) GetApplicationproblemJSON500() *Problem {
-	return r.ApplicationproblemJSON500
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetBatchResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
 }
 
-// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
-func (r GetBatchResponse) GetApplicationproblemJSON503() *Problem {
-	return r.ApplicationproblemJSON503
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetBatchResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
 }
 
 // GetBody returns the raw response body bytes
@@ -2277,53 +2277,53 @@ func (r GetBatchResponse) ContentType() string {
 // SubmitRunResponse200Headers the declared response headers of an HTTP 200 response for SubmitRun
 type SubmitRunResponse200Headers struct {
 	IdempotentReplayed *string
-	XRequestId         *string
+	XRequestID         *string
 }
 
 // SubmitRunResponse201Headers the declared response headers of an HTTP 201 response for SubmitRun
 type SubmitRunResponse201Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // SubmitRunResponse400Headers the declared response headers of an HTTP 400 response for SubmitRun
 type SubmitRunResponse400Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // SubmitRunResponse401Headers the declared response headers of an HTTP 401 response for SubmitRun
 type SubmitRunResponse401Headers struct {
 	WWWAuthenticate *string
-	XRequestId      *string
+	XRequestID      *string
 }
 
 // SubmitRunResponse403Headers the declared response headers of an HTTP 403 response for SubmitRun
 type SubmitRunResponse403Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // SubmitRunResponse408Headers the declared response headers of an HTTP 408 response for SubmitRun
 type SubmitRunResponse408Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // SubmitRunResponse409Headers the declared response headers of an HTTP 409 response for SubmitRun
 type SubmitRunResponse409Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // SubmitRunResponse413Headers the declared response headers of an HTTP 413 response for SubmitRun
 type SubmitRunResponse413Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // SubmitRunResponse415Headers the declared response headers of an HTTP 415 response for SubmitRun
 type SubmitRunResponse415Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // SubmitRunResponse422Headers the declared response headers of an HTTP 422 response for SubmitRun
 type SubmitRunResponse422Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // SubmitRunResponse429Headers the declared response headers of an HTTP 429 response for SubmitRun
@@ -2332,18 +2332,18 @@ type SubmitRunResponse429Headers struct {
 	RateLimitRemaining *int32
 	RateLimitReset     *int32
 	RetryAfter         *int32
-	XRequestId         *string
+	XRequestID         *string
 }
 
 // SubmitRunResponse500Headers the declared response headers of an HTTP 500 response for SubmitRun
 type SubmitRunResponse500Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // SubmitRunResponse503Headers the declared response headers of an HTTP 503 response for SubmitRun
 type SubmitRunResponse503Headers struct {
 	RetryAfter *int32
-	XRequestId *string
+	XRequestID *string
 }
 
 type SubmitRunResponse struct {
@@ -2353,28 +2353,28 @@ type SubmitRunResponse struct {
 	JSON200 *RunReceipt
 	// JSON201 the response for an HTTP 201 `application/json` response
 	JSON201 *RunReceipt
-	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
-	ApplicationproblemJSON400 *Problem
-	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
-	ApplicationproblemJSON401 *Problem
-	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
-	ApplicationproblemJSON403 *Problem
-	// ApplicationproblemJSON408 the response for an HTTP 408 `application/problem+json` response
-	ApplicationproblemJSON408 *Problem
-	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
-	ApplicationproblemJSON409 *Problem
-	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
-	ApplicationproblemJSON413 *Problem
-	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
-	ApplicationproblemJSON415 *Problem
-	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
-	ApplicationproblemJSON422 *Problem
-	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
-	ApplicationproblemJSON429 *Problem
-	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
-	ApplicationproblemJSON500 *Problem
-	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
-	ApplicationproblemJSON503 *Problem
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON408 the response for an HTTP 408 `application/problem+json` response
+	ApplicationProblemJSON408 *Problem
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
 	// Headers200 the parsed response headers for an HTTP 200 response
 	Headers200 *SubmitRunResponse200Headers
 	// Headers201 the parsed response headers for an HTTP 201 response
@@ -2413,59 +2413,59 @@ func (r SubmitRunResponse) GetJSON201() *RunReceipt {
 	return r.JSON201
 }
 
-// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
-func (r SubmitRunResponse) GetApplicationproblemJSON400() *Problem {
-	return r.ApplicationproblemJSON400
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r SubmitRunResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
 }
 
-// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
-func (r SubmitRunResponse) GetApplicationproblemJSON401() *Problem {
-	return r.ApplicationproblemJSON401
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r SubmitRunResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
 }
 
-// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
-func (r SubmitRunResponse) GetApplicationproblemJSON403() *Problem {
-	return r.ApplicationproblemJSON403
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r SubmitRunResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
 }
 
-// GetApplicationproblemJSON408 returns the response for an HTTP 408 `application/problem+json` response
-func (r SubmitRunResponse) GetApplicationproblemJSON408() *Problem {
-	return r.ApplicationproblemJSON408
+// GetApplicationProblemJSON408 returns the response for an HTTP 408 `application/problem+json` response
+func (r SubmitRunResponse) GetApplicationProblemJSON408() *Problem {
+	return r.ApplicationProblemJSON408
 }
 
-// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
-func (r SubmitRunResponse) GetApplicationproblemJSON409() *Problem {
-	return r.ApplicationproblemJSON409
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r SubmitRunResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
 }
 
-// GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
-func (r SubmitRunResponse) GetApplicationproblemJSON413() *Problem {
-	return r.ApplicationproblemJSON413
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r SubmitRunResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
 }
 
-// GetApplicationproblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
-func (r SubmitRunResponse) GetApplicationproblemJSON415() *Problem {
-	return r.ApplicationproblemJSON415
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r SubmitRunResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
 }
 
-// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
-func (r SubmitRunResponse) GetApplicationproblemJSON422() *Problem {
-	return r.ApplicationproblemJSON422
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r SubmitRunResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
 }
 
-// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
-func (r SubmitRunResponse) GetApplicationproblemJSON429() *Problem {
-	return r.ApplicationproblemJSON429
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r SubmitRunResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
 }
 
-// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
-func (r SubmitRunResponse) GetApplicationproblemJSON500() *Problem {
-	return r.ApplicationproblemJSON500
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r SubmitRunResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
 }
 
-// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
-func (r SubmitRunResponse) GetApplicationproblemJSON503() *Problem {
-	return r.ApplicationproblemJSON503
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r SubmitRunResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
 }
 
 // GetBody returns the raw response body bytes
@@ -2499,43 +2499,43 @@ func (r SubmitRunResponse) ContentType() string {
 
 // SubmitBatchResponse201Headers the declared response headers of an HTTP 201 response for SubmitBatch
 type SubmitBatchResponse201Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // SubmitBatchResponse400Headers the declared response headers of an HTTP 400 response for SubmitBatch
 type SubmitBatchResponse400Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // SubmitBatchResponse401Headers the declared response headers of an HTTP 401 response for SubmitBatch
 type SubmitBatchResponse401Headers struct {
 	WWWAuthenticate *string
-	XRequestId      *string
+	XRequestID      *string
 }
 
 // SubmitBatchResponse403Headers the declared response headers of an HTTP 403 response for SubmitBatch
 type SubmitBatchResponse403Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // SubmitBatchResponse408Headers the declared response headers of an HTTP 408 response for SubmitBatch
 type SubmitBatchResponse408Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // SubmitBatchResponse413Headers the declared response headers of an HTTP 413 response for SubmitBatch
 type SubmitBatchResponse413Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // SubmitBatchResponse415Headers the declared response headers of an HTTP 415 response for SubmitBatch
 type SubmitBatchResponse415Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // SubmitBatchResponse422Headers the declared response headers of an HTTP 422 response for SubmitBatch
 type SubmitBatchResponse422Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // SubmitBatchResponse429Headers the declared response headers of an HTTP 429 response for SubmitBatch
@@ -2544,18 +2544,18 @@ type SubmitBatchResponse429Headers struct {
 	RateLimitRemaining *int32
 	RateLimitReset     *int32
 	RetryAfter         *int32
-	XRequestId         *string
+	XRequestID         *string
 }
 
 // SubmitBatchResponse500Headers the declared response headers of an HTTP 500 response for SubmitBatch
 type SubmitBatchResponse500Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // SubmitBatchResponse503Headers the declared response headers of an HTTP 503 response for SubmitBatch
 type SubmitBatchResponse503Headers struct {
 	RetryAfter *int32
-	XRequestId *string
+	XRequestID *string
 }
 
 type SubmitBatchResponse struct {
@@ -2563,26 +2563,26 @@ type SubmitBatchResponse struct {
 	HTTPResponse *http.Response
 	// JSON201 the response for an HTTP 201 `application/json` response
 	JSON201 *BatchReceipt
-	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
-	ApplicationproblemJSON400 *Problem
-	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
-	ApplicationproblemJSON401 *Problem
-	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
-	ApplicationproblemJSON403 *Problem
-	// ApplicationproblemJSON408 the response for an HTTP 408 `application/problem+json` response
-	ApplicationproblemJSON408 *Problem
-	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
-	ApplicationproblemJSON413 *Problem
-	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
-	ApplicationproblemJSON415 *Problem
-	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
-	ApplicationproblemJSON422 *Problem
-	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
-	ApplicationproblemJSON429 *Problem
-	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
-	ApplicationproblemJSON500 *Problem
-	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
-	ApplicationproblemJSON503 *Problem
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON408 the response for an HTTP 408 `application/problem+json` response
+	ApplicationProblemJSON408 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
 	// Headers201 the parsed response headers for an HTTP 201 response
 	Headers201 *SubmitBatchResponse201Headers
 	// Headers400 the parsed response headers for an HTTP 400 response
@@ -2612,54 +2612,54 @@ func (r SubmitBatchResponse) GetJSON201() *BatchReceipt {
 	return r.JSON201
 }
 
-// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
-func (r SubmitBatchResponse) GetApplicationproblemJSON400() *Problem {
-	return r.ApplicationproblemJSON400
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r SubmitBatchResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
 }
 
-// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
-func (r SubmitBatchResponse) GetApplicationproblemJSON401() *Problem {
-	return r.ApplicationproblemJSON401
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r SubmitBatchResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
 }
 
-// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
-func (r SubmitBatchResponse) GetApplicationproblemJSON403() *Problem {
-	return r.ApplicationproblemJSON403
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r SubmitBatchResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
 }
 
-// GetApplicationproblemJSON408 returns the response for an HTTP 408 `application/problem+json` response
-func (r SubmitBatchResponse) GetApplicationproblemJSON408() *Problem {
-	return r.ApplicationproblemJSON408
+// GetApplicationProblemJSON408 returns the response for an HTTP 408 `application/problem+json` response
+func (r SubmitBatchResponse) GetApplicationProblemJSON408() *Problem {
+	return r.ApplicationProblemJSON408
 }
 
-// GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
-func (r SubmitBatchResponse) GetApplicationproblemJSON413() *Problem {
-	return r.ApplicationproblemJSON413
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r SubmitBatchResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
 }
 
-// GetApplicationproblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
-func (r SubmitBatchResponse) GetApplicationproblemJSON415() *Problem {
-	return r.ApplicationproblemJSON415
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r SubmitBatchResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
 }
 
-// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
-func (r SubmitBatchResponse) GetApplicationproblemJSON422() *Problem {
-	return r.ApplicationproblemJSON422
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r SubmitBatchResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
 }
 
-// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
-func (r SubmitBatchResponse) GetApplicationproblemJSON429() *Problem {
-	return r.ApplicationproblemJSON429
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r SubmitBatchResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
 }
 
-// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
-func (r SubmitBatchResponse) GetApplicationproblemJSON500() *Problem {
-	return r.ApplicationproblemJSON500
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r SubmitBatchResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
 }
 
-// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
-func (r SubmitBatchResponse) GetApplicationproblemJSON503() *Problem {
-	return r.ApplicationproblemJSON503
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r SubmitBatchResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
 }
 
 // GetBody returns the raw response body bytes
@@ -2694,48 +2694,48 @@ func (r SubmitBatchResponse) ContentType() string {
 // SubmitRunsResponse200Headers the declared response headers of an HTTP 200 response for SubmitRuns
 type SubmitRunsResponse200Headers struct {
 	ContentType *string
-	XRequestId  *string
+	XRequestID  *string
 }
 
 // SubmitRunsResponse400Headers the declared response headers of an HTTP 400 response for SubmitRuns
 type SubmitRunsResponse400Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // SubmitRunsResponse401Headers the declared response headers of an HTTP 401 response for SubmitRuns
 type SubmitRunsResponse401Headers struct {
 	WWWAuthenticate *string
-	XRequestId      *string
+	XRequestID      *string
 }
 
 // SubmitRunsResponse403Headers the declared response headers of an HTTP 403 response for SubmitRuns
 type SubmitRunsResponse403Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // SubmitRunsResponse408Headers the declared response headers of an HTTP 408 response for SubmitRuns
 type SubmitRunsResponse408Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // SubmitRunsResponse409Headers the declared response headers of an HTTP 409 response for SubmitRuns
 type SubmitRunsResponse409Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // SubmitRunsResponse413Headers the declared response headers of an HTTP 413 response for SubmitRuns
 type SubmitRunsResponse413Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // SubmitRunsResponse415Headers the declared response headers of an HTTP 415 response for SubmitRuns
 type SubmitRunsResponse415Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // SubmitRunsResponse422Headers the declared response headers of an HTTP 422 response for SubmitRuns
 type SubmitRunsResponse422Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // SubmitRunsResponse429Headers the declared response headers of an HTTP 429 response for SubmitRuns
@@ -2744,45 +2744,45 @@ type SubmitRunsResponse429Headers struct {
 	RateLimitRemaining *int32
 	RateLimitReset     *int32
 	RetryAfter         *int32
-	XRequestId         *string
+	XRequestID         *string
 }
 
 // SubmitRunsResponse500Headers the declared response headers of an HTTP 500 response for SubmitRuns
 type SubmitRunsResponse500Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // SubmitRunsResponse503Headers the declared response headers of an HTTP 503 response for SubmitRuns
 type SubmitRunsResponse503Headers struct {
 	RetryAfter *int32
-	XRequestId *string
+	XRequestID *string
 }
 
 type SubmitRunsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
-	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
-	ApplicationproblemJSON400 *Problem
-	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
-	ApplicationproblemJSON401 *Problem
-	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
-	ApplicationproblemJSON403 *Problem
-	// ApplicationproblemJSON408 the response for an HTTP 408 `application/problem+json` response
-	ApplicationproblemJSON408 *Problem
-	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
-	ApplicationproblemJSON409 *Problem
-	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
-	ApplicationproblemJSON413 *Problem
-	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
-	ApplicationproblemJSON415 *Problem
-	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
-	ApplicationproblemJSON422 *Problem
-	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
-	ApplicationproblemJSON429 *Problem
-	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
-	ApplicationproblemJSON500 *Problem
-	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
-	ApplicationproblemJSON503 *Problem
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON408 the response for an HTTP 408 `application/problem+json` response
+	ApplicationProblemJSON408 *Problem
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
 	// Headers200 the parsed response headers for an HTTP 200 response
 	Headers200 *SubmitRunsResponse200Headers
 	// Headers400 the parsed response headers for an HTTP 400 response
@@ -2809,59 +2809,59 @@ type SubmitRunsResponse struct {
 	Headers503 *SubmitRunsResponse503Headers
 }
 
-// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
-func (r SubmitRunsResponse) GetApplicationproblemJSON400() *Problem {
-	return r.ApplicationproblemJSON400
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r SubmitRunsResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
 }
 
-// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
-func (r SubmitRunsResponse) GetApplicationproblemJSON401() *Problem {
-	return r.ApplicationproblemJSON401
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r SubmitRunsResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
 }
 
-// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
-func (r SubmitRunsResponse) GetApplicationproblemJSON403() *Problem {
-	return r.ApplicationproblemJSON403
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r SubmitRunsResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
 }
 
-// GetApplicationproblemJSON408 returns the response for an HTTP 408 `application/problem+json` response
-func (r SubmitRunsResponse) GetApplicationproblemJSON408() *Problem {
-	return r.ApplicationproblemJSON408
+// GetApplicationProblemJSON408 returns the response for an HTTP 408 `application/problem+json` response
+func (r SubmitRunsResponse) GetApplicationProblemJSON408() *Problem {
+	return r.ApplicationProblemJSON408
 }
 
-// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
-func (r SubmitRunsResponse) GetApplicationproblemJSON409() *Problem {
-	return r.ApplicationproblemJSON409
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r SubmitRunsResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
 }
 
-// GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
-func (r SubmitRunsResponse) GetApplicationproblemJSON413() *Problem {
-	return r.ApplicationproblemJSON413
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r SubmitRunsResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
 }
 
-// GetApplicationproblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
-func (r SubmitRunsResponse) GetApplicationproblemJSON415() *Problem {
-	return r.ApplicationproblemJSON415
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r SubmitRunsResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
 }
 
-// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
-func (r SubmitRunsResponse) GetApplicationproblemJSON422() *Problem {
-	return r.ApplicationproblemJSON422
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r SubmitRunsResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
 }
 
-// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
-func (r SubmitRunsResponse) GetApplicationproblemJSON429() *Problem {
-	return r.ApplicationproblemJSON429
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r SubmitRunsResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
 }
 
-// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
-func (r SubmitRunsResponse) GetApplicationproblemJSON500() *Problem {
-	return r.ApplicationproblemJSON500
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r SubmitRunsResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
 }
 
-// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
-func (r SubmitRunsResponse) GetApplicationproblemJSON503() *Problem {
-	return r.ApplicationproblemJSON503
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r SubmitRunsResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
 }
 
 // GetBody returns the raw response body bytes
@@ -2896,23 +2896,23 @@ func (r SubmitRunsResponse) ContentType() string {
 // ListRunsResponse200Headers the declared response headers of an HTTP 200 response for ListRuns
 type ListRunsResponse200Headers struct {
 	Link       *string
-	XRequestId *string
+	XRequestID *string
 }
 
 // ListRunsResponse401Headers the declared response headers of an HTTP 401 response for ListRuns
 type ListRunsResponse401Headers struct {
 	WWWAuthenticate *string
-	XRequestId      *string
+	XRequestID      *string
 }
 
 // ListRunsResponse403Headers the declared response headers of an HTTP 403 response for ListRuns
 type ListRunsResponse403Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // ListRunsResponse422Headers the declared response headers of an HTTP 422 response for ListRuns
 type ListRunsResponse422Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // ListRunsResponse429Headers the declared response headers of an HTTP 429 response for ListRuns
@@ -2921,18 +2921,18 @@ type ListRunsResponse429Headers struct {
 	RateLimitRemaining *int32
 	RateLimitReset     *int32
 	RetryAfter         *int32
-	XRequestId         *string
+	XRequestID         *string
 }
 
 // ListRunsResponse500Headers the declared response headers of an HTTP 500 response for ListRuns
 type ListRunsResponse500Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // ListRunsResponse503Headers the declared response headers of an HTTP 503 response for ListRuns
 type ListRunsResponse503Headers struct {
 	RetryAfter *int32
-	XRequestId *string
+	XRequestID *string
 }
 
 type ListRunsResponse struct {
@@ -2940,18 +2940,18 @@ type ListRunsResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *[]Run
-	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
-	ApplicationproblemJSON401 *Problem
-	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
-	ApplicationproblemJSON403 *Problem
-	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
-	ApplicationproblemJSON422 *Problem
-	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
-	ApplicationproblemJSON429 *Problem
-	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
-	ApplicationproblemJSON500 *Problem
-	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
-	ApplicationproblemJSON503 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
 	// Headers200 the parsed response headers for an HTTP 200 response
 	Headers200 *ListRunsResponse200Headers
 	// Headers401 the parsed response headers for an HTTP 401 response
@@ -2973,34 +2973,34 @@ func (r ListRunsResponse) GetJSON200() *[]Run {
 	return r.JSON200
 }
 
-// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
-func (r ListRunsResponse) GetApplicationproblemJSON401() *Problem {
-	return r.ApplicationproblemJSON401
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListRunsResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
 }
 
-// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
-func (r ListRunsResponse) GetApplicationproblemJSON403() *Problem {
-	return r.ApplicationproblemJSON403
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListRunsResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
 }
 
-// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
-func (r ListRunsResponse) GetApplicationproblemJSON422() *Problem {
-	return r.ApplicationproblemJSON422
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ListRunsResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
 }
 
-// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
-func (r ListRunsResponse) GetApplicationproblemJSON429() *Problem {
-	return r.ApplicationproblemJSON429
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListRunsResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
 }
 
-// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
-func (r ListRunsResponse) GetApplicationproblemJSON500() *Problem {
-	return r.ApplicationproblemJSON500
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListRunsResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
 }
 
-// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
-func (r ListRunsResponse) GetApplicationproblemJSON503() *Problem {
-	return r.ApplicationproblemJSON503
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListRunsResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
 }
 
 // GetBody returns the raw response body bytes
@@ -3034,28 +3034,28 @@ func (r ListRunsResponse) ContentType() string {
 
 // GetRunResponse200Headers the declared response headers of an HTTP 200 response for GetRun
 type GetRunResponse200Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // GetRunResponse401Headers the declared response headers of an HTTP 401 response for GetRun
 type GetRunResponse401Headers struct {
 	WWWAuthenticate *string
-	XRequestId      *string
+	XRequestID      *string
 }
 
 // GetRunResponse403Headers the declared response headers of an HTTP 403 response for GetRun
 type GetRunResponse403Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // GetRunResponse404Headers the declared response headers of an HTTP 404 response for GetRun
 type GetRunResponse404Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // GetRunResponse422Headers the declared response headers of an HTTP 422 response for GetRun
 type GetRunResponse422Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // GetRunResponse429Headers the declared response headers of an HTTP 429 response for GetRun
@@ -3064,18 +3064,18 @@ type GetRunResponse429Headers struct {
 	RateLimitRemaining *int32
 	RateLimitReset     *int32
 	RetryAfter         *int32
-	XRequestId         *string
+	XRequestID         *string
 }
 
 // GetRunResponse500Headers the declared response headers of an HTTP 500 response for GetRun
 type GetRunResponse500Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // GetRunResponse503Headers the declared response headers of an HTTP 503 response for GetRun
 type GetRunResponse503Headers struct {
 	RetryAfter *int32
-	XRequestId *string
+	XRequestID *string
 }
 
 type GetRunResponse struct {
@@ -3083,20 +3083,20 @@ type GetRunResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *RunDetails
-	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
-	ApplicationproblemJSON401 *Problem
-	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
-	ApplicationproblemJSON403 *Problem
-	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
-	ApplicationproblemJSON404 *Problem
-	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
-	ApplicationproblemJSON422 *Problem
-	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
-	ApplicationproblemJSON429 *Problem
-	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
-	ApplicationproblemJSON500 *Problem
-	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
-	ApplicationproblemJSON503 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
 	// Headers200 the parsed response headers for an HTTP 200 response
 	Headers200 *GetRunResponse200Headers
 	// Headers401 the parsed response headers for an HTTP 401 response
@@ -3120,39 +3120,39 @@ func (r GetRunResponse) GetJSON200() *RunDetails {
 	return r.JSON200
 }
 
-// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
-func (r GetRunResponse) GetApplicationproblemJSON401() *Problem {
-	return r.ApplicationproblemJSON401
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetRunResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
 }
 
-// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
-func (r GetRunResponse) GetApplicationproblemJSON403() *Problem {
-	return r.ApplicationproblemJSON403
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetRunResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
 }
 
-// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
-func (r GetRunResponse) GetApplicationproblemJSON404() *Problem {
-	return r.ApplicationproblemJSON404
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetRunResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
 }
 
-// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
-func (r GetRunResponse) GetApplicationproblemJSON422() *Problem {
-	return r.ApplicationproblemJSON422
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r GetRunResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
 }
 
-// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
-func (r GetRunResponse) GetApplicationproblemJSON429() *Problem {
-	return r.ApplicationproblemJSON429
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetRunResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
 }
 
-// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
-func (r GetRunResponse) GetApplicationproblemJSON500() *Problem {
-	return r.ApplicationproblemJSON500
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetRunResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
 }
 
-// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
-func (r GetRunResponse) GetApplicationproblemJSON503() *Problem {
-	return r.ApplicationproblemJSON503
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetRunResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
 }
 
 // GetBody returns the raw response body bytes
@@ -3186,28 +3186,28 @@ func (r GetRunResponse) ContentType() string {
 
 // GetRunEvaluationsResponse200Headers the declared response headers of an HTTP 200 response for GetRunEvaluations
 type GetRunEvaluationsResponse200Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // GetRunEvaluationsResponse401Headers the declared response headers of an HTTP 401 response for GetRunEvaluations
 type GetRunEvaluationsResponse401Headers struct {
 	WWWAuthenticate *string
-	XRequestId      *string
+	XRequestID      *string
 }
 
 // GetRunEvaluationsResponse403Headers the declared response headers of an HTTP 403 response for GetRunEvaluations
 type GetRunEvaluationsResponse403Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // GetRunEvaluationsResponse404Headers the declared response headers of an HTTP 404 response for GetRunEvaluations
 type GetRunEvaluationsResponse404Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // GetRunEvaluationsResponse422Headers the declared response headers of an HTTP 422 response for GetRunEvaluations
 type GetRunEvaluationsResponse422Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // GetRunEvaluationsResponse429Headers the declared response headers of an HTTP 429 response for GetRunEvaluations
@@ -3216,18 +3216,18 @@ type GetRunEvaluationsResponse429Headers struct {
 	RateLimitRemaining *int32
 	RateLimitReset     *int32
 	RetryAfter         *int32
-	XRequestId         *string
+	XRequestID         *string
 }
 
 // GetRunEvaluationsResponse500Headers the declared response headers of an HTTP 500 response for GetRunEvaluations
 type GetRunEvaluationsResponse500Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // GetRunEvaluationsResponse503Headers the declared response headers of an HTTP 503 response for GetRunEvaluations
 type GetRunEvaluationsResponse503Headers struct {
 	RetryAfter *int32
-	XRequestId *string
+	XRequestID *string
 }
 
 type GetRunEvaluationsResponse struct {
@@ -3235,20 +3235,20 @@ type GetRunEvaluationsResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *[]Evaluation
-	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
-	ApplicationproblemJSON401 *Problem
-	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
-	ApplicationproblemJSON403 *Problem
-	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
-	ApplicationproblemJSON404 *Problem
-	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
-	ApplicationproblemJSON422 *Problem
-	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
-	ApplicationproblemJSON429 *Problem
-	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
-	ApplicationproblemJSON500 *Problem
-	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
-	ApplicationproblemJSON503 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
 	// Headers200 the parsed response headers for an HTTP 200 response
 	Headers200 *GetRunEvaluationsResponse200Headers
 	// Headers401 the parsed response headers for an HTTP 401 response
@@ -3272,39 +3272,39 @@ func (r GetRunEvaluationsResponse) GetJSON200() *[]Evaluation {
 	return r.JSON200
 }
 
-// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
-func (r GetRunEvaluationsResponse) GetApplicationproblemJSON401() *Problem {
-	return r.ApplicationproblemJSON401
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetRunEvaluationsResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
 }
 
-// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
-func (r GetRunEvaluationsResponse) GetApplicationproblemJSON403() *Problem {
-	return r.ApplicationproblemJSON403
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetRunEvaluationsResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
 }
 
-// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
-func (r GetRunEvaluationsResponse) GetApplicationproblemJSON404() *Problem {
-	return r.ApplicationproblemJSON404
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetRunEvaluationsResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
 }
 
-// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
-func (r GetRunEvaluationsResponse) GetApplicationproblemJSON422() *Problem {
-	return r.ApplicationproblemJSON422
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r GetRunEvaluationsResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
 }
 
-// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
-func (r GetRunEvaluationsResponse) GetApplicationproblemJSON429() *Problem {
-	return r.ApplicationproblemJSON429
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetRunEvaluationsResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
 }
 
-// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
-func (r GetRunEvaluationsResponse) GetApplicationproblemJSON500() *Problem {
-	return r.ApplicationproblemJSON500
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetRunEvaluationsResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
 }
 
-// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
-func (r GetRunEvaluationsResponse) GetApplicationproblemJSON503() *Problem {
-	return r.ApplicationproblemJSON503
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetRunEvaluationsResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
 }
 
 // GetBody returns the raw response body bytes
@@ -3338,28 +3338,28 @@ func (r GetRunEvaluationsResponse) ContentType() string {
 
 // GetRunTelemetryResponse200Headers the declared response headers of an HTTP 200 response for GetRunTelemetry
 type GetRunTelemetryResponse200Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // GetRunTelemetryResponse401Headers the declared response headers of an HTTP 401 response for GetRunTelemetry
 type GetRunTelemetryResponse401Headers struct {
 	WWWAuthenticate *string
-	XRequestId      *string
+	XRequestID      *string
 }
 
 // GetRunTelemetryResponse403Headers the declared response headers of an HTTP 403 response for GetRunTelemetry
 type GetRunTelemetryResponse403Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // GetRunTelemetryResponse404Headers the declared response headers of an HTTP 404 response for GetRunTelemetry
 type GetRunTelemetryResponse404Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // GetRunTelemetryResponse422Headers the declared response headers of an HTTP 422 response for GetRunTelemetry
 type GetRunTelemetryResponse422Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // GetRunTelemetryResponse429Headers the declared response headers of an HTTP 429 response for GetRunTelemetry
@@ -3368,18 +3368,18 @@ type GetRunTelemetryResponse429Headers struct {
 	RateLimitRemaining *int32
 	RateLimitReset     *int32
 	RetryAfter         *int32
-	XRequestId         *string
+	XRequestID         *string
 }
 
 // GetRunTelemetryResponse500Headers the declared response headers of an HTTP 500 response for GetRunTelemetry
 type GetRunTelemetryResponse500Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // GetRunTelemetryResponse503Headers the declared response headers of an HTTP 503 response for GetRunTelemetry
 type GetRunTelemetryResponse503Headers struct {
 	RetryAfter *int32
-	XRequestId *string
+	XRequestID *string
 }
 
 type GetRunTelemetryResponse struct {
@@ -3387,20 +3387,20 @@ type GetRunTelemetryResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Telemetry
-	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
-	ApplicationproblemJSON401 *Problem
-	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
-	ApplicationproblemJSON403 *Problem
-	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
-	ApplicationproblemJSON404 *Problem
-	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
-	ApplicationproblemJSON422 *Problem
-	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
-	ApplicationproblemJSON429 *Problem
-	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
-	ApplicationproblemJSON500 *Problem
-	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
-	ApplicationproblemJSON503 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
 	// Headers200 the parsed response headers for an HTTP 200 response
 	Headers200 *GetRunTelemetryResponse200Headers
 	// Headers401 the parsed response headers for an HTTP 401 response
@@ -3424,39 +3424,39 @@ func (r GetRunTelemetryResponse) GetJSON200() *Telemetry {
 	return r.JSON200
 }
 
-// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
-func (r GetRunTelemetryResponse) GetApplicationproblemJSON401() *Problem {
-	return r.ApplicationproblemJSON401
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetRunTelemetryResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
 }
 
-// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
-func (r GetRunTelemetryResponse) GetApplicationproblemJSON403() *Problem {
-	return r.ApplicationproblemJSON403
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetRunTelemetryResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
 }
 
-// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
-func (r GetRunTelemetryResponse) GetApplicationproblemJSON404() *Problem {
-	return r.ApplicationproblemJSON404
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetRunTelemetryResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
 }
 
-// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
-func (r GetRunTelemetryResponse) GetApplicationproblemJSON422() *Problem {
-	return r.ApplicationproblemJSON422
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r GetRunTelemetryResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
 }
 
-// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
-func (r GetRunTelemetryResponse) GetApplicationproblemJSON429() *Problem {
-	return r.ApplicationproblemJSON429
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetRunTelemetryResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
 }
 
-// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
-func (r GetRunTelemetryResponse) GetApplicationproblemJSON500() *Problem {
-	return r.ApplicationproblemJSON500
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetRunTelemetryResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
 }
 
-// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
-func (r GetRunTelemetryResponse) GetApplicationproblemJSON503() *Problem {
-	return r.ApplicationproblemJSON503
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetRunTelemetryResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
 }
 
 // GetBody returns the raw response body bytes
@@ -3490,23 +3490,23 @@ func (r GetRunTelemetryResponse) ContentType() string {
 
 // GetStatsResponse200Headers the declared response headers of an HTTP 200 response for GetStats
 type GetStatsResponse200Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // GetStatsResponse401Headers the declared response headers of an HTTP 401 response for GetStats
 type GetStatsResponse401Headers struct {
 	WWWAuthenticate *string
-	XRequestId      *string
+	XRequestID      *string
 }
 
 // GetStatsResponse403Headers the declared response headers of an HTTP 403 response for GetStats
 type GetStatsResponse403Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // GetStatsResponse422Headers the declared response headers of an HTTP 422 response for GetStats
 type GetStatsResponse422Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // GetStatsResponse429Headers the declared response headers of an HTTP 429 response for GetStats
@@ -3515,18 +3515,18 @@ type GetStatsResponse429Headers struct {
 	RateLimitRemaining *int32
 	RateLimitReset     *int32
 	RetryAfter         *int32
-	XRequestId         *string
+	XRequestID         *string
 }
 
 // GetStatsResponse500Headers the declared response headers of an HTTP 500 response for GetStats
 type GetStatsResponse500Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // GetStatsResponse503Headers the declared response headers of an HTTP 503 response for GetStats
 type GetStatsResponse503Headers struct {
 	RetryAfter *int32
-	XRequestId *string
+	XRequestID *string
 }
 
 type GetStatsResponse struct {
@@ -3534,18 +3534,18 @@ type GetStatsResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Stats
-	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
-	ApplicationproblemJSON401 *Problem
-	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
-	ApplicationproblemJSON403 *Problem
-	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
-	ApplicationproblemJSON422 *Problem
-	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
-	ApplicationproblemJSON429 *Problem
-	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
-	ApplicationproblemJSON500 *Problem
-	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
-	ApplicationproblemJSON503 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
 	// Headers200 the parsed response headers for an HTTP 200 response
 	Headers200 *GetStatsResponse200Headers
 	// Headers401 the parsed response headers for an HTTP 401 response
@@ -3567,34 +3567,34 @@ func (r GetStatsResponse) GetJSON200() *Stats {
 	return r.JSON200
 }
 
-// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
-func (r GetStatsResponse) GetApplicationproblemJSON401() *Problem {
-	return r.ApplicationproblemJSON401
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetStatsResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
 }
 
-// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
-func (r GetStatsResponse) GetApplicationproblemJSON403() *Problem {
-	return r.ApplicationproblemJSON403
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetStatsResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
 }
 
-// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
-func (r GetStatsResponse) GetApplicationproblemJSON422() *Problem {
-	return r.ApplicationproblemJSON422
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r GetStatsResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
 }
 
-// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
-func (r GetStatsResponse) GetApplicationproblemJSON429() *Problem {
-	return r.ApplicationproblemJSON429
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetStatsResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
 }
 
-// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
-func (r GetStatsResponse) GetApplicationproblemJSON500() *Problem {
-	return r.ApplicationproblemJSON500
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetStatsResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
 }
 
-// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
-func (r GetStatsResponse) GetApplicationproblemJSON503() *Problem {
-	return r.ApplicationproblemJSON503
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetStatsResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
 }
 
 // GetBody returns the raw response body bytes
@@ -3628,23 +3628,23 @@ func (r GetStatsResponse) ContentType() string {
 
 // ListAgentStatsResponse200Headers the declared response headers of an HTTP 200 response for ListAgentStats
 type ListAgentStatsResponse200Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // ListAgentStatsResponse401Headers the declared response headers of an HTTP 401 response for ListAgentStats
 type ListAgentStatsResponse401Headers struct {
 	WWWAuthenticate *string
-	XRequestId      *string
+	XRequestID      *string
 }
 
 // ListAgentStatsResponse403Headers the declared response headers of an HTTP 403 response for ListAgentStats
 type ListAgentStatsResponse403Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // ListAgentStatsResponse422Headers the declared response headers of an HTTP 422 response for ListAgentStats
 type ListAgentStatsResponse422Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // ListAgentStatsResponse429Headers the declared response headers of an HTTP 429 response for ListAgentStats
@@ -3653,18 +3653,18 @@ type ListAgentStatsResponse429Headers struct {
 	RateLimitRemaining *int32
 	RateLimitReset     *int32
 	RetryAfter         *int32
-	XRequestId         *string
+	XRequestID         *string
 }
 
 // ListAgentStatsResponse500Headers the declared response headers of an HTTP 500 response for ListAgentStats
 type ListAgentStatsResponse500Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // ListAgentStatsResponse503Headers the declared response headers of an HTTP 503 response for ListAgentStats
 type ListAgentStatsResponse503Headers struct {
 	RetryAfter *int32
-	XRequestId *string
+	XRequestID *string
 }
 
 type ListAgentStatsResponse struct {
@@ -3672,18 +3672,18 @@ type ListAgentStatsResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *[]AgentStats
-	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
-	ApplicationproblemJSON401 *Problem
-	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
-	ApplicationproblemJSON403 *Problem
-	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
-	ApplicationproblemJSON422 *Problem
-	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
-	ApplicationproblemJSON429 *Problem
-	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
-	ApplicationproblemJSON500 *Problem
-	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
-	ApplicationproblemJSON503 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
 	// Headers200 the parsed response headers for an HTTP 200 response
 	Headers200 *ListAgentStatsResponse200Headers
 	// Headers401 the parsed response headers for an HTTP 401 response
@@ -3705,34 +3705,34 @@ func (r ListAgentStatsResponse) GetJSON200() *[]AgentStats {
 	return r.JSON200
 }
 
-// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
-func (r ListAgentStatsResponse) GetApplicationproblemJSON401() *Problem {
-	return r.ApplicationproblemJSON401
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListAgentStatsResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
 }
 
-// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
-func (r ListAgentStatsResponse) GetApplicationproblemJSON403() *Problem {
-	return r.ApplicationproblemJSON403
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListAgentStatsResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
 }
 
-// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
-func (r ListAgentStatsResponse) GetApplicationproblemJSON422() *Problem {
-	return r.ApplicationproblemJSON422
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ListAgentStatsResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
 }
 
-// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
-func (r ListAgentStatsResponse) GetApplicationproblemJSON429() *Problem {
-	return r.ApplicationproblemJSON429
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListAgentStatsResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
 }
 
-// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
-func (r ListAgentStatsResponse) GetApplicationproblemJSON500() *Problem {
-	return r.ApplicationproblemJSON500
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListAgentStatsResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
 }
 
-// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
-func (r ListAgentStatsResponse) GetApplicationproblemJSON503() *Problem {
-	return r.ApplicationproblemJSON503
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListAgentStatsResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
 }
 
 // GetBody returns the raw response body bytes
@@ -3766,17 +3766,17 @@ func (r ListAgentStatsResponse) ContentType() string {
 
 // GetHealthResponse200Headers the declared response headers of an HTTP 200 response for GetHealth
 type GetHealthResponse200Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // GetHealthResponse422Headers the declared response headers of an HTTP 422 response for GetHealth
 type GetHealthResponse422Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // GetHealthResponse500Headers the declared response headers of an HTTP 500 response for GetHealth
 type GetHealthResponse500Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 type GetHealthResponse struct {
@@ -3784,10 +3784,10 @@ type GetHealthResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Health
-	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
-	ApplicationproblemJSON422 *Problem
-	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
-	ApplicationproblemJSON500 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
 	// Headers200 the parsed response headers for an HTTP 200 response
 	Headers200 *GetHealthResponse200Headers
 	// Headers422 the parsed response headers for an HTTP 422 response
@@ -3801,14 +3801,14 @@ func (r GetHealthResponse) GetJSON200() *Health {
 	return r.JSON200
 }
 
-// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
-func (r GetHealthResponse) GetApplicationproblemJSON422() *Problem {
-	return r.ApplicationproblemJSON422
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r GetHealthResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
 }
 
-// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
-func (r GetHealthResponse) GetApplicationproblemJSON500() *Problem {
-	return r.ApplicationproblemJSON500
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetHealthResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
 }
 
 // GetBody returns the raw response body bytes
@@ -3842,17 +3842,17 @@ func (r GetHealthResponse) ContentType() string {
 
 // GetLivenessResponse200Headers the declared response headers of an HTTP 200 response for GetLiveness
 type GetLivenessResponse200Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // GetLivenessResponse422Headers the declared response headers of an HTTP 422 response for GetLiveness
 type GetLivenessResponse422Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // GetLivenessResponse500Headers the declared response headers of an HTTP 500 response for GetLiveness
 type GetLivenessResponse500Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 type GetLivenessResponse struct {
@@ -3860,10 +3860,10 @@ type GetLivenessResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Health
-	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
-	ApplicationproblemJSON422 *Problem
-	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
-	ApplicationproblemJSON500 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
 	// Headers200 the parsed response headers for an HTTP 200 response
 	Headers200 *GetLivenessResponse200Headers
 	// Headers422 the parsed response headers for an HTTP 422 response
@@ -3877,14 +3877,14 @@ func (r GetLivenessResponse) GetJSON200() *Health {
 	return r.JSON200
 }
 
-// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
-func (r GetLivenessResponse) GetApplicationproblemJSON422() *Problem {
-	return r.ApplicationproblemJSON422
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r GetLivenessResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
 }
 
-// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
-func (r GetLivenessResponse) GetApplicationproblemJSON500() *Problem {
-	return r.ApplicationproblemJSON500
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetLivenessResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
 }
 
 // GetBody returns the raw response body bytes
@@ -3918,23 +3918,23 @@ func (r GetLivenessResponse) ContentType() string {
 
 // GetReadinessResponse200Headers the declared response headers of an HTTP 200 response for GetReadiness
 type GetReadinessResponse200Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // GetReadinessResponse422Headers the declared response headers of an HTTP 422 response for GetReadiness
 type GetReadinessResponse422Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // GetReadinessResponse500Headers the declared response headers of an HTTP 500 response for GetReadiness
 type GetReadinessResponse500Headers struct {
-	XRequestId *string
+	XRequestID *string
 }
 
 // GetReadinessResponse503Headers the declared response headers of an HTTP 503 response for GetReadiness
 type GetReadinessResponse503Headers struct {
 	RetryAfter *int32
-	XRequestId *string
+	XRequestID *string
 }
 
 type GetReadinessResponse struct {
@@ -3942,12 +3942,12 @@ type GetReadinessResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Readiness
-	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
-	ApplicationproblemJSON422 *Problem
-	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
-	ApplicationproblemJSON500 *Problem
-	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
-	ApplicationproblemJSON503 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
 	// Headers200 the parsed response headers for an HTTP 200 response
 	Headers200 *GetReadinessResponse200Headers
 	// Headers422 the parsed response headers for an HTTP 422 response
@@ -3963,19 +3963,19 @@ func (r GetReadinessResponse) GetJSON200() *Readiness {
 	return r.JSON200
 }
 
-// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
-func (r GetReadinessResponse) GetApplicationproblemJSON422() *Problem {
-	return r.ApplicationproblemJSON422
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r GetReadinessResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
 }
 
-// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
-func (r GetReadinessResponse) GetApplicationproblemJSON500() *Problem {
-	return r.ApplicationproblemJSON500
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetReadinessResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
 }
 
-// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
-func (r GetReadinessResponse) GetApplicationproblemJSON503() *Problem {
-	return r.ApplicationproblemJSON503
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetReadinessResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
 }
 
 // GetBody returns the raw response body bytes
@@ -4009,7 +4009,7 @@ func (r GetReadinessResponse) ContentType() string {
 
 // ListBatchesWithResponse List batches
 //
-// Batches, newest `createdAt` first, equal ones by `batchId`, last first. Where there are more, the header `Link` leads to the next page.
+// Returns batches, newest `createdAt` first, then by `batchId` in descending order. If there are more, the `Link` header leads to the next page.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -4024,13 +4024,13 @@ func (c *ClientWithResponses) ListBatchesWithResponse(ctx context.Context, param
 
 // GetBatchWithResponse Read a batch
 //
-// A batch with all of its runs, as they were at one moment.
+// Returns a batch with all its runs, in one consistent snapshot.
 //
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /api/batches/{batchId} (the `GetBatch` operationId).
-func (c *ClientWithResponses) GetBatchWithResponse(ctx context.Context, batchId string, reqEditors ...RequestEditorFn) (*GetBatchResponse, error) {
-	rsp, err := c.GetBatch(ctx, batchId, reqEditors...)
+func (c *ClientWithResponses) GetBatchWithResponse(ctx context.Context, batchID string, reqEditors ...RequestEditorFn) (*GetBatchResponse, error) {
+	rsp, err := c.GetBatch(ctx, batchID, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -4039,11 +4039,11 @@ func (c *ClientWithResponses) GetBatchWithResponse(ctx context.Context, batchId 
 
 // SubmitRunWithBodyWithResponse Submit a run
 //
-// Stores a run with its evaluations and telemetry: all of it, or nothing.
+// Stores a run with its evaluations and telemetry, all or nothing.
 //
-// The same content again is a replay: 200, and nothing changes. A run that is open (`running`, `incomplete`) is replaced as a whole by what comes next, its start apart, which stays as announced where it is left out. A run that is final (`completed`, `failed`) stays as it is: other content is refused with 409.
+// Submitting the same content again is a replay: 200, and nothing changes. An open run (`running`, `incomplete`) is replaced as a whole by the next submission; only its start time stays if `startedAt` is absent. A final run (`completed`, `failed`) never changes: other content is refused with 409.
 //
-// Fields that are `null` count as absent. Unknown fields are ignored.
+// A field that is `null` counts as absent. Unknown fields are ignored.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4058,11 +4058,11 @@ func (c *ClientWithResponses) SubmitRunWithBodyWithResponse(ctx context.Context,
 
 // SubmitRunWithResponse Submit a run
 //
-// Stores a run with its evaluations and telemetry: all of it, or nothing.
+// Stores a run with its evaluations and telemetry, all or nothing.
 //
-// The same content again is a replay: 200, and nothing changes. A run that is open (`running`, `incomplete`) is replaced as a whole by what comes next, its start apart, which stays as announced where it is left out. A run that is final (`completed`, `failed`) stays as it is: other content is refused with 409.
+// Submitting the same content again is a replay: 200, and nothing changes. An open run (`running`, `incomplete`) is replaced as a whole by the next submission; only its start time stays if `startedAt` is absent. A final run (`completed`, `failed`) never changes: other content is refused with 409.
 //
-// Fields that are `null` count as absent. Unknown fields are ignored.
+// A field that is `null` counts as absent. Unknown fields are ignored.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4077,7 +4077,7 @@ func (c *ClientWithResponses) SubmitRunWithResponse(ctx context.Context, body Su
 
 // SubmitBatchWithBodyWithResponse Open or complete a batch
 //
-// Creates the batch, or updates all of it but `createdAt`. With `completedAt` the batch is complete, and what is reported of its runs stands; without, a batch that is complete stays as it is. May be repeated safely.
+// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4092,7 +4092,7 @@ func (c *ClientWithResponses) SubmitBatchWithBodyWithResponse(ctx context.Contex
 
 // SubmitBatchWithResponse Open or complete a batch
 //
-// Creates the batch, or updates all of it but `createdAt`. With `completedAt` the batch is complete, and what is reported of its runs stands; without, a batch that is complete stays as it is. May be repeated safely.
+// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4107,11 +4107,11 @@ func (c *ClientWithResponses) SubmitBatchWithResponse(ctx context.Context, body 
 
 // SubmitRunsWithBodyWithResponse Submit many runs
 //
-// Takes up to 10000 runs, one per line (NDJSON) or as a JSON array, each as `submit-run` takes one. The body may be compressed (`Content-Encoding: gzip`). A run may have 8 MiB, the request 256 MiB, in the mode `atomic` 64 MiB.
+// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 64 MiB per request.
 //
-// In the mode `each` (the default) every line is stored or refused on its own, and the answer is a receipt per line, in their order. Any other answer says that some lines may have been stored; the request may be repeated safely.
+// In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 //
-// In the mode `atomic` all lines are stored, or nothing: then the answer is a problem whose `errors` name the lines at fault.
+// In the mode `atomic`, all lines are stored, or none: then the answer is a problem whose `errors` name the lines at fault.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4126,11 +4126,11 @@ func (c *ClientWithResponses) SubmitRunsWithBodyWithResponse(ctx context.Context
 
 // SubmitRunsWithResponse Submit many runs
 //
-// Takes up to 10000 runs, one per line (NDJSON) or as a JSON array, each as `submit-run` takes one. The body may be compressed (`Content-Encoding: gzip`). A run may have 8 MiB, the request 256 MiB, in the mode `atomic` 64 MiB.
+// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 64 MiB per request.
 //
-// In the mode `each` (the default) every line is stored or refused on its own, and the answer is a receipt per line, in their order. Any other answer says that some lines may have been stored; the request may be repeated safely.
+// In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 //
-// In the mode `atomic` all lines are stored, or nothing: then the answer is a problem whose `errors` name the lines at fault.
+// In the mode `atomic`, all lines are stored, or none: then the answer is a problem whose `errors` name the lines at fault.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4145,7 +4145,7 @@ func (c *ClientWithResponses) SubmitRunsWithResponse(ctx context.Context, params
 
 // ListRunsWithResponse List runs
 //
-// The runs that match every filter given, newest `startedAt` first, equal ones by `id`, newest first. Where there are more, the header `Link` leads to the next page; a run that is there when the first page is read is on one of the pages, whatever is submitted meanwhile. Prompts are left to the telemetry.
+// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on one of the pages, whatever is submitted meanwhile. Prompts are only in the telemetry of each run.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -4160,13 +4160,13 @@ func (c *ClientWithResponses) ListRunsWithResponse(ctx context.Context, params *
 
 // GetRunWithResponse Read a run
 //
-// A run with its evaluations and telemetry, as they were at one moment.
+// Returns a run with its evaluations and telemetry, in one consistent snapshot.
 //
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /api/runs/{runId} (the `GetRun` operationId).
-func (c *ClientWithResponses) GetRunWithResponse(ctx context.Context, runId string, reqEditors ...RequestEditorFn) (*GetRunResponse, error) {
-	rsp, err := c.GetRun(ctx, runId, reqEditors...)
+func (c *ClientWithResponses) GetRunWithResponse(ctx context.Context, runID string, reqEditors ...RequestEditorFn) (*GetRunResponse, error) {
+	rsp, err := c.GetRun(ctx, runID, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -4175,13 +4175,13 @@ func (c *ClientWithResponses) GetRunWithResponse(ctx context.Context, runId stri
 
 // GetRunEvaluationsWithResponse Read a run's evaluations
 //
-// The scores that evaluators gave a run, in the order submitted.
+// Returns the scores that evaluators gave a run, in the order of submission.
 //
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /api/runs/{runId}/evaluations (the `GetRunEvaluations` operationId).
-func (c *ClientWithResponses) GetRunEvaluationsWithResponse(ctx context.Context, runId string, reqEditors ...RequestEditorFn) (*GetRunEvaluationsResponse, error) {
-	rsp, err := c.GetRunEvaluations(ctx, runId, reqEditors...)
+func (c *ClientWithResponses) GetRunEvaluationsWithResponse(ctx context.Context, runID string, reqEditors ...RequestEditorFn) (*GetRunEvaluationsResponse, error) {
+	rsp, err := c.GetRunEvaluations(ctx, runID, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -4190,22 +4190,22 @@ func (c *ClientWithResponses) GetRunEvaluationsWithResponse(ctx context.Context,
 
 // GetRunTelemetryWithResponse Read a run's telemetry
 //
-// What a run cost, with the prompt that was sent; `null` where the run has none.
+// Returns the telemetry of a run, including the prompt; `null` if the run has none.
 //
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /api/runs/{runId}/telemetry (the `GetRunTelemetry` operationId).
-func (c *ClientWithResponses) GetRunTelemetryWithResponse(ctx context.Context, runId string, reqEditors ...RequestEditorFn) (*GetRunTelemetryResponse, error) {
-	rsp, err := c.GetRunTelemetry(ctx, runId, reqEditors...)
+func (c *ClientWithResponses) GetRunTelemetryWithResponse(ctx context.Context, runID string, reqEditors ...RequestEditorFn) (*GetRunTelemetryResponse, error) {
+	rsp, err := c.GetRunTelemetry(ctx, runID, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
 	return ParseGetRunTelemetryResponse(rsp)
 }
 
-// GetStatsWithResponse Figures over all runs
+// GetStatsWithResponse Get statistics over all runs
 //
-// Counts and averages over all completed runs.
+// Returns counts and averages over all completed runs.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -4218,9 +4218,9 @@ func (c *ClientWithResponses) GetStatsWithResponse(ctx context.Context, reqEdito
 	return ParseGetStatsResponse(rsp)
 }
 
-// ListAgentStatsWithResponse Figures per agent
+// ListAgentStatsWithResponse Get statistics per agent
 //
-// The weighted scores of each agent over its completed, successful runs: best average first, agents without one last, equal ones by name.
+// Returns the weighted scores of each agent over its completed, successful runs: best average first, agents without an average last, ties by name.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -4233,9 +4233,9 @@ func (c *ClientWithResponses) ListAgentStatsWithResponse(ctx context.Context, re
 	return ParseListAgentStatsResponse(rsp)
 }
 
-// GetHealthWithResponse Is the server there?
+// GetHealthWithResponse Check that the server runs
 //
-// Answers as long as the server runs; does not ask the database.
+// Answers while the server runs; does not query the database.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -4248,9 +4248,9 @@ func (c *ClientWithResponses) GetHealthWithResponse(ctx context.Context, reqEdit
 	return ParseGetHealthResponse(rsp)
 }
 
-// GetLivenessWithResponse Is the process alive?
+// GetLivenessWithResponse Check liveness
 //
-// As `/health`. An orchestrator restarts a server that does not answer here.
+// Same as `/health`. An orchestrator restarts a server that does not answer here.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -4263,9 +4263,9 @@ func (c *ClientWithResponses) GetLivenessWithResponse(ctx context.Context, reqEd
 	return ParseGetLivenessResponse(rsp)
 }
 
-// GetReadinessWithResponse Does the server take requests?
+// GetReadinessWithResponse Check readiness
 //
-// It does when the database answers and takes writes, its schema is current, and the server is not about to stop. A load balancer sends requests elsewhere while it does not.
+// The server is ready when the database answers and accepts writes, its schema is current, and the server is not shutting down. A load balancer sends requests elsewhere while the server is not ready.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -4304,42 +4304,42 @@ func ParseListBatchesResponse(rsp *http.Response) (*ListBatchesResponse, error) 
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON401 = &dest
+		response.ApplicationProblemJSON401 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON403 = &dest
+		response.ApplicationProblemJSON403 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON422 = &dest
+		response.ApplicationProblemJSON422 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON429 = &dest
+		response.ApplicationProblemJSON429 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON500 = &dest
+		response.ApplicationProblemJSON500 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON503 = &dest
+		response.ApplicationProblemJSON503 = &dest
 
 	}
 
@@ -4358,7 +4358,7 @@ func ParseListBatchesResponse(rsp *http.Response) (*ListBatchesResponse, error) 
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers200 = &headers
 	case rsp.StatusCode == 401:
@@ -4375,7 +4375,7 @@ func ParseListBatchesResponse(rsp *http.Response) (*ListBatchesResponse, error) 
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers401 = &headers
 	case rsp.StatusCode == 403:
@@ -4385,7 +4385,7 @@ func ParseListBatchesResponse(rsp *http.Response) (*ListBatchesResponse, error) 
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers403 = &headers
 	case rsp.StatusCode == 422:
@@ -4395,7 +4395,7 @@ func ParseListBatchesResponse(rsp *http.Response) (*ListBatchesResponse, error) 
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers422 = &headers
 	case rsp.StatusCode == 429:
@@ -4433,7 +4433,7 @@ func ParseListBatchesResponse(rsp *http.Response) (*ListBatchesResponse, error) 
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers429 = &headers
 	case rsp.StatusCode == 500:
@@ -4443,7 +4443,7 @@ func ParseListBatchesResponse(rsp *http.Response) (*ListBatchesResponse, error) 
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers500 = &headers
 	case rsp.StatusCode == 503:
@@ -4460,7 +4460,7 @@ func ParseListBatchesResponse(rsp *http.Response) (*ListBatchesResponse, error) 
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers503 = &headers
 	}
@@ -4494,49 +4494,49 @@ func ParseGetBatchResponse(rsp *http.Response) (*GetBatchResponse, error) {
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON401 = &dest
+		response.ApplicationProblemJSON401 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON403 = &dest
+		response.ApplicationProblemJSON403 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON404 = &dest
+		response.ApplicationProblemJSON404 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON422 = &dest
+		response.ApplicationProblemJSON422 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON429 = &dest
+		response.ApplicationProblemJSON429 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON500 = &dest
+		response.ApplicationProblemJSON500 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON503 = &dest
+		response.ApplicationProblemJSON503 = &dest
 
 	}
 
@@ -4548,7 +4548,7 @@ func ParseGetBatchResponse(rsp *http.Response) (*GetBatchResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers200 = &headers
 	case rsp.StatusCode == 401:
@@ -4565,7 +4565,7 @@ func ParseGetBatchResponse(rsp *http.Response) (*GetBatchResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers401 = &headers
 	case rsp.StatusCode == 403:
@@ -4575,7 +4575,7 @@ func ParseGetBatchResponse(rsp *http.Response) (*GetBatchResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers403 = &headers
 	case rsp.StatusCode == 404:
@@ -4585,7 +4585,7 @@ func ParseGetBatchResponse(rsp *http.Response) (*GetBatchResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers404 = &headers
 	case rsp.StatusCode == 422:
@@ -4595,7 +4595,7 @@ func ParseGetBatchResponse(rsp *http.Response) (*GetBatchResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers422 = &headers
 	case rsp.StatusCode == 429:
@@ -4633,7 +4633,7 @@ func ParseGetBatchResponse(rsp *http.Response) (*GetBatchResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers429 = &headers
 	case rsp.StatusCode == 500:
@@ -4643,7 +4643,7 @@ func ParseGetBatchResponse(rsp *http.Response) (*GetBatchResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers500 = &headers
 	case rsp.StatusCode == 503:
@@ -4660,7 +4660,7 @@ func ParseGetBatchResponse(rsp *http.Response) (*GetBatchResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers503 = &headers
 	}
@@ -4701,77 +4701,77 @@ func ParseSubmitRunResponse(rsp *http.Response) (*SubmitRunResponse, error) {
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON400 = &dest
+		response.ApplicationProblemJSON400 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON401 = &dest
+		response.ApplicationProblemJSON401 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON403 = &dest
+		response.ApplicationProblemJSON403 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 408:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON408 = &dest
+		response.ApplicationProblemJSON408 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON409 = &dest
+		response.ApplicationProblemJSON409 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON413 = &dest
+		response.ApplicationProblemJSON413 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON415 = &dest
+		response.ApplicationProblemJSON415 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON422 = &dest
+		response.ApplicationProblemJSON422 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON429 = &dest
+		response.ApplicationProblemJSON429 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON500 = &dest
+		response.ApplicationProblemJSON500 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON503 = &dest
+		response.ApplicationProblemJSON503 = &dest
 
 	}
 
@@ -4790,7 +4790,7 @@ func ParseSubmitRunResponse(rsp *http.Response) (*SubmitRunResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers200 = &headers
 	case rsp.StatusCode == 201:
@@ -4800,7 +4800,7 @@ func ParseSubmitRunResponse(rsp *http.Response) (*SubmitRunResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers201 = &headers
 	case rsp.StatusCode == 400:
@@ -4810,7 +4810,7 @@ func ParseSubmitRunResponse(rsp *http.Response) (*SubmitRunResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers400 = &headers
 	case rsp.StatusCode == 401:
@@ -4827,7 +4827,7 @@ func ParseSubmitRunResponse(rsp *http.Response) (*SubmitRunResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers401 = &headers
 	case rsp.StatusCode == 403:
@@ -4837,7 +4837,7 @@ func ParseSubmitRunResponse(rsp *http.Response) (*SubmitRunResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers403 = &headers
 	case rsp.StatusCode == 408:
@@ -4847,7 +4847,7 @@ func ParseSubmitRunResponse(rsp *http.Response) (*SubmitRunResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers408 = &headers
 	case rsp.StatusCode == 409:
@@ -4857,7 +4857,7 @@ func ParseSubmitRunResponse(rsp *http.Response) (*SubmitRunResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers409 = &headers
 	case rsp.StatusCode == 413:
@@ -4867,7 +4867,7 @@ func ParseSubmitRunResponse(rsp *http.Response) (*SubmitRunResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers413 = &headers
 	case rsp.StatusCode == 415:
@@ -4877,7 +4877,7 @@ func ParseSubmitRunResponse(rsp *http.Response) (*SubmitRunResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers415 = &headers
 	case rsp.StatusCode == 422:
@@ -4887,7 +4887,7 @@ func ParseSubmitRunResponse(rsp *http.Response) (*SubmitRunResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers422 = &headers
 	case rsp.StatusCode == 429:
@@ -4925,7 +4925,7 @@ func ParseSubmitRunResponse(rsp *http.Response) (*SubmitRunResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers429 = &headers
 	case rsp.StatusCode == 500:
@@ -4935,7 +4935,7 @@ func ParseSubmitRunResponse(rsp *http.Response) (*SubmitRunResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers500 = &headers
 	case rsp.StatusCode == 503:
@@ -4952,7 +4952,7 @@ func ParseSubmitRunResponse(rsp *http.Response) (*SubmitRunResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers503 = &headers
 	}
@@ -4986,70 +4986,70 @@ func ParseSubmitBatchResponse(rsp *http.Response) (*SubmitBatchResponse, error) 
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON400 = &dest
+		response.ApplicationProblemJSON400 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON401 = &dest
+		response.ApplicationProblemJSON401 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON403 = &dest
+		response.ApplicationProblemJSON403 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 408:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON408 = &dest
+		response.ApplicationProblemJSON408 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON413 = &dest
+		response.ApplicationProblemJSON413 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON415 = &dest
+		response.ApplicationProblemJSON415 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON422 = &dest
+		response.ApplicationProblemJSON422 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON429 = &dest
+		response.ApplicationProblemJSON429 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON500 = &dest
+		response.ApplicationProblemJSON500 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON503 = &dest
+		response.ApplicationProblemJSON503 = &dest
 
 	}
 
@@ -5061,7 +5061,7 @@ func ParseSubmitBatchResponse(rsp *http.Response) (*SubmitBatchResponse, error) 
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers201 = &headers
 	case rsp.StatusCode == 400:
@@ -5071,7 +5071,7 @@ func ParseSubmitBatchResponse(rsp *http.Response) (*SubmitBatchResponse, error) 
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers400 = &headers
 	case rsp.StatusCode == 401:
@@ -5088,7 +5088,7 @@ func ParseSubmitBatchResponse(rsp *http.Response) (*SubmitBatchResponse, error) 
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers401 = &headers
 	case rsp.StatusCode == 403:
@@ -5098,7 +5098,7 @@ func ParseSubmitBatchResponse(rsp *http.Response) (*SubmitBatchResponse, error) 
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers403 = &headers
 	case rsp.StatusCode == 408:
@@ -5108,7 +5108,7 @@ func ParseSubmitBatchResponse(rsp *http.Response) (*SubmitBatchResponse, error) 
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers408 = &headers
 	case rsp.StatusCode == 413:
@@ -5118,7 +5118,7 @@ func ParseSubmitBatchResponse(rsp *http.Response) (*SubmitBatchResponse, error) 
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers413 = &headers
 	case rsp.StatusCode == 415:
@@ -5128,7 +5128,7 @@ func ParseSubmitBatchResponse(rsp *http.Response) (*SubmitBatchResponse, error) 
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers415 = &headers
 	case rsp.StatusCode == 422:
@@ -5138,7 +5138,7 @@ func ParseSubmitBatchResponse(rsp *http.Response) (*SubmitBatchResponse, error) 
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers422 = &headers
 	case rsp.StatusCode == 429:
@@ -5176,7 +5176,7 @@ func ParseSubmitBatchResponse(rsp *http.Response) (*SubmitBatchResponse, error) 
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers429 = &headers
 	case rsp.StatusCode == 500:
@@ -5186,7 +5186,7 @@ func ParseSubmitBatchResponse(rsp *http.Response) (*SubmitBatchResponse, error) 
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers500 = &headers
 	case rsp.StatusCode == 503:
@@ -5203,7 +5203,7 @@ func ParseSubmitBatchResponse(rsp *http.Response) (*SubmitBatchResponse, error) 
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers503 = &headers
 	}
@@ -5230,77 +5230,77 @@ func ParseSubmitRunsResponse(rsp *http.Response) (*SubmitRunsResponse, error) {
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON400 = &dest
+		response.ApplicationProblemJSON400 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON401 = &dest
+		response.ApplicationProblemJSON401 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON403 = &dest
+		response.ApplicationProblemJSON403 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 408:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON408 = &dest
+		response.ApplicationProblemJSON408 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON409 = &dest
+		response.ApplicationProblemJSON409 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON413 = &dest
+		response.ApplicationProblemJSON413 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON415 = &dest
+		response.ApplicationProblemJSON415 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON422 = &dest
+		response.ApplicationProblemJSON422 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON429 = &dest
+		response.ApplicationProblemJSON429 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON500 = &dest
+		response.ApplicationProblemJSON500 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON503 = &dest
+		response.ApplicationProblemJSON503 = &dest
 
 	}
 
@@ -5319,7 +5319,7 @@ func ParseSubmitRunsResponse(rsp *http.Response) (*SubmitRunsResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers200 = &headers
 	case rsp.StatusCode == 400:
@@ -5329,7 +5329,7 @@ func ParseSubmitRunsResponse(rsp *http.Response) (*SubmitRunsResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers400 = &headers
 	case rsp.StatusCode == 401:
@@ -5346,7 +5346,7 @@ func ParseSubmitRunsResponse(rsp *http.Response) (*SubmitRunsResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers401 = &headers
 	case rsp.StatusCode == 403:
@@ -5356,7 +5356,7 @@ func ParseSubmitRunsResponse(rsp *http.Response) (*SubmitRunsResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers403 = &headers
 	case rsp.StatusCode == 408:
@@ -5366,7 +5366,7 @@ func ParseSubmitRunsResponse(rsp *http.Response) (*SubmitRunsResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers408 = &headers
 	case rsp.StatusCode == 409:
@@ -5376,7 +5376,7 @@ func ParseSubmitRunsResponse(rsp *http.Response) (*SubmitRunsResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers409 = &headers
 	case rsp.StatusCode == 413:
@@ -5386,7 +5386,7 @@ func ParseSubmitRunsResponse(rsp *http.Response) (*SubmitRunsResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers413 = &headers
 	case rsp.StatusCode == 415:
@@ -5396,7 +5396,7 @@ func ParseSubmitRunsResponse(rsp *http.Response) (*SubmitRunsResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers415 = &headers
 	case rsp.StatusCode == 422:
@@ -5406,7 +5406,7 @@ func ParseSubmitRunsResponse(rsp *http.Response) (*SubmitRunsResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers422 = &headers
 	case rsp.StatusCode == 429:
@@ -5444,7 +5444,7 @@ func ParseSubmitRunsResponse(rsp *http.Response) (*SubmitRunsResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers429 = &headers
 	case rsp.StatusCode == 500:
@@ -5454,7 +5454,7 @@ func ParseSubmitRunsResponse(rsp *http.Response) (*SubmitRunsResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers500 = &headers
 	case rsp.StatusCode == 503:
@@ -5471,7 +5471,7 @@ func ParseSubmitRunsResponse(rsp *http.Response) (*SubmitRunsResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers503 = &headers
 	}
@@ -5505,42 +5505,42 @@ func ParseListRunsResponse(rsp *http.Response) (*ListRunsResponse, error) {
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON401 = &dest
+		response.ApplicationProblemJSON401 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON403 = &dest
+		response.ApplicationProblemJSON403 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON422 = &dest
+		response.ApplicationProblemJSON422 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON429 = &dest
+		response.ApplicationProblemJSON429 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON500 = &dest
+		response.ApplicationProblemJSON500 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON503 = &dest
+		response.ApplicationProblemJSON503 = &dest
 
 	}
 
@@ -5559,7 +5559,7 @@ func ParseListRunsResponse(rsp *http.Response) (*ListRunsResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers200 = &headers
 	case rsp.StatusCode == 401:
@@ -5576,7 +5576,7 @@ func ParseListRunsResponse(rsp *http.Response) (*ListRunsResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers401 = &headers
 	case rsp.StatusCode == 403:
@@ -5586,7 +5586,7 @@ func ParseListRunsResponse(rsp *http.Response) (*ListRunsResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers403 = &headers
 	case rsp.StatusCode == 422:
@@ -5596,7 +5596,7 @@ func ParseListRunsResponse(rsp *http.Response) (*ListRunsResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers422 = &headers
 	case rsp.StatusCode == 429:
@@ -5634,7 +5634,7 @@ func ParseListRunsResponse(rsp *http.Response) (*ListRunsResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers429 = &headers
 	case rsp.StatusCode == 500:
@@ -5644,7 +5644,7 @@ func ParseListRunsResponse(rsp *http.Response) (*ListRunsResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers500 = &headers
 	case rsp.StatusCode == 503:
@@ -5661,7 +5661,7 @@ func ParseListRunsResponse(rsp *http.Response) (*ListRunsResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers503 = &headers
 	}
@@ -5695,49 +5695,49 @@ func ParseGetRunResponse(rsp *http.Response) (*GetRunResponse, error) {
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON401 = &dest
+		response.ApplicationProblemJSON401 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON403 = &dest
+		response.ApplicationProblemJSON403 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON404 = &dest
+		response.ApplicationProblemJSON404 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON422 = &dest
+		response.ApplicationProblemJSON422 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON429 = &dest
+		response.ApplicationProblemJSON429 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON500 = &dest
+		response.ApplicationProblemJSON500 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON503 = &dest
+		response.ApplicationProblemJSON503 = &dest
 
 	}
 
@@ -5749,7 +5749,7 @@ func ParseGetRunResponse(rsp *http.Response) (*GetRunResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers200 = &headers
 	case rsp.StatusCode == 401:
@@ -5766,7 +5766,7 @@ func ParseGetRunResponse(rsp *http.Response) (*GetRunResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers401 = &headers
 	case rsp.StatusCode == 403:
@@ -5776,7 +5776,7 @@ func ParseGetRunResponse(rsp *http.Response) (*GetRunResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers403 = &headers
 	case rsp.StatusCode == 404:
@@ -5786,7 +5786,7 @@ func ParseGetRunResponse(rsp *http.Response) (*GetRunResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers404 = &headers
 	case rsp.StatusCode == 422:
@@ -5796,7 +5796,7 @@ func ParseGetRunResponse(rsp *http.Response) (*GetRunResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers422 = &headers
 	case rsp.StatusCode == 429:
@@ -5834,7 +5834,7 @@ func ParseGetRunResponse(rsp *http.Response) (*GetRunResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers429 = &headers
 	case rsp.StatusCode == 500:
@@ -5844,7 +5844,7 @@ func ParseGetRunResponse(rsp *http.Response) (*GetRunResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers500 = &headers
 	case rsp.StatusCode == 503:
@@ -5861,7 +5861,7 @@ func ParseGetRunResponse(rsp *http.Response) (*GetRunResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers503 = &headers
 	}
@@ -5895,49 +5895,49 @@ func ParseGetRunEvaluationsResponse(rsp *http.Response) (*GetRunEvaluationsRespo
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON401 = &dest
+		response.ApplicationProblemJSON401 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON403 = &dest
+		response.ApplicationProblemJSON403 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON404 = &dest
+		response.ApplicationProblemJSON404 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON422 = &dest
+		response.ApplicationProblemJSON422 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON429 = &dest
+		response.ApplicationProblemJSON429 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON500 = &dest
+		response.ApplicationProblemJSON500 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON503 = &dest
+		response.ApplicationProblemJSON503 = &dest
 
 	}
 
@@ -5949,7 +5949,7 @@ func ParseGetRunEvaluationsResponse(rsp *http.Response) (*GetRunEvaluationsRespo
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers200 = &headers
 	case rsp.StatusCode == 401:
@@ -5966,7 +5966,7 @@ func ParseGetRunEvaluationsResponse(rsp *http.Response) (*GetRunEvaluationsRespo
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers401 = &headers
 	case rsp.StatusCode == 403:
@@ -5976,7 +5976,7 @@ func ParseGetRunEvaluationsResponse(rsp *http.Response) (*GetRunEvaluationsRespo
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers403 = &headers
 	case rsp.StatusCode == 404:
@@ -5986,7 +5986,7 @@ func ParseGetRunEvaluationsResponse(rsp *http.Response) (*GetRunEvaluationsRespo
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers404 = &headers
 	case rsp.StatusCode == 422:
@@ -5996,7 +5996,7 @@ func ParseGetRunEvaluationsResponse(rsp *http.Response) (*GetRunEvaluationsRespo
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers422 = &headers
 	case rsp.StatusCode == 429:
@@ -6034,7 +6034,7 @@ func ParseGetRunEvaluationsResponse(rsp *http.Response) (*GetRunEvaluationsRespo
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers429 = &headers
 	case rsp.StatusCode == 500:
@@ -6044,7 +6044,7 @@ func ParseGetRunEvaluationsResponse(rsp *http.Response) (*GetRunEvaluationsRespo
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers500 = &headers
 	case rsp.StatusCode == 503:
@@ -6061,7 +6061,7 @@ func ParseGetRunEvaluationsResponse(rsp *http.Response) (*GetRunEvaluationsRespo
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers503 = &headers
 	}
@@ -6095,49 +6095,49 @@ func ParseGetRunTelemetryResponse(rsp *http.Response) (*GetRunTelemetryResponse,
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON401 = &dest
+		response.ApplicationProblemJSON401 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON403 = &dest
+		response.ApplicationProblemJSON403 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON404 = &dest
+		response.ApplicationProblemJSON404 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON422 = &dest
+		response.ApplicationProblemJSON422 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON429 = &dest
+		response.ApplicationProblemJSON429 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON500 = &dest
+		response.ApplicationProblemJSON500 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON503 = &dest
+		response.ApplicationProblemJSON503 = &dest
 
 	}
 
@@ -6149,7 +6149,7 @@ func ParseGetRunTelemetryResponse(rsp *http.Response) (*GetRunTelemetryResponse,
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers200 = &headers
 	case rsp.StatusCode == 401:
@@ -6166,7 +6166,7 @@ func ParseGetRunTelemetryResponse(rsp *http.Response) (*GetRunTelemetryResponse,
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers401 = &headers
 	case rsp.StatusCode == 403:
@@ -6176,7 +6176,7 @@ func ParseGetRunTelemetryResponse(rsp *http.Response) (*GetRunTelemetryResponse,
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers403 = &headers
 	case rsp.StatusCode == 404:
@@ -6186,7 +6186,7 @@ func ParseGetRunTelemetryResponse(rsp *http.Response) (*GetRunTelemetryResponse,
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers404 = &headers
 	case rsp.StatusCode == 422:
@@ -6196,7 +6196,7 @@ func ParseGetRunTelemetryResponse(rsp *http.Response) (*GetRunTelemetryResponse,
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers422 = &headers
 	case rsp.StatusCode == 429:
@@ -6234,7 +6234,7 @@ func ParseGetRunTelemetryResponse(rsp *http.Response) (*GetRunTelemetryResponse,
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers429 = &headers
 	case rsp.StatusCode == 500:
@@ -6244,7 +6244,7 @@ func ParseGetRunTelemetryResponse(rsp *http.Response) (*GetRunTelemetryResponse,
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers500 = &headers
 	case rsp.StatusCode == 503:
@@ -6261,7 +6261,7 @@ func ParseGetRunTelemetryResponse(rsp *http.Response) (*GetRunTelemetryResponse,
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers503 = &headers
 	}
@@ -6295,42 +6295,42 @@ func ParseGetStatsResponse(rsp *http.Response) (*GetStatsResponse, error) {
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON401 = &dest
+		response.ApplicationProblemJSON401 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON403 = &dest
+		response.ApplicationProblemJSON403 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON422 = &dest
+		response.ApplicationProblemJSON422 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON429 = &dest
+		response.ApplicationProblemJSON429 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON500 = &dest
+		response.ApplicationProblemJSON500 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON503 = &dest
+		response.ApplicationProblemJSON503 = &dest
 
 	}
 
@@ -6342,7 +6342,7 @@ func ParseGetStatsResponse(rsp *http.Response) (*GetStatsResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers200 = &headers
 	case rsp.StatusCode == 401:
@@ -6359,7 +6359,7 @@ func ParseGetStatsResponse(rsp *http.Response) (*GetStatsResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers401 = &headers
 	case rsp.StatusCode == 403:
@@ -6369,7 +6369,7 @@ func ParseGetStatsResponse(rsp *http.Response) (*GetStatsResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers403 = &headers
 	case rsp.StatusCode == 422:
@@ -6379,7 +6379,7 @@ func ParseGetStatsResponse(rsp *http.Response) (*GetStatsResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers422 = &headers
 	case rsp.StatusCode == 429:
@@ -6417,7 +6417,7 @@ func ParseGetStatsResponse(rsp *http.Response) (*GetStatsResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers429 = &headers
 	case rsp.StatusCode == 500:
@@ -6427,7 +6427,7 @@ func ParseGetStatsResponse(rsp *http.Response) (*GetStatsResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers500 = &headers
 	case rsp.StatusCode == 503:
@@ -6444,7 +6444,7 @@ func ParseGetStatsResponse(rsp *http.Response) (*GetStatsResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers503 = &headers
 	}
@@ -6478,42 +6478,42 @@ func ParseListAgentStatsResponse(rsp *http.Response) (*ListAgentStatsResponse, e
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON401 = &dest
+		response.ApplicationProblemJSON401 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON403 = &dest
+		response.ApplicationProblemJSON403 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON422 = &dest
+		response.ApplicationProblemJSON422 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON429 = &dest
+		response.ApplicationProblemJSON429 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON500 = &dest
+		response.ApplicationProblemJSON500 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON503 = &dest
+		response.ApplicationProblemJSON503 = &dest
 
 	}
 
@@ -6525,7 +6525,7 @@ func ParseListAgentStatsResponse(rsp *http.Response) (*ListAgentStatsResponse, e
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers200 = &headers
 	case rsp.StatusCode == 401:
@@ -6542,7 +6542,7 @@ func ParseListAgentStatsResponse(rsp *http.Response) (*ListAgentStatsResponse, e
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers401 = &headers
 	case rsp.StatusCode == 403:
@@ -6552,7 +6552,7 @@ func ParseListAgentStatsResponse(rsp *http.Response) (*ListAgentStatsResponse, e
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers403 = &headers
 	case rsp.StatusCode == 422:
@@ -6562,7 +6562,7 @@ func ParseListAgentStatsResponse(rsp *http.Response) (*ListAgentStatsResponse, e
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers422 = &headers
 	case rsp.StatusCode == 429:
@@ -6600,7 +6600,7 @@ func ParseListAgentStatsResponse(rsp *http.Response) (*ListAgentStatsResponse, e
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers429 = &headers
 	case rsp.StatusCode == 500:
@@ -6610,7 +6610,7 @@ func ParseListAgentStatsResponse(rsp *http.Response) (*ListAgentStatsResponse, e
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers500 = &headers
 	case rsp.StatusCode == 503:
@@ -6627,7 +6627,7 @@ func ParseListAgentStatsResponse(rsp *http.Response) (*ListAgentStatsResponse, e
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers503 = &headers
 	}
@@ -6661,14 +6661,14 @@ func ParseGetHealthResponse(rsp *http.Response) (*GetHealthResponse, error) {
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON422 = &dest
+		response.ApplicationProblemJSON422 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON500 = &dest
+		response.ApplicationProblemJSON500 = &dest
 
 	}
 
@@ -6680,7 +6680,7 @@ func ParseGetHealthResponse(rsp *http.Response) (*GetHealthResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers200 = &headers
 	case rsp.StatusCode == 422:
@@ -6690,7 +6690,7 @@ func ParseGetHealthResponse(rsp *http.Response) (*GetHealthResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers422 = &headers
 	case rsp.StatusCode == 500:
@@ -6700,7 +6700,7 @@ func ParseGetHealthResponse(rsp *http.Response) (*GetHealthResponse, error) {
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers500 = &headers
 	}
@@ -6734,14 +6734,14 @@ func ParseGetLivenessResponse(rsp *http.Response) (*GetLivenessResponse, error) 
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON422 = &dest
+		response.ApplicationProblemJSON422 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON500 = &dest
+		response.ApplicationProblemJSON500 = &dest
 
 	}
 
@@ -6753,7 +6753,7 @@ func ParseGetLivenessResponse(rsp *http.Response) (*GetLivenessResponse, error) 
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers200 = &headers
 	case rsp.StatusCode == 422:
@@ -6763,7 +6763,7 @@ func ParseGetLivenessResponse(rsp *http.Response) (*GetLivenessResponse, error) 
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers422 = &headers
 	case rsp.StatusCode == 500:
@@ -6773,7 +6773,7 @@ func ParseGetLivenessResponse(rsp *http.Response) (*GetLivenessResponse, error) 
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers500 = &headers
 	}
@@ -6807,21 +6807,21 @@ func ParseGetReadinessResponse(rsp *http.Response) (*GetReadinessResponse, error
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON422 = &dest
+		response.ApplicationProblemJSON422 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON500 = &dest
+		response.ApplicationProblemJSON500 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSON503 = &dest
+		response.ApplicationProblemJSON503 = &dest
 
 	}
 
@@ -6833,7 +6833,7 @@ func ParseGetReadinessResponse(rsp *http.Response) (*GetReadinessResponse, error
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers200 = &headers
 	case rsp.StatusCode == 422:
@@ -6843,7 +6843,7 @@ func ParseGetReadinessResponse(rsp *http.Response) (*GetReadinessResponse, error
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers422 = &headers
 	case rsp.StatusCode == 500:
@@ -6853,7 +6853,7 @@ func ParseGetReadinessResponse(rsp *http.Response) (*GetReadinessResponse, error
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers500 = &headers
 	case rsp.StatusCode == 503:
@@ -6870,7 +6870,7 @@ func ParseGetReadinessResponse(rsp *http.Response) (*GetReadinessResponse, error
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.XRequestId = &value
+			headers.XRequestID = &value
 		}
 		response.Headers503 = &headers
 	}

@@ -72,13 +72,11 @@ func (e *Error) Error() string {
 		return fmt.Sprintf("the server answers %d %s", e.Status, http.StatusText(e.Status))
 	}
 	text := fmt.Sprintf("%d %s: %s", e.Status, e.Problem.Title, e.Problem.Detail)
-	if e.Problem.Errors != nil {
-		for _, fault := range *e.Problem.Errors {
-			text += fmt.Sprintf(" %s: %s.", fault.Location, fault.Message)
-		}
+	for _, fault := range e.Problem.Errors {
+		text += fmt.Sprintf(" %s: %s.", fault.Location, fault.Message)
 	}
-	if e.Problem.RequestId != "" {
-		text += fmt.Sprintf(" (request %s)", e.Problem.RequestId)
+	if e.Problem.RequestID != "" {
+		text += fmt.Sprintf(" (request %s)", e.Problem.RequestID)
 	}
 	return text
 }

@@ -66,7 +66,8 @@ func encodable(value reflect.Value, at string, inside []uintptr, faults *[]Field
 			if name == "" {
 				name = field.Name
 			}
-			if !field.IsExported() || name == "-" || strings.Contains(options, "omitempty") && item.IsZero() {
+			omit := strings.Contains(options, "omitzero") && item.IsZero() || strings.Contains(options, "omitempty") && isEmpty(item)
+			if !field.IsExported() || name == "-" || omit {
 				continue
 			}
 			if part := encodable(item, at+"."+name, inside, faults); part != nil {
@@ -77,4 +78,16 @@ func encodable(value reflect.Value, at string, inside []uintptr, faults *[]Field
 	}
 	*faults = append(*faults, FieldError{Location: at, Message: err.Error()})
 	return nil
+}
+
+// isEmpty reports whether encoding/json leaves out the value of a field with omitempty.
+func isEmpty(value reflect.Value) bool {
+	switch value.Kind() {
+	case reflect.Array, reflect.Map, reflect.Slice, reflect.String:
+		return value.Len() == 0
+	case reflect.Struct:
+		return false
+	default:
+		return value.IsZero()
+	}
 }

@@ -86,7 +86,7 @@ func newRecorder(options RecorderOptions) (*Recorder, error) {
 		options.RetryFor = new(5 * time.Minute)
 	}
 	if *options.RetryFor < 0 {
-		return nil, fmt.Errorf("RetryFor is %s: 0 is the least, and does not try again", *options.RetryFor)
+		return nil, fmt.Errorf("RetryFor is %s: it must not be negative; 0 does not retry", *options.RetryFor)
 	}
 	if options.HTTPClient == nil {
 		options.HTTPClient = &http.Client{Timeout: 30 * time.Second}
@@ -147,21 +147,19 @@ type RunRecorder struct {
 // StartRun starts a run, now, and announces it as running in the background. run has
 // to say suite, scenario, tier and agent; its ID is made where it has none.
 func (r *Recorder) StartRun(run RunSubmission) *RunRecorder {
-	if run.RunId == "" {
-		run.RunId = newID()
+	if run.RunID == "" {
+		run.RunID = newID()
 	}
 	if run.StartedAt == nil {
-		run.StartedAt = moment(time.Now())
+		run.StartedAt = now()
 	}
-	if run.Evaluations != nil {
-		run.Evaluations = new(slices.Clone(*run.Evaluations)) // More are to come.
-	}
+	run.Evaluations = slices.Clone(run.Evaluations) // Evaluate appends to it.
 	run.Status = RunStatusRunning
 	return &RunRecorder{recorder: r, run: run, announced: r.announce(submitRun, run)}
 }
 
 // ID names the run.
-func (r *RunRecorder) ID() string { return r.run.RunId }
+func (r *RunRecorder) ID() string { return r.run.RunID }
 
 // Evaluate adds the score of an evaluator. details may be empty.
 func (r *RunRecorder) Evaluate(evaluator string, score, maxScore float64, details string) {
@@ -169,12 +167,7 @@ func (r *RunRecorder) Evaluate(evaluator string, score, maxScore float64, detail
 	if details != "" {
 		evaluation.Details = &details
 	}
-	r.change(func(run *RunSubmission) {
-		if run.Evaluations == nil {
-			run.Evaluations = &[]EvaluationSubmission{}
-		}
-		*run.Evaluations = append(*run.Evaluations, evaluation)
-	})
+	r.change(func(run *RunSubmission) { run.Evaluations = append(run.Evaluations, evaluation) })
 }
 
 // Telemetry says what the run used. What is said last stands.
@@ -186,7 +179,7 @@ func (r *RunRecorder) change(change func(*RunSubmission)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ended {
-		r.recorder.log.Warn("said of a run that has ended, and not recorded", "run", r.run.RunId)
+		r.recorder.log.Warn("said of a run that has ended, and not recorded", "run", r.run.RunID)
 		return
 	}
 	change(&r.run)
@@ -225,9 +218,7 @@ func (r *RunRecorder) Fail(ctx context.Context, why error, kind ErrorType) (Deli
 		why = errors.New("no error was given")
 	}
 	metadata := map[string]any{}
-	if r.run.Metadata != nil { // It is never changed.
-		maps.Copy(metadata, *r.run.Metadata)
-	}
+	maps.Copy(metadata, r.run.Metadata) // Never changed after StartRun: no lock is needed.
 	metadata["error"], metadata["errorType"] = why.Error(), cmp.Or(kind, FailedUnknown)
 	return r.end(ctx, RunStatusFailed, RunResult{IsSuccessful: new(false), Metadata: metadata})
 }
@@ -241,14 +232,14 @@ func (r *RunRecorder) end(ctx context.Context, status RunStatus, result RunResul
 	r.ended = true
 	r.mu.Unlock()
 	if ended {
-		return "", errEnded("run", run.RunId)
+		return "", errEnded("run", run.RunID)
 	}
 	r.announced()
-	run.Status, run.CompletedAt = status, moment(time.Now())
+	run.Status, run.CompletedAt = status, now()
 	run.TotalScore, run.WeightedScore, run.SuccessMetric = result.TotalScore, result.WeightedScore, result.SuccessMetric
 	run.IsSuccessful = result.IsSuccessful
 	if result.Metadata != nil {
-		run.Metadata = &result.Metadata
+		run.Metadata = result.Metadata
 	}
 	return r.recorder.deliver(ctx, submitRun, run)
 }
@@ -263,16 +254,16 @@ type BatchRecorder struct {
 
 // StartBatch starts a batch, now, and announces it in the background.
 func (r *Recorder) StartBatch() *BatchRecorder {
-	batch := BatchSubmission{BatchId: newID(), CreatedAt: moment(time.Now())}
+	batch := BatchSubmission{BatchID: newID(), CreatedAt: now()}
 	return &BatchRecorder{recorder: r, batch: batch, announced: r.announce(submitBatch, batch)}
 }
 
 // ID names the batch.
-func (b *BatchRecorder) ID() string { return b.batch.BatchId }
+func (b *BatchRecorder) ID() string { return b.batch.BatchID }
 
 // StartRun starts a run of the batch, as Recorder.StartRun does.
 func (b *BatchRecorder) StartRun(run RunSubmission) *RunRecorder {
-	run.BatchId = new(b.ID())
+	run.BatchID = new(b.ID())
 	return b.recorder.StartRun(run)
 }
 
@@ -291,12 +282,10 @@ func (b *BatchRecorder) Complete(ctx context.Context, summary BatchSummary) (Del
 	}
 	b.announced()
 	batch := b.batch
-	batch.CompletedAt = moment(time.Now())
+	batch.CompletedAt = now()
 	batch.TotalRuns, batch.SuccessfulRuns = summary.TotalRuns, summary.SuccessfulRuns
 	batch.AvgScore, batch.AvgWeightedScore = summary.AvgScore, summary.AvgWeightedScore
-	if summary.Metadata != nil {
-		batch.Metadata = &summary.Metadata
-	}
+	batch.Metadata = summary.Metadata
 	return b.recorder.deliver(ctx, submitBatch, batch)
 }
 
@@ -321,7 +310,7 @@ func (r *Recorder) deliver(ctx context.Context, operation string, submission any
 	defer r.spool.release(name)
 	var err error
 	if len(faults) > 0 {
-		err = refused(http.StatusUnprocessableEntity, "It was not sent: JSON has no form for parts of it, which were left out.", &faults)
+		err = refused(http.StatusUnprocessableEntity, "It was not sent: JSON has no form for parts of it, which were left out.", faults)
 	} else {
 		err = r.send(ctx, operation, body)
 	}
@@ -523,7 +512,7 @@ func (r Receipt) refusal() *Error {
 	return refused(http.StatusUnprocessableEntity, "The run was not stored.", r.Errors)
 }
 
-func refused(status int, detail string, faults *[]FieldError) *Error {
+func refused(status int, detail string, faults []FieldError) *Error {
 	return &Error{Status: status, Problem: Problem{
 		Status: int32(status), Title: http.StatusText(status), Type: "about:blank", Detail: detail, Errors: faults,
 	}}
@@ -531,11 +520,11 @@ func refused(status int, detail string, faults *[]FieldError) *Error {
 
 func newID() string { return uuid.Must(uuid.NewV7()).String() }
 
-// moment is a time as the server takes it, to the millisecond.
-func moment(t time.Time) *Timestamp {
-	var moment Timestamp
-	if err := moment.FromTimestamp0(t.UTC().Truncate(time.Millisecond)); err != nil {
-		panic(err) // Every time of now has a text.
+// now is the current time in the form that the API takes, to the millisecond.
+func now() *Timestamp {
+	var timestamp Timestamp
+	if err := timestamp.FromTimestamp0(time.Now().UTC().Truncate(time.Millisecond)); err != nil {
+		panic(err) // It fails only for years that JSON cannot write.
 	}
-	return &moment
+	return &timestamp
 }

@@ -15,34 +15,34 @@ var (
 
 // What is read.
 var (
-	_ int64                   = run.Id
-	_ *string                 = run.BatchId
-	_ RunStatus               = run.Status
-	_ time.Time               = run.StartedAt
-	_ *time.Time              = run.CompletedAt
-	_ *float64                = run.TotalScore
-	_ bool                    = run.IsSuccessful
-	_ *map[string]interface{} = run.Metadata
-	_ int64                   = evaluation.Id
-	_ float64                 = evaluation.MaxScore
-	_ *string                 = evaluation.Details
-	_ time.Time               = evaluation.CreatedAt
-	_ *int64                  = telemetry.TokensIn
-	_ *int64                  = telemetry.DurationMs
-	_ *float64                = telemetry.CostUsd
-	_ int64                   = batch.TotalRuns
-	_ *float64                = batch.AvgScore
-	_ int32                   = problem.Status
+	_ int64                  = run.ID
+	_ *string                = run.BatchID
+	_ RunStatus              = run.Status
+	_ time.Time              = run.StartedAt
+	_ *time.Time             = run.CompletedAt
+	_ *float64               = run.TotalScore
+	_ bool                   = run.IsSuccessful
+	_ map[string]interface{} = run.Metadata
+	_ int64                  = evaluation.ID
+	_ float64                = evaluation.MaxScore
+	_ *string                = evaluation.Details
+	_ time.Time              = evaluation.CreatedAt
+	_ *int64                 = telemetry.TokensIn
+	_ *int64                 = telemetry.DurationMs
+	_ *float64               = telemetry.CostUSD
+	_ int64                  = batch.TotalRuns
+	_ *float64               = batch.AvgScore
+	_ int32                  = problem.Status
 )
 
 // What is submitted.
 var (
-	_ string     = submission.RunId
+	_ string     = submission.RunID
 	_ *Timestamp = submission.StartedAt
 
-	_ *float64                = submission.WeightedScore
-	_ *[]EvaluationSubmission = submission.Evaluations
-	_ *TelemetrySubmission    = submission.Telemetry
+	_ *float64               = submission.WeightedScore
+	_ []EvaluationSubmission = submission.Evaluations
+	_ *TelemetrySubmission   = submission.Telemetry
 )
 
 // The alternatives of a moment.

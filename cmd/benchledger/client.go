@@ -24,8 +24,8 @@ import (
 
 // serverFlags say which server a command talks to.
 type serverFlags struct {
-	URL    string `name:"url" placeholder:"URL" help:"The server; BENCHLEDGER_URL, ZE_BENCHMARKS_WORKER_URL, or http://127.0.0.1:8787 by default."`
-	APIKey string `name:"api-key" placeholder:"KEY" help:"The key; BENCHLEDGER_API_KEY or ZE_BENCHMARKS_API_KEY by default."`
+	URL    string `name:"url" placeholder:"URL" help:"Server address; BENCHLEDGER_URL, ZE_BENCHMARKS_WORKER_URL, or http://127.0.0.1:8787 by default."`
+	APIKey string `name:"api-key" placeholder:"KEY" help:"API key; BENCHLEDGER_API_KEY or ZE_BENCHMARKS_API_KEY by default."`
 }
 
 func (f *serverFlags) connect() (*benchledger.ClientWithResponses, error) {
@@ -43,7 +43,7 @@ func interruptible() (context.Context, context.CancelFunc) {
 // readFlags are those of commands that read.
 type readFlags struct {
 	serverFlags `embed:""`
-	JSON        bool `name:"json" help:"Print JSON: a line per row, as the API has it."`
+	JSON        bool `name:"json" help:"Print JSON as the API returns it, one line per row."`
 }
 
 // show prints rows as a table, or as lines of JSON.
@@ -117,7 +117,7 @@ func explained(err error) error {
 	if err == nil || errors.As(err, &answered) || errors.Is(err, context.Canceled) {
 		return err
 	}
-	return fmt.Errorf("%w: is the server there? Say where with --url or BENCHLEDGER_URL", err)
+	return fmt.Errorf("%w: is the server running? Set its address with --url or BENCHLEDGER_URL", err)
 }
 
 type runsCommand struct {
@@ -125,8 +125,8 @@ type runsCommand struct {
 	Suite     string `placeholder:"NAME" help:"Only runs of this suite."`
 	Scenario  string `placeholder:"NAME" help:"Only runs of this scenario."`
 	Agent     string `placeholder:"NAME" help:"Only runs of this agent."`
-	Status    string `placeholder:"STATUS" help:"Only runs that have this status: running, completed, failed or incomplete."`
-	Limit     int    `default:"50" help:"The most runs to print, newest first; 0 is all. ${default} by default."`
+	Status    string `placeholder:"STATUS" help:"Only runs with this status: running, completed, failed or incomplete."`
+	Limit     int    `default:"50" help:"Maximum number of runs to print, newest first; 0 prints all. ${default} by default."`
 }
 
 // Run prints runs.
@@ -192,13 +192,13 @@ func pageSize(limit int) *int32 {
 
 func showRuns(f *readFlags, runs []benchledger.Run) error {
 	return show(f, table.Row{"run", "suite", "scenario", "agent", "model", "status", "started", "total", "weighted"}, runs, func(r benchledger.Run) table.Row {
-		return table.Row{r.RunId, r.Suite, r.Scenario, r.Agent, r.Model, r.Status, r.StartedAt, r.TotalScore, r.WeightedScore}
+		return table.Row{r.RunID, r.Suite, r.Scenario, r.Agent, r.Model, r.Status, r.StartedAt, r.TotalScore, r.WeightedScore}
 	})
 }
 
 type runCommand struct {
 	readFlags `embed:""`
-	ID        string `arg:"" help:"The run's id."`
+	ID        string `arg:"" help:"The run ID."`
 }
 
 // Run prints a run with its evaluations and telemetry.
@@ -231,13 +231,13 @@ func (c *runCommand) Run() error {
 	}
 	fmt.Println()
 	return show(&c.readFlags, table.Row{"tool calls", "tokens in", "tokens out", "USD", "ms", "workspace"}, []benchledger.Telemetry{*found.Telemetry}, func(t benchledger.Telemetry) table.Row {
-		return table.Row{t.ToolCalls, t.TokensIn, t.TokensOut, t.CostUsd, t.DurationMs, t.WorkspaceDir}
+		return table.Row{t.ToolCalls, t.TokensIn, t.TokensOut, t.CostUSD, t.DurationMs, t.WorkspaceDir}
 	})
 }
 
 type batchesCommand struct {
 	readFlags `embed:""`
-	Limit     int `default:"20" help:"The most batches to print, newest first; 0 is all. ${default} by default."`
+	Limit     int `default:"20" help:"Maximum number of batches to print, newest first; 0 prints all. ${default} by default."`
 }
 
 // Run prints batches.
@@ -261,13 +261,13 @@ func (c *batchesCommand) Run() error {
 
 func showBatches(f *readFlags, batches []benchledger.Batch) error {
 	return show(f, table.Row{"batch", "created", "completed", "runs", "successful", "average", "weighted"}, batches, func(b benchledger.Batch) table.Row {
-		return table.Row{b.BatchId, b.CreatedAt, b.CompletedAt, b.TotalRuns, b.SuccessfulRuns, b.AvgScore, b.AvgWeightedScore}
+		return table.Row{b.BatchID, b.CreatedAt, b.CompletedAt, b.TotalRuns, b.SuccessfulRuns, b.AvgScore, b.AvgWeightedScore}
 	})
 }
 
 type batchCommand struct {
 	readFlags `embed:""`
-	ID        string `arg:"" help:"The batch's id."`
+	ID        string `arg:"" help:"The batch ID."`
 }
 
 // Run prints a batch with its runs.
@@ -290,7 +290,7 @@ func (c *batchCommand) Run() error {
 	}
 	b := response.JSON200
 	if err := showBatches(&c.readFlags, []benchledger.Batch{{
-		BatchId: b.BatchId, CreatedAt: b.CreatedAt, CompletedAt: b.CompletedAt, TotalRuns: b.TotalRuns,
+		BatchID: b.BatchID, CreatedAt: b.CreatedAt, CompletedAt: b.CompletedAt, TotalRuns: b.TotalRuns,
 		SuccessfulRuns: b.SuccessfulRuns, AvgScore: b.AvgScore, AvgWeightedScore: b.AvgWeightedScore,
 	}}); err != nil {
 		return err
@@ -301,7 +301,7 @@ func (c *batchCommand) Run() error {
 
 type statsCommand struct {
 	readFlags `embed:""`
-	Agents    bool `help:"Each agent's scores instead."`
+	Agents    bool `help:"Print the scores of each agent instead."`
 }
 
 // Run prints figures over all runs.

@@ -76,11 +76,11 @@ func TestClient(t *testing.T) {
 	}
 
 	submission := benchledger.RunSubmission{
-		RunId: "a run/1", BatchId: new("batch"), Suite: "suite", Scenario: "scenario", Tier: "L1", Agent: "agent", Model: new("model"),
+		RunID: "a run/1", BatchID: new("batch"), Suite: "suite", Scenario: "scenario", Tier: "L1", Agent: "agent", Model: new("model"),
 		Status: benchledger.RunStatusCompleted, TotalScore: new(0.5), WeightedScore: new(5.0), IsSuccessful: new(true),
-		Metadata:    &map[string]any{"commit": "abc", "nested": map[string]any{"list": []any{1.5, nil}}},
-		Evaluations: &[]benchledger.EvaluationSubmission{{EvaluatorName: "judge", Score: 1, MaxScore: 2, Details: new("half")}},
-		Telemetry:   &benchledger.TelemetrySubmission{TokensIn: new(int64(1) << 60), CostUsd: new(0.25)},
+		Metadata:    map[string]any{"commit": "abc", "nested": map[string]any{"list": []any{1.5, nil}}},
+		Evaluations: []benchledger.EvaluationSubmission{{EvaluatorName: "judge", Score: 1, MaxScore: 2, Details: new("half")}},
+		Telemetry:   &benchledger.TelemetrySubmission{TokensIn: new(int64(1) << 60), CostUSD: new(0.25)},
 	}
 	run, err := client.SubmitRunWithResponse(ctx, submission)
 	if err == nil {
@@ -90,30 +90,42 @@ func TestClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	same("submit-run", run.JSON201, err, string(run.Body))
-	if run.JSON201 == nil || run.JSON201.RunId != submission.RunId {
+	if run.JSON201 == nil || run.JSON201.RunID != submission.RunID {
 		t.Errorf("receipt %s", run.Body)
 	}
-	batch, err := client.SubmitBatchWithResponse(ctx, benchledger.BatchSubmission{BatchId: "batch", Metadata: &map[string]any{"ci": true}})
+	batch, err := client.SubmitBatchWithResponse(ctx, benchledger.BatchSubmission{BatchID: "batch", Metadata: map[string]any{"ci": true}})
 	same("submit-batch", batch.JSON201, err, `{"success":true,"batchId":"batch"}`)
 	receipts, err := client.SubmitLines(ctx, strings.NewReader(submitted("second")+"\n"+submitted("third")))
 	same("submit-runs", receipts, err, `[{"line":1,"runId":"second","outcome":"recorded"},{"line":2,"runId":"third","outcome":"recorded"}]`)
 
 	runs, err := client.ListRunsWithResponse(ctx, &benchledger.ListRunsParams{Suite: new("s"), Limit: new(int32(1))})
 	same("list-runs", runs.JSON200, err, read("/api/runs?suite=s&limit=1"))
-	details, err := client.GetRunWithResponse(ctx, submission.RunId)
+	details, err := client.GetRunWithResponse(ctx, submission.RunID)
 	same("get-run", details.JSON200, err, read("/api/runs/a%20run%2F1"))
-	evaluations, err := client.GetRunEvaluationsWithResponse(ctx, submission.RunId)
+	evaluations, err := client.GetRunEvaluationsWithResponse(ctx, submission.RunID)
 	same("get-run-evaluations", evaluations.JSON200, err, read("/api/runs/a%20run%2F1/evaluations"))
-	telemetry, err := client.GetRunTelemetryWithResponse(ctx, submission.RunId)
+	telemetry, err := client.GetRunTelemetryWithResponse(ctx, submission.RunID)
 	same("get-run-telemetry", telemetry.JSON200, err, read("/api/runs/a%20run%2F1/telemetry"))
 	none, err := client.GetRunTelemetryWithResponse(ctx, "second")
-	if err != nil || strings.TrimSpace(string(none.Body)) != "null" || none.JSON200.Id != 0 {
+	if err != nil || strings.TrimSpace(string(none.Body)) != "null" || none.JSON200.ID != 0 {
 		t.Errorf("no telemetry, which has no ID: %s %v", none.Body, err)
 	}
 	batches, err := client.ListBatchesWithResponse(ctx, &benchledger.ListBatchesParams{})
 	same("list-batches", batches.JSON200, err, read("/api/batches"))
 	batchDetails, err := client.GetBatchWithResponse(ctx, "batch")
 	same("get-batch", batchDetails.JSON200, err, read("/api/batches/batch"))
+	// Nil metadata keeps what is stored, empty metadata replaces it.
+	for _, step := range []struct {
+		sent map[string]any
+		want string
+	}{{nil, `"metadata":{"ci":true}`}, {map[string]any{}, `"metadata":{}`}} {
+		if batch, err := client.SubmitBatchWithResponse(ctx, benchledger.BatchSubmission{BatchID: "batch", Metadata: step.sent}); err != nil || batch.JSON201 == nil {
+			t.Errorf("submit the batch again: %s %v", batch.Body, err)
+		}
+		if body := read("/api/batches/batch"); !strings.Contains(body, step.want) {
+			t.Errorf("after metadata %#v the batch is %s, want %s", step.sent, body, step.want)
+		}
+	}
 	stats, err := client.GetStatsWithResponse(ctx)
 	same("get-stats", stats.JSON200, err, read("/api/stats"))
 	agents, err := client.ListAgentStatsWithResponse(ctx)
@@ -140,13 +152,13 @@ func TestClient(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ids = append(ids, run.RunId)
+		ids = append(ids, run.RunID)
 	}
 	if len(ids) != 3 {
 		t.Errorf("runs of all pages: %v", ids)
 	}
 	for batch, err := range client.EachBatch(ctx, benchledger.ListBatchesParams{}) {
-		if err != nil || batch.BatchId != "batch" {
+		if err != nil || batch.BatchID != "batch" {
 			t.Errorf("%v, %v", batch, err)
 		}
 	}
@@ -154,7 +166,7 @@ func TestClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := benchledger.Check(missing.HTTPResponse, missing.Body); err == nil || !strings.Contains(err.Error(), "404 Not Found: There is no such run.") {
+	if err := benchledger.Check(missing.HTTPResponse, missing.Body); err == nil || !strings.Contains(err.Error(), "404 Not Found: No run has this ID.") {
 		t.Errorf("a run that is not there: %v", err)
 	}
 }

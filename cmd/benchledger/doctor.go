@@ -24,12 +24,12 @@ import (
 // doctorCommand has the settings of serve, since it looks at those.
 type doctorCommand struct {
 	serveCommand `embed:""`
-	Timeout      time.Duration `default:"10s" placeholder:"DURATION" help:"How long the database may take to answer; ${default} by default."`
+	Timeout      time.Duration `default:"10s" placeholder:"DURATION" help:"Timeout for the database; ${default} by default."`
 }
 
 func (doctorCommand) Help() string {
-	return "It takes the settings of serve, by flags or from the environment, changes nothing, and prints what is well, what had better be otherwise, and what is wrong, " +
-		"each with what to do.\n\nExit status: 0 when nothing is wrong, else 1."
+	return "It takes the same settings as serve, from flags or the environment, and changes nothing. It prints what is right, what should be improved, and what is wrong, " +
+		"each with advice.\n\nExit status: 0 when nothing is wrong, else 1."
 }
 
 const (
@@ -101,16 +101,16 @@ func (c *doctorCommand) checkConfiguration(ctx context.Context, d *diagnosis) (t
 		d.ok("configuration", "environment %s, listening on %s", c.Environment, c.Addr)
 	}
 	if c.APISecretKey != "" && c.APISecretKey != localKey && len(c.APISecretKey) < shortKey {
-		d.warn("shared key", "API_SECRET_KEY has %d characters: take 20 or more (openssl rand -hex 24)", len(c.APISecretKey))
+		d.warn("shared key", "API_SECRET_KEY has %d characters: use 20 or more (openssl rand -hex 24)", len(c.APISecretKey))
 	}
 	for _, origin := range c.AllowedOrigins {
 		if origin == "*" && !c.PublicReads {
-			d.warn("origins", "ALLOWED_ORIGINS is *, though reading needs a key: name the origins of your pages")
+			d.warn("origins", "ALLOWED_ORIGINS is *, although reading needs a key: list the origins of your pages")
 		}
 	}
 	if host, _, err := net.SplitHostPort(c.MetricsAddr); err == nil {
 		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-			d.warn("metrics", "METRICS_ADDR listens on every address, and asks for no key: choose one that only Prometheus reaches")
+			d.warn("metrics", "METRICS_ADDR listens on every address, and needs no key: choose an address that only Prometheus can reach")
 		}
 	}
 	return taken
@@ -130,7 +130,7 @@ func (c *doctorCommand) checkDisk(d *diagnosis) {
 	case err != nil:
 		d.warn("disk", "%s: %s", at, err)
 	case usage.Free < littleDiskBytes:
-		d.fail("disk", "%s of %s are free for %s: make room", bytesOf(usage.Free), bytesOf(usage.Total), c.DataDir)
+		d.fail("disk", "%s of %s are free for %s: free some space", bytesOf(usage.Free), bytesOf(usage.Total), c.DataDir)
 	default:
 		d.ok("disk", "%s of %s are free for %s", bytesOf(usage.Free), bytesOf(usage.Total), c.DataDir)
 	}
@@ -152,33 +152,33 @@ func (c *doctorCommand) checkDatabase(ctx context.Context, d *diagnosis, own boo
 	took := time.Since(asked)
 	switch {
 	case err != nil && own:
-		d.warn("database", "no server runs here with a database of its own in %s, so there is none to look at", c.DataDir)
+		d.warn("database", "no server with its own database in %s runs here, so there is no database to check", c.DataDir)
 		return
 	case err != nil:
-		d.fail("database", "%s: is it there, and do the name and the password of DATABASE_URL hold?", oneLine(err))
+		d.fail("database", "%s: is it running, and are the user and the password in DATABASE_URL correct?", oneLine(err))
 		return
 	}
 	major := settings.ServerVersion / 10_000
 	d.check(major >= oldestPostgreSQL, "database",
 		fmt.Sprintf("PostgreSQL %d.%d, %s away, %s of data", major, settings.ServerVersion%10_000, took.Round(100*time.Microsecond), bytesOf(uint64(max(0, settings.SizeBytes)))),
-		fmt.Sprintf("PostgreSQL %d is too old: take %d or newer", major, oldestPostgreSQL))
-	d.check(settings.Encoding == "UTF8", "encoding", "UTF8", "the database has the encoding "+settings.Encoding+": make one with UTF8 (createdb --encoding=UTF8 --template=template0)")
+		fmt.Sprintf("PostgreSQL %d is too old: use %d or newer", major, oldestPostgreSQL))
+	d.check(settings.Encoding == "UTF8", "encoding", "UTF8", "the database has the encoding "+settings.Encoding+": create one with UTF8 (createdb --encoding=UTF8 --template=template0)")
 	d.check(settings.Fsync && settings.FullPageWrites && settings.SynchronousCommit != "off", "durability",
 		"what is acknowledged is on disk (fsync, full_page_writes, synchronous_commit)",
-		"what is acknowledged may be lost in a crash: fsync, full_page_writes and synchronous_commit have to be on")
+		"what is acknowledged may be lost in a crash: fsync, full_page_writes and synchronous_commit must be on")
 	if settings.RandomPageCost > 2 {
-		d.warn("planner", "random_page_cost is %g, which is for spinning disks: with 1.1 statistics use their index (alter system set random_page_cost = 1.1)", settings.RandomPageCost)
+		d.warn("planner", "random_page_cost is %g, which suits spinning disks: with 1.1, statistics use their index (alter system set random_page_cost = 1.1)", settings.RandomPageCost)
 	}
 	c.checkConnections(d, pool.Config(), settings)
 	// It looked at its clock somewhere between question and answer.
 	apart := max(0, settings.Clock.Sub(asked.Add(took/2)).Abs()-took/2)
 	if apart > clockDifference {
-		d.warn("clocks", "this machine's and the database's are %s apart: have both ask the same time server (NTP)", apart.Round(time.Millisecond))
+		d.warn("clocks", "the clocks of this machine and of the database differ by %s: synchronize both with the same time server (NTP)", apart.Round(time.Millisecond))
 	} else {
-		d.ok("clocks", "this machine's and the database's agree")
+		d.ok("clocks", "the clocks of this machine and of the database agree")
 	}
 	if !own {
-		d.say("skip", "disk", "that of the database is not looked at: watch it there; a full one refuses submissions, and loses none")
+		d.say("skip", "disk", "the disk of the database is not checked: monitor it there; when it is full, submissions are refused, and nothing is lost")
 		c.checkMigrateURL(ctx, d)
 	}
 	c.checkSchema(ctx, d, queries)
@@ -195,7 +195,7 @@ func (c *doctorCommand) checkMigrateURL(ctx context.Context, d *diagnosis) {
 		pool.Close()
 	}
 	if err != nil {
-		d.fail("migrations", "%s: serve migrates there, and does not start: correct DATABASE_MIGRATE_URL", oneLine(err))
+		d.fail("migrations", "%s: serve migrates this database and cannot start: correct DATABASE_MIGRATE_URL", oneLine(err))
 		return
 	}
 	d.ok("migrations", "the database of DATABASE_MIGRATE_URL answers")
@@ -203,7 +203,7 @@ func (c *doctorCommand) checkMigrateURL(ctx context.Context, d *diagnosis) {
 
 func (c *doctorCommand) checkConnections(d *diagnosis, config *pgxpool.Config, settings db.GetDatabaseSettingsRow) {
 	if config.ConnConfig.DefaultQueryExecMode != pgx.QueryExecModeCacheStatement && c.DatabaseMigrateURL == "" {
-		d.warn("pooler", "DATABASE_URL is set for a pooler: DATABASE_MIGRATE_URL has to lead to the database itself")
+		d.warn("pooler", "DATABASE_URL is set for a pooler: DATABASE_MIGRATE_URL must point to the database itself")
 	}
 	if config.MaxConns > settings.MaxConnections-5 {
 		d.fail("connections", "the pool opens up to %d, and the database allows %d: lower pool_max_conns in DATABASE_URL, or raise max_connections", config.MaxConns, settings.MaxConnections)
@@ -221,22 +221,22 @@ func (c *doctorCommand) checkSchema(ctx context.Context, d *diagnosis, queries *
 	stands, err := queries.GetReadiness(ctx)
 	switch {
 	case err != nil && db.Classify(err) != db.NotFound && !isUndefinedTable(err):
-		d.fail("schema", "%s: may the user of DATABASE_URL read its tables?", oneLine(err))
+		d.fail("schema", "%s: does the user in DATABASE_URL have permission to read its tables?", oneLine(err))
 		return
 	case err != nil:
-		d.warn("schema", "there is none: serve makes it, or `benchledger migrate up`")
+		d.warn("schema", "there is no schema: serve creates it, or run `benchledger migrate up`")
 		return
 	case stands.SchemaDirty:
-		d.fail("schema", "the migration to %d is running, or broke off: `benchledger migrate status` says which, and how to go on", stands.SchemaVersion)
+		d.fail("schema", "the migration to %d is running, or has failed: `benchledger migrate status` shows which, and how to go on", stands.SchemaVersion)
 	case stands.SchemaVersion < int64(latest):
-		d.warn("schema", "version %d of %d: serve brings it up to date, or `benchledger migrate up`", stands.SchemaVersion, latest)
+		d.warn("schema", "version %d of %d: serve updates it, or run `benchledger migrate up`", stands.SchemaVersion, latest)
 		return
 	case stands.SchemaVersion > int64(latest):
-		d.ok("schema", "version %d, newer than this program, which goes on working", stands.SchemaVersion)
+		d.ok("schema", "version %d, newer than this program, which still works with it", stands.SchemaVersion)
 	default:
 		d.ok("schema", "version %d, up to date", stands.SchemaVersion)
 	}
-	d.check(stands.IsWritable, "writes", "the database takes writes", "the database takes no writes: it is a standby, or read-only; lead DATABASE_URL to the primary (target_session_attrs=read-write)")
+	d.check(stands.IsWritable, "writes", "the database accepts writes", "the database does not accept writes: it is a standby, or read-only; point DATABASE_URL to the primary (target_session_attrs=read-write)")
 	keys, err := queries.ListKeys(ctx)
 	if err != nil {
 		d.fail("keys", "%s", oneLine(err))
@@ -249,10 +249,10 @@ func (c *doctorCommand) checkSchema(ctx context.Context, d *diagnosis, queries *
 		}
 		valid++
 		if key.ExpiresAt != nil && time.Until(*key.ExpiresAt) < expiresSoon {
-			d.warn("keys", "%q expires at %s: make another", key.Name, key.ExpiresAt.UTC().Format(time.RFC3339))
+			d.warn("keys", "%q expires at %s: create a new one", key.Name, key.ExpiresAt.UTC().Format(time.RFC3339))
 		}
 	}
-	d.ok("keys", "%d hold, beside that of API_SECRET_KEY", valid)
+	d.ok("keys", "%d valid, in addition to API_SECRET_KEY", valid)
 }
 
 // checkServer looks whether a server listens where this one would.
@@ -260,13 +260,13 @@ func (c *doctorCommand) checkServer(ctx context.Context, d *diagnosis, taken err
 	status, body, err := askReadiness(ctx, c.Addr, c.Timeout)
 	switch {
 	case taken != nil && status != http.StatusOK && status != http.StatusServiceUnavailable:
-		d.fail("server", "something that is no BenchLedger is at %s (%s): end it, or choose another ADDR", c.Addr, taken)
+		d.fail("server", "another program listens at %s (%s): stop it, or choose another ADDR", c.Addr, taken)
 	case err != nil:
-		d.ok("server", "none answers at %s", c.Addr)
+		d.ok("server", "no server answers at %s", c.Addr)
 	case status == http.StatusOK:
-		d.ok("server", "the one at %s takes requests", c.Addr)
+		d.ok("server", "the server at %s is ready", c.Addr)
 	default:
-		d.fail("server", "the one at %s takes no requests: %s", c.Addr, body)
+		d.fail("server", "the server at %s is not ready: %s", c.Addr, body)
 	}
 }
 

@@ -12,15 +12,15 @@ import (
 
 type flushCommand struct {
 	serverFlags `embed:""`
-	Spool       string        `env:"BENCHLEDGER_SPOOL" placeholder:"DIR" help:"Where recorders keep what is not delivered: $$XDG_STATE_HOME/benchledger/spool by default."`
-	Refused     bool          `help:"Submit again what the server refused, once the reason is gone."`
-	From        string        `placeholder:"URL" help:"Submit what is for the server at this address, as after a move."`
-	RetryFor    time.Duration `default:"2m" placeholder:"DURATION" help:"How long to repeat a request that the server cannot take; 0 is not at all, ${default} by default."`
+	Spool       string        `env:"BENCHLEDGER_SPOOL" placeholder:"DIR" help:"Directory where recorders keep undelivered submissions; $$XDG_STATE_HOME/benchledger/spool by default."`
+	Refused     bool          `help:"Submit again what the server refused, after the cause is fixed."`
+	From        string        `placeholder:"URL" help:"Submit what is meant for the server at this address, for example after it has moved."`
+	RetryFor    time.Duration `default:"2m" placeholder:"DURATION" help:"How long to retry a request while the server is unavailable; 0 does not retry, ${default} by default."`
 }
 
 func (flushCommand) Help() string {
-	return "The recorders of the clients keep the end of each run on disk until the server has stored it; the next one sends what is left. " +
-		"This command does so without one.\n\n" +
+	return "The recorders of the clients keep the end of each run on disk until the server has stored it; the next recorder sends what is left. " +
+		"This command does the same without a recorder.\n\n" +
 		"Exit status: 0 when nothing is left, 1 when something could not be delivered, 2 when all was delivered and some refused."
 }
 
@@ -30,7 +30,7 @@ func (c *flushCommand) Validate() error { return notNegative(c.RetryFor) }
 // notNegative checks the flag that several commands have.
 func notNegative(retryFor time.Duration) error {
 	if retryFor < 0 {
-		return errors.New("--retry-for: 0 is the least, and does not repeat")
+		return errors.New("--retry-for must not be negative; 0 does not retry")
 	}
 	return nil
 }
@@ -45,16 +45,16 @@ func (c *flushCommand) Run() error {
 	})
 	fmt.Printf("%d delivered, %d refused, %d left\n", flushed.Delivered, flushed.Refused, flushed.Left)
 	for _, address := range slices.Sorted(maps.Keys(flushed.Elsewhere)) {
-		fmt.Printf("%d for the server at %s: flush with --url=%[2]s, or, where this server has taken its place, with --from=%[2]s\n", flushed.Elsewhere[address], address)
+		fmt.Printf("%d for the server at %s: flush with --url=%[2]s, or with --from=%[2]s if this server has replaced it\n", flushed.Elsewhere[address], address)
 	}
 	if flushed.Unreadable > 0 {
-		fmt.Printf("%d files in the spool are no submissions\n", flushed.Unreadable)
+		fmt.Printf("%d files in the spool are not submissions\n", flushed.Unreadable)
 	}
 	switch {
 	case err != nil:
 		return explained(err)
 	case flushed.Refused > 0:
-		return exitError{exitRefused, fmt.Sprintf("%d were refused: see why in the folder refused of the spool, and submit them with --refused", flushed.Refused)}
+		return exitError{exitRefused, fmt.Sprintf("%d were refused: the folder refused of the spool has the reasons; submit them again with --refused", flushed.Refused)}
 	}
 	return nil
 }

@@ -11,13 +11,13 @@ import (
 )
 
 type healthCommand struct {
-	Addr    string        `env:"ADDR" default:"127.0.0.1:8787" placeholder:"HOST:PORT" help:"Where the server listens; ${default} by default."`
-	Timeout time.Duration `default:"5s" placeholder:"DURATION" help:"How long to wait for its answer; ${default} by default."`
+	Addr    string        `env:"ADDR" default:"127.0.0.1:8787" placeholder:"HOST:PORT" help:"Address where the server listens; ${default} by default."`
+	Timeout time.Duration `default:"5s" placeholder:"DURATION" help:"How long to wait for an answer; ${default} by default."`
 }
 
 func (healthCommand) Help() string {
-	return "It asks /readyz, from the machine or container of the server itself: the health check of an image that has nothing but this program.\n\n" +
-		"Exit status: 0 when the server takes requests, else 1."
+	return "It requests /readyz on the machine or in the container of the server: a health check for images that contain only this program.\n\n" +
+		"Exit status: 0 when the server is ready, else 1."
 }
 
 // Run asks whether the server takes requests.
@@ -28,7 +28,7 @@ func (c *healthCommand) Run() error {
 	}
 	fmt.Println(body)
 	if status != http.StatusOK {
-		return exitError{1, fmt.Sprintf("the server takes no requests: %d %s", status, http.StatusText(status))}
+		return exitError{1, fmt.Sprintf("the server is not ready: %d %s", status, http.StatusText(status))}
 	}
 	return nil
 }

@@ -19,17 +19,17 @@ import (
 )
 
 type keysCommand struct {
-	DatabaseURL string `env:"DATABASE_URL" placeholder:"URL" help:"The database, as a PostgreSQL connection string. Without it, the database of a server that runs on this machine in local."`
-	DataDir     string `env:"DATA_DIR" default:"${data_dir}" placeholder:"DIR" help:"Where that server keeps its data; ${default} by default."`
+	DatabaseURL string `env:"DATABASE_URL" placeholder:"URL" help:"The database, as a PostgreSQL connection string. Without it, the database of a server that runs on this machine with ENVIRONMENT=local."`
+	DataDir     string `env:"DATA_DIR" default:"${data_dir}" placeholder:"DIR" help:"Directory where that server keeps its data; ${default} by default."`
 
-	Create keysCreateCommand `cmd:"" help:"Make a key, and print it, once."`
-	List   keysListCommand   `cmd:"" help:"Print the keys, without the keys themselves."`
-	Revoke keysRevokeCommand `cmd:"" help:"Have a key hold no longer, within a second."`
+	Create keysCreateCommand `cmd:"" help:"Create an API key; it is shown once."`
+	List   keysListCommand   `cmd:"" help:"List the API keys, without their secrets."`
+	Revoke keysRevokeCommand `cmd:"" help:"Revoke an API key; it stops working within a second."`
 }
 
 func (keysCommand) Help() string {
-	return "Keys are for people and programs, each its own: what is submitted carries the name of its key. A key may read, or read and submit; " +
-		"the scope admin may everything there will be. The key of API_SECRET_KEY holds beside them."
+	return "Give every person and program its own key: submissions are stored with the name of their key. A key may read, or read and submit; " +
+		"the scope admin allows everything, including future operations. The key in API_SECRET_KEY is valid in addition."
 }
 
 // with opens the database for fn, and closes it.
@@ -47,15 +47,15 @@ func (c *keysCommand) with(fn func(context.Context, *db.Queries) error) error {
 	defer pool.Close()
 	err = fn(ctx, db.New(pool))
 	if db.Classify(err) == db.Unavailable && c.DatabaseURL == "" {
-		return fmt.Errorf("%w\nwhich database? Set --database-url or DATABASE_URL; without it, a server has to run here in local, on %s", err, c.DataDir)
+		return fmt.Errorf("%w\nwhich database? Set --database-url or DATABASE_URL; without it, a server with ENVIRONMENT=local must run here, on %s", err, c.DataDir)
 	}
 	return err
 }
 
 type keysCreateCommand struct {
-	Name    string   `arg:"" help:"Whose key it is, or what for: 1 to 150 characters."`
-	Scope   string   `enum:"read,submit,admin" default:"submit" placeholder:"SCOPE" help:"What it may do: ${enum}; ${default} by default."`
-	Expires lifetime `placeholder:"WHEN" help:"Until when it holds: 90d, 12h, a date or a time (RFC 3339). For ever by default."`
+	Name    string   `arg:"" help:"Name of the key: its owner or purpose, 1 to 150 characters."`
+	Scope   string   `enum:"read,submit,admin" default:"submit" placeholder:"SCOPE" help:"Scope of the key: ${enum}; ${default} by default."`
+	Expires lifetime `placeholder:"WHEN" help:"Expiry: 90d, 12h, a date or a time (RFC 3339). Never by default."`
 }
 
 // Run makes a key.
@@ -65,16 +65,16 @@ func (c *keysCreateCommand) Run(parent *commands) error {
 	case name == "" || utf8.RuneCountInString(name) > 150 || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl):
 		return errors.New("a name has 1 to 150 characters, and no control characters")
 	case name == keys.SharedKey:
-		return fmt.Errorf("%s is what the shared key is called in logs: choose another name", name)
+		return fmt.Errorf("%s is the name of the shared key in logs: choose another name", name)
 	case c.Expires.at != nil && !c.Expires.at.After(time.Now()):
-		return fmt.Errorf("the key would have expired at %s", c.Expires.at.Format(time.RFC3339))
+		return fmt.Errorf("the expiry %s is in the past", c.Expires.at.Format(time.RFC3339))
 	}
 	key, hash := keys.New()
 	err := parent.Keys.with(func(ctx context.Context, queries *db.Queries) error {
 		return queries.CreateKey(ctx, db.CreateKeyParams{Name: name, Hash: hash, Scope: c.Scope, ExpiresAt: c.Expires.at})
 	})
 	if db.ConstraintName(err) == "api_keys_pkey" {
-		return fmt.Errorf("there is, or was, a key %q, and what it submitted bears its name: choose another", name)
+		return fmt.Errorf("the key name %q is or was in use, and its submissions carry it: choose another name", name)
 	}
 	if err != nil {
 		return err
@@ -82,9 +82,9 @@ func (c *keysCreateCommand) Run(parent *commands) error {
 	fmt.Println(key)
 	until := ""
 	if c.Expires.at != nil {
-		until = " until " + c.Expires.at.Format(time.RFC3339)
+		until = ", valid until " + c.Expires.at.Format(time.RFC3339)
 	}
-	fmt.Fprintf(os.Stderr, "This is the key %s; it may %s%s, and is shown only now. Keep it where secrets are kept.\n", strconv.Quote(name), c.Scope, until)
+	fmt.Fprintf(os.Stderr, "Created the key %s with the scope %s%s. It is shown only once: keep it where you keep secrets.\n", strconv.Quote(name), c.Scope, until)
 	return nil
 }
 
@@ -110,11 +110,11 @@ func (l *lifetime) UnmarshalText(text []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%q is no duration (90d, 12h), no date (2026-12-31) and no time (2026-12-31T12:00:00Z)", given)
+	return fmt.Errorf("%q is not a duration (90d, 12h), a date (2026-12-31) or a time (2026-12-31T12:00:00Z)", given)
 }
 
 type keysListCommand struct {
-	JSON bool `name:"json" help:"Print JSON, a line per key."`
+	JSON bool `name:"json" help:"Print JSON, one line per key."`
 }
 
 // listedKey is a key as it is printed.
@@ -157,7 +157,7 @@ func inUTC(t *time.Time) *time.Time {
 }
 
 type keysRevokeCommand struct {
-	Name string `arg:"" help:"The key, by its name."`
+	Name string `arg:"" help:"Name of the key."`
 }
 
 // Run revokes a key.
@@ -165,12 +165,12 @@ func (c *keysRevokeCommand) Run(parent *commands) error {
 	return parent.Keys.with(func(ctx context.Context, queries *db.Queries) error {
 		at, err := queries.UpdateKeyRevoked(ctx, c.Name)
 		if db.Classify(err) == db.NotFound {
-			return fmt.Errorf("there is no key %q: benchledger keys list shows those there are", c.Name)
+			return fmt.Errorf("no key has the name %q: benchledger keys list shows all keys", c.Name)
 		}
 		if err != nil {
 			return err
 		}
-		fmt.Printf("the key %s is revoked since %s\n", strconv.Quote(c.Name), at.UTC().Format(time.RFC3339))
+		fmt.Printf("the key %s was revoked at %s\n", strconv.Quote(c.Name), at.UTC().Format(time.RFC3339))
 		return nil
 	})
 }

@@ -51,7 +51,7 @@ func TestKeys(t *testing.T) {
 		t.Fatalf("standard output has more than the key: %q", stdout)
 	}
 	ci := strings.TrimSpace(stdout)
-	wantOutput(t, 0, stderr, 0, `"ci"`, "may submit until ", "shown only now")
+	wantOutput(t, 0, stderr, 0, `"ci"`, "the scope submit, valid until ", "shown only once")
 	reader, _ := runKeys(t, database, "create", "a dashboard", "--scope", "read", "--expires=2999-12-31")
 	reader = strings.TrimSpace(reader)
 
@@ -95,7 +95,7 @@ func TestKeys(t *testing.T) {
 	wantOutput(t, 0, stdout, 0, "NAME", "a dashboard", "valid", "2999-12-31")
 
 	stdout, _ = runKeys(t, database, "revoke", "ci")
-	wantOutput(t, 0, stdout, 0, `"ci" is revoked since`)
+	wantOutput(t, 0, stdout, 0, `"ci" was revoked at`)
 	eventually(t, "the key holds no longer", func() bool {
 		return server.withKey(ci, http.MethodPost, "/api/results", submitted("run-1")) == http.StatusForbidden
 	})
@@ -115,8 +115,8 @@ func TestKeys(t *testing.T) {
 		"a long name":                {[]string{"create", strings.Repeat("x", 151)}, 1, "1 to 150 characters"},
 		"an unknown scope":           {[]string{"create", "x", "--scope=root"}, 80, "read"},
 		"no time":                    {[]string{"create", "x", "--expires=soon"}, 80, "90d"},
-		"a time that is over":        {[]string{"create", "x", "--expires=2001-01-01"}, 1, "would have expired"},
-		"nobody's key":               {[]string{"revoke", "nobody"}, 1, `there is no key "nobody"`},
+		"a time that is over":        {[]string{"create", "x", "--expires=2001-01-01"}, 1, "is in the past"},
+		"nobody's key":               {[]string{"revoke", "nobody"}, 1, `no key has the name "nobody"`},
 	} {
 		code, stdout, stderr := run(t, []string{"DATABASE_URL=" + database}, append([]string{"keys"}, test.args...)...)
 		if code != test.code || !strings.Contains(stderr, test.want) || strings.Contains(stdout, "blk_") {
@@ -136,7 +136,7 @@ func TestKeysOfALocalServer(t *testing.T) {
 		return server.withKey(strings.TrimSpace(stdout), http.MethodPost, "/api/results", submitted("run-1")) == http.StatusCreated
 	})
 	code, stdout, stderr = run(t, []string{"DATA_DIR=" + dir, "ADDR=" + strings.TrimPrefix(server.url, "http://")}, "doctor")
-	wantOutput(t, code, stdout+stderr, 0, "1 hold", "takes requests", "are free for")
+	wantOutput(t, code, stdout+stderr, 0, "1 valid", "is ready", "are free for")
 	code, _, stderr = run(t, []string{"DATA_DIR=" + filepath.Join(dir, "elsewhere")}, "keys", "list")
 	wantOutput(t, code, stderr, 1, "which database?")
 }
@@ -177,21 +177,21 @@ func TestDoctor(t *testing.T) {
 	runKeys(t, database, "create", "soon", "--expires=1d")
 	_, output := doctor() // The tests' database keeps nothing for sure.
 	wantOutput(t, 0, output, 0, "ok    configuration", "ok    database       PostgreSQL", "ok    clocks", "ok    schema", "up to date", "writes", `"soon" expires`,
-		"1 hold", "none answers at 127.0.0.1:1", "ok    connections", "skip  disk")
+		"1 valid", "no server answers at 127.0.0.1:1", "ok    connections", "skip  disk")
 
 	for name, test := range map[string]struct {
 		env  []string
 		want string
 	}{
-		"no key":               {[]string{"API_SECRET_KEY="}, "FAIL  configuration  a key is needed"},
+		"no key":               {[]string{"API_SECRET_KEY="}, "FAIL  configuration  an API key is required"},
 		"a short key":          {[]string{"API_SECRET_KEY=short"}, "warn  shared key"},
 		"a wrong password":     {[]string{"DATABASE_URL=postgres://nobody:wrong@127.0.0.1:1/none"}, "connection refused"}, // The cause is told too.
 		"migrations nowhere":   {[]string{"DATABASE_MIGRATE_URL=postgres://nobody:wrong@127.0.0.1:1/none"}, "FAIL  migrations"},
 		"migrations":           {[]string{"DATABASE_MIGRATE_URL=" + database}, "ok    migrations"},
 		"another schema":       {[]string{"DATABASE_URL=" + denied}, "FAIL  schema"},
-		"an address taken":     {[]string{"ADDR=" + other.Addr().String()}, "FAIL  server         something that is no BenchLedger"},
+		"an address taken":     {[]string{"ADDR=" + other.Addr().String()}, "FAIL  server         another program listens"},
 		"no connection string": {[]string{"DATABASE_URL=postgres://host:port/"}, "FAIL  database"},
-		"an empty database":    {[]string{"DATABASE_URL=" + testdb.Empty(t)}, "warn  schema         there is none"},
+		"an empty database":    {[]string{"DATABASE_URL=" + testdb.Empty(t)}, "warn  schema         there is no schema"},
 		"too many connections": {[]string{"DATABASE_URL=" + database + "&pool_max_conns=100000"}, "FAIL  connections"},
 		"a pooler":             {[]string{"DATABASE_URL=" + database + "&default_query_exec_mode=exec"}, "warn  pooler"},
 		"public metrics":       {[]string{"METRICS_ADDR=:9090"}, "warn  metrics"},

@@ -113,7 +113,7 @@ func TestLocalDatabaseKilled(t *testing.T) {
 	if err := syscall.Kill(postmaster(t, dir), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	wantOutput(t, p.wait(), p.stderr.String(), 1, "the database ended", filepath.Join(dir, "postgres.log"))
+	wantOutput(t, p.wait(), p.stderr.String(), 1, "the database stopped", filepath.Join(dir, "postgres.log"))
 	serve(t, dir).wantRuns("run")
 }
 

@@ -14,18 +14,18 @@ import (
 )
 
 type commands struct {
-	Serve   serveCommand   `cmd:"" help:"Serve the API. Without a database it starts one of its own."`
-	Migrate migrateCommand `cmd:"" help:"Change the schema of the database, or look where it stands."`
-	Keys    keysCommand    `cmd:"" help:"Make, list and revoke keys."`
-	Doctor  doctorCommand  `cmd:"" help:"Check the configuration and the database, and say what to do."`
-	Health  healthCommand  `cmd:"" help:"Ask a server on this machine whether it takes requests."`
+	Serve   serveCommand   `cmd:"" help:"Serve the API. Without a database, start one."`
+	Migrate migrateCommand `cmd:"" help:"Migrate the database schema, or show its version."`
+	Keys    keysCommand    `cmd:"" help:"Create, list and revoke API keys."`
+	Doctor  doctorCommand  `cmd:"" help:"Check the configuration and the database, and give advice."`
+	Health  healthCommand  `cmd:"" help:"Check whether a server on this machine is ready."`
 	Submit  submitCommand  `cmd:"" help:"Submit runs from files."`
 	Flush   flushCommand   `cmd:"" help:"Submit what recorders could not deliver."`
 	Runs    runsCommand    `cmd:"" help:"Print runs, newest first."`
 	Show    runCommand     `cmd:"" name:"run" help:"Print a run with its evaluations and telemetry."`
 	Batches batchesCommand `cmd:"" help:"Print batches, newest first."`
 	Batch   batchCommand   `cmd:"" help:"Print a batch with its runs."`
-	Stats   statsCommand   `cmd:"" help:"Print figures over completed runs."`
+	Stats   statsCommand   `cmd:"" help:"Print statistics over completed runs."`
 	OpenAPI openAPICommand `cmd:"" name:"openapi" help:"Print the OpenAPI document."`
 	Version versionCommand `cmd:"" help:"Print the version, the commit and its date."`
 
@@ -46,8 +46,8 @@ func main() {
 	}
 	cli := kong.Parse(&commands{},
 		kong.Name("benchledger"),
-		kong.Description("The place where the results of AI-agent benchmarks live.\n\n"+
-			"Every setting is a flag or an environment variable; a flag wins, and shows in the list of processes, which is no place for secrets."),
+		kong.Description("Stores the results of AI-agent benchmarks, and answers questions about them.\n\n"+
+			"Every setting is a flag or an environment variable. A flag takes precedence, but is visible in the process list: do not use flags for secrets."),
 		kong.ShortUsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Vars{"data_dir": defaultDataDir(), "version": buildDescription()},

@@ -17,12 +17,12 @@ import (
 
 type migrateCommand struct {
 	DatabaseURL        string `env:"DATABASE_URL" placeholder:"URL" help:"The database, as a PostgreSQL connection string."`
-	DatabaseMigrateURL string `env:"DATABASE_MIGRATE_URL" placeholder:"URL" help:"The same database by another way, where DATABASE_URL leads through a pooler. Wins over it."`
+	DatabaseMigrateURL string `env:"DATABASE_MIGRATE_URL" placeholder:"URL" help:"A direct connection to the same database, if DATABASE_URL goes through a pooler. Takes precedence."`
 
-	Up     migrateUpCommand     `cmd:"" help:"Apply every migration that is missing."`
-	Down   migrateDownCommand   `cmd:"" help:"Take the last migration back, with the data it made room for."`
-	Status migrateStatusCommand `cmd:"" help:"Show the version of the schema, and the newest there is."`
-	Force  migrateForceCommand  `cmd:"" help:"Record a version after a migration broke off and was mended by hand. Runs nothing."`
+	Up     migrateUpCommand     `cmd:"" help:"Apply all missing migrations."`
+	Down   migrateDownCommand   `cmd:"" help:"Revert the last migration, and delete the data that it made room for."`
+	Status migrateStatusCommand `cmd:"" help:"Show the current and the newest version of the schema."`
+	Force  migrateForceCommand  `cmd:"" help:"Record a version after you repaired a failed migration by hand. Runs no migration."`
 }
 
 func (c *migrateCommand) url() (string, error) {
@@ -30,7 +30,7 @@ func (c *migrateCommand) url() (string, error) {
 		return url, nil
 	}
 	return "", errors.New("which database? Set --database-url or DATABASE_URL. " +
-		"(The database that serve starts by itself is migrated by serve.)")
+		"(serve migrates the database that it starts itself.)")
 }
 
 // with opens the database's migrations for fn, and closes them.
@@ -60,7 +60,7 @@ func (migrateUpCommand) Run(parent *commands) error {
 }
 
 type migrateDownCommand struct {
-	Yes bool `help:"Do not ask."`
+	Yes bool `help:"Do not ask for confirmation."`
 }
 
 // Run asks, and migrates one step back.
@@ -72,13 +72,13 @@ func (c *migrateDownCommand) Run(parent *commands) error {
 		}
 		switch {
 		case version.Current == 0:
-			return errors.New("there is no schema to take back")
+			return errors.New("there is no schema to revert")
 		case version.Current > version.Latest:
-			return fmt.Errorf("the database has schema version %d, and this program knows %d at most: take it back with the program that made it",
+			return fmt.Errorf("the database has schema version %d, and this program knows at most %d: revert it with the program that migrated it",
 				version.Current, version.Latest)
 		}
 		if !c.Yes {
-			if err := confirm(fmt.Sprintf("Taking back migration %d deletes the data it made room for. Go on?", version.Current)); err != nil {
+			if err := confirm(fmt.Sprintf("Reverting migration %d deletes the data that it made room for. Continue?", version.Current)); err != nil {
 				return err
 			}
 		}
@@ -105,7 +105,7 @@ func (migrateStatusCommand) Run(parent *commands) error {
 }
 
 type migrateForceCommand struct {
-	Version uint `arg:"" help:"The version that the schema has; 0 is none."`
+	Version uint `arg:"" help:"The version of the schema; 0 is no schema."`
 }
 
 // Run records the version.
@@ -141,7 +141,7 @@ func showVersion(version db.SchemaVersion) {
 	case version.Dirty:
 		fmt.Printf(": %s\n", version.HowToGoOn())
 	case version.Current < version.Latest:
-		fmt.Println(": `benchledger migrate up` applies what is missing")
+		fmt.Println(": run `benchledger migrate up` to apply the missing migrations")
 	case version.Current > version.Latest:
 		fmt.Println(": the database is newer than this program")
 	default:
@@ -152,7 +152,7 @@ func showVersion(version db.SchemaVersion) {
 // confirm asks a person, and fails unless the answer is yes.
 func confirm(question string) error {
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
-		return errors.New("there is nobody to ask: add --yes to go on")
+		return errors.New("cannot ask for confirmation without a terminal: add --yes")
 	}
 	fmt.Fprint(os.Stderr, question, " [y/N] ")
 	answer, err := bufio.NewReader(os.Stdin).ReadString('\n')

@@ -21,20 +21,20 @@ func TestMigrate(t *testing.T) {
 		code int
 		want string
 	}{
-		{"status", 0, "schema version 0 of 4: `benchledger migrate up` applies what is missing\n"},
-		{"down --yes", 1, "benchledger: there is no schema to take back\n"},
+		{"status", 0, "schema version 0 of 4: run `benchledger migrate up` to apply the missing migrations\n"},
+		{"down --yes", 1, "benchledger: there is no schema to revert\n"},
 		{"up", 0, "schema version 4 of 4: up to date\n"},
 		{"up", 0, "schema version 4 of 4: up to date\n"},
 		{"status", 0, "schema version 4 of 4: up to date\n"},
-		{"down", 1, "benchledger: there is nobody to ask: add --yes to go on\n"},
+		{"down", 1, "benchledger: cannot ask for confirmation without a terminal: add --yes\n"},
 		{"status", 0, "schema version 4 of 4: up to date\n"},
-		{"down --yes", 0, "schema version 3 of 4: `benchledger migrate up` applies what is missing\n"},
-		{"down --yes", 0, "schema version 2 of 4: `benchledger migrate up` applies what is missing\n"},
-		{"down --yes", 0, "schema version 1 of 4: `benchledger migrate up` applies what is missing\n"},
-		{"down --yes", 0, "schema version 0 of 4: `benchledger migrate up` applies what is missing\n"},
+		{"down --yes", 0, "schema version 3 of 4: run `benchledger migrate up` to apply the missing migrations\n"},
+		{"down --yes", 0, "schema version 2 of 4: run `benchledger migrate up` to apply the missing migrations\n"},
+		{"down --yes", 0, "schema version 1 of 4: run `benchledger migrate up` to apply the missing migrations\n"},
+		{"down --yes", 0, "schema version 0 of 4: run `benchledger migrate up` to apply the missing migrations\n"},
 		{"force 5", 1, "benchledger: there is no version 5; the newest is 4\n"},
-		{"force 1", 0, "schema version 1 of 4: `benchledger migrate up` applies what is missing\n"},
-		{"force 0", 0, "schema version 0 of 4: `benchledger migrate up` applies what is missing\n"},
+		{"force 1", 0, "schema version 1 of 4: run `benchledger migrate up` to apply the missing migrations\n"},
+		{"force 0", 0, "schema version 0 of 4: run `benchledger migrate up` to apply the missing migrations\n"},
 		{"up", 0, "schema version 4 of 4: up to date\n"},
 	} {
 		code, stdout, stderr := run(t, env, append([]string{"migrate"}, strings.Fields(step.args)...)...)
@@ -44,7 +44,7 @@ func TestMigrate(t *testing.T) {
 	}
 }
 
-// TestMigrateBrokenOff mends a migration that broke off half-way.
+// TestMigrateBrokenOff mends a migration that failed halfway.
 func TestMigrateBrokenOff(t *testing.T) {
 	t.Parallel()
 	url := testdb.URL(t)
@@ -53,11 +53,11 @@ func TestMigrateBrokenOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, stdout, _ := run(t, env, "migrate", "status")
-	wantOutput(t, code, stdout, 0, "the migration to version 4 broke off half-way", "`benchledger migrate force 4`", "`benchledger migrate force 3`")
+	wantOutput(t, code, stdout, 0, "the migration to version 4 failed halfway", "`benchledger migrate force 4`", "`benchledger migrate force 3`")
 	code, _, stderr := run(t, env, "migrate", "up")
-	wantOutput(t, code, stderr, 1, "broke off half-way", "benchledger migrate force 4")
+	wantOutput(t, code, stderr, 1, "failed halfway", "benchledger migrate force 4")
 	code, _, stderr = run(t, env, "serve", "--addr=127.0.0.1:0")
-	wantOutput(t, code, stderr, 1, "broke off half-way", "benchledger migrate force 4")
+	wantOutput(t, code, stderr, 1, "failed halfway", "benchledger migrate force 4")
 	code, stdout, _ = run(t, env, "migrate", "force", "4")
 	wantOutput(t, code, stdout, 0, "up to date")
 }
@@ -73,7 +73,7 @@ func TestMigrateNewer(t *testing.T) {
 	code, stdout, _ := run(t, env, "migrate", "up")
 	wantOutput(t, code, stdout, 0, "schema version 99", "newer than this program")
 	code, _, stderr := run(t, env, "migrate", "down", "--yes")
-	wantOutput(t, code, stderr, 1, "schema version 99", "the program that made it")
+	wantOutput(t, code, stderr, 1, "schema version 99", "the program that migrated it")
 	serveDatabase(t, url).submit("run")
 }
 
@@ -108,8 +108,8 @@ func TestMigrateKilled(t *testing.T) {
 		lock, after string
 		goOn        []string
 	}{
-		{"in a transaction", 1, "access share", "schema version 1 of 4: `benchledger migrate up` applies what is missing\n", nil},
-		{"concurrently", 2, "row exclusive", "the migration to version 3 broke off half-way", []string{"migrate", "force", "2"}},
+		{"in a transaction", 1, "access share", "schema version 1 of 4: run `benchledger migrate up` to apply the missing migrations\n", nil},
+		{"concurrently", 2, "row exclusive", "the migration to version 3 failed halfway", []string{"migrate", "force", "2"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -195,7 +195,7 @@ func TestMigrateDownAsks(t *testing.T) {
 			if _, err := io.WriteString(terminal, answer); err != nil {
 				t.Fatal(err)
 			}
-			wantOutput(t, p.wait(), p.stdout.String()+p.stderr.String(), want.code, "Go on? [y/N]", want.output)
+			wantOutput(t, p.wait(), p.stdout.String()+p.stderr.String(), want.code, "Continue? [y/N]", want.output)
 			screen.Close()
 		})
 	}

@@ -63,7 +63,7 @@ func recordBatch(t *testing.T, recorder *benchledger.Recorder) (batchID string, 
 			run := batch.StartRun(attempt(fmt.Sprint("scenario-", i)))
 			run.Evaluate("tests", 1, 2, "half of them")
 			run.Evaluate("judge", float64(i), 10, "")
-			run.Telemetry(benchledger.TelemetrySubmission{ToolCalls: new(int64(i)), CostUsd: new(0.25)})
+			run.Telemetry(benchledger.TelemetrySubmission{ToolCalls: new(int64(i)), CostUSD: new(0.25)})
 			delivery, err := run.Complete(t.Context(), benchledger.RunResult{TotalScore: new(float64(i) / 4), IsSuccessful: new(true)})
 			if err != nil {
 				t.Errorf("run %d: %v", i, err)
@@ -97,7 +97,7 @@ func (p *program) wantBatch(batchID string) {
 		p.t.Errorf("the batch is not whole: %s", body)
 	}
 	for _, run := range batch.Runs {
-		_, body := p.request(http.MethodGet, "/api/runs/"+run.RunId, "")
+		_, body := p.request(http.MethodGet, "/api/runs/"+run.RunID, "")
 		var details benchledger.RunDetails
 		if err := json.Unmarshal([]byte(body), &details); err != nil {
 			p.t.Fatalf("%v: %s", err, body)
@@ -246,7 +246,7 @@ func TestRecorder(t *testing.T) {
 		write(t, dir, "odd.json", "{}")
 		write(t, dir, "null.json", "null")
 		code, stdout, _ := run(t, env, "flush")
-		wantOutput(t, code, stdout, 0, "0 delivered", "11 for the server at "+nowhere, "2 files in the spool are no submissions")
+		wantOutput(t, code, stdout, 0, "0 delivered", "11 for the server at "+nowhere, "2 files in the spool are not submissions")
 		code, stdout, stderr := run(t, env, "flush", "--url="+nowhere, "--retry-for=1ms")
 		wantOutput(t, code, stdout+stderr, 1, "0 delivered, 0 refused, 11 left", "connection refused")
 		wantSpool(t, dir, 13, 0)
@@ -500,8 +500,8 @@ func TestRecorderKeeps(t *testing.T) {
 	t.Run("scores that come while the run ends, and an end that comes twice", func(t *testing.T) {
 		t.Parallel()
 		run := recorder(t, server.url, t.TempDir()).StartRun(benchledger.RunSubmission{
-			Suite: "suite", Scenario: "hasty", Tier: "L1", Agent: "agent", Metadata: &map[string]any{"commit": "abc"},
-			Evaluations: &[]benchledger.EvaluationSubmission{{EvaluatorName: "first", Score: 1, MaxScore: 1}},
+			Suite: "suite", Scenario: "hasty", Tier: "L1", Agent: "agent", Metadata: map[string]any{"commit": "abc"},
+			Evaluations: []benchledger.EvaluationSubmission{{EvaluatorName: "first", Score: 1, MaxScore: 1}},
 		})
 		var late sync.WaitGroup
 		late.Go(func() {
@@ -566,9 +566,12 @@ func TestRecorderKeeps(t *testing.T) {
 		if _, err := benchledger.NewRecorder(benchledger.RecorderOptions{Spool: t.TempDir(), RetryFor: new(-time.Second)}); err == nil {
 			t.Error("a negative RetryFor is taken")
 		}
-		for _, args := range []string{"flush --retry-for=-1s", "submit - --retry-for=-1s", "submit - --concurrency=0"} {
+		for args, want := range map[string]string{
+			"flush --retry-for=-1s": "--retry-for must not be negative", "submit - --retry-for=-1s": "--retry-for must not be negative",
+			"submit - --concurrency=0": "--concurrency must be at least 1",
+		} {
 			code, stdout, stderr := run(t, env(t.TempDir()), strings.Fields(args)...)
-			wantOutput(t, code, stdout+stderr, 80, "is the least")
+			wantOutput(t, code, stdout+stderr, 80, want)
 		}
 	})
 }

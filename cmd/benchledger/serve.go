@@ -42,26 +42,26 @@ const (
 )
 
 type serveCommand struct {
-	Addr               string        `env:"ADDR" default:"127.0.0.1:8787" placeholder:"HOST:PORT" help:"Where to listen; ${default} by default."`
-	DatabaseURL        string        `env:"DATABASE_URL" placeholder:"URL" help:"The database, as a PostgreSQL connection string. In local it may be left out: then the server starts a PostgreSQL of its own."`
-	DatabaseMigrateURL string        `env:"DATABASE_MIGRATE_URL" placeholder:"URL" help:"The same database for migrations, where DATABASE_URL leads through a pooler."`
-	Environment        string        `env:"ENVIRONMENT" enum:"local,dev,staging,production" default:"local" placeholder:"NAME" help:"One of ${enum}; ${default} by default."`
-	APISecretKey       string        `name:"api-secret-key" env:"API_SECRET_KEY" placeholder:"KEY" help:"A key that may do everything, beside those of benchledger keys. A flag shows in the list of processes: better set the variable, or API_SECRET_KEY_FILE. In local, listening on loopback, it may be left out: then it is dev-local-key."`
-	PublicReads        bool          `env:"PUBLIC_READS" default:"true" negatable:"" help:"Whether reading needs no key; ${default} by default."`
-	RateLimitPerKey    *int          `env:"RATE_LIMIT_PER_KEY" placeholder:"N" help:"How many requests a second each key may send; 0 is any number. 1000 by default, in local any number."`
-	RateLimitPerAddr   *int          `name:"rate-limit-per-address" env:"RATE_LIMIT_PER_ADDRESS" placeholder:"N" help:"The same for each address."`
-	TrustedProxies     []string      `env:"TRUSTED_PROXIES" placeholder:"CIDR" help:"Proxies whose X-Forwarded-For is believed, as networks (10.0.0.0/8) or addresses. None by default."`
-	AllowedOrigins     []string      `env:"ALLOWED_ORIGINS" placeholder:"ORIGIN" help:"Origins whose pages may read answers, or * for all. In local http://localhost:3000 and http://localhost:5173 by default, elsewhere none."`
-	DataDir            string        `env:"DATA_DIR" default:"${data_dir}" placeholder:"DIR" help:"Where the server's own PostgreSQL keeps its data; ${default} by default."`
-	MetricsAddr        string        `env:"METRICS_ADDR" placeholder:"HOST:PORT" help:"Where to serve /metrics for Prometheus, and profiles (/debug/pprof/); nowhere by default. Keep it off the public address."`
-	ShutdownDelay      time.Duration `env:"SHUTDOWN_DELAY" default:"2s" placeholder:"DURATION" help:"How long it still answers, and is not ready, before it stops; ${default} by default, nothing in local."`
-	SlowQuery          time.Duration `env:"SLOW_QUERY" default:"500ms" placeholder:"DURATION" help:"Queries that take longer are logged; ${default} by default."`
+	Addr               string        `env:"ADDR" default:"127.0.0.1:8787" placeholder:"HOST:PORT" help:"Listen address; ${default} by default."`
+	DatabaseURL        string        `env:"DATABASE_URL" placeholder:"URL" help:"The database, as a PostgreSQL connection string. With ENVIRONMENT=local it is optional: the server then starts its own PostgreSQL."`
+	DatabaseMigrateURL string        `env:"DATABASE_MIGRATE_URL" placeholder:"URL" help:"A direct connection to the same database for migrations, if DATABASE_URL goes through a pooler."`
+	Environment        string        `env:"ENVIRONMENT" enum:"local,dev,staging,production" default:"local" placeholder:"NAME" help:"Environment: ${enum}; ${default} by default."`
+	APISecretKey       string        `name:"api-secret-key" env:"API_SECRET_KEY" placeholder:"KEY" help:"An API key that may do everything, in addition to those of benchledger keys. Flags are visible in the process list: prefer the variable, or API_SECRET_KEY_FILE. With ENVIRONMENT=local on a loopback address it is optional, and dev-local-key by default."`
+	PublicReads        bool          `env:"PUBLIC_READS" default:"true" negatable:"" help:"Allow reading without a key; ${default} by default."`
+	RateLimitPerKey    *int          `env:"RATE_LIMIT_PER_KEY" placeholder:"N" help:"Maximum requests per second of each key; 0 is no limit. 1000 by default, with ENVIRONMENT=local no limit."`
+	RateLimitPerAddr   *int          `name:"rate-limit-per-address" env:"RATE_LIMIT_PER_ADDRESS" placeholder:"N" help:"The same for each client address."`
+	TrustedProxies     []string      `env:"TRUSTED_PROXIES" placeholder:"CIDR" help:"Proxies whose X-Forwarded-For is trusted, as networks (10.0.0.0/8) or addresses. None by default."`
+	AllowedOrigins     []string      `env:"ALLOWED_ORIGINS" placeholder:"ORIGIN" help:"Origins whose web pages may use the API (CORS), or * for all. With ENVIRONMENT=local http://localhost:3000 and http://localhost:5173 by default, otherwise none."`
+	DataDir            string        `env:"DATA_DIR" default:"${data_dir}" placeholder:"DIR" help:"Directory for the data of the server's own PostgreSQL; ${default} by default."`
+	MetricsAddr        string        `env:"METRICS_ADDR" placeholder:"HOST:PORT" help:"Address to serve /metrics for Prometheus and profiles (/debug/pprof/) on; off by default. Do not expose it to the public."`
+	ShutdownDelay      time.Duration `env:"SHUTDOWN_DELAY" default:"2s" placeholder:"DURATION" help:"How long the server still answers, but reports that it is not ready, before it stops; ${default} by default, 0 with ENVIRONMENT=local."`
+	SlowQuery          time.Duration `env:"SLOW_QUERY" default:"500ms" placeholder:"DURATION" help:"Log queries that take longer; ${default} by default."`
 }
 
 // Help says what happens.
 func (serveCommand) Help() string {
-	return "It brings the schema of the database up to date, prints one line that says where everything is, and logs to " +
-		"standard error. On SIGTERM or Ctrl-C it finishes the requests in flight; a second one ends it at once."
+	return "It migrates the database schema, prints one line with the addresses, and logs to " +
+		"standard error. On SIGTERM or Ctrl-C it finishes the requests in flight; a second signal stops it at once."
 }
 
 // Run serves until it is told to stop.
@@ -77,7 +77,7 @@ func (c *serveCommand) Run() (err error) {
 	// A port that is taken is said at once.
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Addr)
 	if err != nil {
-		return fmt.Errorf("%w: choose where to listen with --addr or ADDR", err)
+		return fmt.Errorf("%w: choose another address with --addr or ADDR", err)
 	}
 	defer listener.Close()
 	if err := c.complete(listener.Addr()); err != nil {
@@ -160,7 +160,7 @@ func (c *serveCommand) Run() (err error) {
 	case err := <-served:
 		return fmt.Errorf("serve: %w", err)
 	case <-databaseEnded:
-		err = fmt.Errorf("the database ended; %s says why", filepath.Join(c.DataDir, "postgres.log"))
+		err = fmt.Errorf("the database stopped; see %s", filepath.Join(c.DataDir, "postgres.log"))
 	case <-ctx.Done():
 	}
 	stop() // From now on a signal ends the program, also one that comes before AfterFunc.
@@ -174,7 +174,7 @@ func (c *serveCommand) Run() (err error) {
 	shutdown, cancel := context.WithTimeout(context.Background(), shutdownWait)
 	defer cancel()
 	if shutdownErr := server.Shutdown(shutdown); shutdownErr != nil {
-		err = errors.Join(err, fmt.Errorf("cut off requests that had not finished after %s", shutdownWait))
+		err = errors.Join(err, fmt.Errorf("aborted requests that were not finished after %s", shutdownWait))
 	}
 	return err
 }
@@ -194,20 +194,20 @@ func (c *serveCommand) complete(addr net.Addr) (err error) {
 	local := c.Environment == "local"
 	if c.APISecretKey == "" || c.APISecretKey == localKey {
 		if !local || !isLoopback(addr) {
-			return fmt.Errorf("a key is needed: set API_SECRET_KEY. Only in the environment local, listening on loopback, "+
-				"is there a default, %s, which everybody knows; this is %s on %s", localKey, c.Environment, c.Addr)
+			return fmt.Errorf("an API key is required: set API_SECRET_KEY. Only the environment local on a loopback address "+
+				"has a default, %s, which is public; this is %s on %s", localKey, c.Environment, c.Addr)
 		}
 		c.APISecretKey = localKey
 	}
 	if strings.ContainsFunc(c.APISecretKey, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
-		return errors.New("API_SECRET_KEY has to fit into a header: printable ASCII without spaces")
+		return errors.New("API_SECRET_KEY must fit into a header: printable ASCII without spaces")
 	}
 	if c.DatabaseURL == "" && !local {
-		return fmt.Errorf("a database is needed: set DATABASE_URL or --database-url. "+
-			"Only in the environment local does the server start one of its own; this is %s", c.Environment)
+		return fmt.Errorf("a database is required: set DATABASE_URL or --database-url. "+
+			"Only in the environment local, the server starts its own; this is %s", c.Environment)
 	}
 	if c.DatabaseURL == "" && c.DatabaseMigrateURL != "" {
-		return errors.New("DATABASE_MIGRATE_URL is set, and DATABASE_URL is not: set both, or neither for a database of the server's own")
+		return errors.New("DATABASE_MIGRATE_URL is set, but DATABASE_URL is not: set both, or neither to use the server's own database")
 	}
 	if len(c.AllowedOrigins) == 0 && local {
 		c.AllowedOrigins = []string{"http://localhost:3000", "http://localhost:5173"}
@@ -215,7 +215,7 @@ func (c *serveCommand) complete(addr net.Addr) (err error) {
 	for i, origin := range c.AllowedOrigins {
 		c.AllowedOrigins[i] = strings.TrimSpace(origin)
 		if !origins.MatchString(c.AllowedOrigins[i]) {
-			return fmt.Errorf("ALLOWED_ORIGINS: %q is no origin: write it as browsers send it, like https://dashboard.example:8443", origin)
+			return fmt.Errorf("ALLOWED_ORIGINS: %q is not an origin: write it as browsers send it, like https://dashboard.example:8443", origin)
 		}
 	}
 	for name, limit := range map[string]**int{"RATE_LIMIT_PER_KEY": &c.RateLimitPerKey, "RATE_LIMIT_PER_ADDRESS": &c.RateLimitPerAddr} {
@@ -225,7 +225,7 @@ func (c *serveCommand) complete(addr net.Addr) (err error) {
 		case *limit == nil:
 			*limit = new(rateLimit)
 		case **limit < 0 || **limit > maxRateLimit:
-			return fmt.Errorf("%s is %d: set a number of requests a second, 0 for any", name, **limit)
+			return fmt.Errorf("%s is %d: set a number of requests per second, or 0 for no limit", name, **limit)
 		}
 	}
 	if _, err := trustedProxies(c.TrustedProxies); err != nil {
@@ -251,7 +251,7 @@ func trustedProxies(texts []string) ([]netip.Prefix, error) {
 		}
 		prefix, err := netip.ParsePrefix(text)
 		if err != nil {
-			return nil, fmt.Errorf("TRUSTED_PROXIES: %q is no network (10.0.0.0/8) and no address", text)
+			return nil, fmt.Errorf("TRUSTED_PROXIES: %q is neither a network (10.0.0.0/8) nor an address", text)
 		}
 		prefixes[i] = prefix
 	}
@@ -296,7 +296,7 @@ func (c *serveCommand) migrate(ctx context.Context, logger *slog.Logger) error {
 		}
 		return struct{}{}, err
 	}, backoff.WithMaxElapsedTime(databaseWait), backoff.WithNotify(func(err error, wait time.Duration) {
-		logger.Warn("the database is not there yet", "error", err, "retry", wait)
+		logger.Warn("the database is not available yet", "error", err, "retry", wait)
 	}))
 	return err
 }

@@ -30,16 +30,16 @@ func TestServeRefuses(t *testing.T) {
 		code int
 		want []string
 	}{
-		"no key in production":      {[]string{"ENVIRONMENT=production"}, 1, []string{"a key is needed", "production"}},
-		"no key in staging":         {[]string{"ENVIRONMENT=staging"}, 1, []string{"a key is needed"}},
-		"no key in dev":             {[]string{"ENVIRONMENT=dev"}, 1, []string{"a key is needed"}},
-		"no key on all addresses":   {[]string{"ADDR=0.0.0.0:0"}, 1, []string{"a key is needed", "0.0.0.0"}},
-		"no key on all of IPv6":     {[]string{"ADDR=:0"}, 1, []string{"a key is needed"}},
-		"an empty key":              {[]string{"ENVIRONMENT=production", "API_SECRET_KEY="}, 1, []string{"a key is needed"}},
-		"everybody's key":           {[]string{"ENVIRONMENT=production", "API_SECRET_KEY=dev-local-key"}, 1, []string{"a key is needed", "everybody knows"}},
-		"everybody's key, all over": {[]string{"ADDR=0.0.0.0:0", "API_SECRET_KEY=dev-local-key"}, 1, []string{"a key is needed", "0.0.0.0"}},
+		"no key in production":      {[]string{"ENVIRONMENT=production"}, 1, []string{"an API key is required", "production"}},
+		"no key in staging":         {[]string{"ENVIRONMENT=staging"}, 1, []string{"an API key is required"}},
+		"no key in dev":             {[]string{"ENVIRONMENT=dev"}, 1, []string{"an API key is required"}},
+		"no key on all addresses":   {[]string{"ADDR=0.0.0.0:0"}, 1, []string{"an API key is required", "0.0.0.0"}},
+		"no key on all of IPv6":     {[]string{"ADDR=:0"}, 1, []string{"an API key is required"}},
+		"an empty key":              {[]string{"ENVIRONMENT=production", "API_SECRET_KEY="}, 1, []string{"an API key is required"}},
+		"everybody's key":           {[]string{"ENVIRONMENT=production", "API_SECRET_KEY=dev-local-key"}, 1, []string{"an API key is required", "public"}},
+		"everybody's key, all over": {[]string{"ADDR=0.0.0.0:0", "API_SECRET_KEY=dev-local-key"}, 1, []string{"an API key is required", "0.0.0.0"}},
 		"a key with a line's end":   {[]string{"API_SECRET_KEY=key\n"}, 1, []string{"API_SECRET_KEY"}},
-		"no database in production": {[]string{"ENVIRONMENT=production", "API_SECRET_KEY=k"}, 1, []string{"a database is needed"}},
+		"no database in production": {[]string{"ENVIRONMENT=production", "API_SECRET_KEY=k"}, 1, []string{"a database is required"}},
 		"migrations elsewhere":      {[]string{"DATABASE_MIGRATE_URL=postgres://h/d"}, 1, []string{"DATABASE_URL is not"}},
 		"an unknown environment":    {[]string{"ENVIRONMENT=test"}, 80, []string{"--environment", `"staging"`, `"test"`}},
 		"an address without a port": {[]string{"ADDR=localhost"}, 1, []string{"missing port", "ADDR"}},
@@ -154,7 +154,7 @@ func TestServeWaitsForDatabase(t *testing.T) {
 	addr := freeAddr(t)
 	url := fmt.Sprintf("postgres://%s:%s@%s/%s?sslmode=disable", config.User, config.Password, addr, config.Database)
 	p := command(t, []string{"DATABASE_URL=" + url}, "serve", "--addr=127.0.0.1:0").start()
-	eventually(t, "it waits", func() bool { return strings.Contains(p.stderr.String(), "not there yet") })
+	eventually(t, "it waits", func() bool { return strings.Contains(p.stderr.String(), "not available yet") })
 
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -238,7 +238,7 @@ func forward(listener net.Listener, network, address string) {
 func TestServeStopsWhileItWaits(t *testing.T) {
 	t.Parallel()
 	p := command(t, []string{"DATABASE_URL=postgres://u@" + freeAddr(t) + "/d"}, "serve", "--addr=127.0.0.1:0").start()
-	eventually(t, "it waits", func() bool { return strings.Contains(p.stderr.String(), "not there yet") })
+	eventually(t, "it waits", func() bool { return strings.Contains(p.stderr.String(), "not available yet") })
 	p.terminate()
 }
 

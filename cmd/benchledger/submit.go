@@ -39,22 +39,22 @@ const (
 
 type submitCommand struct {
 	serverFlags `embed:""`
-	Files       []string      `arg:"" name:"file" help:"Files of runs: one per line (NDJSON), a JSON array, or one object; also compressed by gzip. - is standard input."`
-	Concurrency int           `default:"4" placeholder:"N" help:"How many requests are under way at the same time; ${default} by default."`
-	RetryFor    time.Duration `default:"2m" placeholder:"DURATION" help:"How long to repeat a request that the server cannot take; 0 is not at all, ${default} by default."`
-	Refused     string        `default:"refused.ndjson" placeholder:"FILE" help:"Where runs go that the server refuses, with the reasons; ${default} by default."`
-	Undelivered string        `default:"undelivered.ndjson" placeholder:"FILE" help:"Where runs go that could not be delivered; ${default} by default."`
+	Files       []string      `arg:"" name:"file" help:"Files of runs: one per line (NDJSON), a JSON array, or one object; optionally compressed by gzip. - is standard input."`
+	Concurrency int           `default:"4" placeholder:"N" help:"Number of concurrent requests; ${default} by default."`
+	RetryFor    time.Duration `default:"2m" placeholder:"DURATION" help:"How long to retry a request while the server is unavailable; 0 does not retry, ${default} by default."`
+	Refused     string        `default:"refused.ndjson" placeholder:"FILE" help:"File for the runs that the server refuses, with the reasons; ${default} by default."`
+	Undelivered string        `default:"undelivered.ndjson" placeholder:"FILE" help:"File for the runs that could not be delivered; ${default} by default."`
 }
 
 func (submitCommand) Help() string {
-	return "Every run may be submitted again: what is stored already is a replay. So a submission that was stopped is simply run again.\n\n" +
+	return "Submitting a run again is safe: what is already stored counts as a replay. To continue a submission that was stopped, run the same command again.\n\n" +
 		"Exit status: 0 when all runs are stored, 1 when some could not be delivered, 2 when all were delivered and some refused."
 }
 
 // Validate refuses what means nothing.
 func (c *submitCommand) Validate() error {
 	if c.Concurrency < 1 {
-		return errors.New("--concurrency: 1 is the least")
+		return errors.New("--concurrency must be at least 1")
 	}
 	return notNegative(c.RetryFor)
 }
@@ -178,14 +178,14 @@ func (s *submission) result(ctx context.Context, readErr error) error {
 	refused := s.outcomes["refused"] + s.outcomes["conflict"]
 	fmt.Println(s.counts())
 	if refused > 0 {
-		fmt.Printf("what was refused, and why: %s\n", s.refused.path)
+		fmt.Printf("refused runs, with the reasons: %s\n", s.refused.path)
 	}
 	if s.undelivered > 0 {
-		fmt.Printf("what was not delivered: %s (%v); submit that file when the server is there again\n", s.left.path, explained(s.why))
+		fmt.Printf("undelivered runs: %s (%v); submit that file when the server is available again\n", s.left.path, explained(s.why))
 	}
 	switch {
 	case ctx.Err() != nil:
-		return exitError{exitUndelivered, "stopped before the end: run it again, what is stored already is a replay"}
+		return exitError{exitUndelivered, "stopped before the end: run the same command again; retrying is safe"}
 	case readErr != nil:
 		return readErr
 	case s.undelivered > 0:
@@ -249,11 +249,11 @@ func (s *submission) send(ctx context.Context, client *benchledger.ClientWithRes
 // refusedRun is a line of the file of what was refused. Run is its text, which may be
 // no JSON.
 type refusedRun struct {
-	File    string                    `json:"file"`
-	Line    int                       `json:"line"`
-	Outcome string                    `json:"outcome"`
-	Errors  *[]benchledger.FieldError `json:"errors,omitempty"`
-	Run     string                    `json:"run"`
+	File    string                   `json:"file"`
+	Line    int                      `json:"line"`
+	Outcome string                   `json:"outcome"`
+	Errors  []benchledger.FieldError `json:"errors,omitempty"`
+	Run     string                   `json:"run"`
 }
 
 // lineFile is a file that is made when there is something to write. A file of that name

@@ -239,7 +239,7 @@ func TestSubmit(t *testing.T) {
 	t.Run("a wrong key is told at once, and never shown", func(t *testing.T) {
 		t.Parallel()
 		code, stdout, stderr := runIn(t, t.TempDir(), submitted("x"), submitEnv(server.url), "submit", "-", "--api-key=secret-key")
-		wantOutput(t, code, stdout+stderr, exitUndelivered, "403", "The key does not hold")
+		wantOutput(t, code, stdout+stderr, exitUndelivered, "403", "Invalid API key")
 		if strings.Contains(stdout+stderr, "secret-key") {
 			t.Error("the key is shown")
 		}
@@ -260,7 +260,7 @@ func TestSubmit(t *testing.T) {
 		p.start()
 		<-arrived
 		p.signal(syscall.SIGINT)
-		wantOutput(t, p.wait(), p.stdout.String()+p.stderr.String(), exitUndelivered, "run it again")
+		wantOutput(t, p.wait(), p.stdout.String()+p.stderr.String(), exitUndelivered, "run the same command again")
 		code, stdout, stderr := runIn(t, dir, "", env, "submit", file)
 		wantOutput(t, code, stdout+stderr, 0, "1 recorded")
 	})
@@ -328,7 +328,7 @@ func TestReadingCommands(t *testing.T) {
 		}
 	}
 	code, stdout, stderr = runIn(t, t.TempDir(), "", env, "run", "none")
-	wantOutput(t, code, stdout+stderr, 1, "404", "There is no such run")
+	wantOutput(t, code, stdout+stderr, 1, "404", "No run has this ID")
 	code, stdout, stderr = runIn(t, t.TempDir(), "", submitEnv("http://127.0.0.1:1"), "stats")
-	wantOutput(t, code, stdout+stderr, 1, "is the server there?")
+	wantOutput(t, code, stdout+stderr, 1, "is the server running?")
 }

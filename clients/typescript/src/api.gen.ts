@@ -13,7 +13,7 @@ export interface paths {
         };
         /**
          * List batches
-         * @description Batches, newest `createdAt` first, equal ones by `batchId`, last first. Where there are more, the header `Link` leads to the next page.
+         * @description Returns batches, newest `createdAt` first, then by `batchId` in descending order. If there are more, the `Link` header leads to the next page.
          */
         get: operations["list-batches"];
         put?: never;
@@ -33,7 +33,7 @@ export interface paths {
         };
         /**
          * Read a batch
-         * @description A batch with all of its runs, as they were at one moment.
+         * @description Returns a batch with all its runs, in one consistent snapshot.
          */
         get: operations["get-batch"];
         put?: never;
@@ -55,11 +55,11 @@ export interface paths {
         put?: never;
         /**
          * Submit a run
-         * @description Stores a run with its evaluations and telemetry: all of it, or nothing.
+         * @description Stores a run with its evaluations and telemetry, all or nothing.
          *
-         *     The same content again is a replay: 200, and nothing changes. A run that is open (`running`, `incomplete`) is replaced as a whole by what comes next, its start apart, which stays as announced where it is left out. A run that is final (`completed`, `failed`) stays as it is: other content is refused with 409.
+         *     Submitting the same content again is a replay: 200, and nothing changes. An open run (`running`, `incomplete`) is replaced as a whole by the next submission; only its start time stays if `startedAt` is absent. A final run (`completed`, `failed`) never changes: other content is refused with 409.
          *
-         *     Fields that are `null` count as absent. Unknown fields are ignored.
+         *     A field that is `null` counts as absent. Unknown fields are ignored.
          */
         post: operations["submit-run"];
         delete?: never;
@@ -79,7 +79,7 @@ export interface paths {
         put?: never;
         /**
          * Open or complete a batch
-         * @description Creates the batch, or updates all of it but `createdAt`. With `completedAt` the batch is complete, and what is reported of its runs stands; without, a batch that is complete stays as it is. May be repeated safely.
+         * @description Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
          */
         post: operations["submit-batch"];
         delete?: never;
@@ -99,11 +99,11 @@ export interface paths {
         put?: never;
         /**
          * Submit many runs
-         * @description Takes up to 10000 runs, one per line (NDJSON) or as a JSON array, each as `submit-run` takes one. The body may be compressed (`Content-Encoding: gzip`). A run may have 8 MiB, the request 256 MiB, in the mode `atomic` 64 MiB.
+         * @description Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 64 MiB per request.
          *
-         *     In the mode `each` (the default) every line is stored or refused on its own, and the answer is a receipt per line, in their order. Any other answer says that some lines may have been stored; the request may be repeated safely.
+         *     In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
          *
-         *     In the mode `atomic` all lines are stored, or nothing: then the answer is a problem whose `errors` name the lines at fault.
+         *     In the mode `atomic`, all lines are stored, or none: then the answer is a problem whose `errors` name the lines at fault.
          */
         post: operations["submit-runs"];
         delete?: never;
@@ -121,7 +121,7 @@ export interface paths {
         };
         /**
          * List runs
-         * @description The runs that match every filter given, newest `startedAt` first, equal ones by `id`, newest first. Where there are more, the header `Link` leads to the next page; a run that is there when the first page is read is on one of the pages, whatever is submitted meanwhile. Prompts are left to the telemetry.
+         * @description Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on one of the pages, whatever is submitted meanwhile. Prompts are only in the telemetry of each run.
          */
         get: operations["list-runs"];
         put?: never;
@@ -141,7 +141,7 @@ export interface paths {
         };
         /**
          * Read a run
-         * @description A run with its evaluations and telemetry, as they were at one moment.
+         * @description Returns a run with its evaluations and telemetry, in one consistent snapshot.
          */
         get: operations["get-run"];
         put?: never;
@@ -161,7 +161,7 @@ export interface paths {
         };
         /**
          * Read a run's evaluations
-         * @description The scores that evaluators gave a run, in the order submitted.
+         * @description Returns the scores that evaluators gave a run, in the order of submission.
          */
         get: operations["get-run-evaluations"];
         put?: never;
@@ -181,7 +181,7 @@ export interface paths {
         };
         /**
          * Read a run's telemetry
-         * @description What a run cost, with the prompt that was sent; `null` where the run has none.
+         * @description Returns the telemetry of a run, including the prompt; `null` if the run has none.
          */
         get: operations["get-run-telemetry"];
         put?: never;
@@ -200,8 +200,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Figures over all runs
-         * @description Counts and averages over all completed runs.
+         * Get statistics over all runs
+         * @description Returns counts and averages over all completed runs.
          */
         get: operations["get-stats"];
         put?: never;
@@ -220,8 +220,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Figures per agent
-         * @description The weighted scores of each agent over its completed, successful runs: best average first, agents without one last, equal ones by name.
+         * Get statistics per agent
+         * @description Returns the weighted scores of each agent over its completed, successful runs: best average first, agents without an average last, ties by name.
          */
         get: operations["list-agent-stats"];
         put?: never;
@@ -240,8 +240,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Is the server there?
-         * @description Answers as long as the server runs; does not ask the database.
+         * Check that the server runs
+         * @description Answers while the server runs; does not query the database.
          */
         get: operations["get-health"];
         put?: never;
@@ -260,8 +260,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Is the process alive?
-         * @description As `/health`. An orchestrator restarts a server that does not answer here.
+         * Check liveness
+         * @description Same as `/health`. An orchestrator restarts a server that does not answer here.
          */
         get: operations["get-liveness"];
         put?: never;
@@ -280,8 +280,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Does the server take requests?
-         * @description It does when the database answers and takes writes, its schema is current, and the server is not about to stop. A load balancer sends requests elsewhere while it does not.
+         * Check readiness
+         * @description The server is ready when the database answers and accepts writes, its schema is current, and the server is not shutting down. A load balancer sends requests elsewhere while the server is not ready.
          */
         get: operations["get-readiness"];
         put?: never;
@@ -300,7 +300,7 @@ export interface components {
             agent: string;
             /**
              * Format: double
-             * @description Null when no run has a weighted score, as are the other scores.
+             * @description Average weighted score; null, like minScore and maxScore, if no run has one.
              */
             avgScore: number | null;
             /** Format: double */
@@ -309,25 +309,25 @@ export interface components {
             minScore: number | null;
             /**
              * Format: int64
-             * @description Completed, successful runs, with or without a weighted score.
+             * @description Number of completed, successful runs, with or without a weighted score.
              */
             runs: number;
         };
         Batch: {
             /**
              * Format: double
-             * @description As reported on completion, else computed over completed runs.
+             * @description As reported on completion, or else computed over completed runs.
              */
             avgScore: number | null;
             /**
              * Format: double
-             * @description As reported on completion, else computed over completed runs.
+             * @description As reported on completion, or else computed over completed runs.
              */
             avgWeightedScore: number | null;
             batchId: string;
             /**
              * Format: date-time
-             * @description null while the batch is open.
+             * @description Null while the batch is open.
              * @example 2025-11-17T10:00:00.000Z
              */
             completedAt: string | null;
@@ -337,38 +337,38 @@ export interface components {
              * @example 2025-11-17T10:00:00.000Z
              */
             createdAt: string;
-            /** @description As it was submitted. */
+            /** @description As submitted. */
             metadata: {
                 [key: string]: unknown;
             } | null;
-            /** @description The name of the key that submitted it last; absent where that was the shared key, which has none. */
+            /** @description The name of the API key that submitted it last; absent for the shared key, which has no name. */
             submittedBy?: string;
             /**
              * Format: int64
-             * @description As reported on completion, else computed over all runs of the batch.
+             * @description As reported on completion, or else computed over all runs of the batch.
              */
             successfulRuns: number;
             /**
              * Format: int64
-             * @description As reported on completion, else computed over all runs of the batch.
+             * @description As reported on completion, or else computed over all runs of the batch.
              */
             totalRuns: number;
         };
         BatchDetails: {
             /**
              * Format: double
-             * @description As reported on completion, else computed over completed runs.
+             * @description As reported on completion, or else computed over completed runs.
              */
             avgScore: number | null;
             /**
              * Format: double
-             * @description As reported on completion, else computed over completed runs.
+             * @description As reported on completion, or else computed over completed runs.
              */
             avgWeightedScore: number | null;
             batchId: string;
             /**
              * Format: date-time
-             * @description null while the batch is open.
+             * @description Null while the batch is open.
              * @example 2025-11-17T10:00:00.000Z
              */
             completedAt: string | null;
@@ -378,27 +378,27 @@ export interface components {
              * @example 2025-11-17T10:00:00.000Z
              */
             createdAt: string;
-            /** @description As it was submitted. */
+            /** @description As submitted. */
             metadata: {
                 [key: string]: unknown;
             } | null;
-            /** @description Oldest startedAt first, equal ones by id. */
+            /** @description Oldest startedAt first, then lowest id first. */
             runs: components["schemas"]["Run"][];
-            /** @description The name of the key that submitted it last; absent where that was the shared key, which has none. */
+            /** @description The name of the API key that submitted it last; absent for the shared key, which has no name. */
             submittedBy?: string;
             /**
              * Format: int64
-             * @description As reported on completion, else computed over all runs of the batch.
+             * @description As reported on completion, or else computed over all runs of the batch.
              */
             successfulRuns: number;
             /**
              * Format: int64
-             * @description As reported on completion, else computed over all runs of the batch.
+             * @description As reported on completion, or else computed over all runs of the batch.
              */
             totalRuns: number;
         };
         BatchReceipt: {
-            /** @description The batch that is stored. */
+            /** @description The ID of the stored batch. */
             batchId: string;
             /** @description Always true. */
             success: boolean;
@@ -406,32 +406,32 @@ export interface components {
         BatchSubmission: {
             /**
              * Format: double
-             * @description The average totalScore; without it, computed over completed runs.
+             * @description Average totalScore; if absent, computed over completed runs.
              */
             avgScore?: number | null;
             /**
              * Format: double
-             * @description The average weightedScore; without it, computed over completed runs.
+             * @description Average weightedScore; if absent, computed over completed runs.
              */
             avgWeightedScore?: number | null;
-            /** @description Names the batch, once and for all. */
+            /** @description Unique batch ID, chosen by the client. */
             batchId: string;
-            /** @description When the batch was completed. Without it the submission is an announcement, whose summary is ignored. */
+            /** @description Completion time. If absent, the submission only announces the batch, and its summary fields are ignored. */
             completedAt?: components["schemas"]["Timestamp"];
-            /** @description When the batch was created; stays as first stored. Without it, when it was received. */
+            /** @description Creation time; it never changes once stored. If absent, the time of receipt. */
             createdAt?: components["schemas"]["Timestamp"];
-            /** @description Any JSON object; without it, what is stored stays. */
+            /** @description Any JSON object; if absent, the stored metadata stays. */
             metadata?: {
                 [key: string]: unknown;
             } | null;
             /**
              * Format: int64
-             * @description The number of successful runs; without it, computed over all runs of the batch.
+             * @description Number of successful runs; if absent, computed over all runs of the batch.
              */
             successfulRuns?: number | null;
             /**
              * Format: int64
-             * @description The number of runs; without it, computed over all runs of the batch.
+             * @description Number of runs; if absent, computed over all runs of the batch.
              */
             totalRuns?: number | null;
         };
@@ -455,27 +455,27 @@ export interface components {
         EvaluationSubmission: {
             /** @description Free text, often JSON. */
             details?: string | null;
-            /** @description Who gave the score. */
+            /** @description The evaluator that gave the score. */
             evaluatorName: string;
             /**
              * Format: double
-             * @description The best score there is.
+             * @description The maximum score.
              */
             maxScore: number;
             /**
              * Format: double
-             * @description The score; it may be negative, or above its maximum.
+             * @description The score; it may be negative, or above maxScore.
              */
             score: number;
         };
         FieldError: {
             /**
-             * @description Where: body, path, query or header, then the field.
+             * @description Where the field is: body, path, query or header, then its path.
              * @example body.evaluations[0].maxScore
              */
             location: string;
             /**
-             * @description Why.
+             * @description What is wrong with the field.
              * @example expected number > 0
              */
             message: string;
@@ -485,21 +485,21 @@ export interface components {
             status: "ok";
             /**
              * Format: date-time
-             * @description The server's clock.
+             * @description The time of the server's clock.
              * @example 2025-11-17T10:00:00.000Z
              */
             timestamp: string;
         };
         Problem: {
             /**
-             * @description What went wrong and what to do, a sentence for people.
+             * @description What went wrong and what to do about it, for people.
              * @example The request is not valid.
              */
             detail: string;
-            /** @description Each part of the request at fault. */
+            /** @description The fields that are invalid, or that differ from what is stored. */
             errors?: components["schemas"]["FieldError"][];
             /**
-             * @description Finds the request in the server's log.
+             * @description The request ID; the server's log has the details under it.
              * @example NQ3XC5TUKWOFLJRBXBLLAZYR2Y
              */
             requestId: string;
@@ -510,13 +510,13 @@ export interface components {
              */
             status: number;
             /**
-             * @description The status in words.
+             * @description The HTTP status as text.
              * @example Unprocessable Entity
              */
             title: string;
             /**
              * Format: uri-reference
-             * @description Always about:blank: the status says the kind of problem.
+             * @description Always about:blank: the status tells the kind of problem.
              * @example about:blank
              */
             type: string;
@@ -526,19 +526,19 @@ export interface components {
             status: "ready";
         };
         Receipt: {
-            /** @description What is at fault in the line, or differs from what is stored; the first 20. */
+            /** @description The fields that are invalid, or that differ from what is stored; at most 20. */
             errors?: components["schemas"]["FieldError"][];
             /**
              * Format: int32
-             * @description The line of the request, the first being 1; of an array, the element.
+             * @description The number of the line, from 1; in a JSON array, of the element.
              */
             line: number;
             /**
-             * @description recorded: it is stored. replayed: the same was stored before. conflict: the run is finished, and this is something else. refused: the line is not valid. Of the last two nothing is stored.
+             * @description recorded: stored. replayed: the same content was stored before. conflict: the run is finished, and its content differs. refused: the line is not valid. After conflict and refused, nothing of the line is stored.
              * @enum {string}
              */
             outcome: "recorded" | "replayed" | "conflict" | "refused";
-            /** @description The run, where the line says one. */
+            /** @description The run ID, if the line has one. */
             runId?: string;
         };
         Run: {
@@ -552,11 +552,11 @@ export interface components {
             completedAt: string | null;
             /**
              * Format: int64
-             * @description Grows with each run stored; orders runs that started at the same time.
+             * @description Increases with each stored run; orders runs that started at the same time.
              */
             id: number;
             isSuccessful: boolean;
-            /** @description As it was submitted. */
+            /** @description As submitted. */
             metadata: {
                 [key: string]: unknown;
             } | null;
@@ -573,7 +573,7 @@ export interface components {
              */
             startedAt: string;
             status: components["schemas"]["RunStatus"];
-            /** @description The name of the key that submitted it last; absent where that was the shared key, which has none. */
+            /** @description The name of the API key that submitted it last; absent for the shared key, which has no name. */
             submittedBy?: string;
             /** Format: double */
             successMetric: number | null;
@@ -585,13 +585,13 @@ export interface components {
             weightedScore: number | null;
         };
         RunDetails: {
-            /** @description In the order submitted. */
+            /** @description In the order of submission. */
             evaluations: components["schemas"]["Evaluation"][];
             run: components["schemas"]["Run"];
             telemetry: components["schemas"]["Telemetry"];
         };
         RunReceipt: {
-            /** @description The run that is stored. */
+            /** @description The ID of the stored run. */
             runId: string;
             /** @description Always true. */
             success: boolean;
@@ -599,39 +599,39 @@ export interface components {
         /** @enum {string} */
         RunStatus: "running" | "completed" | "failed" | "incomplete";
         RunSubmission: {
-            /** @description Who attempted it. */
+            /** @description The agent that attempted it. */
             agent: string;
-            /** @description The batch it belongs to; created when nobody announced it. */
+            /** @description The batch that the run belongs to; created if it does not exist. */
             batchId?: string | null;
-            /** @description When it ended. */
+            /** @description End time. */
             completedAt?: components["schemas"]["Timestamp"];
-            /** @description The scores given, in the order they are read back. An evaluator may appear more than once. */
+            /** @description The scores, returned in this order. An evaluator may appear more than once. */
             evaluations?: components["schemas"]["EvaluationSubmission"][] | null;
-            /** @description Whether the attempt counts as a success; without it, it does not. */
+            /** @description Whether the run succeeded; false if absent. */
             isSuccessful?: boolean | null;
-            /** @description Any JSON object; read back as it was sent, numbers to the digit. */
+            /** @description Any JSON object; returned exactly as it was sent, including all digits of numbers. */
             metadata?: {
                 [key: string]: unknown;
             } | null;
-            /** @description The model behind the agent. */
+            /** @description The model that the agent used. */
             model?: string | null;
-            /** @description Names the run, once and for all. */
+            /** @description Unique run ID, chosen by the client. */
             runId: string;
-            /** @description What was attempted. */
+            /** @description The scenario that was attempted. */
             scenario: string;
             /** @description Whether a specialist took part. */
             specialistEnabled?: boolean | null;
-            /** @description The specialist. */
+            /** @description The name of the specialist. */
             specialistName?: string | null;
             /** @description The version of the specialist. */
             specialistVersion?: string | null;
-            /** @description When it started; without it, when it was received, or as announced. */
+            /** @description Start time; if absent, the stored start time of the open run, or else the time of receipt. */
             startedAt?: components["schemas"]["Timestamp"];
-            /** @description running and incomplete runs are open: submitting them again replaces them. completed and failed ones are final. */
+            /** @description Runs that are running or incomplete are open: submitting one again replaces it. Runs that are completed or failed are final. */
             status: components["schemas"]["RunStatus"];
             /**
              * Format: double
-             * @description The figure that decided on success.
+             * @description The value that decided whether the run succeeded.
              */
             successMetric?: number | null;
             /** @description The suite of the scenario. */
@@ -641,24 +641,24 @@ export interface components {
             tier: string;
             /**
              * Format: double
-             * @description The score, mostly from 0 to 1.
+             * @description Total score, usually from 0 to 1.
              */
             totalScore?: number | null;
             /**
              * Format: double
-             * @description The score weighted by evaluator, mostly from 0 to 10.
+             * @description Score weighted by evaluator, usually from 0 to 10.
              */
             weightedScore?: number | null;
         };
         Stats: {
             /**
              * Format: double
-             * @description The average totalScore; null when no run has one.
+             * @description Average totalScore; null if no run has one.
              */
             avgScore: number | null;
             /**
              * Format: double
-             * @description The average weightedScore; null when no run has one.
+             * @description Average weightedScore; null if no run has one.
              */
             avgWeightedScore: number | null;
             /** Format: int64 */
@@ -686,35 +686,35 @@ export interface components {
         TelemetrySubmission: {
             /**
              * Format: double
-             * @description The cost in US dollars.
+             * @description Cost in US dollars.
              */
             costUsd?: number | null;
             /**
              * Format: int64
-             * @description The duration in milliseconds.
+             * @description Duration in milliseconds.
              */
             durationMs?: number | null;
-            /** @description The prompt, whole. */
+            /** @description The full prompt. */
             promptSent?: string | null;
             /**
              * Format: int64
-             * @description Tokens sent to the model.
+             * @description Number of tokens sent to the model.
              */
             tokensIn?: number | null;
             /**
              * Format: int64
-             * @description Tokens the model sent.
+             * @description Number of tokens received from the model.
              */
             tokensOut?: number | null;
             /**
              * Format: int64
-             * @description Calls of tools.
+             * @description Number of tool calls.
              */
             toolCalls?: number | null;
-            /** @description Where the attempt took place. */
+            /** @description The working directory of the run. */
             workspaceDir?: string | null;
         } | null;
-        /** @description A moment of the years 0001 to 9999. */
+        /** @description A time in the years 0001 to 9999. */
         Timestamp: string | number | null;
     };
     responses: never;
@@ -728,9 +728,9 @@ export interface operations {
     "list-batches": {
         parameters: {
             query?: {
-                /** @description The most batches to return. */
+                /** @description Maximum number of batches to return. */
                 limit?: number;
-                /** @description Where to go on: from the link of the page before. */
+                /** @description Start of the page: the cursor in the Link header of the previous page. */
                 cursor?: string;
             };
             header?: never;
@@ -743,7 +743,7 @@ export interface operations {
             200: {
                 headers: {
                     Link?: string;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -767,11 +767,11 @@ export interface operations {
                     "application/json": components["schemas"]["Batch"][];
                 };
             };
-            /** @description A key is needed, and none was sent. */
+            /** @description An API key is required, and none was sent. */
             401: {
                 headers: {
                     "WWW-Authenticate"?: string;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -781,17 +781,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Unauthorized",
                      *       "status": 401,
-                     *       "detail": "A key is needed, and none was sent.",
+                     *       "detail": "An API key is required, and none was sent.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The key does not hold, or not for this. */
+            /** @description The API key is invalid, or lacks the required scope. */
             403: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -801,17 +801,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Forbidden",
                      *       "status": 403,
-                     *       "detail": "The key does not hold, or not for this.",
+                     *       "detail": "The API key is invalid, or lacks the required scope.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Parts of the request are not valid; `errors` lists them. */
+            /** @description The request is not valid; `errors` lists what is wrong. */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -821,7 +821,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Unprocessable Entity",
                      *       "status": 422,
-                     *       "detail": "Parts of the request are not valid; `errors` lists them.",
+                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
                      *       "errors": [
                      *         {
                      *           "location": "body.evaluations[0].maxScore",
@@ -834,18 +834,18 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There are too many requests, of this key or from this address. */
+            /** @description The rate limit of this API key or address is exceeded. */
             429: {
                 headers: {
                     /** @description How many requests may be sent at once. */
                     "RateLimit-Limit"?: number;
-                    /** @description How many more may be sent now. */
+                    /** @description How many more requests may be sent now. */
                     "RateLimit-Remaining"?: number;
-                    /** @description Seconds after which that are all again. */
+                    /** @description Seconds until the full limit is available again. */
                     "RateLimit-Reset"?: number;
-                    /** @description Seconds after which to try again. */
+                    /** @description Seconds to wait before retrying. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -855,17 +855,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Too Many Requests",
                      *       "status": 429,
-                     *       "detail": "There are too many requests, of this key or from this address.",
+                     *       "detail": "The rate limit of this API key or address is exceeded.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The server failed; its log says why. */
+            /** @description The server failed; its log has the details. */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -875,19 +875,19 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Internal Server Error",
                      *       "status": 500,
-                     *       "detail": "The server failed; its log says why.",
+                     *       "detail": "The server failed; its log has the details.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The database cannot answer now. The request may be repeated safely. */
+            /** @description The server is overloaded, or the database is unavailable; retrying is safe. */
             503: {
                 headers: {
-                    /** @description Seconds after which to try again. */
+                    /** @description Seconds to wait before retrying. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -897,7 +897,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Service Unavailable",
                      *       "status": 503,
-                     *       "detail": "The database cannot answer now. The request may be repeated safely.",
+                     *       "detail": "The server is overloaded, or the database is unavailable; retrying is safe.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
@@ -911,7 +911,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description The batch, percent-encoded. */
+                /** @description The batch ID, percent-encoded. */
                 batchId: string;
             };
             cookie?: never;
@@ -921,7 +921,7 @@ export interface operations {
             /** @description The batch. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -968,11 +968,11 @@ export interface operations {
                     "application/json": components["schemas"]["BatchDetails"];
                 };
             };
-            /** @description A key is needed, and none was sent. */
+            /** @description An API key is required, and none was sent. */
             401: {
                 headers: {
                     "WWW-Authenticate"?: string;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -982,17 +982,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Unauthorized",
                      *       "status": 401,
-                     *       "detail": "A key is needed, and none was sent.",
+                     *       "detail": "An API key is required, and none was sent.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The key does not hold, or not for this. */
+            /** @description The API key is invalid, or lacks the required scope. */
             403: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1002,17 +1002,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Forbidden",
                      *       "status": 403,
-                     *       "detail": "The key does not hold, or not for this.",
+                     *       "detail": "The API key is invalid, or lacks the required scope.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is no such thing. */
+            /** @description Not found. */
             404: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1022,17 +1022,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Not Found",
                      *       "status": 404,
-                     *       "detail": "There is no such thing.",
+                     *       "detail": "Not found.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Parts of the request are not valid; `errors` lists them. */
+            /** @description The request is not valid; `errors` lists what is wrong. */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1042,7 +1042,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Unprocessable Entity",
                      *       "status": 422,
-                     *       "detail": "Parts of the request are not valid; `errors` lists them.",
+                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
                      *       "errors": [
                      *         {
                      *           "location": "body.evaluations[0].maxScore",
@@ -1055,18 +1055,18 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There are too many requests, of this key or from this address. */
+            /** @description The rate limit of this API key or address is exceeded. */
             429: {
                 headers: {
                     /** @description How many requests may be sent at once. */
                     "RateLimit-Limit"?: number;
-                    /** @description How many more may be sent now. */
+                    /** @description How many more requests may be sent now. */
                     "RateLimit-Remaining"?: number;
-                    /** @description Seconds after which that are all again. */
+                    /** @description Seconds until the full limit is available again. */
                     "RateLimit-Reset"?: number;
-                    /** @description Seconds after which to try again. */
+                    /** @description Seconds to wait before retrying. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1076,17 +1076,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Too Many Requests",
                      *       "status": 429,
-                     *       "detail": "There are too many requests, of this key or from this address.",
+                     *       "detail": "The rate limit of this API key or address is exceeded.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The server failed; its log says why. */
+            /** @description The server failed; its log has the details. */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1096,19 +1096,19 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Internal Server Error",
                      *       "status": 500,
-                     *       "detail": "The server failed; its log says why.",
+                     *       "detail": "The server failed; its log has the details.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The database cannot answer now. The request may be repeated safely. */
+            /** @description The server is overloaded, or the database is unavailable; retrying is safe. */
             503: {
                 headers: {
-                    /** @description Seconds after which to try again. */
+                    /** @description Seconds to wait before retrying. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1118,7 +1118,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Service Unavailable",
                      *       "status": 503,
-                     *       "detail": "The database cannot answer now. The request may be repeated safely.",
+                     *       "detail": "The server is overloaded, or the database is unavailable; retrying is safe.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
@@ -1187,7 +1187,7 @@ export interface operations {
                 headers: {
                     /** @description Present on a replay. */
                     "Idempotent-Replayed"?: "true";
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1204,7 +1204,7 @@ export interface operations {
             /** @description The run is stored. */
             201: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1218,10 +1218,10 @@ export interface operations {
                     "application/json": components["schemas"]["RunReceipt"];
                 };
             };
-            /** @description The body is not JSON, or broke off. */
+            /** @description The body is not valid JSON, or is incomplete. */
             400: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1231,18 +1231,18 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Bad Request",
                      *       "status": 400,
-                     *       "detail": "The body is not JSON, or broke off.",
+                     *       "detail": "The body is not valid JSON, or is incomplete.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A key is needed, and none was sent. */
+            /** @description An API key is required, and none was sent. */
             401: {
                 headers: {
                     "WWW-Authenticate"?: string;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1252,17 +1252,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Unauthorized",
                      *       "status": 401,
-                     *       "detail": "A key is needed, and none was sent.",
+                     *       "detail": "An API key is required, and none was sent.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The key does not hold, or not for this. */
+            /** @description The API key is invalid, or lacks the required scope. */
             403: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1272,7 +1272,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Forbidden",
                      *       "status": 403,
-                     *       "detail": "The key does not hold, or not for this.",
+                     *       "detail": "The API key is invalid, or lacks the required scope.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
@@ -1282,7 +1282,7 @@ export interface operations {
             /** @description The body did not arrive in time. */
             408: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1299,10 +1299,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The run is finished, and this is something else; `errors` lists the fields that differ. */
+            /** @description The run is finished, and its content differs; `errors` lists the fields that differ. */
             409: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1312,7 +1312,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Conflict",
                      *       "status": 409,
-                     *       "detail": "The run is finished, and this is something else; `errors` lists the fields that differ.",
+                     *       "detail": "The run is finished, and its content differs; `errors` lists the fields that differ.",
                      *       "errors": [
                      *         {
                      *           "location": "body.totalScore",
@@ -1325,10 +1325,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is larger than the operation takes. */
+            /** @description The body is too large. */
             413: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1338,17 +1338,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Request Entity Too Large",
                      *       "status": 413,
-                     *       "detail": "The body is larger than the operation takes.",
+                     *       "detail": "The body is too large.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is declared as something other than JSON, or compressed other than by gzip. */
+            /** @description The content type is not JSON, or the content encoding is not gzip. */
             415: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1358,17 +1358,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Unsupported Media Type",
                      *       "status": 415,
-                     *       "detail": "The body is declared as something other than JSON, or compressed other than by gzip.",
+                     *       "detail": "The content type is not JSON, or the content encoding is not gzip.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Parts of the request are not valid; `errors` lists them. */
+            /** @description The request is not valid; `errors` lists what is wrong. */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1378,7 +1378,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Unprocessable Entity",
                      *       "status": 422,
-                     *       "detail": "Parts of the request are not valid; `errors` lists them.",
+                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
                      *       "errors": [
                      *         {
                      *           "location": "body.evaluations[0].maxScore",
@@ -1391,18 +1391,18 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There are too many requests, of this key or from this address. */
+            /** @description The rate limit of this API key or address is exceeded. */
             429: {
                 headers: {
                     /** @description How many requests may be sent at once. */
                     "RateLimit-Limit"?: number;
-                    /** @description How many more may be sent now. */
+                    /** @description How many more requests may be sent now. */
                     "RateLimit-Remaining"?: number;
-                    /** @description Seconds after which that are all again. */
+                    /** @description Seconds until the full limit is available again. */
                     "RateLimit-Reset"?: number;
-                    /** @description Seconds after which to try again. */
+                    /** @description Seconds to wait before retrying. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1412,17 +1412,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Too Many Requests",
                      *       "status": 429,
-                     *       "detail": "There are too many requests, of this key or from this address.",
+                     *       "detail": "The rate limit of this API key or address is exceeded.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The server failed; its log says why. */
+            /** @description The server failed; its log has the details. */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1432,19 +1432,19 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Internal Server Error",
                      *       "status": 500,
-                     *       "detail": "The server failed; its log says why.",
+                     *       "detail": "The server failed; its log has the details.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The database cannot answer now. The request may be repeated safely. */
+            /** @description The server is overloaded, or the database is unavailable; retrying is safe. */
             503: {
                 headers: {
-                    /** @description Seconds after which to try again. */
+                    /** @description Seconds to wait before retrying. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1454,7 +1454,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Service Unavailable",
                      *       "status": 503,
-                     *       "detail": "The database cannot answer now. The request may be repeated safely.",
+                     *       "detail": "The server is overloaded, or the database is unavailable; retrying is safe.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
@@ -1494,7 +1494,7 @@ export interface operations {
             /** @description The batch is stored. */
             201: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1508,10 +1508,10 @@ export interface operations {
                     "application/json": components["schemas"]["BatchReceipt"];
                 };
             };
-            /** @description The body is not JSON, or broke off. */
+            /** @description The body is not valid JSON, or is incomplete. */
             400: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1521,18 +1521,18 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Bad Request",
                      *       "status": 400,
-                     *       "detail": "The body is not JSON, or broke off.",
+                     *       "detail": "The body is not valid JSON, or is incomplete.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A key is needed, and none was sent. */
+            /** @description An API key is required, and none was sent. */
             401: {
                 headers: {
                     "WWW-Authenticate"?: string;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1542,17 +1542,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Unauthorized",
                      *       "status": 401,
-                     *       "detail": "A key is needed, and none was sent.",
+                     *       "detail": "An API key is required, and none was sent.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The key does not hold, or not for this. */
+            /** @description The API key is invalid, or lacks the required scope. */
             403: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1562,7 +1562,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Forbidden",
                      *       "status": 403,
-                     *       "detail": "The key does not hold, or not for this.",
+                     *       "detail": "The API key is invalid, or lacks the required scope.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
@@ -1572,7 +1572,7 @@ export interface operations {
             /** @description The body did not arrive in time. */
             408: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1589,10 +1589,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is larger than the operation takes. */
+            /** @description The body is too large. */
             413: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1602,17 +1602,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Request Entity Too Large",
                      *       "status": 413,
-                     *       "detail": "The body is larger than the operation takes.",
+                     *       "detail": "The body is too large.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is declared as something other than JSON, or compressed other than by gzip. */
+            /** @description The content type is not JSON, or the content encoding is not gzip. */
             415: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1622,17 +1622,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Unsupported Media Type",
                      *       "status": 415,
-                     *       "detail": "The body is declared as something other than JSON, or compressed other than by gzip.",
+                     *       "detail": "The content type is not JSON, or the content encoding is not gzip.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Parts of the request are not valid; `errors` lists them. */
+            /** @description The request is not valid; `errors` lists what is wrong. */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1642,7 +1642,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Unprocessable Entity",
                      *       "status": 422,
-                     *       "detail": "Parts of the request are not valid; `errors` lists them.",
+                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
                      *       "errors": [
                      *         {
                      *           "location": "body.evaluations[0].maxScore",
@@ -1655,18 +1655,18 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There are too many requests, of this key or from this address. */
+            /** @description The rate limit of this API key or address is exceeded. */
             429: {
                 headers: {
                     /** @description How many requests may be sent at once. */
                     "RateLimit-Limit"?: number;
-                    /** @description How many more may be sent now. */
+                    /** @description How many more requests may be sent now. */
                     "RateLimit-Remaining"?: number;
-                    /** @description Seconds after which that are all again. */
+                    /** @description Seconds until the full limit is available again. */
                     "RateLimit-Reset"?: number;
-                    /** @description Seconds after which to try again. */
+                    /** @description Seconds to wait before retrying. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1676,17 +1676,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Too Many Requests",
                      *       "status": 429,
-                     *       "detail": "There are too many requests, of this key or from this address.",
+                     *       "detail": "The rate limit of this API key or address is exceeded.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The server failed; its log says why. */
+            /** @description The server failed; its log has the details. */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1696,19 +1696,19 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Internal Server Error",
                      *       "status": 500,
-                     *       "detail": "The server failed; its log says why.",
+                     *       "detail": "The server failed; its log has the details.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The database cannot answer now. The request may be repeated safely. */
+            /** @description The server is overloaded, or the database is unavailable; retrying is safe. */
             503: {
                 headers: {
-                    /** @description Seconds after which to try again. */
+                    /** @description Seconds to wait before retrying. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1718,7 +1718,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Service Unavailable",
                      *       "status": 503,
-                     *       "detail": "The database cannot answer now. The request may be repeated safely.",
+                     *       "detail": "The server is overloaded, or the database is unavailable; retrying is safe.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
@@ -1730,7 +1730,7 @@ export interface operations {
     "submit-runs": {
         parameters: {
             query?: {
-                /** @description each: lines are stored or refused on their own. atomic: all are stored, or nothing. */
+                /** @description each: every line is stored or refused on its own. atomic: all lines are stored, or none. */
                 mode?: "each" | "atomic";
             };
             header?: never;
@@ -1789,11 +1789,11 @@ export interface operations {
             };
         };
         responses: {
-            /** @description What became of each line. */
+            /** @description One receipt per line. */
             200: {
                 headers: {
                     "Content-Type"?: string;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1805,10 +1805,10 @@ export interface operations {
                     "application/x-ndjson": string;
                 };
             };
-            /** @description The body is not JSON, or broke off. */
+            /** @description The body is not valid JSON, or is incomplete. */
             400: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1818,18 +1818,18 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Bad Request",
                      *       "status": 400,
-                     *       "detail": "The body is not JSON, or broke off.",
+                     *       "detail": "The body is not valid JSON, or is incomplete.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A key is needed, and none was sent. */
+            /** @description An API key is required, and none was sent. */
             401: {
                 headers: {
                     "WWW-Authenticate"?: string;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1839,17 +1839,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Unauthorized",
                      *       "status": 401,
-                     *       "detail": "A key is needed, and none was sent.",
+                     *       "detail": "An API key is required, and none was sent.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The key does not hold, or not for this. */
+            /** @description The API key is invalid, or lacks the required scope. */
             403: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1859,7 +1859,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Forbidden",
                      *       "status": 403,
-                     *       "detail": "The key does not hold, or not for this.",
+                     *       "detail": "The API key is invalid, or lacks the required scope.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
@@ -1869,7 +1869,7 @@ export interface operations {
             /** @description The body did not arrive in time. */
             408: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1886,10 +1886,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The run is finished, and this is something else; `errors` lists the fields that differ. */
+            /** @description The run is finished, and its content differs; `errors` lists the fields that differ. */
             409: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1899,7 +1899,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Conflict",
                      *       "status": 409,
-                     *       "detail": "The run is finished, and this is something else; `errors` lists the fields that differ.",
+                     *       "detail": "The run is finished, and its content differs; `errors` lists the fields that differ.",
                      *       "errors": [
                      *         {
                      *           "location": "body.totalScore",
@@ -1912,10 +1912,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is larger than the operation takes. */
+            /** @description The body is too large. */
             413: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1925,17 +1925,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Request Entity Too Large",
                      *       "status": 413,
-                     *       "detail": "The body is larger than the operation takes.",
+                     *       "detail": "The body is too large.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is declared as something other than JSON, or compressed other than by gzip. */
+            /** @description The content type is not JSON, or the content encoding is not gzip. */
             415: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1945,17 +1945,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Unsupported Media Type",
                      *       "status": 415,
-                     *       "detail": "The body is declared as something other than JSON, or compressed other than by gzip.",
+                     *       "detail": "The content type is not JSON, or the content encoding is not gzip.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Parts of the request are not valid; `errors` lists them. */
+            /** @description The request is not valid; `errors` lists what is wrong. */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1965,7 +1965,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Unprocessable Entity",
                      *       "status": 422,
-                     *       "detail": "Parts of the request are not valid; `errors` lists them.",
+                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
                      *       "errors": [
                      *         {
                      *           "location": "body.evaluations[0].maxScore",
@@ -1978,18 +1978,18 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There are too many requests, of this key or from this address. */
+            /** @description The rate limit of this API key or address is exceeded. */
             429: {
                 headers: {
                     /** @description How many requests may be sent at once. */
                     "RateLimit-Limit"?: number;
-                    /** @description How many more may be sent now. */
+                    /** @description How many more requests may be sent now. */
                     "RateLimit-Remaining"?: number;
-                    /** @description Seconds after which that are all again. */
+                    /** @description Seconds until the full limit is available again. */
                     "RateLimit-Reset"?: number;
-                    /** @description Seconds after which to try again. */
+                    /** @description Seconds to wait before retrying. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1999,17 +1999,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Too Many Requests",
                      *       "status": 429,
-                     *       "detail": "There are too many requests, of this key or from this address.",
+                     *       "detail": "The rate limit of this API key or address is exceeded.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The server failed; its log says why. */
+            /** @description The server failed; its log has the details. */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2019,19 +2019,19 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Internal Server Error",
                      *       "status": 500,
-                     *       "detail": "The server failed; its log says why.",
+                     *       "detail": "The server failed; its log has the details.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The database cannot answer now. The request may be repeated safely. */
+            /** @description The server is overloaded, or the database is unavailable; retrying is safe. */
             503: {
                 headers: {
-                    /** @description Seconds after which to try again. */
+                    /** @description Seconds to wait before retrying. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2041,7 +2041,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Service Unavailable",
                      *       "status": 503,
-                     *       "detail": "The database cannot answer now. The request may be repeated safely.",
+                     *       "detail": "The server is overloaded, or the database is unavailable; retrying is safe.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
@@ -2053,9 +2053,9 @@ export interface operations {
     "list-runs": {
         parameters: {
             query?: {
-                /** @description The most runs to return. */
+                /** @description Maximum number of runs to return. */
                 limit?: number;
-                /** @description Where to go on: from the link of the page before, with the same filters. */
+                /** @description Start of the page: the cursor in the Link header of the previous page, with the same filters. */
                 cursor?: string;
                 /** @description Only runs of this suite. */
                 suite?: string;
@@ -2063,7 +2063,7 @@ export interface operations {
                 scenario?: string;
                 /** @description Only runs of this agent. */
                 agent?: string;
-                /** @description Only runs that have this status. */
+                /** @description Only runs with this status. */
                 status?: components["schemas"]["RunStatus"];
             };
             header?: never;
@@ -2076,7 +2076,7 @@ export interface operations {
             200: {
                 headers: {
                     Link?: string;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2111,11 +2111,11 @@ export interface operations {
                     "application/json": components["schemas"]["Run"][];
                 };
             };
-            /** @description A key is needed, and none was sent. */
+            /** @description An API key is required, and none was sent. */
             401: {
                 headers: {
                     "WWW-Authenticate"?: string;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2125,17 +2125,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Unauthorized",
                      *       "status": 401,
-                     *       "detail": "A key is needed, and none was sent.",
+                     *       "detail": "An API key is required, and none was sent.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The key does not hold, or not for this. */
+            /** @description The API key is invalid, or lacks the required scope. */
             403: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2145,17 +2145,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Forbidden",
                      *       "status": 403,
-                     *       "detail": "The key does not hold, or not for this.",
+                     *       "detail": "The API key is invalid, or lacks the required scope.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Parts of the request are not valid; `errors` lists them. */
+            /** @description The request is not valid; `errors` lists what is wrong. */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2165,7 +2165,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Unprocessable Entity",
                      *       "status": 422,
-                     *       "detail": "Parts of the request are not valid; `errors` lists them.",
+                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
                      *       "errors": [
                      *         {
                      *           "location": "body.evaluations[0].maxScore",
@@ -2178,18 +2178,18 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There are too many requests, of this key or from this address. */
+            /** @description The rate limit of this API key or address is exceeded. */
             429: {
                 headers: {
                     /** @description How many requests may be sent at once. */
                     "RateLimit-Limit"?: number;
-                    /** @description How many more may be sent now. */
+                    /** @description How many more requests may be sent now. */
                     "RateLimit-Remaining"?: number;
-                    /** @description Seconds after which that are all again. */
+                    /** @description Seconds until the full limit is available again. */
                     "RateLimit-Reset"?: number;
-                    /** @description Seconds after which to try again. */
+                    /** @description Seconds to wait before retrying. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2199,17 +2199,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Too Many Requests",
                      *       "status": 429,
-                     *       "detail": "There are too many requests, of this key or from this address.",
+                     *       "detail": "The rate limit of this API key or address is exceeded.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The server failed; its log says why. */
+            /** @description The server failed; its log has the details. */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2219,19 +2219,19 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Internal Server Error",
                      *       "status": 500,
-                     *       "detail": "The server failed; its log says why.",
+                     *       "detail": "The server failed; its log has the details.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The database cannot answer now. The request may be repeated safely. */
+            /** @description The server is overloaded, or the database is unavailable; retrying is safe. */
             503: {
                 headers: {
-                    /** @description Seconds after which to try again. */
+                    /** @description Seconds to wait before retrying. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2241,7 +2241,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Service Unavailable",
                      *       "status": 503,
-                     *       "detail": "The database cannot answer now. The request may be repeated safely.",
+                     *       "detail": "The server is overloaded, or the database is unavailable; retrying is safe.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
@@ -2255,7 +2255,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description The run, percent-encoded. */
+                /** @description The run ID, percent-encoded. */
                 runId: string;
             };
             cookie?: never;
@@ -2265,7 +2265,7 @@ export interface operations {
             /** @description The run. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2322,11 +2322,11 @@ export interface operations {
                     "application/json": components["schemas"]["RunDetails"];
                 };
             };
-            /** @description A key is needed, and none was sent. */
+            /** @description An API key is required, and none was sent. */
             401: {
                 headers: {
                     "WWW-Authenticate"?: string;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2336,17 +2336,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Unauthorized",
                      *       "status": 401,
-                     *       "detail": "A key is needed, and none was sent.",
+                     *       "detail": "An API key is required, and none was sent.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The key does not hold, or not for this. */
+            /** @description The API key is invalid, or lacks the required scope. */
             403: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2356,17 +2356,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Forbidden",
                      *       "status": 403,
-                     *       "detail": "The key does not hold, or not for this.",
+                     *       "detail": "The API key is invalid, or lacks the required scope.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is no such thing. */
+            /** @description Not found. */
             404: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2376,17 +2376,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Not Found",
                      *       "status": 404,
-                     *       "detail": "There is no such thing.",
+                     *       "detail": "Not found.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Parts of the request are not valid; `errors` lists them. */
+            /** @description The request is not valid; `errors` lists what is wrong. */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2396,7 +2396,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Unprocessable Entity",
                      *       "status": 422,
-                     *       "detail": "Parts of the request are not valid; `errors` lists them.",
+                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
                      *       "errors": [
                      *         {
                      *           "location": "body.evaluations[0].maxScore",
@@ -2409,18 +2409,18 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There are too many requests, of this key or from this address. */
+            /** @description The rate limit of this API key or address is exceeded. */
             429: {
                 headers: {
                     /** @description How many requests may be sent at once. */
                     "RateLimit-Limit"?: number;
-                    /** @description How many more may be sent now. */
+                    /** @description How many more requests may be sent now. */
                     "RateLimit-Remaining"?: number;
-                    /** @description Seconds after which that are all again. */
+                    /** @description Seconds until the full limit is available again. */
                     "RateLimit-Reset"?: number;
-                    /** @description Seconds after which to try again. */
+                    /** @description Seconds to wait before retrying. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2430,17 +2430,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Too Many Requests",
                      *       "status": 429,
-                     *       "detail": "There are too many requests, of this key or from this address.",
+                     *       "detail": "The rate limit of this API key or address is exceeded.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The server failed; its log says why. */
+            /** @description The server failed; its log has the details. */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2450,19 +2450,19 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Internal Server Error",
                      *       "status": 500,
-                     *       "detail": "The server failed; its log says why.",
+                     *       "detail": "The server failed; its log has the details.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The database cannot answer now. The request may be repeated safely. */
+            /** @description The server is overloaded, or the database is unavailable; retrying is safe. */
             503: {
                 headers: {
-                    /** @description Seconds after which to try again. */
+                    /** @description Seconds to wait before retrying. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2472,7 +2472,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Service Unavailable",
                      *       "status": 503,
-                     *       "detail": "The database cannot answer now. The request may be repeated safely.",
+                     *       "detail": "The server is overloaded, or the database is unavailable; retrying is safe.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
@@ -2486,7 +2486,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description The run, percent-encoded. */
+                /** @description The run ID, percent-encoded. */
                 runId: string;
             };
             cookie?: never;
@@ -2496,7 +2496,7 @@ export interface operations {
             /** @description The evaluations. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2517,11 +2517,11 @@ export interface operations {
                     "application/json": components["schemas"]["Evaluation"][];
                 };
             };
-            /** @description A key is needed, and none was sent. */
+            /** @description An API key is required, and none was sent. */
             401: {
                 headers: {
                     "WWW-Authenticate"?: string;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2531,17 +2531,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Unauthorized",
                      *       "status": 401,
-                     *       "detail": "A key is needed, and none was sent.",
+                     *       "detail": "An API key is required, and none was sent.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The key does not hold, or not for this. */
+            /** @description The API key is invalid, or lacks the required scope. */
             403: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2551,17 +2551,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Forbidden",
                      *       "status": 403,
-                     *       "detail": "The key does not hold, or not for this.",
+                     *       "detail": "The API key is invalid, or lacks the required scope.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is no such thing. */
+            /** @description Not found. */
             404: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2571,17 +2571,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Not Found",
                      *       "status": 404,
-                     *       "detail": "There is no such thing.",
+                     *       "detail": "Not found.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Parts of the request are not valid; `errors` lists them. */
+            /** @description The request is not valid; `errors` lists what is wrong. */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2591,7 +2591,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Unprocessable Entity",
                      *       "status": 422,
-                     *       "detail": "Parts of the request are not valid; `errors` lists them.",
+                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
                      *       "errors": [
                      *         {
                      *           "location": "body.evaluations[0].maxScore",
@@ -2604,18 +2604,18 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There are too many requests, of this key or from this address. */
+            /** @description The rate limit of this API key or address is exceeded. */
             429: {
                 headers: {
                     /** @description How many requests may be sent at once. */
                     "RateLimit-Limit"?: number;
-                    /** @description How many more may be sent now. */
+                    /** @description How many more requests may be sent now. */
                     "RateLimit-Remaining"?: number;
-                    /** @description Seconds after which that are all again. */
+                    /** @description Seconds until the full limit is available again. */
                     "RateLimit-Reset"?: number;
-                    /** @description Seconds after which to try again. */
+                    /** @description Seconds to wait before retrying. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2625,17 +2625,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Too Many Requests",
                      *       "status": 429,
-                     *       "detail": "There are too many requests, of this key or from this address.",
+                     *       "detail": "The rate limit of this API key or address is exceeded.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The server failed; its log says why. */
+            /** @description The server failed; its log has the details. */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2645,19 +2645,19 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Internal Server Error",
                      *       "status": 500,
-                     *       "detail": "The server failed; its log says why.",
+                     *       "detail": "The server failed; its log has the details.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The database cannot answer now. The request may be repeated safely. */
+            /** @description The server is overloaded, or the database is unavailable; retrying is safe. */
             503: {
                 headers: {
-                    /** @description Seconds after which to try again. */
+                    /** @description Seconds to wait before retrying. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2667,7 +2667,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Service Unavailable",
                      *       "status": 503,
-                     *       "detail": "The database cannot answer now. The request may be repeated safely.",
+                     *       "detail": "The server is overloaded, or the database is unavailable; retrying is safe.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
@@ -2681,7 +2681,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description The run, percent-encoded. */
+                /** @description The run ID, percent-encoded. */
                 runId: string;
             };
             cookie?: never;
@@ -2691,7 +2691,7 @@ export interface operations {
             /** @description The telemetry. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2712,11 +2712,11 @@ export interface operations {
                     "application/json": components["schemas"]["Telemetry"];
                 };
             };
-            /** @description A key is needed, and none was sent. */
+            /** @description An API key is required, and none was sent. */
             401: {
                 headers: {
                     "WWW-Authenticate"?: string;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2726,17 +2726,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Unauthorized",
                      *       "status": 401,
-                     *       "detail": "A key is needed, and none was sent.",
+                     *       "detail": "An API key is required, and none was sent.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The key does not hold, or not for this. */
+            /** @description The API key is invalid, or lacks the required scope. */
             403: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2746,17 +2746,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Forbidden",
                      *       "status": 403,
-                     *       "detail": "The key does not hold, or not for this.",
+                     *       "detail": "The API key is invalid, or lacks the required scope.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is no such thing. */
+            /** @description Not found. */
             404: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2766,17 +2766,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Not Found",
                      *       "status": 404,
-                     *       "detail": "There is no such thing.",
+                     *       "detail": "Not found.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Parts of the request are not valid; `errors` lists them. */
+            /** @description The request is not valid; `errors` lists what is wrong. */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2786,7 +2786,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Unprocessable Entity",
                      *       "status": 422,
-                     *       "detail": "Parts of the request are not valid; `errors` lists them.",
+                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
                      *       "errors": [
                      *         {
                      *           "location": "body.evaluations[0].maxScore",
@@ -2799,18 +2799,18 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There are too many requests, of this key or from this address. */
+            /** @description The rate limit of this API key or address is exceeded. */
             429: {
                 headers: {
                     /** @description How many requests may be sent at once. */
                     "RateLimit-Limit"?: number;
-                    /** @description How many more may be sent now. */
+                    /** @description How many more requests may be sent now. */
                     "RateLimit-Remaining"?: number;
-                    /** @description Seconds after which that are all again. */
+                    /** @description Seconds until the full limit is available again. */
                     "RateLimit-Reset"?: number;
-                    /** @description Seconds after which to try again. */
+                    /** @description Seconds to wait before retrying. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2820,17 +2820,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Too Many Requests",
                      *       "status": 429,
-                     *       "detail": "There are too many requests, of this key or from this address.",
+                     *       "detail": "The rate limit of this API key or address is exceeded.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The server failed; its log says why. */
+            /** @description The server failed; its log has the details. */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2840,19 +2840,19 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Internal Server Error",
                      *       "status": 500,
-                     *       "detail": "The server failed; its log says why.",
+                     *       "detail": "The server failed; its log has the details.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The database cannot answer now. The request may be repeated safely. */
+            /** @description The server is overloaded, or the database is unavailable; retrying is safe. */
             503: {
                 headers: {
-                    /** @description Seconds after which to try again. */
+                    /** @description Seconds to wait before retrying. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2862,7 +2862,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Service Unavailable",
                      *       "status": 503,
-                     *       "detail": "The database cannot answer now. The request may be repeated safely.",
+                     *       "detail": "The server is overloaded, or the database is unavailable; retrying is safe.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
@@ -2880,10 +2880,10 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The figures. */
+            /** @description The statistics. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2899,11 +2899,11 @@ export interface operations {
                     "application/json": components["schemas"]["Stats"];
                 };
             };
-            /** @description A key is needed, and none was sent. */
+            /** @description An API key is required, and none was sent. */
             401: {
                 headers: {
                     "WWW-Authenticate"?: string;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2913,17 +2913,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Unauthorized",
                      *       "status": 401,
-                     *       "detail": "A key is needed, and none was sent.",
+                     *       "detail": "An API key is required, and none was sent.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The key does not hold, or not for this. */
+            /** @description The API key is invalid, or lacks the required scope. */
             403: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2933,17 +2933,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Forbidden",
                      *       "status": 403,
-                     *       "detail": "The key does not hold, or not for this.",
+                     *       "detail": "The API key is invalid, or lacks the required scope.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Parts of the request are not valid; `errors` lists them. */
+            /** @description The request is not valid; `errors` lists what is wrong. */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2953,7 +2953,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Unprocessable Entity",
                      *       "status": 422,
-                     *       "detail": "Parts of the request are not valid; `errors` lists them.",
+                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
                      *       "errors": [
                      *         {
                      *           "location": "body.evaluations[0].maxScore",
@@ -2966,18 +2966,18 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There are too many requests, of this key or from this address. */
+            /** @description The rate limit of this API key or address is exceeded. */
             429: {
                 headers: {
                     /** @description How many requests may be sent at once. */
                     "RateLimit-Limit"?: number;
-                    /** @description How many more may be sent now. */
+                    /** @description How many more requests may be sent now. */
                     "RateLimit-Remaining"?: number;
-                    /** @description Seconds after which that are all again. */
+                    /** @description Seconds until the full limit is available again. */
                     "RateLimit-Reset"?: number;
-                    /** @description Seconds after which to try again. */
+                    /** @description Seconds to wait before retrying. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2987,17 +2987,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Too Many Requests",
                      *       "status": 429,
-                     *       "detail": "There are too many requests, of this key or from this address.",
+                     *       "detail": "The rate limit of this API key or address is exceeded.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The server failed; its log says why. */
+            /** @description The server failed; its log has the details. */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3007,19 +3007,19 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Internal Server Error",
                      *       "status": 500,
-                     *       "detail": "The server failed; its log says why.",
+                     *       "detail": "The server failed; its log has the details.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The database cannot answer now. The request may be repeated safely. */
+            /** @description The server is overloaded, or the database is unavailable; retrying is safe. */
             503: {
                 headers: {
-                    /** @description Seconds after which to try again. */
+                    /** @description Seconds to wait before retrying. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3029,7 +3029,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Service Unavailable",
                      *       "status": 503,
-                     *       "detail": "The database cannot answer now. The request may be repeated safely.",
+                     *       "detail": "The server is overloaded, or the database is unavailable; retrying is safe.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
@@ -3047,10 +3047,10 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The figures. */
+            /** @description The statistics. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3069,11 +3069,11 @@ export interface operations {
                     "application/json": components["schemas"]["AgentStats"][];
                 };
             };
-            /** @description A key is needed, and none was sent. */
+            /** @description An API key is required, and none was sent. */
             401: {
                 headers: {
                     "WWW-Authenticate"?: string;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3083,17 +3083,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Unauthorized",
                      *       "status": 401,
-                     *       "detail": "A key is needed, and none was sent.",
+                     *       "detail": "An API key is required, and none was sent.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The key does not hold, or not for this. */
+            /** @description The API key is invalid, or lacks the required scope. */
             403: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3103,17 +3103,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Forbidden",
                      *       "status": 403,
-                     *       "detail": "The key does not hold, or not for this.",
+                     *       "detail": "The API key is invalid, or lacks the required scope.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Parts of the request are not valid; `errors` lists them. */
+            /** @description The request is not valid; `errors` lists what is wrong. */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3123,7 +3123,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Unprocessable Entity",
                      *       "status": 422,
-                     *       "detail": "Parts of the request are not valid; `errors` lists them.",
+                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
                      *       "errors": [
                      *         {
                      *           "location": "body.evaluations[0].maxScore",
@@ -3136,18 +3136,18 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There are too many requests, of this key or from this address. */
+            /** @description The rate limit of this API key or address is exceeded. */
             429: {
                 headers: {
                     /** @description How many requests may be sent at once. */
                     "RateLimit-Limit"?: number;
-                    /** @description How many more may be sent now. */
+                    /** @description How many more requests may be sent now. */
                     "RateLimit-Remaining"?: number;
-                    /** @description Seconds after which that are all again. */
+                    /** @description Seconds until the full limit is available again. */
                     "RateLimit-Reset"?: number;
-                    /** @description Seconds after which to try again. */
+                    /** @description Seconds to wait before retrying. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3157,17 +3157,17 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Too Many Requests",
                      *       "status": 429,
-                     *       "detail": "There are too many requests, of this key or from this address.",
+                     *       "detail": "The rate limit of this API key or address is exceeded.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The server failed; its log says why. */
+            /** @description The server failed; its log has the details. */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3177,19 +3177,19 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Internal Server Error",
                      *       "status": 500,
-                     *       "detail": "The server failed; its log says why.",
+                     *       "detail": "The server failed; its log has the details.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The database cannot answer now. The request may be repeated safely. */
+            /** @description The server is overloaded, or the database is unavailable; retrying is safe. */
             503: {
                 headers: {
-                    /** @description Seconds after which to try again. */
+                    /** @description Seconds to wait before retrying. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3199,7 +3199,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Service Unavailable",
                      *       "status": 503,
-                     *       "detail": "The database cannot answer now. The request may be repeated safely.",
+                     *       "detail": "The server is overloaded, or the database is unavailable; retrying is safe.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
@@ -3217,10 +3217,10 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is. */
+            /** @description The server runs. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3234,10 +3234,10 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
-            /** @description Parts of the request are not valid; `errors` lists them. */
+            /** @description The request is not valid; `errors` lists what is wrong. */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3247,7 +3247,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Unprocessable Entity",
                      *       "status": 422,
-                     *       "detail": "Parts of the request are not valid; `errors` lists them.",
+                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
                      *       "errors": [
                      *         {
                      *           "location": "body.evaluations[0].maxScore",
@@ -3260,10 +3260,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The server failed; its log says why. */
+            /** @description The server failed; its log has the details. */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3273,7 +3273,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Internal Server Error",
                      *       "status": 500,
-                     *       "detail": "The server failed; its log says why.",
+                     *       "detail": "The server failed; its log has the details.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
@@ -3291,10 +3291,10 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is. */
+            /** @description The server runs. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3308,10 +3308,10 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
-            /** @description Parts of the request are not valid; `errors` lists them. */
+            /** @description The request is not valid; `errors` lists what is wrong. */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3321,7 +3321,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Unprocessable Entity",
                      *       "status": 422,
-                     *       "detail": "Parts of the request are not valid; `errors` lists them.",
+                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
                      *       "errors": [
                      *         {
                      *           "location": "body.evaluations[0].maxScore",
@@ -3334,10 +3334,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The server failed; its log says why. */
+            /** @description The server failed; its log has the details. */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3347,7 +3347,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Internal Server Error",
                      *       "status": 500,
-                     *       "detail": "The server failed; its log says why.",
+                     *       "detail": "The server failed; its log has the details.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
@@ -3365,10 +3365,10 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It does. */
+            /** @description The server is ready. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3381,10 +3381,10 @@ export interface operations {
                     "application/json": components["schemas"]["Readiness"];
                 };
             };
-            /** @description Parts of the request are not valid; `errors` lists them. */
+            /** @description The request is not valid; `errors` lists what is wrong. */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3394,7 +3394,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Unprocessable Entity",
                      *       "status": 422,
-                     *       "detail": "Parts of the request are not valid; `errors` lists them.",
+                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
                      *       "errors": [
                      *         {
                      *           "location": "body.evaluations[0].maxScore",
@@ -3407,10 +3407,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The server failed; its log says why. */
+            /** @description The server failed; its log has the details. */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3420,19 +3420,19 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Internal Server Error",
                      *       "status": 500,
-                     *       "detail": "The server failed; its log says why.",
+                     *       "detail": "The server failed; its log has the details.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The database cannot answer now. The request may be repeated safely. */
+            /** @description The server is overloaded, or the database is unavailable; retrying is safe. */
             503: {
                 headers: {
-                    /** @description Seconds after which to try again. */
+                    /** @description Seconds to wait before retrying. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it beside every line about it. */
+                    /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3442,7 +3442,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Service Unavailable",
                      *       "status": 503,
-                     *       "detail": "The database cannot answer now. The request may be repeated safely.",
+                     *       "detail": "The server is overloaded, or the database is unavailable; retrying is safe.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */

@@ -94,7 +94,7 @@ export class BenchmarkLogger {
   constructor(options: RecorderOptions, spool?: Spool, context?: Context) {
     this.client = new BenchLedger(options);
     this.#retryForMs = options.retryForMs ?? 300_000;
-    if (!(this.#retryForMs >= 0)) throw new RangeError(`retryForMs is ${this.#retryForMs}: 0 is the least, and does not try again`);
+    if (!(this.#retryForMs >= 0)) throw new RangeError(`retryForMs is ${this.#retryForMs}: it must not be negative; 0 does not retry`);
     this.#warn = options.warn ?? ((message) => console.warn(`benchledger: ${message}`));
     this.#spool = spool;
     this.#context = context;

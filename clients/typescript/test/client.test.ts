@@ -81,8 +81,8 @@ test("lists go from page to page", async () => {
 test("errors say what the server says", async () => {
   await assert.rejects(client.getRun("none"), (error: BenchLedgerError) => {
     assert.equal(error.status, 404);
-    assert.equal(error.problem?.detail, "There is no such run.");
-    assert.match(error.message, /^404 Not Found: There is no such run\. \(request .+\)$/);
+    assert.equal(error.problem?.detail, "No run has this ID.");
+    assert.match(error.message, /^404 Not Found: No run has this ID\. \(request .+\)$/);
     return error instanceof BenchLedgerError && !error.retriable;
   });
   await assert.rejects(client.submitRun({ ...submission, evaluations: [{ evaluatorName: "judge", score: 1, maxScore: 0 }] }), {
@@ -168,7 +168,7 @@ test("a page in a browser reads, and submits, with the client as it is published
     assert.deepEqual(stats, await client.getStats());
     const answered = await tab.evaluate(`import("/dist/client.js").then(({ BenchLedger }) =>
       new BenchLedger({ url: ${JSON.stringify(url)} }).getRun("none").catch((error) => [error.name, error.status, error.problem.detail]))`);
-    assert.deepEqual(answered, ["BenchLedgerError", 404, "There is no such run."]);
+    assert.deepEqual(answered, ["BenchLedgerError", 404, "No run has this ID."]);
     const runId = (await tab.evaluate(`import("/dist/recorder.js").then(async ({ BenchmarkLogger }) => {
       const logger = BenchmarkLogger.getInstance({ url: ${JSON.stringify(url)}, apiKey: ${JSON.stringify(apiKey)} });
       const runId = logger.startRun("suite", "in a browser", "L1", "agent");

@@ -380,7 +380,7 @@ test("a server that asks to wait until a date, or for longer than there is time"
   const start = Date.now();
   assert.equal(await logger.completeBatch("impatient"), "spooled");
   assert.ok(Date.now() - start < 5000, "it waits, though that cannot be enough");
-  assert.throws(() => recorder(way, newDir(), { retryForMs: -1 }), /0 is the least/);
+  assert.throws(() => recorder(way, newDir(), { retryForMs: -1 }), /must not be negative/);
   await logger.close();
 });
 
