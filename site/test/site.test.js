@@ -22,15 +22,15 @@ const pages = readdirSync(dist, { recursive: true }).filter((name) => name.endsW
 let browser;
 let site;
 before(async () => {
-  await once(server.listen(0, "127.0.0.1"), "listening");
-  site = `http://127.0.0.1:${server.address().port}`;
   browser = await chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
   });
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  site = `http://127.0.0.1:${server.address().port}`;
 });
 after(async () => {
-  await browser.close();
+  await browser?.close();
   server.close();
 });
 
