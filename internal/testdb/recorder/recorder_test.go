@@ -29,7 +29,8 @@ func TestRecord(t *testing.T) {
 	if err := queries.CreateKey(t.Context(), db.CreateKeyParams{Name: "", Hash: make([]byte, 32), Scope: "read"}); err == nil {
 		t.Fatal("a key without a name is stored")
 	}
-	if _, err := db.New(db.PlanForValues{DBTX: pool}).ListKeys(t.Context()); err != nil {
+	filters := map[string]string{"suite": "s", "agent": "a"}
+	if _, err := db.ListRunsPage(t.Context(), queries, filters, db.RunPosition{}, 1); err != nil {
 		t.Fatal(err)
 	}
 	recorder.Operation("p", "TestRecord", "called")
@@ -37,7 +38,7 @@ func TestRecord(t *testing.T) {
 	want := []recorder.Entry{
 		{Package: "p", Test: "TestRecord", Query: "ListKeys", Operation: "o"},
 		{Package: "p", Test: "TestRecord", Constraint: "api_keys_name_check"},
-		{Package: "p", Test: "TestRecord", Query: "ListKeys", Custom: true, Operation: "o"},
+		{Package: "p", Test: "TestRecord", Query: "ListRunsByFilters", Custom: true, Operation: "o"},
 		{Package: "p", Test: "TestRecord", Operation: "called"},
 	}
 	if !slices.Equal(entries, want) {
