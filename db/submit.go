@@ -221,11 +221,11 @@ func replaceStored(ctx context.Context, q *Queries, submissions []Submission, ou
 func rowsOf(submissions []Submission) (rows CreateRunsParams, err error) {
 	type run struct {
 		BenchmarkRun
-		StartedAt *time.Time `json:"started_at,omitzero"`
+		StartedAt *time.Time `json:"started_at,omitempty"`
 	}
 	type evaluation struct {
 		EvaluationResult
-		CreatedAt *time.Time `json:"created_at,omitzero"`
+		CreatedAt *time.Time `json:"created_at,omitempty"`
 	}
 	runs := make([]run, len(submissions))
 	evaluations := []evaluation{}

@@ -21,21 +21,22 @@ func TestMigrate(t *testing.T) {
 		code int
 		want string
 	}{
-		{"status", 0, "schema version 0 of 4: run `benchledger migrate up` to apply the missing migrations\n"},
+		{"status", 0, "schema version 0 of 5: run `benchledger migrate up` to apply the missing migrations\n"},
 		{"down --yes", 1, "benchledger: there is no schema to revert\n"},
-		{"up", 0, "schema version 4 of 4: up to date\n"},
-		{"up", 0, "schema version 4 of 4: up to date\n"},
-		{"status", 0, "schema version 4 of 4: up to date\n"},
+		{"up", 0, "schema version 5 of 5: up to date\n"},
+		{"up", 0, "schema version 5 of 5: up to date\n"},
+		{"status", 0, "schema version 5 of 5: up to date\n"},
 		{"down", 1, "benchledger: cannot ask for confirmation without a terminal: add --yes\n"},
-		{"status", 0, "schema version 4 of 4: up to date\n"},
-		{"down --yes", 0, "schema version 3 of 4: run `benchledger migrate up` to apply the missing migrations\n"},
-		{"down --yes", 0, "schema version 2 of 4: run `benchledger migrate up` to apply the missing migrations\n"},
-		{"down --yes", 0, "schema version 1 of 4: run `benchledger migrate up` to apply the missing migrations\n"},
-		{"down --yes", 0, "schema version 0 of 4: run `benchledger migrate up` to apply the missing migrations\n"},
-		{"force 5", 1, "benchledger: there is no version 5; the newest is 4\n"},
-		{"force 1", 0, "schema version 1 of 4: run `benchledger migrate up` to apply the missing migrations\n"},
-		{"force 0", 0, "schema version 0 of 4: run `benchledger migrate up` to apply the missing migrations\n"},
-		{"up", 0, "schema version 4 of 4: up to date\n"},
+		{"status", 0, "schema version 5 of 5: up to date\n"},
+		{"down --yes", 0, "schema version 4 of 5: run `benchledger migrate up` to apply the missing migrations\n"},
+		{"down --yes", 0, "schema version 3 of 5: run `benchledger migrate up` to apply the missing migrations\n"},
+		{"down --yes", 0, "schema version 2 of 5: run `benchledger migrate up` to apply the missing migrations\n"},
+		{"down --yes", 0, "schema version 1 of 5: run `benchledger migrate up` to apply the missing migrations\n"},
+		{"down --yes", 0, "schema version 0 of 5: run `benchledger migrate up` to apply the missing migrations\n"},
+		{"force 6", 1, "benchledger: there is no version 6; the newest is 5\n"},
+		{"force 1", 0, "schema version 1 of 5: run `benchledger migrate up` to apply the missing migrations\n"},
+		{"force 0", 0, "schema version 0 of 5: run `benchledger migrate up` to apply the missing migrations\n"},
+		{"up", 0, "schema version 5 of 5: up to date\n"},
 	} {
 		code, stdout, stderr := run(t, env, append([]string{"migrate"}, strings.Fields(step.args)...)...)
 		if code != step.code || stdout+stderr != step.want {
@@ -53,12 +54,12 @@ func TestMigrateBrokenOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, stdout, _ := run(t, env, "migrate", "status")
-	wantOutput(t, code, stdout, 0, "the migration to version 4 failed halfway", "`benchledger migrate force 4`", "`benchledger migrate force 3`")
+	wantOutput(t, code, stdout, 0, "the migration to version 5 failed halfway", "`benchledger migrate force 5`", "`benchledger migrate force 4`")
 	code, _, stderr := run(t, env, "migrate", "up")
-	wantOutput(t, code, stderr, 1, "failed halfway", "benchledger migrate force 4")
+	wantOutput(t, code, stderr, 1, "failed halfway", "benchledger migrate force 5")
 	code, _, stderr = run(t, env, "serve", "--addr=127.0.0.1:0")
-	wantOutput(t, code, stderr, 1, "failed halfway", "benchledger migrate force 4")
-	code, stdout, _ = run(t, env, "migrate", "force", "4")
+	wantOutput(t, code, stderr, 1, "failed halfway", "benchledger migrate force 5")
+	code, stdout, _ = run(t, env, "migrate", "force", "5")
 	wantOutput(t, code, stdout, 0, "up to date")
 }
 
@@ -108,14 +109,14 @@ func TestMigrateKilled(t *testing.T) {
 		lock, after string
 		goOn        []string
 	}{
-		{"in a transaction", 1, "access share", "schema version 1 of 4: run `benchledger migrate up` to apply the missing migrations\n", nil},
+		{"in a transaction", 1, "access share", "schema version 1 of 5: run `benchledger migrate up` to apply the missing migrations\n", nil},
 		{"concurrently", 2, "row exclusive", "the migration to version 3 failed halfway", []string{"migrate", "force", "2"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			url := testdb.URL(t)
 			env := []string{"DATABASE_URL=" + url}
-			for range 4 - c.version {
+			for range 5 - c.version {
 				if code, _, stderr := run(t, env, "migrate", "down", "--yes"); code != 0 {
 					t.Fatal(stderr)
 				}
@@ -133,7 +134,7 @@ func TestMigrateKilled(t *testing.T) {
 				err := pool.QueryRow(t.Context(), "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')").Scan(&isWaiting)
 				return err == nil && isWaiting
 			})
-			if code, stdout, _ := run(t, env, "migrate", "status"); code != 0 || !strings.HasSuffix(stdout, "of 4: a migration is running\n") {
+			if code, stdout, _ := run(t, env, "migrate", "status"); code != 0 || !strings.HasSuffix(stdout, "of 5: a migration is running\n") {
 				t.Errorf("status %d %q", code, stdout)
 			}
 			_ = p.cmd.Process.Kill()
@@ -150,7 +151,7 @@ func TestMigrateKilled(t *testing.T) {
 					t.Fatal(stderr)
 				}
 			}
-			if code, stdout, stderr := run(t, env, "migrate", "up"); code != 0 || stdout != "schema version 4 of 4: up to date\n" {
+			if code, stdout, stderr := run(t, env, "migrate", "up"); code != 0 || stdout != "schema version 5 of 5: up to date\n" {
 				t.Errorf("%d %q %q", code, stdout, stderr)
 			}
 			serveDatabase(t, url).submit("run")
@@ -162,7 +163,7 @@ func TestMigrateURL(t *testing.T) {
 	t.Parallel()
 	migrated, other := testdb.URL(t), testdb.Empty(t)
 	code, stdout, _ := run(t, []string{"DATABASE_URL=" + other, "DATABASE_MIGRATE_URL=" + migrated}, "migrate", "status")
-	wantOutput(t, code, stdout, 0, "schema version 4 of 4: up to date")
+	wantOutput(t, code, stdout, 0, "schema version 5 of 5: up to date")
 
 	code, _, stderr := run(t, nil, "migrate", "status")
 	wantOutput(t, code, stderr, 1, "which database?", "DATABASE_URL")
@@ -175,8 +176,8 @@ func TestMigrateDownAsks(t *testing.T) {
 		code   int
 		output string
 	}{
-		"y\n":   {0, "schema version 3 of 4"},
-		"Yes\n": {0, "schema version 3 of 4"},
+		"y\n":   {0, "schema version 4 of 5"},
+		"Yes\n": {0, "schema version 4 of 5"},
 		"n\n":   {1, "nothing was changed"},
 		"\n":    {1, "nothing was changed"},
 		"\x04":  {1, "nothing was changed"}, // the end of the input

@@ -1,1 +1,1 @@
-drop function run_matches(benchmark_runs, jsonb);
+drop function if exists run_matches(benchmark_runs, jsonb);

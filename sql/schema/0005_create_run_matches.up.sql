@@ -2,7 +2,7 @@
 -- PostgreSQL inlines the function where a query is planned for its values, and then uses
 -- indexes. The body is text, since one that PostgreSQL parses here (begin atomic) would
 -- keep columns from being added to the table.
-create function run_matches(run benchmark_runs, filters jsonb) returns boolean
+create or replace function run_matches(run benchmark_runs, filters jsonb) returns boolean
 language sql immutable parallel safe
 as $$
 select (filters ->> 'suite' is null or run.suite = filters ->> 'suite')
