@@ -8,8 +8,11 @@ CLIENT   := github.com/benchledger/benchledger/clients/go
 NPM_BIN  := tools/node_modules/.bin
 WITHPG   := go run ./internal/withpg
 # The audit, on the record of a test run that AUDIT_RECORD names, or of one that it begins.
-AUDITED  = @record=$${AUDIT_RECORD:-$$(mktemp -d)} && set -ex && \
-	{ [ -n "$$(ls "$$record")" ] || AUDIT_RECORD=$$record go test -count=1 ./...; } && \
+AUDITED  = @record=$$AUDIT_RECORD && set -e; \
+	if [ -z "$$record" ]; then \
+		record=$$(mktemp -d) && trap 'rm -rf "$$record"' EXIT; \
+		echo 'go test -count=1 ./...' && AUDIT_RECORD=$$record go test -count=1 ./...; \
+	fi; \
 	$(WITHPG) go run -C audit ./cmd/benchledger-audit -root .. -record "$$record"
 export REDOCLY_TELEMETRY := off
 export REDOCLY_SUPPRESS_UPDATE_NOTICE := true
@@ -40,6 +43,7 @@ steady: ## Run all tests ten times (RUNS=…), in random orders and on busy proc
 
 gen: $(NPM_BIN) ## Regenerate everything that is generated: db/, openapi.yaml, the clients.
 	$(SQLC) generate
+	$(SQLC) generate -f audit/testdata/shop/sqlc.yaml
 	@echo 'go run ./cmd/benchledger openapi >openapi.yaml'
 	@spec=$$(go run ./cmd/benchledger openapi) && printf '%s\n' "$$spec" >openapi.yaml
 	$(OAPI) -config clients/go/oapi-codegen.yaml -o clients/go/api.gen.go openapi.yaml
@@ -47,6 +51,7 @@ gen: $(NPM_BIN) ## Regenerate everything that is generated: db/, openapi.yaml, t
 
 verify: $(NPM_BIN) ## See that what is generated is current, and each go.mod tidy.
 	$(SQLC) diff
+	$(SQLC) diff -f audit/testdata/shop/sqlc.yaml
 	@echo 'go run ./cmd/benchledger openapi | diff openapi.yaml -'
 	@spec=$$(go run ./cmd/benchledger openapi) || exit 1; \
 	printf '%s\n' "$$spec" | diff -u openapi.yaml - || { echo 'openapi.yaml is not current: make gen' >&2; exit 1; }

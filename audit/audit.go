@@ -4,15 +4,15 @@
 // type-checked code, a record of the tests and a database, and names what breaks a
 // rule. Nothing in it belongs to one project: audit.yaml says where things are.
 //
-// The tests write the record (see Entry) with a tracer of their own.
+// The tests write the record (see Entry) with a tracer of pgx of their own;
+// BenchLedger's is internal/testdb/recorder.
 package audit
 
 import (
-	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -41,18 +41,13 @@ type Config struct {
 	// Register are the functions that register an operation: one argument is a literal
 	// with OperationID, Method and Path, the last is the handler.
 	Register []string `yaml:"register"`
-	// Transactions are the functions that run a function in a transaction.
-	Transactions []string `yaml:"transactions"`
-	// Commands are the folders of programs, whose use of a query counts as use.
+	// Commands are the folders of programs, and functions that only a library calls:
+	// what they reach is used.
 	Commands []string `yaml:"commands"`
-	// CalledByLibraries are functions that only a library calls, and which one.
-	CalledByLibraries map[string]string `yaml:"called_by_libraries"`
 	// Middlewares run before the handlers.
 	Middlewares []string `yaml:"middlewares"`
-	// WithoutQuery and WritesApart say why an operation needs no query, and why its
-	// writes need no common transaction.
+	// WithoutQuery says why an operation needs no query.
 	WithoutQuery map[string]string `yaml:"without_query"`
-	WritesApart  map[string]string `yaml:"writes_apart"`
 	// LargeTable is how many rows make a table large.
 	LargeTable int64 `yaml:"large_table"`
 	// Planner are PostgreSQL's settings for the plans.
@@ -112,18 +107,16 @@ func ReadRecord(dir string) (record []Entry, err error) {
 		return nil, err
 	}
 	for _, path := range files {
-		file, err := os.Open(path)
+		content, err := os.ReadFile(path)
 		if err != nil {
 			return nil, err
 		}
-		lines := bufio.NewScanner(file)
-		for lines.Scan() && err == nil {
+		for lines := json.NewDecoder(bytes.NewReader(content)); lines.More(); {
 			var entry Entry
-			err = json.Unmarshal(lines.Bytes(), &entry)
+			if err := lines.Decode(&entry); err != nil {
+				return nil, fmt.Errorf("%s: %w", path, err)
+			}
 			record = append(record, entry)
-		}
-		if err := errors.Join(err, lines.Err(), file.Close()); err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 	}
 	if len(record) == 0 {
@@ -136,15 +129,9 @@ func ReadRecord(dir string) (record []Entry, err error) {
 type Operation struct {
 	ID, Method, Path string
 	Handler          string
-	File             string // where the handler is
-	Uses             []Use
+	File             string   // where the handler is
+	Queries          []string // that it reaches
 	Tests            []string // that called it
-}
-
-// Use is a query that an operation reaches.
-type Use struct {
-	Query       string
-	Transaction bool // it runs in a transaction
 }
 
 // Query is a named query.
@@ -265,16 +252,14 @@ func newAudit(ctx context.Context, config Config, code *code, record []Entry, se
 // connect notes beside operations and queries what uses them.
 func (a *Audit) connect(record []Entry) {
 	for _, operation := range a.Operations {
-		for _, use := range operation.Uses {
-			if query := a.query(use.Query); query != nil {
-				query.Operations = insert(query.Operations, operation.ID)
-			}
+		for _, name := range operation.Queries {
+			query := a.query(name)
+			query.Operations = insert(query.Operations, operation.ID)
 		}
 	}
-	for _, use := range a.code.before {
-		if query := a.query(use.Query); query != nil {
-			query.Operations = insert(query.Operations, beforeOperations)
-		}
+	for _, name := range a.code.before {
+		query := a.query(name)
+		query.Operations = insert(query.Operations, beforeOperations)
 	}
 	other := map[string]bool{} // queries that an operation ran by a plan for all values
 	for _, entry := range record {

@@ -24,8 +24,8 @@ type code struct {
 	// commands are the programs that reach a query, by its name.
 	commands map[string][]string
 	// before are the queries that the middlewares reach.
-	before []Use
-	// called are the names of functions in the configuration that were found.
+	before []string
+	// called are the middlewares that were found.
 	called map[string]bool
 }
 
@@ -80,15 +80,13 @@ func readCode(config Config) (*code, error) {
 		name, folder := object.FullName(), filepath.Dir(f.file)
 		if slices.Contains(config.Middlewares, name) {
 			c.called[name] = true
-			c.before = append(c.before, c.reach(f, f.decl)...)
+			for _, query := range c.reach(f, f.decl) {
+				c.before = insert(c.before, query)
+			}
 		}
-		_, byLibrary := config.CalledByLibraries[name]
-		if byLibrary {
-			c.called[name] = true
-		}
-		if byLibrary || slices.Contains(config.Commands, folder) && isRoot(object) {
-			for _, use := range c.reach(f, f.decl) {
-				c.commands[use.Query] = insert(c.commands[use.Query], folder)
+		if slices.Contains(config.Commands, name) || slices.Contains(config.Commands, folder) && isRoot(object) {
+			for _, query := range c.reach(f, f.decl) {
+				c.commands[query] = insert(c.commands[query], folder)
 			}
 		}
 	}
@@ -144,7 +142,7 @@ func (c *code) readQuery(object *types.Func, f *function) error {
 func (c *code) readOperations(f *function) {
 	ast.Inspect(f.decl.Body, func(node ast.Node) bool {
 		call, ok := node.(*ast.CallExpr)
-		if !ok || !c.calls(f, call, c.config.Register) {
+		if !ok || !c.registers(f, call) {
 			return true
 		}
 		operation := &Operation{}
@@ -183,7 +181,7 @@ func (c *code) readOperations(f *function) {
 				operation.File = declared.file
 			}
 		}
-		operation.Uses = c.reach(f, handler)
+		operation.Queries = c.reach(f, handler)
 		c.operations = append(c.operations, operation)
 		return true
 	})
@@ -206,72 +204,48 @@ func (f *function) named(expression ast.Expr) *types.Func {
 	return nil
 }
 
-// calls says whether a call is one of some functions.
-func (c *code) calls(f *function, call *ast.CallExpr, names []string) bool {
+// registers says whether a call registers an operation.
+func (c *code) registers(f *function, call *ast.CallExpr) bool {
 	called := f.named(call.Fun)
-	return called != nil && slices.Contains(names, called.FullName())
+	return called != nil && slices.Contains(c.config.Register, called.FullName())
 }
 
 // reach returns the queries that a part of a function can reach: those whose methods
 // it names, and those of every function that it names, in whichever package. A method
 // of an interface stands for those of all types here that implement it.
-func (c *code) reach(f *function, from ast.Node) []Use {
-	w := &walk{code: c, seen: map[step]bool{}}
-	w.inspect(f, from, false)
-	slices.SortFunc(w.uses, func(a, b Use) int { return cmp.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
-	return slices.Compact(w.uses)
-}
-
-type walk struct {
-	*code
-	seen map[step]bool
-	uses []Use
-}
-
-// step is a function on the way, and whether it was called in a transaction.
-type step struct {
-	function    *types.Func
-	transaction bool
-}
-
-func (w *walk) visit(s step) {
-	if w.seen[s] {
-		return
-	}
-	w.seen[s] = true
-	if query := w.queries[s.function]; query != nil {
-		w.uses = append(w.uses, Use{query.Name, s.transaction})
-		return
-	}
-	for _, implementation := range w.implementations(s.function) {
-		w.visit(step{implementation, s.transaction})
-	}
-	if f := w.functions[s.function]; f != nil {
-		w.inspect(f, f.decl.Body, s.transaction)
-	}
-}
-
-func (w *walk) inspect(f *function, root ast.Node, transaction bool) {
-	ast.Inspect(root, func(node ast.Node) bool {
-		switch node := node.(type) {
-		case *ast.CallExpr:
-			if w.calls(f, node, w.config.Register) {
-				return false // Handlers belong to their operations.
-			}
-			if !transaction && w.calls(f, node, w.config.Transactions) {
-				w.inspect(f, node.Fun, transaction)
-				for _, argument := range node.Args {
-					w.inspect(f, argument, true)
-				}
-				return false
-			}
-		case *ast.Ident:
-			if used := f.named(node); used != nil {
-				w.visit(step{used, transaction})
+func (c *code) reach(f *function, from ast.Node) (queries []string) {
+	seen := map[*types.Func]bool{}
+	var inspect func(*function, ast.Node)
+	visit := func(called *types.Func) {
+		if seen[called] {
+			return
+		}
+		seen[called] = true
+		if query := c.queries[called]; query != nil {
+			queries = insert(queries, query.Name)
+			return
+		}
+		for _, function := range append(c.implementations(called), called) {
+			if f := c.functions[function]; f != nil {
+				inspect(f, f.decl.Body)
 			}
 		}
-		return true
-	})
+	}
+	inspect = func(f *function, root ast.Node) {
+		ast.Inspect(root, func(node ast.Node) bool {
+			switch node := node.(type) {
+			case *ast.CallExpr:
+				return !c.registers(f, node) // Handlers belong to their operations.
+			case *ast.Ident:
+				if called := f.named(node); called != nil {
+					visit(called)
+				}
+			}
+			return true
+		})
+	}
+	inspect(f, from)
+	return queries
 }
 
 // implementations are the methods here that a method of an interface may be.

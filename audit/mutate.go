@@ -40,27 +40,17 @@ type Mutations struct {
 // them, and writes down which changes no test noticed: the queries of these names,
 // or all whose hash has changed.
 //
-// The tests are built once, from a copy of the project in which each query can be
-// replaced from outside. server is their PostgreSQL.
+// The tests are built once, so that each query can be replaced from outside. server is
+// their PostgreSQL.
 func (a *Audit) Mutate(ctx context.Context, record []Entry, server string, names []string, progress func(string)) error {
-	copied, err := os.MkdirTemp("", "audit-mutate-")
+	dir, err := os.MkdirTemp("", "audit-mutate-")
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(copied) }()
-	if err := copyProject(a.config.root, copied); err != nil {
-		return fmt.Errorf("copy the project: %w", err)
-	}
-	if err := makeReplaceable(filepath.Join(copied, a.config.Generated)); err != nil {
-		return fmt.Errorf("make queries replaceable: %w", err)
-	}
-	r := &runner{copied: copied, packages: a.config.MutationTests, server: server}
-	for _, pkg := range r.packages {
-		build := exec.CommandContext(ctx, "go", "test", "-c", "-o", r.binary(pkg), "./"+pkg)
-		build.Dir = copied
-		if output, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("build the tests of %s: %w: %s", pkg, err, output)
-		}
+	defer func() { _ = os.RemoveAll(dir) }()
+	r := &runner{config: a.config, dir: dir, server: server}
+	if err := r.build(ctx); err != nil {
+		return err
 	}
 	var results []Mutations
 	for _, query := range a.Queries {
@@ -241,53 +231,16 @@ func (s *testSource) reach(name string) string {
 	return all.String()
 }
 
-// copyProject copies what the tests are built from.
-func copyProject(from, to string) error {
-	return filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		relative, err := filepath.Rel(from, path)
-		if err != nil {
-			return err
-		}
-		if entry.IsDir() {
-			if name := entry.Name(); relative != "." && (name == ".git" || name == "node_modules") {
-				return filepath.SkipDir
-			}
-			return os.MkdirAll(filepath.Join(to, relative), 0o755)
-		}
-		if !entry.Type().IsRegular() {
-			return nil
-		}
-		content, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(to, relative), content, 0o644)
-	})
+type runner struct {
+	config      Config
+	dir, server string
 }
+
+func (r *runner) binary(pkg string) string { return filepath.Join(r.dir, filepath.Base(pkg)+".test") }
 
 var generatedConst = regexp.MustCompile("(?s)const (\\w+) = (`-- name: (\\w+) .*?\n`)")
 
-// makeReplaceable turns the generated constants into variables that take another
-// text from the environment.
-func makeReplaceable(folder string) error {
-	files, err := filepath.Glob(folder + "/*.sql.go")
-	if err != nil {
-		return err
-	}
-	for _, path := range files {
-		content, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		content = generatedConst.ReplaceAll(content, []byte("var $1 = replaceable(\"$3\", $2)"))
-		if err := os.WriteFile(path, content, 0o644); err != nil {
-			return err
-		}
-	}
-	return os.WriteFile(folder+"/replaceable.go", []byte(`package `+filepath.Base(folder)+`
+const replaceable = `
 
 import "os"
 
@@ -301,17 +254,47 @@ func replaceable(name, text string) string {
 	}
 	return string(replaced)
 }
-`), 0o644)
-}
+`
 
-type runner struct {
-	copied   string
-	packages []string
-	server   string
-}
-
-func (r *runner) binary(pkg string) string {
-	return filepath.Join(r.copied, filepath.Base(pkg)+".audit.test")
+// build builds the tests, with the constants of the generated code as variables that
+// take another text from the environment. The project stays as it is.
+func (r *runner) build(ctx context.Context) error {
+	folder, err := filepath.Abs(r.config.path(r.config.Generated))
+	if err != nil {
+		return err
+	}
+	files, err := filepath.Glob(folder + "/*.sql.go")
+	if err != nil {
+		return err
+	}
+	texts := map[string][]byte{folder + "/replaceable.go": []byte("package " + filepath.Base(folder) + replaceable)}
+	for _, path := range files {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		texts[path] = generatedConst.ReplaceAll(content, []byte("var $1 = replaceable(\"$3\", $2)"))
+	}
+	var overlay struct{ Replace map[string]string }
+	overlay.Replace = map[string]string{}
+	for path, text := range texts {
+		overlay.Replace[path] = filepath.Join(r.dir, filepath.Base(path))
+		if err := os.WriteFile(overlay.Replace[path], text, 0o600); err != nil {
+			return err
+		}
+	}
+	encoded, err := json.Marshal(overlay)
+	if err := errors.Join(err, os.WriteFile(filepath.Join(r.dir, "overlay.json"), encoded, 0o600)); err != nil {
+		return err
+	}
+	for _, pkg := range r.config.MutationTests {
+		build := exec.CommandContext(ctx, "go", "test", "-c", "-overlay", filepath.Join(r.dir, "overlay.json"), "-o", r.binary(pkg), "./"+pkg)
+		build.Dir = r.config.root
+		if output, err := build.CombinedOutput(); err != nil {
+			return fmt.Errorf("build the tests of %s: %w: %s", pkg, err, output)
+		}
+	}
+	return nil
 }
 
 // try runs tests on each mutant of a query, those that bear the query's name before
@@ -368,7 +351,7 @@ var failedTest = regexp.MustCompile(`(?m)^--- FAIL: (\w+)`)
 // run runs tests with a query's text replaced, and returns one that failed, "" where
 // all passed.
 func (r *runner) run(ctx context.Context, query, text string, tests map[string][]string) (failed string, err error) {
-	file, err := os.CreateTemp(r.copied, "mutant-*.sql")
+	file, err := os.CreateTemp(r.dir, "mutant-*.sql")
 	if err != nil {
 		return "", err
 	}
@@ -377,13 +360,13 @@ func (r *runner) run(ctx context.Context, query, text string, tests map[string][
 	if err := errors.Join(err, file.Close()); err != nil {
 		return "", err
 	}
-	for _, pkg := range r.packages {
+	for _, pkg := range r.config.MutationTests {
 		names := tests[filepath.Base(pkg)]
 		if len(names) == 0 {
 			continue
 		}
 		cmd := exec.CommandContext(ctx, r.binary(pkg), "-test.run", "^("+strings.Join(names, "|")+")$", "-test.failfast", "-test.timeout=60s")
-		cmd.Dir = filepath.Join(r.copied, pkg)
+		cmd.Dir = r.config.path(pkg)
 		cmd.Env = append(os.Environ(), "AUDIT_MUTANT="+query, "AUDIT_MUTANT_FILE="+file.Name(), "TEST_DATABASE_URL="+r.server, "AUDIT_RECORD=")
 		output, err := cmd.CombinedOutput()
 		if match := failedTest.FindSubmatch(output); match != nil {

@@ -159,37 +159,20 @@ func (s *subject) edits() (edits []edit) {
 			if on := n.OnConflictClause; on != nil && on.Action == pg_query.OnConflictAction_ONCONFLICT_NOTHING {
 				add("drop conflict", swap(&n.OnConflictClause, nil))
 			}
-			for _, e := range s.insertEdits(n) {
-				add(e.name, e.toggle)
-			}
-			for _, e := range assignmentEdits(n.OnConflictClause.GetTargetList(), n.Relation) {
-				add(e.name, e.toggle)
-			}
+			s.editInsert(n, add)
+			editAssignments(n.OnConflictClause.GetTargetList(), n.Relation, add)
 		case *pg_query.UpdateStmt:
-			for _, e := range assignmentEdits(n.TargetList, n.Relation) {
-				add(e.name, e.toggle)
-			}
-		case *pg_query.ResTarget: // A value that is cast, of a column.
-			if cast := n.Val.GetTypeCast(); cast.GetArg().GetColumnRef() != nil {
-				kind := strings.TrimPrefix(s.expression(&pg_query.Node{Node: &pg_query.Node_TypeCast{TypeCast: &pg_query.TypeCast{
-					Arg: pg_query.MakeAConstIntNode(1, 0), TypeName: cast.TypeName,
-				}}}), "1::")
-				if changed := s.changed(kind, n.Val); changed != nil {
-					add("change value: "+s.expression(n.Val), swap(&n.Val, changed))
-				}
-			}
+			editAssignments(n.TargetList, n.Relation, add)
 		case *pg_query.Node:
-			for _, e := range s.expressionEdits(n) {
-				add(e.name, e.toggle)
-			}
+			s.editExpression(n, add)
 		}
 	})
 	return edits
 }
 
-// expressionEdits are the changes of an expression.
-func (s *subject) expressionEdits(n *pg_query.Node) (edits []edit) {
-	add := func(name string, toggle func()) { edits = append(edits, edit{name + ": " + s.expression(n), toggle}) }
+// editExpression changes an expression.
+func (s *subject) editExpression(n *pg_query.Node, addAs func(string, func())) {
+	add := func(name string, toggle func()) { addAs(name+": "+s.expression(n), toggle) }
 	switch e := n.Node.(type) {
 	case *pg_query.Node_ParamRef:
 		if number := int(e.ParamRef.Number); number <= len(s.parameters) {
@@ -220,7 +203,7 @@ func (s *subject) expressionEdits(n *pg_query.Node) (edits []edit) {
 			if len(rest) == 1 {
 				toggle = swap(&n.Node, rest[0].Node)
 			}
-			edits = append(edits, edit{"drop condition: " + s.expression(arg), toggle})
+			addAs("drop condition: "+s.expression(arg), toggle)
 		}
 	case *pg_query.Node_AExpr:
 		x := e.AExpr
@@ -251,11 +234,10 @@ func (s *subject) expressionEdits(n *pg_query.Node) (edits []edit) {
 			add("count double", swap(&n.Node, s.parsed("2 * "+s.expression(n)).Node))
 		}
 	}
-	return edits
 }
 
-// insertEdits change each value that is inserted.
-func (s *subject) insertEdits(n *pg_query.InsertStmt) (edits []edit) {
+// editInsert changes each value that is inserted.
+func (s *subject) editInsert(n *pg_query.InsertStmt, add func(string, func())) {
 	source := n.SelectStmt.GetSelectStmt()
 	lists := [][]*pg_query.Node{source.GetTargetList()}
 	for _, row := range source.GetValuesLists() {
@@ -274,15 +256,14 @@ func (s *subject) insertEdits(n *pg_query.InsertStmt) (edits []edit) {
 				continue // It is changed as a parameter.
 			}
 			if changed := s.changed(s.kindOf(n.Relation.Relname, column), item); changed != nil {
-				edits = append(edits, edit{"insert into " + n.Relation.Relname + "." + column, swap(&item.Node, changed.Node)})
+				add("insert into "+n.Relation.Relname+"."+column, swap(&item.Node, changed.Node))
 			}
 		}
 	}
-	return edits
 }
 
-// assignmentEdits keep a column as it is instead of assigning to it.
-func assignmentEdits(targets []*pg_query.Node, relation *pg_query.RangeVar) (edits []edit) {
+// editAssignments keeps a column as it is instead of assigning to it.
+func editAssignments(targets []*pg_query.Node, relation *pg_query.RangeVar, add func(string, func())) {
 	table := relation.GetRelname()
 	if relation.GetAlias() != nil {
 		table = relation.Alias.Aliasname
@@ -290,9 +271,8 @@ func assignmentEdits(targets []*pg_query.Node, relation *pg_query.RangeVar) (edi
 	for _, item := range targets {
 		target := item.GetResTarget()
 		kept := pg_query.MakeColumnRefNode([]*pg_query.Node{pg_query.MakeStrNode(table), pg_query.MakeStrNode(target.Name)}, 0)
-		edits = append(edits, edit{"do not assign: " + target.Name, swap(&target.Val, kept)})
+		add("do not assign: "+target.Name, swap(&target.Val, kept))
 	}
-	return edits
 }
 
 // columnEdits change each column of the result: of a query that writes in its list of

@@ -38,9 +38,9 @@ func (a *Audit) Markdown() []byte {
 	r.line("\n## Operations\n")
 	r.table("operation|method and path|handler|queries that it reaches|test", func(row func(...string)) {
 		for _, o := range a.Operations {
-			row(code1(o.ID), code1(o.Method+" "+o.Path), link(o.Handler, o.File), a.uses(o.Uses), ownTest(o.Tests, o.Handler))
+			row(code1(o.ID), code1(o.Method+" "+o.Path), link(o.Handler, o.File), a.describe(o.Queries), ownTest(o.Tests, o.Handler))
 		}
-		row(beforeOperations, "", "", a.uses(a.code.before), "")
+		row(beforeOperations, "", "", a.describe(a.code.before), "")
 	})
 
 	r.line("\n## Queries\n")
@@ -105,16 +105,12 @@ func (a *Audit) countMutants() (changes, survived, invalid int) {
 	return changes, survived, invalid
 }
 
-// uses names queries, with what they do.
-func (a *Audit) uses(uses []Use) string {
+// describe names queries, with what they do.
+func (a *Audit) describe(queries []string) string {
 	var texts []string
-	for _, use := range uses {
-		q := a.query(use.Query)
-		text := link(q.Name, q.File) + " (" + strings.Join(q.Does, ", ") + ")"
-		if use.Transaction {
-			text += " in a transaction"
-		}
-		texts = append(texts, text)
+	for _, name := range queries {
+		q := a.query(name)
+		texts = append(texts, link(q.Name, q.File)+" ("+strings.Join(q.Does, ", ")+")")
 	}
 	return noneOr(strings.Join(texts, "<br>"))
 }

@@ -16,7 +16,6 @@ var Rules = [][2]string{
 	{"query-unforeseen", "every query that an operation ran in a test is in reach of its code"},
 	{"operation-untested", "every operation was called by a test"},
 	{"operation-without-query", "every operation reaches a query; those that are no GET, and only those, reach one that writes"},
-	{"writes-apart", "several writes of an operation are in a transaction"},
 	{"plan-reads-large-table", "no plan reads or sorts all of a large table without a written reason"},
 	{"index-unused", "every index is used by the plan of a query, or keeps a constraint"},
 	{"constraint-untested", "every constraint was violated by a test"},
@@ -81,8 +80,8 @@ func (a *Audit) judgeOperation(operation *Operation, record []Entry) {
 		a.find("operation-untested", at, "Call it in a test, over HTTP.", "no test called %s.", operation.ID)
 	}
 	for _, entry := range record {
-		foreseen := func(use Use) bool { return use.Query == entry.Query }
-		if entry.Operation == operation.ID && entry.Query != "" && !slices.ContainsFunc(operation.Uses, foreseen) && !slices.ContainsFunc(a.code.before, foreseen) {
+		foreseen := slices.Contains(operation.Queries, entry.Query) || slices.Contains(a.code.before, entry.Query)
+		if entry.Operation == operation.ID && entry.Query != "" && !foreseen {
 			a.find("query-unforeseen", at, "Name what reaches it in audit.yaml (middlewares), or call it by its name.",
 				"%s ran %s in %s, and its code does not show how.", operation.ID, entry.Query, entry.test())
 			break
@@ -92,7 +91,7 @@ func (a *Audit) judgeOperation(operation *Operation, record []Entry) {
 	_, without := a.config.WithoutQuery[operation.ID]
 	switch reads := operation.Method == http.MethodGet || operation.Method == http.MethodHead; {
 	case without:
-	case len(operation.Uses) == 0:
+	case len(operation.Queries) == 0:
 		a.find("operation-without-query", at, "Call the query that it needs, or say in audit.yaml (without_query) why it needs none.",
 			"%s reaches no query.", operation.ID)
 	case reads && len(writes) > 0:
@@ -102,30 +101,16 @@ func (a *Audit) judgeOperation(operation *Operation, record []Entry) {
 		a.find("operation-without-query", at, "Call the query that writes, or make it a GET.", "%s is a %s and reaches no query that writes.",
 			operation.ID, operation.Method)
 	}
-	if a.writesApart(operation) && a.config.WritesApart[operation.ID] == "" {
-		a.find("writes-apart", at, "Put them into one transaction or one statement, or say in audit.yaml (writes_apart) why each may stay without the others.",
-			"%s writes %s, not all in a transaction.", operation.ID, strings.Join(writes, ", "))
-	}
 }
 
 // writes are the queries of an operation that write.
 func (a *Audit) writes(operation *Operation) (names []string) {
-	for _, use := range operation.Uses {
-		does := a.query(use.Query).Does
-		if slices.Contains(does, "insert") || slices.Contains(does, "update") || slices.Contains(does, "delete") || slices.Contains(does, "merge") {
-			names = insert(names, use.Query)
+	for _, name := range operation.Queries {
+		if slices.ContainsFunc(a.query(name).Does, func(does string) bool { return does != "select" && does != "lock" }) {
+			names = append(names, name)
 		}
 	}
 	return names
-}
-
-// writesApart says whether an operation has several queries that write, and runs one
-// in no transaction.
-func (a *Audit) writesApart(operation *Operation) bool {
-	writes := a.writes(operation)
-	return len(writes) > 1 && slices.ContainsFunc(operation.Uses, func(use Use) bool {
-		return !use.Transaction && slices.Contains(writes, use.Query)
-	})
 }
 
 // schemaFile is where the schema makes what is called name, last.
@@ -146,17 +131,9 @@ func (a *Audit) judgeExemptions() {
 			a.find("exemption-stale", at, "Take it out.", "nothing needs %s of %s.", from, what)
 		}
 	}
-	operation := func(id string, needs func(*Operation) bool) bool {
-		return slices.ContainsFunc(a.Operations, func(o *Operation) bool { return o.ID == id && needs(o) })
-	}
 	for id, reason := range sorted(a.config.WithoutQuery) {
-		exempt("without_query", id, reason, configFile, operation(id, func(o *Operation) bool { return len(o.Uses) == 0 }))
-	}
-	for id, reason := range sorted(a.config.WritesApart) {
-		exempt("writes_apart", id, reason, configFile, operation(id, a.writesApart))
-	}
-	for name, reason := range sorted(a.config.CalledByLibraries) {
-		exempt("called_by_libraries", name, reason, configFile, a.code.called[name])
+		needs := func(o *Operation) bool { return o.ID == id && len(o.Queries) == 0 }
+		exempt("without_query", id, reason, configFile, slices.ContainsFunc(a.Operations, needs))
 	}
 	for _, name := range a.config.Middlewares {
 		exempt("middlewares", name, "it runs before the handlers", configFile, a.code.called[name])

@@ -13,7 +13,6 @@ export default defineConfig({
   lang: "en",
   cleanUrls: true,
   lastUpdated: false,
-  ignoreDeadLinks: "localhostLinks", // In the audit, as values of settings.
   markdown: {
     config(md) {
       // Pages that the repository has already link into it.

@@ -23,6 +23,8 @@ type statement struct {
 	set []string
 	// values are parameters that stay as they are. What has neither is null.
 	values map[string]string
+	// expressions are parameters that are computed from the others, in SQL.
+	expressions map[string]string
 	// perPlan says that it is planned each time, as the server has it (-M extended).
 	perPlan bool
 }
@@ -66,6 +68,9 @@ func (s statement) script() (string, error) {
 	text = parameter.ReplaceAllStringFunc(text, func(found string) string {
 		match := parameter.FindStringSubmatch(found)
 		name := cmp.Or(match[1], match[2])
+		if expression, computed := s.expressions[name]; computed {
+			return expression
+		}
 		_, constant := s.values[name]
 		drawn := slices.ContainsFunc(s.set, func(line string) bool { return strings.HasPrefix(line, `\set `+name+" ") })
 		if !constant && !drawn {

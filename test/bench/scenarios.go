@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -55,23 +56,31 @@ var process = strconv.FormatInt(time.Now().UnixNano(), 36)
 const (
 	evaluations = `[{"evaluatorName":"evaluator-0","score":1,"maxScore":10,"details":"exited 0"},` +
 		`{"evaluatorName":"evaluator-1","score":2,"maxScore":10,"details":"exited 0"},{"evaluatorName":"evaluator-2","score":3,"maxScore":10,"details":"exited 0"}]`
-	evaluationRows = `[{"position":0,"evaluator_name":"evaluator-0","score":1,"max_score":10,"details":"exited 0"},` +
-		`{"position":1,"evaluator_name":"evaluator-1","score":2,"max_score":10,"details":"exited 0"},{"position":2,"evaluator_name":"evaluator-2","score":3,"max_score":10,"details":"exited 0"}]`
+	// The same as rows, for the query; what is different each time is replaced.
+	evaluationRows = `[{"run_id":"(run)","position":0,"evaluator_name":"evaluator-0","score":1,"max_score":10,"details":"exited 0"},` +
+		`{"run_id":"(run)","position":1,"evaluator_name":"evaluator-1","score":2,"max_score":10,"details":"exited 0"},` +
+		`{"run_id":"(run)","position":2,"evaluator_name":"evaluator-2","score":3,"max_score":10,"details":"exited 0"}]`
 )
 
 // submitted is the statement that stores a submission, with values like those of submission.
 func submitted(size int) statement {
+	runRow := `[{"run_id":"(run)","batch_id":"(batch)","suite":"(suite)","scenario":"(scenario)","tier":"L1","agent":"(agent)","model":"model-agent-4",` +
+		`"status":"completed","started_at":"2026-01-01T10:00:00Z","started_at_given":true,"completed_at":"2026-01-01T10:05:00Z",` +
+		`"total_score":0.85,"weighted_score":8.5,"is_successful":true,"metadata":` + metadata + `}]`
+	telemetryRow := fmt.Sprintf(`[{"run_id":"(run)","tool_calls":12,"tokens_in":85000,"tokens_out":2200,"cost_usd":0.0123,"duration_ms":300000,`+
+		`"workspace_dir":"results/workspaces/x","prompt_sent":%q}]`, prompt)
 	return statement{
-		query: "CreateRun",
+		query: "CreateRuns",
 		set: []string{
 			`\set n :n + 1`, `\set run_id :start + :client_id * 100000 + :n`, drawBatch(size), `\set suite random_exponential(0, 19, 5)`,
 			`\set scenario :suite * 100 + random_exponential(0, 39, 5)`, `\set agent random_exponential(0, 29, 5)`,
 		},
-		values: map[string]string{
-			"tier": "L1", "model": "model-agent-4", "status": "completed",
-			"started_at": "2026-01-01 10:00:00Z", "completed_at": "2026-01-01 10:05:00Z", "total_score": "0.85", "weighted_score": "8.5", "is_successful": "true",
-			"metadata": metadata, "evaluations": evaluationRows, "has_telemetry": "true", "tool_calls": "12", "tokens_in": "85000", "tokens_out": "2200",
-			"cost_usd": "0.0123", "duration_ms": "300000", "workspace_dir": "results/workspaces/x", "prompt_sent": prompt,
+		values: map[string]string{"run_row": runRow, "evaluation_rows": evaluationRows, "telemetry_row": telemetryRow},
+		expressions: map[string]string{
+			"runs": "replace(replace(replace(replace(replace(:run_row::text, '(run)', :run_id::text), '(batch)', :batch_id::text), " +
+				"'(suite)', :suite::text), '(scenario)', :scenario::text), '(agent)', :agent::text)",
+			"evaluations": "replace(:evaluation_rows::text, '(run)', :run_id::text)",
+			"telemetry":   "replace(:telemetry_row::text, '(run)', :run_id::text)",
 		},
 	}
 }
@@ -163,10 +172,17 @@ func listScenarios(ctx context.Context, s *server) ([]scenario, error) {
 			limit := statement{query: listQueries[name], values: map[string]string{
 				"before_started_at": beyondEveryTime, "before_id": beyondEveryID, "row_limit": strconv.Itoa(pageSize + 1),
 			}}
+			values := map[string]string{}
 			for _, filter := range chosen {
 				query.Set(filter, filterValues[kind][filter])
-				limit.values[filter] = filterValues[kind][filter]
+				values[filter] = filterValues[kind][filter]
 			}
+			encoded, err := json.Marshal(values)
+			if err != nil {
+				return nil, err
+			}
+			values["filters"] = string(encoded) // Of all queries but one, each filter is a parameter.
+			maps.Copy(limit.values, values)
 			hasSuite, hasAgent := query.Has("suite") || query.Has("scenario"), query.Has("agent")
 			if kind == "rare" && name == "" || kind == "apart" && (!hasSuite || !hasAgent) {
 				continue

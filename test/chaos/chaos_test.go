@@ -20,8 +20,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/benchledger/benchledger/internal/testdb"
-	"github.com/benchledger/benchledger/internal/testserver"
 	"github.com/benchledger/benchledger/internal/testdb/recorder"
+	"github.com/benchledger/benchledger/internal/testserver"
 )
 
 var (
