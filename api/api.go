@@ -96,7 +96,7 @@ type server struct {
 	keys        *keys.Cache
 	readiness   readiness
 	// keyLimit and addressLimit count requests; nil where there is no limit.
-	keyLimit, addressLimit *limit
+	keyLimit, addressLimit *rateLimit
 	// submissions counts what became of runs and batches.
 	submissions *prometheus.CounterVec
 	// underWay counts the requests that need a connection.
@@ -111,7 +111,7 @@ type server struct {
 func New(config Config) http.Handler {
 	router, s := newServer(config)
 	clientAddress := clientAddresses(config.TrustedProxies)
-	return expectBody(cors.New(cors.Options{
+	return limitUnreadBody(cors.New(cors.Options{
 		AllowedOrigins: config.AllowedOrigins,
 		// Without any, the library would allow all.
 		AllowOriginFunc: denyAllUnless(config.AllowedOrigins),
@@ -130,7 +130,7 @@ func newServer(config Config) (*chi.Mux, *server) {
 	s := &server{
 		Config: config, queries: queries, submissions: countSubmissions(config.Metrics),
 		keys:     keys.NewCache(queries, config.ConnectionWait, config.Logger),
-		keyLimit: newLimit(config.RequestsPerKey), addressLimit: newLimit(config.RequestsPerAddress),
+		keyLimit: newRateLimit(config.RequestsPerKey), addressLimit: newRateLimit(config.RequestsPerAddress),
 	}
 	if config.Pool != nil { // The document needs none.
 		s.connections = make(chan struct{}, max(1, config.Pool.Config().MaxConns-spareConnections))

@@ -504,5 +504,5 @@ func arrayError(err error) error {
 	if errors.As(err, &problem) {
 		return problem
 	}
-	return problemOf(http.StatusBadRequest, fmt.Sprintf("The body is no JSON array from here on: %s.", sayWhere(err)))
+	return problemOf(http.StatusBadRequest, fmt.Sprintf("The body is no JSON array from here on: %s.", publicError(err)))
 }

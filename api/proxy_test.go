@@ -12,69 +12,69 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// way leads connections to the database, and can be cut: to its clients the
-// database is then gone.
-type way struct {
+// proxy leads connections to the database, and can be cut: then its clients do not reach
+// the database any more.
+type proxy struct {
 	t                testing.TB
 	network, address string // of the database
-	at               string // of the way
+	at               string // of the proxy
 
 	mu          sync.Mutex
 	listener    net.Listener
 	connections []net.Conn
 }
 
-func openWay(t testing.TB, database *pgx.ConnConfig) *way {
+func startProxy(t testing.TB, database *pgx.ConnConfig) *proxy {
 	t.Helper()
-	w := &way{t: t, at: "127.0.0.1:0"}
-	w.network, w.address = pgconn.NetworkAddress(database.Host, database.Port)
-	w.open()
-	w.at = w.listener.Addr().String()
-	t.Cleanup(w.cut)
-	return w
+	p := &proxy{t: t, at: "127.0.0.1:0"}
+	p.network, p.address = pgconn.NetworkAddress(database.Host, database.Port)
+	p.open()
+	p.at = p.listener.Addr().String()
+	t.Cleanup(p.cut)
+	return p
 }
 
-// through returns the connection string that takes the way.
-func (w *way) through(connection string) string {
-	w.t.Helper()
+// through returns the connection string that goes through the proxy.
+func (p *proxy) through(connection string) string {
+	p.t.Helper()
 	parsed, err := url.Parse(connection)
 	if err != nil {
-		w.t.Fatal(err)
+		p.t.Fatal(err)
 	}
 	query := parsed.Query()
 	query.Del("host")
 	query.Set("sslmode", "disable")
-	parsed.Host, parsed.RawQuery = w.at, query.Encode()
+	parsed.Host, parsed.RawQuery = p.at, query.Encode()
 	return parsed.String()
 }
 
 // open lets connections pass.
-func (w *way) open() {
-	w.t.Helper()
-	listener, err := net.Listen("tcp", w.at)
+func (p *proxy) open() {
+	p.t.Helper()
+	listener, err := net.Listen("tcp", p.at)
 	if err != nil {
-		w.t.Fatal(err)
+		p.t.Fatal(err)
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.listener = listener
-	go w.accept(listener)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.listener = listener
+	go p.accept(listener)
 }
 
-func (w *way) accept(listener net.Listener) {
+func (p *proxy) accept(listener net.Listener) {
 	for {
 		client, err := listener.Accept()
 		if err != nil {
 			return
 		}
-		server, err := (&net.Dialer{}).DialContext(context.Background(), w.network, w.address)
+		server, err := (&net.Dialer{}).DialContext(context.Background(), p.network, p.address)
 		if err != nil {
 			_ = client.Close()
 			continue
 		}
-		w.mu.Lock()
-		w.connections = append(w.connections, client, server)
-		w.mu.Unlock()
+		p.mu.Lock()
+		p.connections = append(p.connections, client, server)
+		p.mu.Unlock()
 		go pass(client, server)
 		go pass(server, client)
 	}
@@ -86,12 +86,12 @@ func pass(to, from net.Conn) {
 }
 
 // cut ends the connections, and lets none pass.
-func (w *way) cut() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	_ = w.listener.Close()
-	for _, connection := range w.connections {
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_ = p.listener.Close()
+	for _, connection := range p.connections {
 		_ = connection.Close()
 	}
-	w.connections = nil
+	p.connections = nil
 }
