@@ -15,19 +15,17 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 )
 
-// What decides whether a request is let in, beside its key: how many are under way, how
-// large their bodies are together, and how many one sender sends.
+// What decides whether a request is accepted, besides its key: how many are under way, how
+// large their bodies are together, and how many a sender sends.
 
 const (
-	// maxBodies is how large all bodies that are under way may be together.
+	// maxBodies is how large all bodies under way may be together.
 	maxBodies = 256 << 20
-	// burst is how much may come at once: what is allowed in that time.
+	// burst is the time whose requests a sender may send at once.
 	burst = 10 * time.Second
 )
 
-// limitBodies answers 503 at once where the bodies that are being read and worked on
-// might take more memory than there is for them. One whose size is not said, or is
-// compressed, counts as the largest.
+// maxBodies is how large all bodies under way may be together.
 func (s *server) limitBodies(ctx huma.Context, next func(huma.Context)) {
 	r, _ := humachi.Unwrap(ctx)
 	size, most := r.ContentLength, int64(maxBodyBytes)
@@ -50,48 +48,48 @@ func (s *server) limitBodies(ctx huma.Context, next func(huma.Context)) {
 
 func isHealth(operation *huma.Operation) bool { return slices.Contains(operation.Tags, "Health") }
 
-// limit lets so many requests a second pass from each of those who send them, and a
-// burst at once: the generic cell rate algorithm, which has to keep no more than when
-// each will have all of the burst again.
-type limit struct {
+// rateLimit allows each sender a number of requests per second, and a burst at once. By
+// the generic cell rate algorithm it only has to remember when a sender may send all of
+// the burst again.
+type rateLimit struct {
 	perSecond int
 	mu        sync.Mutex
-	whole     map[string]time.Time
-	swept     time.Time
+	fullAt    map[string]time.Time // by sender
+	swept     time.Time            // when fullAt was rid of those who may
 }
 
-// newLimit allows so many requests a second; it is nil, for any number, where that is 0.
-func newLimit(perSecond int) *limit {
+// newRateLimit returns nil, which is no limit, where perSecond is 0.
+func newRateLimit(perSecond int) *rateLimit {
 	if perSecond == 0 {
 		return nil
 	}
-	return &limit{perSecond: perSecond, whole: map[string]time.Time{}}
+	return &rateLimit{perSecond: perSecond, fullAt: map[string]time.Time{}}
 }
 
-// quota is how a limit stands with one of those who send requests.
+// quota is what a sender may send.
 type quota struct {
 	limit, remaining int
-	// reset is after how long all of the burst may be sent again, and retry after how
-	// long a request will pass, 0 where this one did.
+	// reset is the time until all of the burst may be sent again. retry is the time until
+	// the next request is allowed, 0 where this one is.
 	reset, retry time.Duration
 }
 
-// take counts a request that passes.
-func (l *limit) take(from string, now time.Time) quota {
+// take counts a request if it is allowed.
+func (l *rateLimit) take(sender string, now time.Time) quota {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if now.Sub(l.swept) > burst {
-		maps.DeleteFunc(l.whole, func(_ string, at time.Time) bool { return at.Before(now) })
+		maps.DeleteFunc(l.fullAt, func(_ string, at time.Time) bool { return at.Before(now) })
 		l.swept = now
 	}
 	each := time.Second / time.Duration(l.perSecond)
-	q := quota{limit: int(burst / each), reset: max(0, l.whole[from].Sub(now))}
+	q := quota{limit: int(burst / each), reset: max(0, l.fullAt[sender].Sub(now))}
 	if q.retry = max(0, q.reset+each-burst); q.retry > 0 {
 		return q
 	}
 	q.reset += each
 	q.remaining = int((burst - q.reset) / each)
-	l.whole[from] = now.Add(q.reset)
+	l.fullAt[sender] = now.Add(q.reset)
 	return q
 }
 
@@ -109,8 +107,8 @@ func (s *server) limitAddresses(ctx huma.Context, next func(huma.Context)) {
 	}
 }
 
-// limitedAddress is what counts as one address: of IPv6 a network of 64 bits, since
-// whoever has one address has them all.
+// limitedAddress is what counts as one sender: an address or, of IPv6, a network of 64
+// bits, since whoever has one address of it has them all.
 func limitedAddress(address netip.Addr) string {
 	if !address.Is6() {
 		return address.String()
@@ -119,13 +117,13 @@ func limitedAddress(address netip.Addr) string {
 	return network.String()
 }
 
-// isOverLimit counts a request for whom it is from, and answers it where they are too
-// many. Of two limits the headers say the one that is reached first.
-func (s *server) isOverLimit(ctx huma.Context, limit *limit, from string) bool {
+// isOverLimit counts a request of a sender, and answers 429 if it is one too many. Where
+// there are two limits, the headers are those of the one that is reached first.
+func (s *server) isOverLimit(ctx huma.Context, limit *rateLimit, sender string) bool {
 	if limit == nil {
 		return false
 	}
-	quota := limit.take(from, time.Now())
+	quota := limit.take(sender, time.Now())
 	_, w := humachi.Unwrap(ctx)
 	if before, err := strconv.Atoi(w.Header().Get(remainingHeader)); err != nil || quota.remaining <= before {
 		ctx.SetHeader(limitHeader, strconv.Itoa(quota.limit))

@@ -84,7 +84,7 @@ type server struct {
 	keys      *keys.Cache
 	readiness readiness
 	// keyLimit and addressLimit count requests; nil where there is no limit.
-	keyLimit, addressLimit *limit
+	keyLimit, addressLimit *rateLimit
 	// submissions counts what became of runs and batches.
 	submissions *prometheus.CounterVec
 	// bodyBytes is how large the bodies under way may be together.
@@ -97,7 +97,7 @@ type server struct {
 func New(config Config) http.Handler {
 	router, s := newServer(config)
 	clientAddress := clientAddresses(config.TrustedProxies)
-	return expectBody(cors.New(cors.Options{
+	return limitUnreadBody(cors.New(cors.Options{
 		AllowedOrigins: config.AllowedOrigins,
 		// Without any, the library would allow all.
 		AllowOriginFunc: denyAllUnless(config.AllowedOrigins),
@@ -115,7 +115,7 @@ func newServer(config Config) (*chi.Mux, *server) {
 	s := &server{
 		Config: config, database: newDatabase(config.Pool, config.ConnectionWait), submissions: countSubmissions(config.Metrics),
 		keys:     keys.NewCache(db.New(config.Pool), config.ConnectionWait, config.Logger),
-		keyLimit: newLimit(config.RequestsPerKey), addressLimit: newLimit(config.RequestsPerAddress),
+		keyLimit: newRateLimit(config.RequestsPerKey), addressLimit: newRateLimit(config.RequestsPerAddress),
 	}
 	router.Use(compressLarge, jsonByDefault, endReadDeadline, decompress(s), textIsUTF8(s))
 	router.NotFound(s.notFound)

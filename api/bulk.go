@@ -456,5 +456,5 @@ func arrayError(err error) error {
 	if errors.As(err, &problem) {
 		return problem
 	}
-	return problemOf(http.StatusBadRequest, fmt.Sprintf("The body is not a valid JSON array: %s.", sayWhere(err)))
+	return problemOf(http.StatusBadRequest, fmt.Sprintf("The body is not a valid JSON array: %s.", publicError(err)))
 }

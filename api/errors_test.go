@@ -514,8 +514,8 @@ func TestDatabaseAway(t *testing.T) {
 	t.Parallel()
 	url := testdb.URL(t)
 	direct := testdb.Pool(t, url)
-	way := openWay(t, direct.Config().ConnConfig)
-	s := serve(t, testdb.Pool(t, way.through(url)), patience)
+	proxy := startProxy(t, direct.Config().ConnConfig)
+	s := serve(t, testdb.Pool(t, proxy.through(url)), patience)
 	s.submit(leastRun("run-1", object{"status": "running"})).want(http.StatusCreated)
 
 	// A request waits for a lock when the connection goes.
@@ -530,7 +530,7 @@ func TestDatabaseAway(t *testing.T) {
 	waiting := make(chan answer)
 	go func() { waiting <- s.submit(leastRun("run-1")) }()
 	waitUntilBlocked(t, direct, 1)
-	way.cut()
+	proxy.cut()
 	wantUnavailable := func(got answer) {
 		t.Helper()
 		got.wantProblem(http.StatusServiceUnavailable)
@@ -559,7 +559,7 @@ func TestDatabaseAway(t *testing.T) {
 	s.get("/health").want(http.StatusOK)
 
 	// Back, the next request works.
-	way.open()
+	proxy.open()
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}

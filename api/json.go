@@ -30,9 +30,9 @@ var jsonFormat = huma.Format{
 // decode reads JSON for validation, or into a value whose Resolvers have their say after.
 func decode(data []byte, v any) error {
 	if _, forValidation := v.(*any); forValidation {
-		return sayWhere(json.Unmarshal(data, v, exactNumbers))
+		return publicError(json.Unmarshal(data, v, exactNumbers))
 	}
-	return sayWhere(json.Unmarshal(data, v, readAllFields))
+	return publicError(json.Unmarshal(data, v, readAllFields))
 }
 
 // buffers hold answers while they are written.
@@ -99,9 +99,9 @@ var exactNumbers = json.WithUnmarshalers(json.UnmarshalFromFunc(func(decoder *js
 	return nil
 }))
 
-// sayWhere makes an error of the decoder one that a caller may read: it says
+// publicError makes an error of the decoder one that a caller may read: it says
 // where, and shows neither the value nor a type of ours.
-func sayWhere(err error) error {
+func publicError(err error) error {
 	var syntactic *jsontext.SyntacticError
 	var semantic *json.SemanticError
 	switch {

@@ -204,8 +204,8 @@ func TestKeysWhileTheDatabaseIsAway(t *testing.T) {
 	t.Parallel()
 	url := testdb.URL(t)
 	direct := testdb.Pool(t, url)
-	w := openWay(t, direct.Config().ConnConfig)
-	s := start(t, api.Config{Pool: testdb.Pool(t, w.through(url)), ConnectionWait: patience})
+	proxy := startProxy(t, direct.Config().ConnConfig)
+	s := start(t, api.Config{Pool: testdb.Pool(t, proxy.through(url)), ConnectionWait: patience})
 	s.pool = direct
 	known, unknown := s.makeKey("known", keys.ScopeSubmit), s.makeKey("unknown", keys.ScopeSubmit)
 	invalid := func(key string) int { return s.with(key, http.MethodPost, "/api/results", "{}").status }
@@ -214,12 +214,12 @@ func TestKeysWhileTheDatabaseIsAway(t *testing.T) {
 		if got := invalid(known); got != http.StatusUnprocessableEntity {
 			t.Fatalf("status %d", got)
 		}
-		w.cut()
+		proxy.cut()
 		goesOn = invalid(known) == http.StatusUnprocessableEntity
 		if goesOn {
 			break
 		}
-		w.open()
+		proxy.open()
 	}
 	if !goesOn {
 		t.Error("a key that was known does not go on")
@@ -235,7 +235,7 @@ func TestKeysWhileTheDatabaseIsAway(t *testing.T) {
 	if got := invalid("wrong"); got != http.StatusForbidden {
 		t.Errorf("what is no key: %d", got)
 	}
-	w.open()
+	proxy.open()
 	eventually(t, func() bool { return invalid(known) == http.StatusUnprocessableEntity })
 }
 

@@ -21,11 +21,11 @@ import (
 	"github.com/klauspost/compress/gzhttp"
 )
 
-// clientRequestID is what a client may name its request.
+// clientRequestID is the form of an id that a client may give its request.
 var clientRequestID = regexp.MustCompile(`^[A-Za-z0-9._:/+=-]{1,128}$`)
 
-// withRequestID names each request, by the client's X-Request-Id where it is
-// sound, and says so in the answer.
+// withRequestID gives each request an id, the client's X-Request-Id if it is valid, and
+// sends it with the answer.
 func (s *server) withRequestID(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get("X-Request-Id")
@@ -37,8 +37,8 @@ func (s *server) withRequestID(next http.Handler) http.Handler {
 	})
 }
 
-// clientAddresses finds out whom a request is from: who connected, or, where that is a
-// trusted proxy, whom it says.
+// clientAddresses finds out which address a request is from: the one that connected or, if
+// that is a trusted proxy, the one that the proxy names.
 func clientAddresses(trustedProxies []netip.Prefix) func(http.Handler) http.Handler {
 	if len(trustedProxies) == 0 {
 		return middleware.ClientIPFromRemoteAddr
@@ -48,7 +48,7 @@ func clientAddresses(trustedProxies []netip.Prefix) func(http.Handler) http.Hand
 		prefixes[i] = prefix.String()
 	}
 	forwarded := middleware.ClientIPFromXFF(prefixes...)
-	// Where the proxy does not say whom it is from, it is from the proxy.
+	// Where the proxy names none, the request is from the proxy.
 	return func(next http.Handler) http.Handler { return middleware.ClientIPFromRemoteAddr(forwarded(next)) }
 }
 
@@ -71,9 +71,9 @@ func (s *server) recoverPanics(next http.Handler) http.Handler {
 	})
 }
 
-// expectBody gives a body the time that one has which is not read. An operation that
-// reads it gives it more.
-func expectBody(next http.Handler) http.Handler {
+// limitUnreadBody gives a body little time to arrive: net/http reads also one that no
+// operation reads. An operation that reads its body gives it more time.
+func limitUnreadBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength != 0 {
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(unreadTimeout)) // Where there is none, it waits.
@@ -82,7 +82,7 @@ func expectBody(next http.Handler) http.Handler {
 	})
 }
 
-// secureHeaders has browsers take an answer for what it is, and nothing more.
+// secureHeaders tells browsers to do nothing with an answer but read it.
 func secureHeaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -95,8 +95,8 @@ func secureHeaders(next http.Handler) http.Handler {
 	})
 }
 
-// minCompressedBytes is the least that an answer has to have to be compressed: below,
-// a millisecond of the processor would save less than that on most lines.
+// minCompressedBytes is the size from which answers are compressed. Below it, compressing
+// takes longer than it saves on most connections.
 const minCompressedBytes = 64 << 10
 
 // compressLarge compresses large answers for clients that say they take that.
@@ -108,8 +108,8 @@ func compressLarge(next http.Handler) http.Handler {
 	return wrap(next)
 }
 
-// jsonByDefault reads a body without a type, or as text/plain (what fetch sends
-// unasked), as JSON.
+// jsonByDefault takes a body for JSON if it has no content type, or text/plain, which fetch
+// sends by default.
 func jsonByDefault(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		declared := r.Header.Get("Content-Type")
@@ -120,8 +120,8 @@ func jsonByDefault(next http.Handler) http.Handler {
 	})
 }
 
-// endReadDeadline takes the deadline of a body off the connection when the body has
-// arrived: passed later, it would count as the client's leaving.
+// endReadDeadline removes the deadline of a body from the connection when the body has
+// arrived. Otherwise it would pass later, as if the client had left.
 func endReadDeadline(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Body != http.NoBody {
@@ -144,14 +144,14 @@ func (b *timedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// decompress unpacks a body that is compressed by gzip. What it becomes is bounded
-// by the limits of the operation that reads it.
+// decompress unpacks a body that is compressed by gzip. The operation that reads it limits
+// its size.
 func decompress(s *server) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			encoding := strings.ToLower(strings.TrimSpace(r.Header.Get("Content-Encoding")))
 			switch {
-			case encoding == "", encoding == "identity", r.Body == http.NoBody: // What is not there has no form.
+			case encoding == "", encoding == "identity", r.Body == http.NoBody:
 			case encoding == "gzip", encoding == "x-gzip":
 				r.Body = &gzipBody{compressed: r.Body}
 				r.Header.Del("Content-Length")
@@ -166,7 +166,7 @@ func decompress(s *server) func(http.Handler) http.Handler {
 	}
 }
 
-// gzipBody unpacks a body when it is read: not before its reader has set a deadline.
+// gzipBody unpacks a body only when it is read: its reader sets the deadline.
 type gzipBody struct {
 	compressed io.ReadCloser
 	unpacked   *gzip.Reader
@@ -184,7 +184,7 @@ func (b *gzipBody) Read(p []byte) (n int, err error) {
 
 func (b *gzipBody) Close() error { return b.compressed.Close() }
 
-// notEOF keeps a body that breaks off before it begins from being an empty one.
+// notEOF makes a compressed body that is empty one that broke off.
 func notEOF(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF

@@ -285,7 +285,7 @@ func (m *Metadata) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
 				return fieldError(path, "expected text without NUL characters")
 			}
 		case '0':
-			if !isModest(token.String()) {
+			if !fitsDouble(token.String()) {
 				return fieldError(path, "expected numbers between -1e308 and 1e308, not closer to 0 than 1e-308")
 			}
 		}
@@ -299,8 +299,8 @@ func (m *Metadata) isPlain() bool {
 	return m.text == nil || m.text.Kind() == '{' && m.Resolve(nil, huma.NewPathBuffer(nil, 0)) == nil
 }
 
-// isModest reports whether a number's exponent is within a double's.
-func isModest(number string) bool {
+// fitsDouble reports whether a number's exponent is within a double's.
+func fitsDouble(number string) bool {
 	_, exponent, found := strings.Cut(strings.ToLower(number), "e")
 	if !found {
 		return true

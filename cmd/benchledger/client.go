@@ -111,8 +111,8 @@ func shown(value any) string {
 	}, text)
 }
 
-// explained says what to do about an error of the network.
-func explained(err error) error {
+// withHint says what to do about an error of the network.
+func withHint(err error) error {
 	var answered *benchledger.Error
 	if err == nil || errors.As(err, &answered) || errors.Is(err, context.Canceled) {
 		return err
@@ -160,7 +160,7 @@ func (c *runsCommand) Run() error {
 func first[T any](rows iter.Seq2[T, error], limit int) (firsts []T, err error) {
 	for row, err := range rows {
 		if err != nil {
-			return nil, explained(err)
+			return nil, withHint(err)
 		}
 		if firsts = append(firsts, row); len(firsts) == limit {
 			break
@@ -214,7 +214,7 @@ func (c *runCommand) Run() error {
 		err = benchledger.Check(response.HTTPResponse, response.Body)
 	}
 	if err != nil {
-		return explained(err)
+		return withHint(err)
 	}
 	if c.JSON {
 		return printBody(response.Body)
@@ -283,7 +283,7 @@ func (c *batchCommand) Run() error {
 		err = benchledger.Check(response.HTTPResponse, response.Body)
 	}
 	if err != nil {
-		return explained(err)
+		return withHint(err)
 	}
 	if c.JSON {
 		return printBody(response.Body)
@@ -318,7 +318,7 @@ func (c *statsCommand) Run() error {
 			err = benchledger.Check(response.HTTPResponse, response.Body)
 		}
 		if err != nil {
-			return explained(err)
+			return withHint(err)
 		}
 		return show(&c.readFlags, table.Row{"agent", "runs", "average", "lowest", "highest"}, *response.JSON200, func(a benchledger.AgentStats) table.Row {
 			return table.Row{a.Agent, a.Runs, a.AvgScore, a.MinScore, a.MaxScore}
@@ -329,7 +329,7 @@ func (c *statsCommand) Run() error {
 		err = benchledger.Check(response.HTTPResponse, response.Body)
 	}
 	if err != nil {
-		return explained(err)
+		return withHint(err)
 	}
 	return show(&c.readFlags, table.Row{"completed runs", "successful", "average", "weighted"}, []benchledger.Stats{*response.JSON200}, func(s benchledger.Stats) table.Row {
 		return table.Row{s.TotalRuns, s.SuccessfulRuns, s.AvgScore, s.AvgWeightedScore}

@@ -25,10 +25,10 @@ func (flushCommand) Help() string {
 }
 
 // Validate refuses what means nothing.
-func (c *flushCommand) Validate() error { return notNegative(c.RetryFor) }
+func (c *flushCommand) Validate() error { return checkRetryFor(c.RetryFor) }
 
-// notNegative checks the flag that several commands have.
-func notNegative(retryFor time.Duration) error {
+// checkRetryFor checks the flag --retry-for that several commands have.
+func checkRetryFor(retryFor time.Duration) error {
 	if retryFor < 0 {
 		return errors.New("--retry-for must not be negative; 0 does not retry")
 	}
@@ -52,7 +52,7 @@ func (c *flushCommand) Run() error {
 	}
 	switch {
 	case err != nil:
-		return explained(err)
+		return withHint(err)
 	case flushed.Refused > 0:
 		return exitError{exitRefused, fmt.Sprintf("%d were refused: the folder refused of the spool has the reasons; submit them again with --refused", flushed.Refused)}
 	}

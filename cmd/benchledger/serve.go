@@ -20,6 +20,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/benchledger/benchledger/api"
@@ -84,36 +85,24 @@ func (c *serveCommand) Run() (err error) {
 		return err
 	}
 
-	// While it starts it is alive, and not ready.
-	var handler atomic.Pointer[http.Handler]
-	handler.Store(new(api.Starting()))
-	server := &http.Server{
-		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*handler.Load()).ServeHTTP(w, r) }),
-		ReadHeaderTimeout: 10 * time.Second,
-		// For a body; operations that take large ones give them time of their own.
-		ReadTimeout: time.Minute,
-		// As long as a slow client may take to send a body, and to fetch the answer.
-		WriteTimeout:   3 * time.Minute,
-		IdleTimeout:    2 * time.Minute,
-		MaxHeaderBytes: 64 << 10,
-		ErrorLog:       slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
-	}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	// While it starts, it is alive and not ready.
+	server := startServer(listener, api.Starting(), logger)
 	defer func() { _ = server.Close() }() // After a shutdown there is nothing to close.
 
+	// Where no database is given, the server starts its own.
 	where, databaseEnded := "", (<-chan struct{})(nil)
 	if c.DatabaseURL == "" {
 		local, err := localpg.Start(ctx, localpg.Options{DataDir: c.DataDir, Progress: func(step string) { logger.Info(step) }})
 		if err != nil {
-			return unlessTold(ctx, logger, err)
+			return ignoreIfStopping(ctx, logger, err)
 		}
 		defer func() { err = errors.Join(err, local.Stop()) }()
 		c.DatabaseURL, where, databaseEnded = local.URL(), c.DataDir, local.Exited()
 	}
 	if err := c.migrate(ctx, logger); err != nil {
-		return unlessTold(ctx, logger, err)
+		return ignoreIfStopping(ctx, logger, err)
 	}
+
 	metrics := prometheus.NewRegistry()
 	tracers := []pgx.QueryTracer{db.MeasureQueries(metrics), db.LogSlowQueries(logger, c.SlowQuery)}
 	tracing, err := startTracing(ctx)
@@ -140,24 +129,16 @@ func (c *serveCommand) Run() (err error) {
 	}
 	defer stopMetrics()
 
-	proxies, err := trustedProxies(c.TrustedProxies)
+	handler, err := c.handler(ctx, pool, metrics, tracing, logger)
 	if err != nil {
 		return err
 	}
-	schemaVersion, err := db.LatestSchemaVersion()
-	if err != nil {
-		return err
-	}
-	handler.Store(new(tracing.wrap(api.New(api.Config{
-		Pool: pool, APISecretKey: c.APISecretKey, PrivateReads: !c.PublicReads, TrustedProxies: proxies,
-		RequestsPerKey: *c.RateLimitPerKey, RequestsPerAddress: *c.RateLimitPerAddr, AllowedOrigins: c.AllowedOrigins, Logger: logger, Metrics: metrics,
-		Version: version, SchemaVersion: int64(schemaVersion), Stopping: ctx.Done(),
-	}), proxies)))
+	server.handler.Store(&handler) // Now it is ready.
 	at := "http://" + address(listener.Addr())
 	fmt.Printf("BenchLedger %s: data in %s, API at %s/api, spec at %s/openapi.yaml, docs at %s/docs\n", version, where, at, at, at)
 
 	select {
-	case err := <-served:
+	case err := <-server.ended:
 		return fmt.Errorf("serve: %w", err)
 	case <-databaseEnded:
 		err = fmt.Errorf("the database stopped; see %s", filepath.Join(c.DataDir, "postgres.log"))
@@ -168,7 +149,7 @@ func (c *serveCommand) Run() (err error) {
 	if err == nil && c.Environment != "local" {
 		select { // Load balancers see that it is not ready, while it still answers.
 		case <-time.After(c.ShutdownDelay):
-		case err = <-served:
+		case err = <-server.ended:
 		}
 	}
 	shutdown, cancel := context.WithTimeout(context.Background(), shutdownWait)
@@ -179,8 +160,52 @@ func (c *serveCommand) Run() (err error) {
 	return err
 }
 
-// unlessTold drops an error of a start that the server was told to give up.
-func unlessTold(ctx context.Context, logger *slog.Logger, err error) error {
+// httpServer serves a handler, which can be exchanged while it serves.
+type httpServer struct {
+	*http.Server
+	handler atomic.Pointer[http.Handler]
+	// ended has the reason when it serves no longer.
+	ended chan error
+}
+
+func startServer(listener net.Listener, handler http.Handler, logger *slog.Logger) *httpServer {
+	s := &httpServer{ended: make(chan error, 1)}
+	s.handler.Store(&handler)
+	s.Server = &http.Server{
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*s.handler.Load()).ServeHTTP(w, r) }),
+		ReadHeaderTimeout: 10 * time.Second,
+		// For a body; operations that take large ones give them time of their own.
+		ReadTimeout: time.Minute,
+		// As long as a slow client may take to send a body, and to fetch the answer.
+		WriteTimeout:   3 * time.Minute,
+		IdleTimeout:    2 * time.Minute,
+		MaxHeaderBytes: 64 << 10,
+		ErrorLog:       slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+	}
+	go func() { s.ended <- s.Serve(listener) }()
+	return s
+}
+
+// handler is the API on a database that is up to date. When ctx ends it is not ready any more.
+func (c *serveCommand) handler(ctx context.Context, pool *pgxpool.Pool, metrics prometheus.Registerer, tracing tracing, logger *slog.Logger) (http.Handler, error) {
+	proxies, err := trustedProxies(c.TrustedProxies)
+	if err != nil {
+		return nil, err
+	}
+	schemaVersion, err := db.LatestSchemaVersion()
+	if err != nil {
+		return nil, err
+	}
+	return tracing.wrap(api.New(api.Config{
+		Pool: pool, APISecretKey: c.APISecretKey, PrivateReads: !c.PublicReads, TrustedProxies: proxies,
+		RequestsPerKey: *c.RateLimitPerKey, RequestsPerAddress: *c.RateLimitPerAddr, AllowedOrigins: c.AllowedOrigins, Logger: logger, Metrics: metrics,
+		Version: version, SchemaVersion: int64(schemaVersion), Stopping: ctx.Done(),
+	}), proxies), nil
+}
+
+// ignoreIfStopping returns the error of a start, but nil when the server was told to stop
+// meanwhile: then that is why it failed.
+func ignoreIfStopping(ctx context.Context, logger *slog.Logger, err error) error {
 	if ctx.Err() == nil {
 		return err
 	}

@@ -56,7 +56,7 @@ func (c *submitCommand) Validate() error {
 	if c.Concurrency < 1 {
 		return errors.New("--concurrency must be at least 1")
 	}
-	return notNegative(c.RetryFor)
+	return checkRetryFor(c.RetryFor)
 }
 
 // source is where a run comes from.
@@ -181,7 +181,7 @@ func (s *submission) result(ctx context.Context, readErr error) error {
 		fmt.Printf("refused runs, with the reasons: %s\n", s.refused.path)
 	}
 	if s.undelivered > 0 {
-		fmt.Printf("undelivered runs: %s (%v); submit that file when the server is available again\n", s.left.path, explained(s.why))
+		fmt.Printf("undelivered runs: %s (%v); submit that file when the server is available again\n", s.left.path, withHint(s.why))
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -335,14 +335,14 @@ func (c *submitCommand) read(ctx context.Context, groups chan<- group) error {
 	return flush()
 }
 
-// counted adds up how much is read.
-type counted struct {
+// countingReader adds up how much is read.
+type countingReader struct {
 	io.Reader
 	size *int64
 }
 
 // Read reads.
-func (c counted) Read(p []byte) (int, error) {
+func (c countingReader) Read(p []byte) (int, error) {
 	n, err := c.Reader.Read(p)
 	*c.size += int64(n)
 	return n, err
@@ -359,7 +359,7 @@ func readFile(path string, size *int64, yield func(line int, raw []byte) error) 
 		defer file.Close()
 		input = file
 	}
-	buffered := bufio.NewReaderSize(counted{input, size}, 64<<10)
+	buffered := bufio.NewReaderSize(countingReader{input, size}, 64<<10)
 	if magic, _ := buffered.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
 		unpacked, err := gzip.NewReader(buffered)
 		if err != nil {
