@@ -50,9 +50,6 @@ var statuses = []Status{"running", "completed", "failed", "incomplete"}
 
 func (s Status) isPlain() bool { return slices.Contains(statuses, s) }
 
-// isFinal reports whether a run with the status no longer changes.
-func (s Status) isFinal() bool { return s == "completed" || s == "failed" }
-
 // EvaluationSubmission is the score that an evaluator gave a run.
 type EvaluationSubmission struct {
 	EvaluatorName Name     `json:"evaluatorName" doc:"The evaluator that gave the score."`

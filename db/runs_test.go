@@ -18,9 +18,9 @@ import (
 
 // setupRuns stores two runs of each suite, scenario, agent and status, some of
 // which started at the same time and none in the order of their ids.
-func setupRuns(t testing.TB) (*db.Queries, *pgxpool.Pool, []db.BenchmarkRun) {
+func setupRuns(t testing.TB) (*db.Queries, []db.BenchmarkRun) {
 	t.Helper()
-	q, pool := setup(t)
+	q, _ := setup(t)
 	var runs []db.BenchmarkRun
 	for i := range 32 {
 		letter := func(bit int) string { return string(rune('a' + i>>bit&1)) }
@@ -31,7 +31,7 @@ func setupRuns(t testing.TB) (*db.Queries, *pgxpool.Pool, []db.BenchmarkRun) {
 		})
 		runs = append(runs, runOf(run, create(t, q, run)))
 	}
-	return q, pool, runs
+	return q, runs
 }
 
 // runsQuery is a query for a list of runs, with its filters.
@@ -76,7 +76,7 @@ func TestListRuns(t *testing.T) {
 
 	t.Run("gives all runs", func(t *testing.T) {
 		t.Parallel()
-		q, _, runs := setupRuns(t)
+		q, runs := setupRuns(t)
 		wantRuns(t, allRuns(t.Context(), q), runs, func(db.BenchmarkRun) bool { return true })
 	})
 
@@ -99,7 +99,7 @@ func runsBySuite(ctx context.Context, q *db.Queries, suite string) runsQuery {
 
 func TestListRunsBySuite(t *testing.T) {
 	t.Parallel()
-	q, _, runs := setupRuns(t)
+	q, runs := setupRuns(t)
 	for _, suite := range []string{"suite-a", "suite-b"} {
 		wantRuns(t, runsBySuite(t.Context(), q, suite), runs, func(r db.BenchmarkRun) bool { return r.Suite == suite })
 	}
@@ -116,7 +116,7 @@ func runsByScenario(ctx context.Context, q *db.Queries, scenario string) runsQue
 
 func TestListRunsByScenario(t *testing.T) {
 	t.Parallel()
-	q, _, runs := setupRuns(t)
+	q, runs := setupRuns(t)
 	for _, scenario := range []string{"scenario-a", "scenario-b"} {
 		wantRuns(t, runsByScenario(t.Context(), q, scenario), runs, func(r db.BenchmarkRun) bool { return r.Scenario == scenario })
 	}
@@ -133,7 +133,7 @@ func runsBySuiteAndScenario(ctx context.Context, q *db.Queries, suite, scenario 
 
 func TestListRunsBySuiteAndScenario(t *testing.T) {
 	t.Parallel()
-	q, _, runs := setupRuns(t)
+	q, runs := setupRuns(t)
 	for _, suite := range []string{"suite-a", "suite-b"} {
 		for _, scenario := range []string{"scenario-a", "scenario-b"} {
 			wantRuns(t, runsBySuiteAndScenario(t.Context(), q, suite, scenario), runs, func(r db.BenchmarkRun) bool {
@@ -155,7 +155,7 @@ func runsByAgent(ctx context.Context, q *db.Queries, agent string) runsQuery {
 
 func TestListRunsByAgent(t *testing.T) {
 	t.Parallel()
-	q, _, runs := setupRuns(t)
+	q, runs := setupRuns(t)
 	for _, agent := range []string{"agent-a", "agent-b"} {
 		wantRuns(t, runsByAgent(t.Context(), q, agent), runs, func(r db.BenchmarkRun) bool { return r.Agent == agent })
 	}
@@ -172,7 +172,7 @@ func runsByStatus(ctx context.Context, q *db.Queries, status string) runsQuery {
 
 func TestListRunsByStatus(t *testing.T) {
 	t.Parallel()
-	q, _, runs := setupRuns(t)
+	q, runs := setupRuns(t)
 	for _, status := range []string{"completed", "failed"} {
 		wantRuns(t, runsByStatus(t.Context(), q, status), runs, func(r db.BenchmarkRun) bool { return r.Status == status })
 	}
@@ -197,7 +197,7 @@ func runsPage(ctx context.Context, q *db.Queries, filters map[string]string) run
 
 func TestListRunsByFilters(t *testing.T) {
 	t.Parallel()
-	q, _, runs := setupRuns(t)
+	q, runs := setupRuns(t)
 	for name, list := range map[string]func(map[string]string) runsQuery{
 		"prepared":               func(f map[string]string) runsQuery { return runsByFilters(t.Context(), q, f) },
 		"planned for its values": func(f map[string]string) runsQuery { return runsByFilters(t.Context(), db.WithCustomPlans(q), f) },

@@ -75,8 +75,8 @@ func spanExporter(ctx context.Context) (trace.SpanExporter, error) {
 }
 
 // checkTracing refuses variables that cannot be meant or are not supported.
-func checkTracing() error {
-	_, err := spanExporter(context.Background())
+func checkTracing(ctx context.Context) error {
+	_, err := spanExporter(ctx)
 	return err
 }
 
