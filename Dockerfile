@@ -3,11 +3,12 @@
 ARG GO_IMAGE=golang:1.26
 FROM ${GO_IMAGE} AS build
 WORKDIR /src
-COPY go.mod go.sum ./
-COPY clients/go/go.mod clients/go/go.sum clients/go/
-RUN go mod download
+# go build downloads the modules of the program; go mod download would fetch those of its tests and tools too.
 COPY . .
-RUN CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags '-s -w' -o /benchledger ./cmd/benchledger
+# What benchledger version says: --build-arg COMMIT="$(git rev-parse HEAD)" --build-arg DATE="$(git show -s --format=%cI)"
+ARG COMMIT= DATE=
+RUN CGO_ENABLED=0 GOGC=200 go build -buildvcs=false -trimpath \
+    -ldflags "-s -w -X 'main.commit=$COMMIT' -X 'main.date=$DATE'" -o /benchledger ./cmd/benchledger
 
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/

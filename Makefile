@@ -24,7 +24,7 @@ help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the program, ./benchledger.
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o benchledger ./cmd/benchledger
+	CGO_ENABLED=0 GOGC=200 go build -trimpath -ldflags '-s -w' -o benchledger ./cmd/benchledger
 
 test: ## Run all tests, on a real PostgreSQL.
 	go test ./...

@@ -17,7 +17,7 @@ rm -rf dist
 mkdir -p dist "$work/completions" "$work/man/man1"
 
 build() { # GOOS GOARCH FILE
-  CGO_ENABLED=0 GOOS=$1 GOARCH=$2 go build -buildvcs=false -trimpath \
+  CGO_ENABLED=0 GOGC=200 GOOS=$1 GOARCH=$2 go build -buildvcs=false -trimpath \
     -ldflags "-s -w -X 'main.commit=$commit' -X 'main.date=$date'" -o "$3" ./cmd/benchledger
 }
 

@@ -92,7 +92,7 @@ func (c *doctorCommand) checkConfiguration(ctx context.Context, d *diagnosis) (t
 	} else if resolved, resolveErr := net.ResolveTCPAddr("tcp", c.Addr); resolveErr == nil {
 		listening = resolved
 	}
-	if err := c.complete(ctx, listening); err != nil {
+	if err := c.complete(listening); err != nil {
 		d.fail("configuration", "%s", err)
 		if c.DataDir, err = filepath.Abs(c.DataDir); err != nil {
 			d.fail("configuration", "DATA_DIR: %s", err)

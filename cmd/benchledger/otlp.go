@@ -146,11 +146,8 @@ func otlpTLS() (*tls.Config, error) {
 // Start has nothing to do: connections are made when they are needed.
 func (*otlpClient) Start(context.Context) error { return nil }
 
-// Stop closes connections.
-func (c *otlpClient) Stop(context.Context) error {
-	c.http.CloseIdleConnections()
-	return nil
-}
+// Stop has nothing to do: the program ends.
+func (*otlpClient) Stop(context.Context) error { return nil }
 
 // UploadTraces sends a batch of spans, again while the collector says that it is busy.
 func (c *otlpClient) UploadTraces(ctx context.Context, spans []*collector.ResourceSpans) error {
@@ -178,7 +175,7 @@ func (c *otlpClient) post(ctx context.Context, body []byte) error {
 	if err != nil {
 		return backoff.Permanent(err)
 	}
-	request.Header = c.headers
+	request.Header = c.headers.Clone()
 	response, err := c.http.Do(request)
 	if err != nil {
 		return backoff.Permanent(err)

@@ -81,7 +81,7 @@ func (c *serveCommand) Run() (err error) {
 		return fmt.Errorf("%w: choose another address with --addr or ADDR", err)
 	}
 	defer listener.Close()
-	if err := c.complete(ctx, listener.Addr()); err != nil {
+	if err := c.complete(listener.Addr()); err != nil {
 		return err
 	}
 
@@ -215,7 +215,7 @@ func ignoreIfStopping(ctx context.Context, logger *slog.Logger, err error) error
 
 // complete fills in what depends on the environment, and refuses what is unsafe or
 // cannot be meant.
-func (c *serveCommand) complete(ctx context.Context, addr net.Addr) (err error) {
+func (c *serveCommand) complete(addr net.Addr) (err error) {
 	local := c.Environment == "local"
 	if c.APISecretKey == "" || c.APISecretKey == localKey {
 		if !local || !isLoopback(addr) {
@@ -256,7 +256,7 @@ func (c *serveCommand) complete(ctx context.Context, addr net.Addr) (err error) 
 	if _, err := trustedProxies(c.TrustedProxies); err != nil {
 		return err
 	}
-	if err := checkTracing(ctx); err != nil {
+	if err := checkTracing(); err != nil {
 		return err
 	}
 	if c.DataDir, err = filepath.Abs(c.DataDir); err != nil {
