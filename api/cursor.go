@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// A cursor is a position in a list, and a checksum over it, the list and its
-// filters: a cursor that was altered, or belongs to another list, is refused and
-// not taken for some other position. It holds nothing that the list does not show.
+// A cursor is a position in a list with a checksum over the position, the list and its
+// filters. A cursor that was altered or belongs to another list is rejected, and never
+// read as another position. It contains nothing that the list does not show.
 
 const checksumSize = 8
 
@@ -44,7 +44,7 @@ func badCursor() *Problem {
 	})
 }
 
-// runPosition is that of a run in the list of runs.
+// runPosition is the position of a run in the list of runs.
 type runPosition struct {
 	startedAt time.Time
 	id        int64
@@ -70,7 +70,7 @@ func parseRunCursor(cursor string, filters url.Values) (runPosition, error) {
 	}, nil
 }
 
-// batchPosition is that of a batch in the list of batches.
+// batchPosition is the position of a batch in the list of batches.
 type batchPosition struct {
 	createdAt time.Time
 	batchID   string

@@ -14,7 +14,7 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 )
 
-// burst is how much may come at once: what is allowed in that time.
+// burst is the length of a burst: the requests of that time may come at once.
 const burst = 10 * time.Second
 
 // limit lets so many requests a second pass from each of those who send them, and a

@@ -22,11 +22,11 @@ import (
 	"github.com/klauspost/compress/gzhttp"
 )
 
-// clientRequestID is what a client may name its request.
+// clientRequestID matches the request IDs that a client may choose.
 var clientRequestID = regexp.MustCompile(`^[A-Za-z0-9._:/+=-]{1,128}$`)
 
-// withRequestID names each request, by the client's X-Request-Id where it is
-// sound, and says so in the answer.
+// withRequestID gives each request an ID: the client's X-Request-Id if it is valid,
+// or else a new one. The response returns it.
 func (s *server) withRequestID(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get("X-Request-Id")
@@ -38,7 +38,7 @@ func (s *server) withRequestID(next http.Handler) http.Handler {
 	})
 }
 
-// recoverPanics answers 500 where a handler panics, and logs where.
+// recoverPanics responds with 500 if a handler panics, and logs the stack.
 func (s *server) recoverPanics(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() { //nolint:contextcheck // the request has it
@@ -68,7 +68,7 @@ func expectBody(next http.Handler) http.Handler {
 	})
 }
 
-// secureHeaders has browsers take an answer for what it is, and nothing more.
+// secureHeaders sets headers that restrict what browsers do with a response.
 func secureHeaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -81,8 +81,8 @@ func secureHeaders(next http.Handler) http.Handler {
 	})
 }
 
-// refuseTooMany answers 503 at once where more requests are under way than can have
-// an answer soon, so that what there is goes into those. Health is always told.
+// refuseTooMany responds with 503 at once if more requests are in flight than the server
+// can answer soon. Health checks are always answered.
 func (s *server) refuseTooMany(ctx huma.Context, next func(huma.Context)) {
 	if isHealth(ctx.Operation()) {
 		next(ctx)
@@ -100,9 +100,9 @@ func (s *server) refuseTooMany(ctx huma.Context, next func(huma.Context)) {
 	next(ctx)
 }
 
-// limitBodies answers 503 at once where the bodies that are being read and worked on
-// might take more memory than there is for them. One whose size is not said, or is
-// compressed, counts as the largest.
+// limitBodies responds with 503 at once if the bodies in flight could need more memory
+// than maxBodies. A body without a length, or a compressed one, counts as the largest
+// possible body.
 func (s *server) limitBodies(ctx huma.Context, next func(huma.Context)) {
 	r, _ := humachi.Unwrap(ctx)
 	size, most := r.ContentLength, int64(maxBodyBytes)
@@ -129,17 +129,17 @@ func isHealth(operation *huma.Operation) bool { return slices.Contains(operation
 // a millisecond of the processor would save less than that on most lines.
 const minCompressedBytes = 64 << 10
 
-// compressLarge compresses large answers for clients that say they take that.
+// compressLarge compresses large responses for clients that accept it.
 func compressLarge(next http.Handler) http.Handler {
 	wrap, err := gzhttp.NewWrapper(gzhttp.MinSize(minCompressedBytes), gzhttp.CompressionLevel(gzip.BestSpeed))
 	if err != nil {
-		panic(err) // The options are sound.
+		panic(err) // The options are valid.
 	}
 	return wrap(next)
 }
 
-// jsonByDefault reads a body without a type, or as text/plain (what fetch sends
-// unasked), as JSON.
+// jsonByDefault reads a body as JSON if its type is missing, or text/plain (the default
+// of fetch).
 func jsonByDefault(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		declared := r.Header.Get("Content-Type")
@@ -214,7 +214,7 @@ func (b *gzipBody) Read(p []byte) (n int, err error) {
 
 func (b *gzipBody) Close() error { return b.compressed.Close() }
 
-// notEOF keeps a body that breaks off before it begins from being an empty one.
+// notEOF distinguishes a body that ends before its first byte from an empty body.
 func notEOF(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
@@ -222,8 +222,8 @@ func notEOF(err error) error {
 	return err
 }
 
-// textIsUTF8 refuses paths and queries that are not UTF-8 text, or contain NUL,
-// before they reach a query.
+// textIsUTF8 rejects paths and queries that are not UTF-8, or contain NUL, before they
+// reach the database.
 func textIsUTF8(s *server) func(http.Handler) http.Handler {
 	sound := func(text string) bool { return utf8.ValidString(text) && !strings.Contains(text, "\x00") }
 	return func(next http.Handler) http.Handler {
@@ -249,7 +249,7 @@ func (s *server) notFound(w http.ResponseWriter, r *http.Request) {
 	s.writeProblem(w, r, problemOf(http.StatusNotFound, "No operation has this path; /docs lists all operations."))
 }
 
-// methodNotAllowed says which methods the path has.
+// methodNotAllowed responds with the methods that the path supports.
 func (s *server) methodNotAllowed(router *chi.Mux) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.RawPath
