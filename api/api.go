@@ -43,36 +43,36 @@ func init() {
 	huma.NewError = newProblem
 }
 
-// Config is what a server needs.
+// Config is the configuration of a server.
 type Config struct {
 	// Pool reaches the database.
 	Pool *pgxpool.Pool
-	// APISecretKey is a key that may do everything, beside those of the database.
+	// APISecretKey is a key that may do everything, in addition to those in the database.
 	APISecretKey string
-	// PrivateReads has reading need a key too.
+	// PrivateReads requires a key for reading, too.
 	PrivateReads bool
-	// RequestsPerKey and RequestsPerAddress are how many requests a second are
-	// answered; 0 is any number.
+	// RequestsPerKey and RequestsPerAddress are the maximum number of requests per
+	// second; 0 is no limit.
 	RequestsPerKey, RequestsPerAddress int
-	// TrustedProxies are those whose X-Forwarded-For is believed.
+	// TrustedProxies are the proxies whose X-Forwarded-For is trusted.
 	TrustedProxies []netip.Prefix
-	// AllowedOrigins are the origins whose pages may read answers; "*" is all.
+	// AllowedOrigins are the origins whose web pages may use the API; "*" is all.
 	AllowedOrigins []string
-	// Logger takes a line per request, and the details of errors; see NewLogger.
+	// Logger receives one line per request, and the details of errors; see NewLogger.
 	Logger *slog.Logger
-	// Metrics takes the figures of requests; nil keeps none.
+	// Metrics registers the metrics of requests; nil for none.
 	Metrics prometheus.Registerer
-	// Version is the program's.
+	// Version is the version of the program.
 	Version string
 	// ConnectionWait is how long a request waits for a connection of the pool
-	// before it is answered 503; 0.9 seconds where it is 0.
+	// before it gets 503; 0 is 0.9 seconds.
 	ConnectionWait time.Duration
-	// RequestTimeout bounds the work of a request after its body was read; 10 seconds
-	// where it is 0.
+	// RequestTimeout limits the work of a request after its body was read; 0 is 10
+	// seconds.
 	RequestTimeout time.Duration
-	// SchemaVersion is the oldest version of the schema that the server works with.
+	// SchemaVersion is the oldest schema version that the server works with.
 	SchemaVersion int64
-	// Stopping is closed when the server is about to stop.
+	// Stopping is closed when the server begins to shut down.
 	Stopping <-chan struct{}
 }
 
@@ -93,7 +93,7 @@ type server struct {
 	bulkRequests chan struct{}
 }
 
-// New returns the service as a handler.
+// New returns the HTTP handler of the service.
 func New(config Config) http.Handler {
 	router, s := newServer(config)
 	clientAddress := clientAddresses(config.TrustedProxies)

@@ -11,7 +11,7 @@ import (
 	"github.com/benchledger/benchledger/db"
 )
 
-// Batch is a batch as it is read back.
+// Batch is a batch in responses.
 type Batch struct {
 	BatchID          string   `json:"batchId"`
 	CreatedAt        UTCTime  `json:"createdAt"`
@@ -96,7 +96,7 @@ func (s *server) listBatches(ctx context.Context, q *db.Queries, input *listBatc
 
 func (s *server) getBatch(ctx context.Context, q *db.Queries, input *getBatchInput) (*getBatchOutput, error) {
 	output := &getBatchOutput{}
-	// One snapshot, so that computed totals and runs agree.
+	// One snapshot, so that the computed totals match the runs.
 	snapshot := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 	err := db.WithTx(ctx, q, snapshot, func(q *db.Queries) error {
 		batch, err := q.GetBatch(ctx, string(input.BatchID))

@@ -12,9 +12,9 @@ import (
 	"github.com/benchledger/benchledger/db"
 )
 
-// A cursor is a position in a list, and a checksum over it, the list and its
-// filters: a cursor that was altered, or belongs to another list, is refused and
-// not taken for some other position. It holds nothing that the list does not show.
+// A cursor is a position in a list with a checksum over the position, the list and its
+// filters. A cursor that was altered or belongs to another list is rejected, and never
+// read as another position. It contains nothing that the list does not show.
 
 const checksumSize = 8
 
@@ -73,7 +73,7 @@ func listOfRuns(filters map[string]string) string {
 	return "runs?" + query.Encode()
 }
 
-// batchPosition is that of a batch in the list of batches.
+// batchPosition is the position of a batch in the list of batches.
 type batchPosition struct {
 	createdAt time.Time
 	batchID   string

@@ -8,8 +8,8 @@ import (
 	"github.com/swaggest/swgui/v5emb"
 )
 
-// registerDocs serves a page made from the OpenAPI document, all of it from the
-// binary.
+// registerDocs serves a page with the OpenAPI document. The binary contains all its
+// files.
 func registerDocs(router *chi.Mux) {
 	page := v5emb.NewWithConfig(swgui.Config{
 		SettingsUI: map[string]string{

@@ -12,7 +12,7 @@ import (
 	"github.com/benchledger/benchledger/db"
 )
 
-// Problem is every error's body: a problem document (RFC 9457).
+// Problem is the body of every error: a problem document (RFC 9457).
 type Problem struct {
 	Type      string       `json:"type" format:"uri-reference" doc:"Always about:blank: the status tells the kind of problem." example:"about:blank"`
 	Title     string       `json:"title" doc:"The HTTP status as text." example:"Unprocessable Entity"`
@@ -23,7 +23,7 @@ type Problem struct {
 	headers   http.Header
 }
 
-// FieldError is one part of a request at fault.
+// FieldError describes one invalid part of a request.
 type FieldError struct {
 	Location string `json:"location" doc:"Where the field is: body, path, query or header, then its path." example:"body.evaluations[0].maxScore"`
 	Message  string `json:"message" doc:"What is wrong with the field." example:"expected number > 0"`
@@ -35,13 +35,13 @@ func (p *Problem) Error() string { return p.Detail }
 // GetStatus returns the HTTP status.
 func (p *Problem) GetStatus() int { return int(p.Status) }
 
-// GetHeaders returns the headers that go with the problem.
+// GetHeaders returns the response headers of the problem.
 func (p *Problem) GetHeaders() http.Header { return p.headers }
 
-// ContentType is that of problem documents.
+// ContentType returns the content type of problem documents.
 func (p *Problem) ContentType(string) string { return "application/problem+json" }
 
-// problemMeanings says in the OpenAPI document when a status is answered.
+// problemMeanings describes the error statuses in the OpenAPI document.
 var problemMeanings = map[int]string{
 	http.StatusBadRequest:            "The body is not valid JSON, or is incomplete.",
 	http.StatusUnauthorized:          "An API key is required, and none was sent.",
@@ -57,7 +57,7 @@ var problemMeanings = map[int]string{
 	http.StatusServiceUnavailable:    "The server is overloaded, or the database is unavailable; retrying is safe.",
 }
 
-// statusClientGone is what is logged where nobody waits for the answer any more.
+// statusClientGone is logged if the client went away before the response.
 const statusClientGone = 499
 
 func problemOf(status int, detail string, fields ...FieldError) *Problem {
@@ -67,7 +67,7 @@ func problemOf(status int, detail string, fields ...FieldError) *Problem {
 	}
 }
 
-// newProblem makes huma's own errors problem documents that echo no value.
+// newProblem turns huma's own errors into problem documents that repeat no value.
 func newProblem(status int, message string, causes ...error) huma.StatusError {
 	fields := fieldErrors(causes)
 	switch status {
@@ -82,15 +82,15 @@ func newProblem(status int, message string, causes ...error) huma.StatusError {
 	case http.StatusUnsupportedMediaType:
 		return problemOf(status, "Send JSON, with Content-Type: application/json.")
 	case http.StatusInternalServerError:
-		// With this status huma itself says only that the body broke off; the
-		// errors of handlers are problems already.
+		// huma itself uses this status only for a body that ended early; errors of
+		// handlers are already problems.
 		return problemOf(http.StatusBadRequest, "The body ended too early, or is not valid gzip.")
 	}
 	return problemOf(status, message, fields...)
 }
 
-// problem is the one place where the error of a handler becomes an answer. What
-// the caller need not know goes to the log.
+// problem is the only place where the error of a handler becomes a response. Internal
+// details go to the log.
 func (s *server) problem(ctx context.Context, err error) *Problem {
 	var problem *Problem
 	if errors.As(err, &problem) {
@@ -99,7 +99,7 @@ func (s *server) problem(ctx context.Context, err error) *Problem {
 	kind := db.Classify(err)
 	switch gone := errors.Is(ctx.Err(), context.Canceled); {
 	case gone:
-		kind = db.Canceled // However the statement ended.
+		kind = db.Canceled // Regardless of how the statement ended.
 	case kind == db.Canceled:
 		kind = db.Internal
 	}
@@ -134,7 +134,7 @@ func constraint(err error) string {
 	return ""
 }
 
-// busy is the answer when all connections of the pool are taken.
+// busy is the response of an overloaded server.
 func busy() *Problem {
 	problem := problemOf(http.StatusServiceUnavailable, "The server is overloaded; retrying is safe.")
 	problem.headers = http.Header{"Retry-After": {"1"}}
@@ -146,7 +146,7 @@ func notFound(what string) *Problem {
 	return problemOf(http.StatusNotFound, "No "+what+" has this ID.")
 }
 
-// addRequestID puts the request's id into a problem document.
+// addRequestID adds the request ID to a problem document.
 func addRequestID(ctx huma.Context, _ string, body any) (any, error) {
 	if problem, ok := body.(*Problem); ok {
 		problem.RequestID = requestID(ctx.Context())
@@ -154,7 +154,7 @@ func addRequestID(ctx huma.Context, _ string, body any) (any, error) {
 	return body, nil
 }
 
-// writeProblem answers a request that reached no operation.
+// writeProblem responds to a request that reached no operation.
 func (s *server) writeProblem(w http.ResponseWriter, r *http.Request, problem *Problem) {
 	problem.RequestID = requestID(r.Context())
 	w.Header().Set("Content-Type", problem.ContentType(""))

@@ -13,7 +13,7 @@ import (
 	"github.com/benchledger/benchledger/db"
 )
 
-// Health says that the server answers.
+// Health is the response of a running server.
 type Health struct {
 	Status    string  `json:"status" enum:"ok"`
 	Timestamp UTCTime `json:"timestamp" doc:"The time of the server's clock."`
@@ -23,7 +23,7 @@ type getHealthOutput struct {
 	Body Health
 }
 
-// Readiness says that the server takes requests.
+// Readiness is the response of a server that is ready.
 type Readiness struct {
 	Status string `json:"status" enum:"ready"`
 }
@@ -33,13 +33,13 @@ type getReadinessOutput struct {
 }
 
 const (
-	// readinessTimeout is how long the database has to answer.
+	// readinessTimeout is the timeout for the query to the database.
 	readinessTimeout = 2 * time.Second
-	// readinessAge is how old its answer may be: anyone may ask, as often as they like.
+	// readinessAge is how long a result is reused: anyone may ask, as often as they like.
 	readinessAge = 200 * time.Millisecond
 )
 
-// readiness is what was found a moment ago.
+// readiness caches the last result.
 type readiness struct {
 	asking singleflight.Group
 	known  atomic.Pointer[knownReadiness]
@@ -47,7 +47,7 @@ type readiness struct {
 
 type knownReadiness struct {
 	at      time.Time
-	problem *Problem // nil where the server takes requests
+	problem *Problem // nil if the server is ready
 }
 
 func (s *server) registerHealth() {
@@ -96,7 +96,7 @@ func (s *server) getReadiness(ctx context.Context, _ *struct{}) (*getReadinessOu
 	known := s.readiness.known.Load()
 	if known == nil || time.Since(known.at) > readinessAge {
 		found, _, _ := s.readiness.asking.Do("", func() (any, error) {
-			// The first of those who ask may go away while the others wait.
+			// The first caller may go away while the others wait.
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readinessTimeout)
 			defer cancel()
 			found := &knownReadiness{problem: s.askReadiness(ctx)}
@@ -104,15 +104,15 @@ func (s *server) getReadiness(ctx context.Context, _ *struct{}) (*getReadinessOu
 			s.readiness.known.Store(found)
 			return found, nil
 		})
-		known = found.(*knownReadiness) // There is no other.
+		known = found.(*knownReadiness) // The function returns no other type.
 	}
 	if known.problem != nil {
-		return nil, new(*known.problem) // It gets the request's id.
+		return nil, new(*known.problem) // A copy: it gets the request ID.
 	}
 	return &getReadinessOutput{Body: Readiness{Status: "ready"}}, nil
 }
 
-// askReadiness asks the database, and returns why the server takes no requests.
+// askReadiness queries the database, and returns why the server is not ready.
 func (s *server) askReadiness(ctx context.Context) *Problem {
 	var database db.GetReadinessRow
 	err := s.database.use(ctx, control, readinessTimeout, func(ctx context.Context, q *db.Queries) (err error) {
@@ -130,7 +130,7 @@ func (s *server) askReadiness(ctx context.Context) *Problem {
 	case !database.IsWritable:
 		s.database.pool.Reset() // Another may be writable by now.
 		return notReady("The database does not accept writes: it is a standby, or read-only.")
-	case database.SchemaDirty && database.SchemaVersion <= s.SchemaVersion: // Of a newer schema it needs nothing.
+	case database.SchemaDirty && database.SchemaVersion <= s.SchemaVersion: // A failed migration to a newer schema does no harm.
 		return notReady("A migration of the database failed halfway: see `benchledger migrate status`.")
 	case database.SchemaVersion < s.SchemaVersion:
 		return notReady("The schema of the database is older than this server needs: run `benchledger migrate up`.")
@@ -163,7 +163,7 @@ func notReady(why string) *Problem {
 	return problem
 }
 
-// isStopping reports whether the server is about to stop.
+// isStopping reports whether the server is shutting down.
 func (s *server) isStopping() bool {
 	select {
 	case <-s.Stopping:
@@ -173,8 +173,8 @@ func (s *server) isStopping() bool {
 	}
 }
 
-// closeWhenStopping has clients open another connection, elsewhere, before this
-// server closes those that are idle.
+// closeWhenStopping makes clients open their next connection elsewhere, before this
+// server closes idle connections.
 func (s *server) closeWhenStopping(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.isStopping() {

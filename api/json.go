@@ -14,8 +14,8 @@ import (
 	jsonv1 "github.com/go-json-experiment/json/v1"
 )
 
-// jsonFormat is JSON as RFC 8259 and RFC 7493 have it: duplicate names, invalid
-// UTF-8 and lone surrogates are errors, names are case-sensitive.
+// jsonFormat is strict JSON (RFC 8259 and RFC 7493): duplicate names, invalid UTF-8
+// and lone surrogates are errors, names are case-sensitive.
 var jsonFormat = huma.Format{
 	Marshal: marshal,
 	Unmarshal: func(data []byte, v any) error {
@@ -27,7 +27,7 @@ var jsonFormat = huma.Format{
 	},
 }
 
-// decode reads JSON for validation, or into a value whose Resolvers have their say after.
+// decode reads JSON for validation, or into a value whose Resolve methods run later.
 func decode(data []byte, v any) error {
 	if _, forValidation := v.(*any); forValidation {
 		return publicError(json.Unmarshal(data, v, exactNumbers))
@@ -35,16 +35,16 @@ func decode(data []byte, v any) error {
 	return publicError(json.Unmarshal(data, v, readAllFields))
 }
 
-// buffers hold answers while they are written.
+// buffers are reused for encoding responses.
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// maxKeptBuffer is the largest that is used again; larger answers are rare.
+// maxKeptBuffer is the largest buffer that is reused; larger responses are rare.
 const maxKeptBuffer = 1 << 20
 
-// marshal writes all of an answer at once: the encoder by itself would write, and
-// the server send, every few kilobytes.
+// marshal writes the whole response at once: the encoder alone would write it, and
+// the server send it, in pieces of a few kilobytes.
 func marshal(w io.Writer, v any) error {
-	buffer := buffers.Get().(*bytes.Buffer) //nolint:forcetypeassert // It has nothing else.
+	buffer := buffers.Get().(*bytes.Buffer) //nolint:forcetypeassert // The pool holds no other type.
 	buffer.Reset()
 	err := write(buffer, v)
 	if err == nil {
@@ -69,15 +69,15 @@ func write(buffer *bytes.Buffer, v any) error {
 	return json.MarshalWrite(buffer, v)
 }
 
-// readAllFields goes on after a field of the wrong type, so that the Resolvers of
-// the others find their values.
+// readAllFields continues after a field of the wrong type, so that the Resolve methods
+// of the other fields see their values.
 var readAllFields = jsonv1.ReportErrorsWithLegacySemantics(true)
 
-// notRepresentable stands for a number beyond the range of double precision. No
-// schema accepts it, so that validation names its field.
+// notRepresentable replaces a number outside the range of double precision. No schema
+// accepts it, so that validation reports its field.
 type notRepresentable struct{}
 
-// exactNumbers has huma validate numbers as they are: integers to the digit.
+// exactNumbers lets huma validate integers with all their digits.
 var exactNumbers = json.WithUnmarshalers(json.UnmarshalFromFunc(func(decoder *jsontext.Decoder, value *any) error {
 	if decoder.PeekKind() != '0' {
 		return errors.ErrUnsupported

@@ -99,11 +99,11 @@ func secureHeaders(next http.Handler) http.Handler {
 // takes longer than it saves on most connections.
 const minCompressedBytes = 64 << 10
 
-// compressLarge compresses large answers for clients that say they take that.
+// compressLarge compresses large responses for clients that accept it.
 func compressLarge(next http.Handler) http.Handler {
 	wrap, err := gzhttp.NewWrapper(gzhttp.MinSize(minCompressedBytes), gzhttp.CompressionLevel(gzip.BestSpeed))
 	if err != nil {
-		panic(err) // The options are sound.
+		panic(err) // The options are valid.
 	}
 	return wrap(next)
 }
@@ -192,8 +192,8 @@ func notEOF(err error) error {
 	return err
 }
 
-// textIsUTF8 refuses paths and queries that are not UTF-8 text, or contain NUL,
-// before they reach a query.
+// textIsUTF8 rejects paths and queries that are not UTF-8, or contain NUL, before they
+// reach the database.
 func textIsUTF8(s *server) func(http.Handler) http.Handler {
 	sound := func(text string) bool { return utf8.ValidString(text) && !strings.Contains(text, "\x00") }
 	return func(next http.Handler) http.Handler {
@@ -219,7 +219,7 @@ func (s *server) notFound(w http.ResponseWriter, r *http.Request) {
 	s.writeProblem(w, r, problemOf(http.StatusNotFound, "No operation has this path; /docs lists all operations."))
 }
 
-// methodNotAllowed says which methods the path has.
+// methodNotAllowed responds with the methods that the path supports.
 func (s *server) methodNotAllowed(router *chi.Mux) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.RawPath

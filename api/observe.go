@@ -18,11 +18,11 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// requestInfo travels with a request, for the lines, figures and spans about it.
+// requestInfo is in the context of a request, for its log lines, metrics and spans.
 type requestInfo struct {
 	id        string
 	operation string
-	key       string // its name
+	key       string // the name of the API key
 }
 
 type requestInfoKey struct{}
@@ -37,10 +37,10 @@ func infoOf(ctx context.Context) *requestInfo {
 
 func requestID(ctx context.Context) string { return infoOf(ctx).id }
 
-// OperationID returns the operation that a context belongs to, "" outside of one.
+// OperationID returns the ID of the operation of a context, "" outside of an operation.
 func OperationID(ctx context.Context) string { return infoOf(ctx).operation }
 
-// noteOperation names the request after its operation.
+// noteOperation stores the operation ID in the context and the span of the request.
 func noteOperation(ctx huma.Context, next func(huma.Context)) {
 	id := ctx.Operation().OperationID
 	infoOf(ctx.Context()).operation = id
@@ -48,14 +48,14 @@ func noteOperation(ctx huma.Context, next func(huma.Context)) {
 	next(ctx)
 }
 
-// NewLogger returns a logger whose lines about a request have its id, its operation, and the name of its key.
+// NewLogger returns a logger that adds the request ID, the operation and the name of the API key to each line about a request.
 func NewLogger(handler slog.Handler) *slog.Logger {
 	return slog.New(requestHandler{handler})
 }
 
 type requestHandler struct{ slog.Handler }
 
-// Handle adds what is known of the request.
+// Handle adds the attributes of the request.
 func (h requestHandler) Handle(ctx context.Context, record slog.Record) error {
 	if info := infoOf(ctx); info.id != "" {
 		record.AddAttrs(slog.String("requestId", info.id))
@@ -69,12 +69,12 @@ func (h requestHandler) Handle(ctx context.Context, record slog.Record) error {
 	return h.Handler.Handle(ctx, record)
 }
 
-// WithAttrs keeps the request with further attributes.
+// WithAttrs returns a handler with further attributes.
 func (h requestHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return requestHandler{h.Handler.WithAttrs(attrs)}
 }
 
-// WithGroup keeps the request with a group.
+// WithGroup returns a handler with a group.
 func (h requestHandler) WithGroup(name string) slog.Handler {
 	return requestHandler{h.Handler.WithGroup(name)}
 }
@@ -130,7 +130,7 @@ func (s *server) observeRequests(next http.Handler) http.Handler {
 	})
 }
 
-// countSubmissions counts runs and batches by what became of them.
+// countSubmissions returns a counter of runs and batches by outcome.
 func countSubmissions(registry prometheus.Registerer) *prometheus.CounterVec {
 	return promauto.With(registry).NewCounterVec(prometheus.CounterOpts{
 		Name: "benchledger_submissions_total",
@@ -148,7 +148,7 @@ func (s *server) countSubmission(operation string, status int) {
 	s.submissions.WithLabelValues(kind, outcomeOf(status)).Inc()
 }
 
-// outcomeOf is what became of a submission that is answered with a status.
+// outcomeOf returns the outcome of a submission from the status of its response.
 func outcomeOf(status int) string {
 	switch {
 	case status == http.StatusCreated:

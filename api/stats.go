@@ -9,7 +9,7 @@ import (
 	"github.com/benchledger/benchledger/db"
 )
 
-// Stats are figures over all completed runs.
+// Stats are statistics over all completed runs.
 type Stats struct {
 	TotalRuns        int64    `json:"totalRuns"`
 	SuccessfulRuns   int64    `json:"successfulRuns"`
@@ -17,7 +17,7 @@ type Stats struct {
 	AvgWeightedScore *float64 `json:"avgWeightedScore" doc:"Average weightedScore; null if no run has one."`
 }
 
-// AgentStats are an agent's weighted scores.
+// AgentStats are the weighted scores of an agent.
 type AgentStats struct {
 	Agent    string   `json:"agent"`
 	Runs     int64    `json:"runs" doc:"Number of completed, successful runs, with or without a weighted score."`

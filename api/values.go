@@ -12,14 +12,14 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// The values of the API that JSON Schema and Go have no ready type for. A value
-// that does not parse is kept as such, and refused by its Resolve: only there is
-// the path to the field known.
+// Types of the API that neither JSON Schema nor Go has. An invalid value is marked
+// when it is parsed, and reported by its Resolve method, which knows the path to
+// the field.
 
 const (
 	// A control character is one of Unicode's category Cc.
 	namePattern = `^[^\x00-\x1f\x7f-\x9f]*$`
-	// An id is a name other than "." and "..", which no path can carry.
+	// An ID is a name other than "." and "..", which cannot be part of a path.
 	idPattern = `^(([^.\x00-\x1f\x7f-\x9f]|\.[^.\x00-\x1f\x7f-\x9f]|\.\.[^\x00-\x1f\x7f-\x9f])[^\x00-\x1f\x7f-\x9f]*)?$`
 	maxName   = 150
 )
@@ -61,7 +61,7 @@ func (id ID) isPlain() bool { return Name(id).isPlain() && id != "." && id != ".
 // Text is any text without NUL, which PostgreSQL does not store.
 type Text string
 
-// Resolve refuses NUL.
+// Resolve rejects NUL.
 func (t *Text) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
 	if !t.isPlain() {
 		return fieldError(path, "expected text without NUL characters")
@@ -81,8 +81,8 @@ func (Count) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeInteger, Format: "int64", Minimum: new(0.0)}
 }
 
-// UnmarshalJSON takes an integer in any notation: 5, 5.0, 5e0. What is no integer
-// as a double either the schema refuses.
+// UnmarshalJSON accepts an integer in any notation: 5, 5.0, 5e0. The schema rejects
+// numbers that are not integers.
 func (c *Count) UnmarshalJSON(data []byte) error {
 	if integer, err := strconv.ParseInt(string(data), 10, 64); err == nil {
 		*c = Count(integer)
@@ -102,7 +102,7 @@ func (c *Count) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// Resolve refuses what is no integer to the last digit, or beyond 64 bits.
+// Resolve rejects numbers that are not exact integers, or exceed 64 bits.
 func (c *Count) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
 	if *c == invalidCount {
 		return fieldError(path, "expected integer from 0 to 9223372036854775807")
@@ -118,8 +118,8 @@ type Time struct {
 	invalid bool
 }
 
-// Schema documents a Time as it is submitted. Its Resolve validates it, so the
-// alternatives are not huma's to check.
+// Schema documents a submitted Time. Resolve validates it, so that huma does not
+// check the alternatives.
 func (Time) Schema(r huma.Registry) *huma.Schema {
 	return component(r, "Timestamp", &huma.Schema{
 		Description: "A time in the years 0001 to 9999.",
@@ -131,15 +131,15 @@ func (Time) Schema(r huma.Registry) *huma.Schema {
 	})
 }
 
-// component puts a schema among the document's components, where clients find it
-// under one name, and returns a reference to it.
+// component adds a schema to the components of the document, so that clients get
+// one type, and returns a reference to it.
 func component(r huma.Registry, name string, schema *huma.Schema) *huma.Schema {
 	schema.PrecomputeMessages()
 	r.Map()[name] = schema
 	return &huma.Schema{Ref: "#/components/schemas/" + name}
 }
 
-// UnmarshalJSON takes RFC 3339 text and milliseconds since 1970.
+// UnmarshalJSON accepts RFC 3339 text and milliseconds since 1970.
 func (t *Time) UnmarshalJSON(data []byte) error {
 	moment, ok := parseTime(data)
 	moment = moment.UTC().Truncate(time.Microsecond)
@@ -148,7 +148,7 @@ func (t *Time) UnmarshalJSON(data []byte) error {
 }
 
 func parseTime(data jsontext.Value) (moment time.Time, ok bool) {
-	switch data.Kind() { //nolint:exhaustive // the others are no times
+	switch data.Kind() { //nolint:exhaustive // other kinds are not times
 	case '"':
 		text, err := jsontext.AppendUnquote(nil, data)
 		if err == nil {
@@ -157,7 +157,7 @@ func parseTime(data jsontext.Value) (moment time.Time, ok bool) {
 		return moment, err == nil
 	case '0':
 		milliseconds, err := strconv.ParseFloat(string(data), 64)
-		if err != nil || math.Abs(milliseconds) > 1e15 { // beyond lie other years
+		if err != nil || math.Abs(milliseconds) > 1e15 { // outside the valid years
 			return moment, false
 		}
 		whole, fraction := math.Modf(milliseconds)
@@ -166,7 +166,7 @@ func parseTime(data jsontext.Value) (moment time.Time, ok bool) {
 	return moment, false
 }
 
-// Resolve refuses what is no time.
+// Resolve rejects invalid times.
 func (t *Time) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
 	if t.invalid {
 		return fieldError(path, "expected RFC 3339 time or milliseconds since 1970, in the years 0001 to 9999")
@@ -189,7 +189,7 @@ func (UTCTime) Schema(huma.Registry) *huma.Schema {
 	}
 }
 
-// AppendText writes the time, in a fifth of the time that a layout takes.
+// AppendText writes the time, five times faster than time.Time with a layout.
 func (t UTCTime) AppendText(b []byte) ([]byte, error) {
 	utc := t.UTC()
 	year, month, day := utc.Date()
@@ -208,7 +208,7 @@ func (t UTCTime) AppendText(b []byte) ([]byte, error) {
 	return append(b, 'Z'), nil
 }
 
-// appendDigits writes the last digits of a number.
+// appendDigits writes a number with a fixed number of digits.
 func appendDigits(b []byte, digits, number int) []byte {
 	first := len(b)
 	b = append(b, "000000"[:digits]...)
@@ -222,7 +222,7 @@ func appendDigits(b []byte, digits, number int) []byte {
 // MarshalText writes the time.
 func (t UTCTime) MarshalText() ([]byte, error) { return t.AppendText(nil) }
 
-// MarshalJSONTo writes the time; without it, that of time.Time would be promoted.
+// MarshalJSONTo writes the time. It hides the promoted method of time.Time.
 func (t UTCTime) MarshalJSONTo(encoder *jsontext.Encoder) error {
 	quoted, err := t.AppendText(append(encoder.AvailableBuffer(), '"'))
 	if err != nil {
@@ -240,13 +240,13 @@ func utcTime(t *time.Time) *UTCTime {
 
 const (
 	maxMetadataDepth = 100
-	// Numbers of metadata are stored to the digit; an exponent beyond a double's
-	// would take a line to write and a page to store.
+	// Numbers in metadata are stored with all digits. A number with an exponent beyond a
+	// double would be short to send and huge to store.
 	maxMetadataExponent = 308
 )
 
-// Metadata is a JSON object, kept as it was sent, numbers to the digit. Without
-// text it is null.
+// Metadata is a JSON object, kept exactly as it was sent, with all digits of numbers.
+// Without text it is null.
 type Metadata struct{ text jsontext.Value }
 
 // Schema documents and validates Metadata.
@@ -271,15 +271,15 @@ func (m Metadata) MarshalJSONTo(encoder *jsontext.Encoder) error {
 	return encoder.WriteValue(m.text)
 }
 
-// Resolve refuses what PostgreSQL cannot store, or only at great length.
+// Resolve rejects what PostgreSQL cannot store, or only in a huge form.
 func (m *Metadata) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
 	decoder := jsontext.NewDecoder(bytes.NewReader(m.text))
 	for {
 		token, err := decoder.ReadToken()
 		if err != nil {
-			return nil // The end; what is no JSON was refused before.
+			return nil // The end: invalid JSON was rejected before.
 		}
-		switch token.Kind() { //nolint:exhaustive // the others are sound
+		switch token.Kind() { //nolint:exhaustive // other kinds are valid
 		case '"':
 			if strings.IndexByte(token.String(), 0) >= 0 {
 				return fieldError(path, "expected text without NUL characters")

@@ -10,32 +10,32 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Kind is what an error means to the caller.
+// Kind is the meaning of an error for the caller.
 type Kind int
 
 const (
-	// Internal is an error nobody foresaw.
+	// Internal is an unexpected error.
 	Internal Kind = iota
-	// Invalid is a value that the database refuses.
+	// Invalid is a value that the database rejects.
 	Invalid
-	// NotFound is a row that is not there.
+	// NotFound is a missing row.
 	NotFound
-	// Conflict is a key that is taken.
+	// Conflict is a key that already exists.
 	Conflict
-	// Transient is a transaction that lost against another; repeated, it may pass.
+	// Transient is a transaction that lost against another one; a retry may succeed.
 	Transient
-	// Unavailable is a database that cannot be reached or cannot work now. What
-	// was under way may have been stored.
+	// Unavailable is a database that cannot be reached or cannot work now. The statement
+	// may still have been executed.
 	Unavailable
-	// Canceled is a caller who is gone.
+	// Canceled is a caller that has gone away.
 	Canceled
 )
 
-// Classify says what err, of a query or of the pool, means. It goes by SQLSTATE,
-// never by text.
+// Classify returns the kind of an error of a query or of the pool. It decides by type and
+// SQLSTATE, never by text.
 func Classify(err error) Kind {
 	var (
-		connect *pgconn.ConnectError // may hold the server's refusal: a wrong password, say
+		connect *pgconn.ConnectError // may hold an error of the server, such as a wrong password
 		pg      *pgconn.PgError
 	)
 	switch {
@@ -46,7 +46,7 @@ func Classify(err error) Kind {
 	case errors.As(err, &connect):
 		return Unavailable
 	case errors.As(err, &pg):
-		if pg.Routine == "RevalidateCachedQuery" { // A migration changed the result of a statement that was kept.
+		if pg.Routine == "RevalidateCachedQuery" { // A migration changed the columns of a prepared statement.
 			return Unavailable
 		}
 		return classifyState(pg.Code)
@@ -68,8 +68,8 @@ func classifyState(code string) Kind {
 		return Invalid
 	case "55P03", // lock_not_available
 		"57P01", "57P02", "57P03", "57P04", // shutdown, crash, cannot connect now, database dropped
-		"57014", "57P05", "25P03", "25P04", // by a timeout: of a statement, an idle session, an idle transaction, a transaction
-		"26000", // invalid_sql_statement_name: of another session, behind a pooler
+		"57014", "57P05", "25P03", "25P04", // timeouts of a statement, an idle session, an idle transaction, a transaction
+		"26000", // invalid_sql_statement_name: prepared in another session, behind a pooler
 		"25006", // read_only_sql_transaction: a standby
 		"58030": // io_error
 		return Unavailable
@@ -83,14 +83,14 @@ func classifyState(code string) Kind {
 	return Internal
 }
 
-// isConnectionError reports whether err says that the database was lost on the
-// way, or did not answer in time.
+// isConnectionError reports whether the connection failed, or the database did not answer
+// in time.
 func isConnectionError(err error) bool {
 	var network net.Error // context.DeadlineExceeded is one
 	return errors.As(err, &network) || pgconn.SafeToRetry(err) || isBroken(err)
 }
 
-// isBroken reports whether err says that the connection ended under way.
+// isBroken reports whether the connection broke during a statement.
 func isBroken(err error) bool {
 	var network *net.OpError
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
@@ -98,9 +98,8 @@ func isBroken(err error) bool {
 		errors.As(err, &network)
 }
 
-// IsServerLost reports whether err says that the server behind a connection is
-// gone, restarting, or no longer takes writes: the other connections of the pool
-// are then of no use either.
+// IsServerLost reports whether the server behind a connection is gone, restarting, or no
+// longer accepts writes. The other connections of the pool are useless then, too.
 func IsServerLost(err error) bool {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
@@ -113,7 +112,7 @@ func IsServerLost(err error) bool {
 	return isBroken(err)
 }
 
-// ConstraintName returns the name of the constraint that err violates, or "".
+// ConstraintName returns the name of the violated constraint, "" for other errors.
 func ConstraintName(err error) string {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {

@@ -28,30 +28,29 @@ import (
 	"github.com/benchledger/benchledger/sql/schema"
 )
 
-// Migrations moves the schema of one database between versions. Several may run
-// at once: one works, the others wait for it.
+// Migrations migrates the schema of one database. Several may run at the same time: one
+// works, the others wait for it.
 type Migrations struct {
 	migrate *migrate.Migrate
 	latest  uint
 }
 
-// SchemaVersion is where a database stands.
+// SchemaVersion is the state of the schema of a database.
 type SchemaVersion struct {
-	// Current is the version of the database, 0 when it has no schema.
+	// Current is the version of the schema, 0 if there is no schema.
 	Current uint
 	// Latest is the newest version that this program knows.
 	Latest uint
-	// Dirty says that a migration to Current broke off half-way, unless it is running.
+	// Dirty is true if a migration to Current failed halfway, or is still running.
 	Dirty bool
-	// Running says that a migration is running.
+	// Running is true while a migration runs.
 	Running bool
 }
 
-// OpenMigrations connects to the database at url. Close it after use. The
-// connection holds a lock of its session, so url must not lead through a pooler
-// that shares sessions.
+// OpenMigrations connects to the database at url. Close it after use. The connection holds
+// a session lock, so url must not go through a pooler that shares sessions.
 func OpenMigrations(url string) (*Migrations, error) {
-	config, err := pgxpool.ParseConfig(url) // It takes the pool_… parameters out, which PostgreSQL does not know.
+	config, err := pgxpool.ParseConfig(url) // It removes the pool_… parameters, which PostgreSQL does not know.
 	if err != nil {
 		return nil, fmt.Errorf("database url: %w", err)
 	}
@@ -68,7 +67,7 @@ func OpenMigrations(url string) (*Migrations, error) {
 		driver.session = session
 		return nil
 	}))
-	connection.SetMaxOpenConns(1) // All in the session that has the lock.
+	connection.SetMaxOpenConns(1) // Everything runs in the session that holds the lock.
 	if driver.lock, err = migrationLock(config.ConnConfig); err != nil {
 		return nil, errors.Join(err, connection.Close())
 	}
@@ -79,11 +78,11 @@ func OpenMigrations(url string) (*Migrations, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare migrations: %w", err), driver.Close())
 	}
-	m.LockTimeout = math.MaxInt64 // A migration of a large table takes as long as it takes.
+	m.LockTimeout = math.MaxInt64 // A migration of a large table may take long.
 	return &Migrations{migrate: m, latest: latest}, nil
 }
 
-// LatestSchemaVersion is the newest version that this program knows.
+// LatestSchemaVersion returns the newest schema version that this program knows.
 func LatestSchemaVersion() (uint, error) {
 	files, err := iofs.New(schema.Files, ".")
 	if err != nil {
@@ -106,7 +105,7 @@ func latestVersion(files source.Driver) (uint, error) {
 	return version, nil
 }
 
-// Version returns where the database stands.
+// Version returns the state of the schema. Running is not set.
 func (m *Migrations) Version() (SchemaVersion, error) {
 	current, dirty, err := m.migrate.Version()
 	if err != nil && !errors.Is(err, migrate.ErrNilVersion) {
@@ -115,21 +114,21 @@ func (m *Migrations) Version() (SchemaVersion, error) {
 	return SchemaVersion{Current: current, Latest: m.latest, Dirty: dirty}, nil
 }
 
-// Up applies every migration that is missing. A schema newer than this program
-// stays as it is: an older server may run beside a newer one.
+// Up applies all missing migrations. It leaves a schema that is newer than this program
+// alone: an older server may run next to a newer one.
 func (m *Migrations) Up() error {
 	err := m.migrate.Up()
 	if err == nil || errors.Is(err, migrate.ErrNoChange) {
 		return nil
 	}
-	// Asked only now: a newer program may have been at work when this one came.
+	// Checked only now: a newer program may have migrated while this one waited.
 	if version, versionErr := m.Version(); versionErr == nil && version.Current > version.Latest && !version.Dirty {
 		return nil
 	}
 	return fmt.Errorf("migrate up: %w", explain(err))
 }
 
-// Down takes the last migration back, with the data it made room for.
+// Down reverts the last migration, and deletes the data that it made room for.
 func (m *Migrations) Down() error {
 	if err := m.migrate.Steps(-1); err != nil {
 		return fmt.Errorf("migrate down: %w", explain(err))
@@ -137,7 +136,7 @@ func (m *Migrations) Down() error {
 	return nil
 }
 
-// Force records version (0: none) as the database's own and clean, and runs nothing.
+// Force records version (0: no schema) as current and clean. It runs no migration.
 func (m *Migrations) Force(version uint) error {
 	recorded := int(version)
 	if version == 0 {
@@ -149,13 +148,13 @@ func (m *Migrations) Force(version uint) error {
 	return nil
 }
 
-// Close ends the connection.
+// Close closes the connection.
 func (m *Migrations) Close() error {
 	sourceErr, databaseErr := m.migrate.Close()
 	return errors.Join(sourceErr, databaseErr)
 }
 
-// explain says what to do about a migration that broke off.
+// explain turns the error about a failed earlier migration into advice.
 func explain(err error) error {
 	var dirty migrate.ErrDirty
 	if errors.As(err, &dirty) {
@@ -164,15 +163,15 @@ func explain(err error) error {
 	return err
 }
 
-// HowToGoOn says what to do where a migration broke off.
+// HowToGoOn returns advice for a migration that failed halfway.
 func (v SchemaVersion) HowToGoOn() string {
 	return fmt.Sprintf("the migration to version %d failed halfway. If the schema has everything of that version, record it: "+
 		"`benchledger migrate force %[1]d`. Otherwise drop the parts that exist, such as an invalid index, and repeat it: "+
 		"`benchledger migrate force %[2]d`, then `benchledger migrate up`", v.Current, max(v.Current, 1)-1)
 }
 
-// ReadSchemaVersion returns where the database at url stands, also while a migration
-// is running.
+// ReadSchemaVersion returns the state of the schema of the database at url. It works while
+// a migration runs.
 func ReadSchemaVersion(ctx context.Context, url string) (version SchemaVersion, err error) {
 	if version.Latest, err = LatestSchemaVersion(); err != nil {
 		return version, err
@@ -189,7 +188,7 @@ func ReadSchemaVersion(ctx context.Context, url string) (version SchemaVersion, 
 	q := New(connection)
 	stands, err := q.GetReadiness(ctx)
 	var pg *pgconn.PgError
-	undefined := errors.As(err, &pg) && pg.Code == "42P01" // The table is not there.
+	undefined := errors.As(err, &pg) && pg.Code == "42P01" // The table does not exist.
 	if err != nil && !undefined && Classify(err) != NotFound {
 		return version, fmt.Errorf("read schema version: %w", err)
 	}
@@ -204,9 +203,9 @@ func ReadSchemaVersion(ctx context.Context, url string) (version SchemaVersion, 
 	return version, nil
 }
 
-// migrationLock is golang-migrate's advisory lock of a database.
+// migrationLock returns the number of golang-migrate's advisory lock for a database.
 func migrationLock(config *pgx.ConnConfig) (int64, error) {
-	// PostgreSQL takes the user's name where none is given.
+	// Without a database name, PostgreSQL uses the user name.
 	text, err := database.GenerateAdvisoryLockId(cmp.Or(config.Database, config.User), "public", migratepgx.DefaultMigrationsTable)
 	if err != nil {
 		return 0, err
@@ -215,37 +214,36 @@ func migrationLock(config *pgx.ConnConfig) (int64, error) {
 }
 
 const (
-	// lockPause is how often who waits for another's migrations looks whether they ended.
+	// lockPause is the time between two attempts to get the lock of migrations.
 	lockPause = 100 * time.Millisecond
-	// lockTimeout is how long a migration waits for a lock, while everybody who wants
-	// the table queues behind it: a backup, say, reads it for hours.
+	// lockTimeout is how long a migration waits for a table lock. All other sessions queue
+	// behind it meanwhile, and a backup may hold its lock for hours.
 	lockTimeout = "2s"
-	// migrationTries is how often it tries then, with a pause for those who queued.
+	// migrationTries is how often it tries, with a pause for the sessions that queued.
 	migrationTries = 10
 	migrationPause = time.Second
 )
 
-// concurrently is what cannot be part of a transaction.
+// concurrently finds statements that cannot run in a transaction.
 var concurrently = regexp.MustCompile(`(?i)\bconcurrently\b`)
 
-// driver is golang-migrate's, but that it runs a migration and records its version in
-// one transaction: one that breaks off leaves nothing, and nobody sees it half-way.
-// Only one that says "concurrently" is marked as dirty, run statement by statement, and
-// marked as clean.
+// driver changes golang-migrate's driver: it runs a migration and records its version in
+// one transaction, so that a failed migration changes nothing. Only a migration with the
+// word "concurrently" is marked as dirty, run statement by statement, and marked as clean.
 type driver struct {
 	database.Driver
-	ctx     context.Context // golang-migrate passes none on: what has begun is finished.
+	ctx     context.Context // golang-migrate passes no context: a started migration is not canceled.
 	session *pgx.Conn
 	lock    int64
-	// target is the version that the next migration leads to, recorded whether it was
-	// recorded along with it.
+	// target is the version after the next migration. recorded is true if that migration
+	// recorded its version in its own transaction.
 	target   int
 	recorded bool
 }
 
-// open makes golang-migrate's driver, which takes the lock to create its table.
+// open creates golang-migrate's driver, under the lock because that creates its table.
 func (d *driver) open(connection *sql.DB) (database.Driver, error) {
-	if err := connection.PingContext(d.ctx); err != nil { // Then there is a session.
+	if err := connection.PingContext(d.ctx); err != nil { // This opens the session.
 		return nil, err
 	}
 	if err := d.Lock(); err != nil {
@@ -257,8 +255,8 @@ func (d *driver) open(connection *sql.DB) (database.Driver, error) {
 	return driver, errors.Join(err, d.Unlock())
 }
 
-// Lock waits for the lock of migrations, in pauses: an index that another creates
-// concurrently waits for the end of every statement, and would for one that waits.
+// Lock polls for the lock of migrations. A statement that waits for the lock would block an
+// index that another session creates concurrently: that waits for all running statements.
 func (d *driver) Lock() error {
 	for {
 		isTaken, err := New(d.session).GetMigrationLock(d.ctx, d.lock)
@@ -269,14 +267,14 @@ func (d *driver) Lock() error {
 	}
 }
 
-// Unlock gives the lock of migrations back.
+// Unlock releases the lock of migrations.
 func (d *driver) Unlock() error {
 	return New(d.session).DeleteMigrationLock(d.ctx, d.lock)
 }
 
-// SetVersion is called before a migration, when it is dirty, and after. golang-migrate's
-// own would empty the table, and wait for whoever reads it, a backup, while all others
-// wait behind it.
+// SetVersion is called before a migration, with dirty, and after it. golang-migrate's own
+// version truncates the table: it would wait for a backup that reads it, and block all
+// other sessions.
 func (d *driver) SetVersion(version int, dirty bool) error {
 	wasRecorded := d.recorded
 	d.target, d.recorded = version, false
@@ -297,8 +295,8 @@ func (d *driver) Run(migration io.Reader) error {
 		return err
 	}
 	if concurrently.Match(text) {
-		// A way down that breaks off leaves the version that it came from: to go up to
-		// that again is what mends it.
+		// After a failed migration down, the recorded version is the one before it: migrating
+		// up to that version again repairs the schema.
 		current, _, err := d.Version()
 		if err != nil {
 			return err
@@ -334,7 +332,7 @@ func (d *driver) runWhole(ctx context.Context, migration string) (err error) {
 	if err := q.UpdateLockTimeout(ctx, lockTimeout); err != nil {
 		return err
 	}
-	if _, err := tx.Exec(ctx, migration, pgx.QueryExecModeSimpleProtocol); err != nil { //nolint:forbidigo // it is that of a file of sql/schema
+	if _, err := tx.Exec(ctx, migration, pgx.QueryExecModeSimpleProtocol); err != nil { //nolint:forbidigo // the SQL comes from a file in sql/schema
 		return err
 	}
 	if err := q.UpsertSchemaVersion(ctx, UpsertSchemaVersionParams{Version: int64(d.target)}); err != nil {

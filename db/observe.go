@@ -13,8 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// QueryName returns the name that sqlc leaves in a statement, or for another
-// statement (begin, commit, …) its first word.
+// QueryName returns the name that sqlc writes into a statement. For other statements
+// (begin, commit, …) it returns the first word.
 func QueryName(sql string) string {
 	if named, ok := strings.CutPrefix(sql, "-- name: "); ok {
 		name, _, _ := strings.Cut(named, " ")
@@ -24,7 +24,7 @@ func QueryName(sql string) string {
 	return strings.ToLower(word)
 }
 
-// afterQuery is a tracer that sees each statement when it has ended.
+// afterQuery is a tracer that is called after each statement.
 type afterQuery func(ctx context.Context, name string, took time.Duration, err error)
 
 type startedQuery struct {
@@ -34,7 +34,7 @@ type startedQuery struct {
 
 type startedQueryKey struct{}
 
-// TraceQueryStart notes the name and the time.
+// TraceQueryStart remembers the name and the start time.
 func (afterQuery) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
 	return context.WithValue(ctx, startedQueryKey{}, startedQuery{QueryName(data.SQL), time.Now()})
 }
@@ -46,11 +46,11 @@ func (f afterQuery) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, data pgx.Tra
 	}
 }
 
-// MeasureQueries records how long each query takes, in seconds, by its name.
+// MeasureQueries records the duration of each query in seconds, by query name.
 func MeasureQueries(registry prometheus.Registerer) pgx.QueryTracer {
 	durations := promauto.With(registry).NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "benchledger_query_duration_seconds",
-		Help:    "How long a query took, from the call to its last row.",
+		Help:    "Duration of queries, from the call to the last row.",
 		Buckets: prometheus.ExponentialBuckets(0.0001, 2.5, 12), // 0.1 ms to 2.4 s
 	}, []string{"query", "outcome"})
 	return afterQuery(func(_ context.Context, name string, took time.Duration, err error) {
@@ -76,7 +76,7 @@ func LogSlowQueries(logger *slog.Logger, threshold time.Duration) pgx.QueryTrace
 	})
 }
 
-// TraceQueries makes a span of each query, by its name and without its values.
+// TraceQueries creates a span for each query, with its name and without its values.
 func TraceQueries(options ...otelpgx.Option) pgx.QueryTracer {
 	return otelpgx.NewTracer(append([]otelpgx.Option{
 		otelpgx.WithSpanNameFunc(QueryName),
@@ -84,7 +84,7 @@ func TraceQueries(options ...otelpgx.Option) pgx.QueryTracer {
 	}, options...)...)
 }
 
-// MeasurePool shows the state of a pool's connections.
+// MeasurePool exports the state of a pool's connections as metrics.
 func MeasurePool(registry prometheus.Registerer, pool *pgxpool.Pool) {
 	metrics := promauto.With(registry)
 	for state, count := range map[string]func(*pgxpool.Stat) int32{
@@ -93,17 +93,17 @@ func MeasurePool(registry prometheus.Registerer, pool *pgxpool.Pool) {
 		"constructing": (*pgxpool.Stat).ConstructingConns,
 	} {
 		metrics.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "benchledger_pool_connections", Help: "Connections to the database, by what they do.",
+			Name: "benchledger_pool_connections", Help: "Connections to the database, by state.",
 			ConstLabels: prometheus.Labels{"state": state},
 		}, func() float64 { return float64(count(pool.Stat())) })
 	}
 	metrics.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "benchledger_pool_connections_max", Help: "The most connections that the pool opens.",
+		Name: "benchledger_pool_connections_max", Help: "Maximum number of connections of the pool.",
 	}, func() float64 { return float64(pool.Stat().MaxConns()) })
 	metrics.NewCounterFunc(prometheus.CounterOpts{
-		Name: "benchledger_pool_waits_total", Help: "How often a request waited for a connection.",
+		Name: "benchledger_pool_waits_total", Help: "Number of requests that waited for a connection.",
 	}, func() float64 { return float64(pool.Stat().EmptyAcquireCount()) })
 	metrics.NewCounterFunc(prometheus.CounterOpts{
-		Name: "benchledger_pool_wait_seconds_total", Help: "How long requests waited for a connection, in all.",
+		Name: "benchledger_pool_wait_seconds_total", Help: "Total time that requests waited for a connection.",
 	}, func() float64 { return pool.Stat().EmptyAcquireWaitTime().Seconds() })
 }

@@ -1,6 +1,6 @@
-// Package benchledger is the client of a BenchLedger server. api.gen.go, with its
-// operations and types, is generated from openapi.yaml; this file is what a user
-// needs beside it.
+// Package benchledger is a client for BenchLedger servers. The operations and types in
+// api.gen.go are generated from openapi.yaml. The other files add retries, paging, error
+// handling and a recorder for harnesses.
 package benchledger
 
 import (
@@ -20,12 +20,12 @@ import (
 	"time"
 )
 
-// New returns a client of the server at address, like http://127.0.0.1:8787, that
-// sends key where it is not empty. Writes need one.
+// New returns a client for the server at address, like http://127.0.0.1:8787. It sends
+// key with every request unless key is empty. Submitting needs a key.
 func New(address, key string, options ...ClientOption) (*ClientWithResponses, error) {
 	parsed, err := url.Parse(address)
 	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
-		return nil, fmt.Errorf("%q is no address of a server: write it like https://benchledger.example", address)
+		return nil, fmt.Errorf("%q is not a server address: write it like https://benchledger.example", address)
 	}
 	if key != "" {
 		options = append([]ClientOption{WithRequestEditorFn(func(_ context.Context, request *http.Request) error {
@@ -36,9 +36,9 @@ func New(address, key string, options ...ClientOption) (*ClientWithResponses, er
 	return NewClientWithResponses(address, options...)
 }
 
-// FromEnvironment returns the address and the key that the environment says:
-// BENCHLEDGER_URL and BENCHLEDGER_API_KEY, else ZE_BENCHMARKS_WORKER_URL and
-// ZE_BENCHMARKS_API_KEY. The address is http://127.0.0.1:8787 where neither is set.
+// FromEnvironment returns the server address and the API key from the environment:
+// BENCHLEDGER_URL and BENCHLEDGER_API_KEY, or else ZE_BENCHMARKS_WORKER_URL and
+// ZE_BENCHMARKS_API_KEY. The address is http://127.0.0.1:8787 if neither is set.
 func FromEnvironment() (address, key string) {
 	first := func(names ...string) string {
 		for _, name := range names {
@@ -55,21 +55,21 @@ func FromEnvironment() (address, key string) {
 	return address, first("BENCHLEDGER_API_KEY", "ZE_BENCHMARKS_API_KEY")
 }
 
-// Error is an answer other than a good one.
+// Error is an error response of the server.
 type Error struct {
 	// Status is the HTTP status.
 	Status int
-	// Problem is what the server says; its fields are empty where something on the
-	// way answered.
+	// Problem is the problem document; its fields are empty if a proxy answered instead
+	// of the server.
 	Problem Problem
-	// RetryAfter is how long the server asks to wait, 0 where it does not.
+	// RetryAfter is how long the server asks to wait before a retry, 0 if it does not ask.
 	RetryAfter time.Duration
 }
 
-// Error says what the server says.
+// Error returns the status, the message and the invalid fields.
 func (e *Error) Error() string {
 	if e.Problem.Detail == "" {
-		return fmt.Sprintf("the server answers %d %s", e.Status, http.StatusText(e.Status))
+		return fmt.Sprintf("the server answered %d %s", e.Status, http.StatusText(e.Status))
 	}
 	text := fmt.Sprintf("%d %s: %s", e.Status, e.Problem.Title, e.Problem.Detail)
 	for _, fault := range e.Problem.Errors {
@@ -81,33 +81,32 @@ func (e *Error) Error() string {
 	return text
 }
 
-// Retriable reports whether the same request may succeed later: submissions may be
-// repeated safely.
+// Retriable reports whether the same request may succeed later. Retrying a submission is
+// always safe.
 func (e *Error) Retriable() bool {
 	return e.Status == http.StatusRequestTimeout || e.Status == http.StatusTooManyRequests || e.Status >= http.StatusInternalServerError
 }
 
-// Check returns the error that an answer is: nil for a good one, an *Error for one that
-// the server gives otherwise, and some other error for what is no answer of a BenchLedger
-// server, like the page of a proxy. Give it the HTTPResponse and the Body of an operation's
-// response.
+// Check returns nil for a successful response, an *Error for an error response, and another
+// error for a response that does not come from a BenchLedger server, like the page of a
+// proxy. Call it with the HTTPResponse and the Body of an operation's response.
 func Check(response *http.Response, body []byte) error {
 	status, contentType := response.StatusCode, response.Header.Get("Content-Type")
 	if status == http.StatusOK || status == http.StatusCreated && response.Request.Method == http.MethodPost {
 		if strings.Contains(contentType, "json") {
 			return nil
 		}
-		return fmt.Errorf("%s answers with %q instead of JSON: is there something before the server?", response.Request.URL.Redacted(), contentType)
+		return fmt.Errorf("%s answered with %q instead of JSON: is a proxy in front of the server?", response.Request.URL.Redacted(), contentType)
 	}
 	if status < http.StatusBadRequest {
-		return fmt.Errorf("%s answers %d %s: is there something before the server?", response.Request.URL.Redacted(), status, http.StatusText(status))
+		return fmt.Errorf("%s answered %d %s: is a proxy in front of the server?", response.Request.URL.Redacted(), status, http.StatusText(status))
 	}
 	failed := &Error{Status: status, RetryAfter: retryAfter(response.Header.Get("Retry-After"))}
-	_ = json.Unmarshal(body, &failed.Problem) // Something else may have answered.
+	_ = json.Unmarshal(body, &failed.Problem) // A proxy may have answered, without a problem document.
 	return failed
 }
 
-// retryAfter reads the header of that name: seconds, or a date.
+// retryAfter parses a Retry-After header: seconds, or a date.
 func retryAfter(header string) time.Duration {
 	if seconds, err := strconv.Atoi(header); err == nil {
 		return max(0, time.Duration(seconds)*time.Second)
@@ -118,13 +117,13 @@ func retryAfter(header string) time.Duration {
 	return 0
 }
 
-// Retry calls attempt until it succeeds, its error is an *Error that is not Retriable,
-// forHowLong is over (0 is one attempt), or ctx ends; it returns the last error. It pauses as
-// long as the server asks to, and a little more, so that not all come back at once; else for
-// times that grow to 10 seconds: a server that was away is met soon after it is back.
-func Retry(ctx context.Context, forHowLong time.Duration, attempt func() error) error {
+// Retry calls attempt until it succeeds, returns an *Error that is not Retriable, maxDuration
+// has passed (0 allows one attempt), or ctx ends. It returns the last error. Between attempts
+// it waits as long as the server asks, plus a random part, so that clients do not all return
+// at once. Otherwise the wait grows to 10 seconds at most.
+func Retry(ctx context.Context, maxDuration time.Duration, attempt func() error) error {
 	const longest = 10 * time.Second
-	end := time.Now().Add(forHowLong)
+	end := time.Now().Add(maxDuration)
 	for growing := 400 * time.Millisecond; ; growing = min(growing*3/2, longest) {
 		err := attempt()
 		pause := growing/2 + jitter(growing/2)
@@ -149,10 +148,10 @@ func Retry(ctx context.Context, forHowLong time.Duration, attempt func() error) 
 }
 
 func jitter(most time.Duration) time.Duration {
-	return rand.N(most + 1) //nolint:gosec // G404: nothing secret
+	return rand.N(most + 1) //nolint:gosec // G404: not a secret
 }
 
-// SubmitLines submits runs, each a line of JSON, and returns a receipt for each.
+// SubmitLines submits runs, one JSON object per line, and returns one receipt per run.
 func (c *ClientWithResponses) SubmitLines(ctx context.Context, lines io.Reader) ([]Receipt, error) {
 	response, err := c.SubmitRunsWithBodyWithResponse(ctx, &SubmitRunsParams{}, "application/x-ndjson", lines)
 	if err != nil {
@@ -171,18 +170,18 @@ func (c *ClientWithResponses) SubmitLines(ctx context.Context, lines io.Reader) 
 			return nil, fmt.Errorf("read receipts: %w", err)
 		}
 		if !receipt.Outcome.Valid() || int(receipt.Line) != len(receipts)+1 {
-			return nil, errors.New("the answer has no receipts: is there something before the server?")
+			return nil, errors.New("the response has no receipts: is a proxy in front of the server?")
 		}
 		receipts = append(receipts, receipt)
 	}
 }
 
-// EachRun returns all runs that params ask for, page by page. It ends after an error.
+// EachRun returns all runs that match params, page by page. It stops after an error.
 func (c *ClientWithResponses) EachRun(ctx context.Context, params ListRunsParams) iter.Seq2[Run, error] {
 	return EachRunAs[Run](ctx, c, params)
 }
 
-// EachRunAs is EachRun with another type for a run: json.RawMessage keeps all digits.
+// EachRunAs is EachRun with another type for a run. json.RawMessage keeps all digits of numbers.
 func EachRunAs[T any](ctx context.Context, c *ClientWithResponses, params ListRunsParams) iter.Seq2[T, error] {
 	return pages[T](func(cursor *string) (*http.Response, []byte, error) {
 		if cursor != nil {
@@ -192,12 +191,12 @@ func EachRunAs[T any](ctx context.Context, c *ClientWithResponses, params ListRu
 	})
 }
 
-// EachBatch returns all batches, page by page. It ends after an error.
+// EachBatch returns all batches, page by page. It stops after an error.
 func (c *ClientWithResponses) EachBatch(ctx context.Context, params ListBatchesParams) iter.Seq2[Batch, error] {
 	return EachBatchAs[Batch](ctx, c, params)
 }
 
-// EachBatchAs is EachBatch with another type for a batch, as EachRunAs.
+// EachBatchAs is EachBatch with another type for a batch; see EachRunAs.
 func EachBatchAs[T any](ctx context.Context, c *ClientWithResponses, params ListBatchesParams) iter.Seq2[T, error] {
 	return pages[T](func(cursor *string) (*http.Response, []byte, error) {
 		if cursor != nil {
@@ -207,7 +206,7 @@ func EachBatchAs[T any](ctx context.Context, c *ClientWithResponses, params List
 	})
 }
 
-// read reads an answer to its end.
+// read reads the whole response body and closes it.
 func read(response *http.Response, err error) (*http.Response, []byte, error) {
 	if err != nil {
 		return nil, nil, err
@@ -245,7 +244,7 @@ func pages[T any](get func(cursor *string) (*http.Response, []byte, error)) iter
 	}
 }
 
-// nextCursor is that of the link to the next page, nil after the last one.
+// nextCursor returns the cursor in a Link header, nil on the last page.
 func nextCursor(link string) *string {
 	target, relation, found := strings.Cut(link, ";")
 	if !found || !strings.Contains(relation, `rel="next"`) {

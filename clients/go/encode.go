@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// encode returns a submission as JSON. What JSON has no form for (NaN, a channel, a
-// cycle) is left out, and is among the faults: the rest is not lost with it.
+// encode returns a submission as JSON. Values that JSON cannot represent (NaN, a channel,
+// a cycle) are left out and reported as faults, so that the rest is not lost.
 func encode(submission any) (body []byte, faults []FieldError) {
 	body, err := json.Marshal(submission)
 	if err == nil {
@@ -22,8 +22,8 @@ func encode(submission any) (body []byte, faults []FieldError) {
 	return body, faults
 }
 
-// encodable returns a value without its parts that JSON has no form for, nil where it is
-// one as a whole. inside is what the value is in.
+// encodable returns a value without the parts that JSON cannot represent, nil if nothing
+// is left. inside holds the addresses of the enclosing values, to find cycles.
 func encodable(value reflect.Value, at string, inside []uintptr, faults *[]FieldError) any {
 	if !value.IsValid() {
 		return nil
@@ -35,7 +35,7 @@ func encodable(value reflect.Value, at string, inside []uintptr, faults *[]Field
 	kind := value.Kind()
 	if kind == reflect.Pointer || kind == reflect.Map || kind == reflect.Slice {
 		if slices.Contains(inside, value.Pointer()) {
-			*faults = append(*faults, FieldError{Location: at, Message: "it contains itself"})
+			*faults = append(*faults, FieldError{Location: at, Message: "the value contains itself"})
 			return nil
 		}
 		inside = append(slices.Clip(inside), value.Pointer())

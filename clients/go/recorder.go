@@ -20,24 +20,24 @@ import (
 	"github.com/google/uuid"
 )
 
-// RecorderOptions say where a recorder records. The zero value takes all from the
+// RecorderOptions configure a recorder. The zero value takes everything from the
 // environment.
 type RecorderOptions struct {
-	// URL and APIKey are the server's; where they are empty, as FromEnvironment.
+	// URL is the server address and APIKey the API key; FromEnvironment gives the defaults.
 	URL, APIKey string
-	// RetryFor is how long the end of a run or batch is sent again where the server
-	// cannot take it, before it waits in the spool: 0 is not again, nil is 5 minutes.
+	// RetryFor is how long the recorder retries to send the end of a run or batch before it
+	// leaves it in the spool: 0 does not retry, nil is 5 minutes.
 	RetryFor *time.Duration
-	// Spool is the directory for what is not delivered yet; where it is empty, SpoolDir.
+	// Spool is the directory for undelivered submissions; SpoolDir if empty.
 	Spool string
-	// HTTPClient sends the requests; nil is one that waits 30 s for an answer.
+	// HTTPClient sends the requests; nil is a client with a timeout of 30 s.
 	HTTPClient *http.Client
-	// Logger is told what could not be delivered; nil is slog.Default.
+	// Logger receives warnings about undelivered submissions; nil is slog.Default.
 	Logger *slog.Logger
 }
 
-// Recorder records the runs and batches of a harness, any number at once, and loses
-// none: the end of a run is on disk before it is sent, and stays there until the
+// Recorder records the runs and batches of a harness, any number concurrently, and loses
+// none: the end of a run is written to disk before it is sent, and stays there until the
 // server has stored it.
 type Recorder struct {
 	client   *ClientWithResponses
@@ -45,13 +45,13 @@ type Recorder struct {
 	retryFor time.Duration
 	spool    *spool
 	log      *slog.Logger
-	// background ends with Close: announcements, and what earlier runs left.
+	// background holds what Close ends: announcements, and the submissions of earlier recorders.
 	background sync.WaitGroup
 	ctx        context.Context
 	cancel     context.CancelFunc
 }
 
-// NewRecorder returns a recorder, and sends in the background what earlier ones left
+// NewRecorder returns a recorder. In the background, it sends what earlier recorders left
 // in the spool. Close it at the end.
 func NewRecorder(options RecorderOptions) (*Recorder, error) {
 	r, err := newRecorder(options)
@@ -62,13 +62,13 @@ func NewRecorder(options RecorderOptions) (*Recorder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the spool: %w", err)
 	}
-	left, elsewhere := of(left, r.url)
+	left, elsewhere := forServer(left, r.url)
 	if len(elsewhere) > 0 || unreadable > 0 {
-		r.log.Warn("the spool has what is not sent: see benchledger flush", "spool", r.spool.dir, "otherServers", elsewhere, "unreadable", unreadable)
+		r.log.Warn("the spool has submissions that this recorder does not send: see benchledger flush", "spool", r.spool.dir, "otherServers", elsewhere, "unreadable", unreadable)
 	}
 	r.background.Go(func() {
 		if _, err := r.flush(r.ctx, left); err != nil && r.ctx.Err() == nil {
-			r.log.Warn("what earlier runs left stays in the spool", "spool", r.spool.dir, "error", err)
+			r.log.Warn("submissions of earlier runs stay in the spool", "spool", r.spool.dir, "error", err)
 		}
 	})
 	return r, nil
@@ -113,39 +113,39 @@ func newRecorder(options RecorderOptions) (*Recorder, error) {
 	return r, nil
 }
 
-// Close ends what is under way in the background: announcements, and sending what
-// earlier recorders left. Ends of runs are not among it: Complete and Fail wait for them.
+// Close stops the background work: announcements, and sending what earlier recorders left.
+// It does not concern the ends of runs: Complete and Fail wait until they are sent or spooled.
 func (r *Recorder) Close() {
 	r.cancel()
 	r.background.Wait()
 }
 
-// Delivery is what became of the end of a run or batch.
+// Delivery says what happened to the end of a run or batch.
 type Delivery string
 
 // What becomes of the end of a run or batch.
 const (
 	// Delivered: the server has stored it.
 	Delivered Delivery = "delivered"
-	// Spooled: it is on disk; the next recorder sends it, or benchledger flush.
+	// Spooled: it is on disk; the next recorder or benchledger flush sends it.
 	Spooled Delivery = "spooled"
-	// Refused: the server does not take it as it is. It is on disk, with the reason,
-	// which is the error too.
+	// Refused: the server does not accept it. It is on disk with the reason, which is also
+	// the returned error.
 	Refused Delivery = "refused"
 )
 
-// RunRecorder records one run. It may be used by several goroutines.
+// RunRecorder records one run. It is safe for concurrent use.
 type RunRecorder struct {
 	recorder *Recorder
-	// announced stops announcing.
-	announced context.CancelFunc
-	mu        sync.Mutex
-	run       RunSubmission
-	ended     bool
+	// stopAnnouncing ends the announcement if it is not sent yet.
+	stopAnnouncing context.CancelFunc
+	mu             sync.Mutex
+	run            RunSubmission
+	ended          bool
 }
 
-// StartRun starts a run, now, and announces it as running in the background. run has
-// to say suite, scenario, tier and agent; its ID is made where it has none.
+// StartRun starts a run now, and announces it as running in the background. run must have
+// Suite, Scenario, Tier and Agent; without a RunID it gets a new one.
 func (r *Recorder) StartRun(run RunSubmission) *RunRecorder {
 	if run.RunID == "" {
 		run.RunID = newID()
@@ -155,10 +155,10 @@ func (r *Recorder) StartRun(run RunSubmission) *RunRecorder {
 	}
 	run.Evaluations = slices.Clone(run.Evaluations) // Evaluate appends to it.
 	run.Status = RunStatusRunning
-	return &RunRecorder{recorder: r, run: run, announced: r.announce(submitRun, run)}
+	return &RunRecorder{recorder: r, run: run, stopAnnouncing: r.announce(submitRun, run)}
 }
 
-// ID names the run.
+// ID returns the run ID.
 func (r *RunRecorder) ID() string { return r.run.RunID }
 
 // Evaluate adds the score of an evaluator. details may be empty.
@@ -170,7 +170,7 @@ func (r *RunRecorder) Evaluate(evaluator string, score, maxScore float64, detail
 	r.change(func(run *RunSubmission) { run.Evaluations = append(run.Evaluations, evaluation) })
 }
 
-// Telemetry says what the run used. What is said last stands.
+// Telemetry sets the telemetry of the run. The last call wins.
 func (r *RunRecorder) Telemetry(telemetry TelemetrySubmission) {
 	r.change(func(run *RunSubmission) { run.Telemetry = &telemetry })
 }
@@ -179,30 +179,30 @@ func (r *RunRecorder) change(change func(*RunSubmission)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ended {
-		r.recorder.log.Warn("said of a run that has ended, and not recorded", "run", r.run.RunID)
+		r.recorder.log.Warn("the run has already ended: this is not recorded", "run", r.run.RunID)
 		return
 	}
 	change(&r.run)
 }
 
-// RunResult is how a run ended. All of it is optional.
+// RunResult is the result of a run. All fields are optional.
 type RunResult struct {
 	TotalScore, WeightedScore, SuccessMetric *float64
 	IsSuccessful                             *bool
 	Metadata                                 map[string]any
 }
 
-// Complete records the run as completed. It returns when the server has stored it;
-// when RetryFor or ctx ended, it stays in the spool. The error is an *Error where the
-// server refuses the run, else one of the disk, or of a run that has ended before.
+// Complete records the run as completed. It returns when the server has stored the run. If
+// RetryFor or ctx ends first, the run stays in the spool. The error is an *Error if the
+// server refuses the run; other errors come from the disk, or from a run that has already ended.
 func (r *RunRecorder) Complete(ctx context.Context, result RunResult) (Delivery, error) {
 	return r.end(ctx, RunStatusCompleted, result)
 }
 
-// ErrorType says what failed.
+// ErrorType is the part of a run that failed.
 type ErrorType string
 
-// What fails in a run.
+// The parts of a run that can fail.
 const (
 	FailedWorkspace  ErrorType = "workspace"
 	FailedPrompt     ErrorType = "prompt"
@@ -211,8 +211,8 @@ const (
 	FailedUnknown    ErrorType = "unknown"
 )
 
-// Fail records the run as failed; its metadata say why, beside what StartRun said. It
-// returns as Complete does.
+// Fail records the run as failed, and adds the error to the metadata given to StartRun. It
+// returns like Complete.
 func (r *RunRecorder) Fail(ctx context.Context, why error, kind ErrorType) (Delivery, error) {
 	if why == nil {
 		why = errors.New("no error was given")
@@ -223,8 +223,8 @@ func (r *RunRecorder) Fail(ctx context.Context, why error, kind ErrorType) (Deli
 	return r.end(ctx, RunStatusFailed, RunResult{IsSuccessful: new(false), Metadata: metadata})
 }
 
-// errEnded is the error of a run or batch that ends twice.
-func errEnded(what, id string) error { return fmt.Errorf("the %s %s has ended", what, id) }
+// errEnded is the error when a run or batch ends twice.
+func errEnded(what, id string) error { return fmt.Errorf("the %s %s has already ended", what, id) }
 
 func (r *RunRecorder) end(ctx context.Context, status RunStatus, result RunResult) (Delivery, error) {
 	r.mu.Lock()
@@ -234,7 +234,7 @@ func (r *RunRecorder) end(ctx context.Context, status RunStatus, result RunResul
 	if ended {
 		return "", errEnded("run", run.RunID)
 	}
-	r.announced()
+	r.stopAnnouncing()
 	run.Status, run.CompletedAt = status, now()
 	run.TotalScore, run.WeightedScore, run.SuccessMetric = result.TotalScore, result.WeightedScore, result.SuccessMetric
 	run.IsSuccessful = result.IsSuccessful
@@ -246,41 +246,40 @@ func (r *RunRecorder) end(ctx context.Context, status RunStatus, result RunResul
 
 // BatchRecorder records one batch.
 type BatchRecorder struct {
-	recorder  *Recorder
-	batch     BatchSubmission
-	announced context.CancelFunc
-	ended     atomic.Bool
+	recorder       *Recorder
+	batch          BatchSubmission
+	stopAnnouncing context.CancelFunc
+	ended          atomic.Bool
 }
 
-// StartBatch starts a batch, now, and announces it in the background.
+// StartBatch starts a batch now, and announces it in the background.
 func (r *Recorder) StartBatch() *BatchRecorder {
 	batch := BatchSubmission{BatchID: newID(), CreatedAt: now()}
-	return &BatchRecorder{recorder: r, batch: batch, announced: r.announce(submitBatch, batch)}
+	return &BatchRecorder{recorder: r, batch: batch, stopAnnouncing: r.announce(submitBatch, batch)}
 }
 
-// ID names the batch.
+// ID returns the batch ID.
 func (b *BatchRecorder) ID() string { return b.batch.BatchID }
 
-// StartRun starts a run of the batch, as Recorder.StartRun does.
+// StartRun starts a run of the batch; see Recorder.StartRun.
 func (b *BatchRecorder) StartRun(run RunSubmission) *RunRecorder {
 	run.BatchID = new(b.ID())
 	return b.recorder.StartRun(run)
 }
 
-// BatchSummary is what a batch came to. What it leaves out, the server computes from
-// the runs.
+// BatchSummary is the result of a batch. The server computes absent fields from the runs.
 type BatchSummary struct {
 	TotalRuns, SuccessfulRuns  *int64
 	AvgScore, AvgWeightedScore *float64
 	Metadata                   map[string]any
 }
 
-// Complete records the batch as completed. It returns as RunRecorder.Complete does.
+// Complete records the batch as completed. It returns like RunRecorder.Complete.
 func (b *BatchRecorder) Complete(ctx context.Context, summary BatchSummary) (Delivery, error) {
 	if b.ended.Swap(true) {
 		return "", errEnded("batch", b.ID())
 	}
-	b.announced()
+	b.stopAnnouncing()
 	batch := b.batch
 	batch.CompletedAt = now()
 	batch.TotalRuns, batch.SuccessfulRuns = summary.TotalRuns, summary.SuccessfulRuns
@@ -289,20 +288,21 @@ func (b *BatchRecorder) Complete(ctx context.Context, summary BatchSummary) (Del
 	return b.recorder.deliver(ctx, submitBatch, batch)
 }
 
-// announce submits what has started, until it is stopped: the end says all of it again.
+// announce submits a started run or batch until it is stopped. A failure does no harm: the
+// end repeats everything.
 func (r *Recorder) announce(operation string, submission any) context.CancelFunc {
 	ctx, stop := context.WithCancel(r.ctx)
 	body, _ := encode(submission)
 	r.background.Go(func() {
 		if err := r.send(ctx, operation, body); err != nil && ctx.Err() == nil {
-			r.log.Warn("not announced; its end is recorded all the same", "error", err)
+			r.log.Warn("the start could not be announced; the end will still be recorded", "error", err)
 		}
 	})
 	return stop
 }
 
-// deliver stores a submission in the spool, sends it, and forgets it when the server
-// has stored it.
+// deliver writes a submission to the spool, sends it, and removes it from the spool when the
+// server has stored it.
 func (r *Recorder) deliver(ctx context.Context, operation string, submission any) (Delivery, error) {
 	body, faults := encode(submission)
 	e := entry{URL: r.url, Operation: operation, SpooledAt: time.Now().UTC(), Body: body}
@@ -310,7 +310,7 @@ func (r *Recorder) deliver(ctx context.Context, operation string, submission any
 	defer r.spool.release(name)
 	var err error
 	if len(faults) > 0 {
-		err = refused(http.StatusUnprocessableEntity, "It was not sent: JSON has no form for parts of it, which were left out.", faults)
+		err = refused(http.StatusUnprocessableEntity, "It was not sent: it has values that JSON cannot represent. They were left out.", faults)
 	} else {
 		err = r.send(ctx, operation, body)
 	}
@@ -318,7 +318,7 @@ func (r *Recorder) deliver(ctx context.Context, operation string, submission any
 	switch {
 	case spoolErr != nil:
 		if err != nil {
-			return "", errors.Join(err, spoolErr) // It is nowhere.
+			return "", errors.Join(err, spoolErr) // It is neither stored nor spooled.
 		}
 		return Delivered, nil
 	case err == nil:
@@ -329,20 +329,20 @@ func (r *Recorder) deliver(ctx context.Context, operation string, submission any
 		}
 		return Refused, fmt.Errorf("%w (kept in %s)", err, filepath.Join(r.spool.dir, refusedDir, name))
 	}
-	r.log.Warn("not delivered yet: it stays in the spool", "spool", r.spool.dir, "error", err)
+	r.log.Warn("not delivered yet; it stays in the spool", "spool", r.spool.dir, "error", err)
 	return Spooled, nil
 }
 
-// send submits a body, again where the server cannot take it, for RetryFor.
+// send submits a body, and retries for RetryFor while the server is unavailable.
 func (r *Recorder) send(ctx context.Context, operation string, body []byte) error {
 	return Retry(ctx, r.retryFor, func() error { return r.post(ctx, operation, body) })
 }
 
-// post submits a body. Only a receipt for it says that it is stored: something on the way
-// may have answered.
+// post submits a body once. Only a receipt for it proves that it is stored: a proxy may have
+// answered.
 func (r *Recorder) post(ctx context.Context, operation string, body []byte) error {
 	var sent, stored struct{ RunID, BatchID string }
-	_ = json.Unmarshal(body, &sent) // An entry of the spool may be anything: the server judges it.
+	_ = json.Unmarshal(body, &sent) // A spool entry may hold anything: the server validates it.
 	submit := r.client.SubmitRunWithBody
 	if operation == submitBatch {
 		submit = r.client.SubmitBatchWithBody
@@ -355,32 +355,32 @@ func (r *Recorder) post(ctx context.Context, operation string, body []byte) erro
 		return err
 	}
 	if json.Unmarshal(content, &stored) != nil || operation == submitRun && stored.RunID != sent.RunID || operation == submitBatch && stored.BatchID != sent.BatchID {
-		return fmt.Errorf("%s answers without a receipt: is there something before the server?", r.url)
+		return fmt.Errorf("%s answered without a receipt: is a proxy in front of the server?", r.url)
 	}
 	return nil
 }
 
-// FlushOptions say what to flush, and where to.
+// FlushOptions configure Flush.
 type FlushOptions struct {
 	RecorderOptions
-	// Refused sends what the server refused before, instead of what it never had.
+	// Refused sends what the server refused before, instead of what it never received.
 	Refused bool
-	// From sends what is for the server at this address instead, as after a move.
+	// From selects submissions for the server at this address, for example after it has moved.
 	From string
 }
 
-// Flushed counts what became of the submissions in a spool.
+// Flushed counts what happened to the submissions in a spool.
 type Flushed struct {
 	Delivered, Refused int
-	// Elsewhere are for other servers, by their address; Unreadable are no submissions.
-	// They stay as they are.
+	// Elsewhere counts submissions for other servers, by address. Unreadable counts files
+	// that are not submissions. Flush leaves both alone.
 	Elsewhere  map[string]int
 	Unreadable int
-	// Left could not be delivered.
+	// Left counts submissions that could not be delivered.
 	Left int
 }
 
-// Flush sends what recorders left in the spool for the server.
+// Flush sends the submissions that recorders left in the spool for the server.
 func Flush(ctx context.Context, options FlushOptions) (Flushed, error) {
 	r, err := newRecorder(options.RecorderOptions)
 	if err != nil {
@@ -395,14 +395,14 @@ func Flush(ctx context.Context, options FlushOptions) (Flushed, error) {
 	if err != nil {
 		return Flushed{}, fmt.Errorf("read the spool: %w", err)
 	}
-	entries, elsewhere := of(entries, cmp.Or(strings.TrimRight(options.From, "/"), r.url))
+	entries, elsewhere := forServer(entries, cmp.Or(strings.TrimRight(options.From, "/"), r.url))
 	flushed, err := r.flush(ctx, entries)
 	flushed.Elsewhere, flushed.Unreadable = elsewhere, unreadable
 	return flushed, err
 }
 
-// of returns the entries for a server, and counts those for others.
-func of(entries []entry, url string) (its []entry, elsewhere map[string]int) {
+// forServer returns the entries for a server, and counts those for other servers.
+func forServer(entries []entry, url string) (its []entry, elsewhere map[string]int) {
 	elsewhere = map[string]int{}
 	for _, e := range entries {
 		if e.URL == url {
@@ -414,13 +414,13 @@ func of(entries []entry, url string) (its []entry, elsewhere map[string]int) {
 	return its, elsewhere
 }
 
-// What a request of Flush takes at most.
+// The largest request that Flush sends.
 const (
 	flushRuns  = 500
 	flushBytes = 4 << 20
 )
 
-// flush sends batches, so that they are created when they say, then runs, many in a
+// flush sends first the batches, so that they keep their createdAt, then the runs, many per
 // request.
 func (r *Recorder) flush(ctx context.Context, entries []entry) (Flushed, error) {
 	flushed := Flushed{Left: len(entries)}
@@ -438,7 +438,7 @@ func (r *Recorder) flush(ctx context.Context, entries []entry) (Flushed, error) 
 		for _, e := range group {
 			err := r.send(ctx, e.Operation, e.Body)
 			var answered *Error
-			if err != nil && (!errors.As(err, &answered) || !answered.ofContent()) {
+			if err != nil && (!errors.As(err, &answered) || !answered.isAboutContent()) {
 				return err
 			}
 			if err := note(e, answered); err != nil {
@@ -468,8 +468,8 @@ func (r *Recorder) flush(ctx context.Context, entries []entry) (Flushed, error) 
 			return err
 		})
 		var answered *Error
-		if errors.As(err, &answered) && answered.ofContent() {
-			err = alone(group) // One of them is at fault, as by its size.
+		if errors.As(err, &answered) && answered.isAboutContent() {
+			err = alone(group) // One of them is at fault, for example too large.
 			receipts = nil
 		}
 		if err != nil {
@@ -495,12 +495,13 @@ func partition(entries []entry, is func(entry) bool) (those, others []entry) {
 	return those, others
 }
 
-// ofContent reports whether what was sent is at fault, and not the key or the moment.
-func (e *Error) ofContent() bool {
+// isAboutContent reports whether the submission is at fault, and not the API key or the
+// state of the server.
+func (e *Error) isAboutContent() bool {
 	return !e.Retriable() && e.Status != http.StatusUnauthorized && e.Status != http.StatusForbidden
 }
 
-// refusal is the error that a receipt stands for, nil where the run is stored.
+// refusal returns the error in a receipt, nil if the run is stored.
 func (r Receipt) refusal() *Error {
 	switch r.Outcome {
 	case ReceiptOutcomeRecorded, ReceiptOutcomeReplayed:

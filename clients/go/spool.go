@@ -16,9 +16,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// SpoolDir is where recorders keep what is not delivered yet: BENCHLEDGER_SPOOL, else
-// benchledger/spool in XDG_STATE_HOME, else in ~/.local/state. The recorder in
-// TypeScript uses the same directory, and the same files.
+// SpoolDir returns the directory for undelivered submissions: BENCHLEDGER_SPOOL, or else
+// benchledger/spool in XDG_STATE_HOME, or else in ~/.local/state. The TypeScript recorder
+// uses the same directory and the same file format.
 func SpoolDir() (string, error) {
 	if dir := os.Getenv("BENCHLEDGER_SPOOL"); dir != "" {
 		return dir, nil
@@ -34,38 +34,38 @@ func SpoolDir() (string, error) {
 	return filepath.Join(state, "benchledger", "spool"), nil
 }
 
-// entry is a file of the spool: a submission, and the server that it is for.
+// entry is a file in the spool: a submission, and the server that it is for.
 type entry struct {
 	URL       string    `json:"url"`
 	Operation string    `json:"operation"`
 	SpooledAt time.Time `json:"spooledAt"`
-	// Status and Problem are why the server refused it.
+	// Status and Problem tell why the server refused it.
 	Status  int      `json:"status,omitempty"`
 	Problem *Problem `json:"problem,omitempty"`
-	// Body is last: readers in other languages cut it out, to the digit.
+	// Body is the last field: the TypeScript recorder cuts its text out, to keep all digits.
 	Body json.RawMessage `json:"body"`
 
 	name string
 }
 
-// What an entry submits: the operation's ID.
+// The operations that an entry can have.
 const (
 	submitRun   = "submit-run"
 	submitBatch = "submit-batch"
 )
 
-// spool keeps submissions on disk until they are delivered. What the server refused
-// is moved to the folder refused, with the reason.
+// spool keeps submissions on disk until they are delivered. Refused submissions move to the
+// folder refused, with the reason.
 type spool struct {
 	dir string
 	mu  sync.Mutex
-	// delivering are the entries that this process sends at the moment.
+	// delivering holds the names of the entries that this process is sending.
 	delivering map[string]bool
 }
 
 const refusedDir = "refused"
 
-// put stores an entry, so that it survives a crash of the machine, and returns its name.
+// put stores an entry so that it survives a crash of the machine, and returns its name.
 func (s *spool) put(e entry) (string, error) {
 	name := fmt.Sprintf("%d-%s.json", e.SpooledAt.UnixMilli(), uuid.NewString())
 	s.hold(name)
@@ -103,7 +103,7 @@ func (s *spool) write(name string, e entry) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// remove forgets what was delivered. Another process may have been faster.
+// remove deletes a delivered entry. Another process may have deleted it already.
 func (s *spool) remove(name string) error {
 	if err := os.Remove(filepath.Join(s.dir, name)); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -111,7 +111,7 @@ func (s *spool) remove(name string) error {
 	return nil
 }
 
-// refuse puts an entry aside, with the reason.
+// refuse moves an entry to the folder refused, with the reason.
 func (s *spool) refuse(name string, e entry, why *Error) error {
 	e.Status, e.Problem = why.Status, &why.Problem
 	if err := s.write(filepath.Join(refusedDir, filepath.Base(name)), e); err != nil {
@@ -135,8 +135,8 @@ func (s *spool) release(name string) {
 	delete(s.delivering, name)
 }
 
-// list returns the entries of a folder of the spool that nobody in this process is
-// sending, the oldest first. unreadable counts files that are no entries.
+// list returns the entries in a folder of the spool, oldest first, without those that this
+// process is sending. unreadable counts files that are not entries.
 func (s *spool) list(folder string) (entries []entry, unreadable int, err error) {
 	files, err := os.ReadDir(filepath.Join(s.dir, folder))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -165,15 +165,15 @@ func (s *spool) list(folder string) (entries []entry, unreadable int, err error)
 	return entries, unreadable, nil
 }
 
-// rescue looks after a file that a process has left while it wrote it, long ago: it is an
-// entry where it is whole, and nothing otherwise. It returns the entry's name.
+// rescue handles a temporary file that a process left behind more than a minute ago: it
+// becomes an entry if it is complete, and is deleted otherwise. It returns the entry's name.
 func (s *spool) rescue(name string) string {
 	path := filepath.Join(s.dir, name)
 	if info, err := os.Stat(path); err != nil || time.Since(info.ModTime()) < time.Minute {
 		return ""
 	}
 	if _, err := s.read(name); err != nil {
-		_ = os.Remove(path) // The next one tries again.
+		_ = os.Remove(path) // The next recorder tries again.
 		return ""
 	}
 	whole := strings.TrimSuffix(name, ".tmp")
@@ -193,9 +193,9 @@ func (s *spool) read(name string) (entry, error) {
 		return entry{}, err
 	}
 	if !bytes.HasPrefix(e.Body, []byte("{")) || e.Operation != submitRun && e.Operation != submitBatch {
-		return entry{}, errors.New("it is no submission")
+		return entry{}, errors.New("not a submission")
 	}
-	var line bytes.Buffer // It may have been edited, and is sent as a line.
+	var line bytes.Buffer // It may have been edited, and is sent as one line.
 	if err := json.Compact(&line, e.Body); err != nil {
 		return entry{}, err
 	}

@@ -1,5 +1,4 @@
-// The types that a client generated from openapi.yaml has
-// to have. It compiles or it does not.
+// The types that the generated client must have: this file must compile.
 package benchledger
 
 import "time"
@@ -13,7 +12,7 @@ var (
 	problem    Problem
 )
 
-// What is read.
+// The types of responses.
 var (
 	_ int64                  = run.ID
 	_ *string                = run.BatchID
@@ -35,7 +34,7 @@ var (
 	_ int32                  = problem.Status
 )
 
-// What is submitted.
+// The types of submissions.
 var (
 	_ string     = submission.RunID
 	_ *Timestamp = submission.StartedAt
@@ -45,7 +44,7 @@ var (
 	_ *TelemetrySubmission   = submission.Telemetry
 )
 
-// The alternatives of a moment.
+// The two forms of a timestamp.
 var (
 	_ func(*Timestamp, time.Time) error = (*Timestamp).FromTimestamp0
 	_ func(*Timestamp, float64) error   = (*Timestamp).FromTimestamp1

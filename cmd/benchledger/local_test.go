@@ -258,11 +258,11 @@ func TestLocalOtherData(t *testing.T) {
 		file, content string
 		want          []string
 	}{
-		"an older version":       {"postgres/PG_VERSION", "9\n", []string{"is of PostgreSQL 9", "this machine has", "install version 9", "DATA_DIR"}},
-		"a newer version":        {"postgres/PG_VERSION", "99\n", []string{"is of PostgreSQL 99"}},
+		"an older version":       {"postgres/PG_VERSION", "9\n", []string{"needs PostgreSQL 9", "this machine has", "install version 9", "DATA_DIR"}},
+		"a newer version":        {"postgres/PG_VERSION", "99\n", []string{"needs PostgreSQL 99"}},
 		"a version of two parts": {"postgres/PG_VERSION", "9.6\n", []string{`PostgreSQL "9.6"`}},
 		"no version":             {"postgres/base/1", "data", []string{"holds no database"}},
-		"data above":             {"PG_VERSION", "15\n", []string{"is the data of a PostgreSQL"}},
+		"data above":             {"PG_VERSION", "15\n", []string{"holds the data of another PostgreSQL"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

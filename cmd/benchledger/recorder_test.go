@@ -518,7 +518,7 @@ func TestRecorderKeeps(t *testing.T) {
 		if !strings.Contains(before, `"commit":"abc"`) || !strings.Contains(before, `"errorType":"unknown"`) || !strings.Contains(before, `"evaluatorName":"first"`) {
 			t.Errorf("the failed run: %s", before)
 		}
-		if _, err := run.Complete(t.Context(), benchledger.RunResult{}); err == nil || !strings.Contains(err.Error(), "has ended") {
+		if _, err := run.Complete(t.Context(), benchledger.RunResult{}); err == nil || !strings.Contains(err.Error(), "has already ended") {
 			t.Errorf("a run that ends twice: %v", err)
 		}
 		if _, after := server.request(http.MethodGet, "/api/runs/"+run.ID(), ""); after != before {

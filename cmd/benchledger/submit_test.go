@@ -134,7 +134,7 @@ func TestSubmit(t *testing.T) {
 			wantOutput(t, code, stdout+stderr, 1, want, filepath.Base(file))
 		}
 		code, stdout, stderr := runIn(t, dir, submitted("x"), submitEnv("localhost:8787"), "submit", "-")
-		wantOutput(t, code, stdout+stderr, 1, "no address of a server")
+		wantOutput(t, code, stdout+stderr, 1, "not a server address")
 	})
 
 	t.Run("repeats what the server cannot take, and what was answered by nobody", func(t *testing.T) {

@@ -1,4 +1,4 @@
-// Package contract checks answers of the service against its OpenAPI document.
+// Package contract validates responses of the service against its OpenAPI document.
 package contract
 
 import (
@@ -24,15 +24,14 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Contract is an OpenAPI document that answers are held against. Many may use it
-// at once.
+// Contract is an OpenAPI document with compiled schemas. It is safe for concurrent use.
 type Contract struct {
 	document  *v3.Document
 	options   *config.ValidationOptions
 	validator validator.Validator
 }
 
-// Parse reads a document, and compiles its schemas once for all answers.
+// Parse reads a document, and compiles its schemas.
 func Parse(document []byte) (*Contract, error) {
 	document, err := withoutUnknownFields(document)
 	if err != nil {
@@ -54,8 +53,9 @@ func Parse(document []byte) (*Contract, error) {
 	return &Contract{&model.Model, config.NewValidationOptions(config.WithRegexCache(&sync.Map{})), v}, nil
 }
 
-// withoutUnknownFields closes every object that names its fields: a client may send
-// more, the service does not. (The library's strict mode closes metadata too.)
+// withoutUnknownFields forbids unknown fields in every object that lists its fields: a client
+// may send more fields, the service does not. (The library's strict mode would also forbid
+// them in metadata.)
 func withoutUnknownFields(document []byte) ([]byte, error) {
 	var root any
 	if err := yaml.Unmarshal(document, &root); err != nil {
@@ -65,7 +65,7 @@ func withoutUnknownFields(document []byte) ([]byte, error) {
 	return yaml.Marshal(root)
 }
 
-// lines decodes a body of which each line is JSON.
+// lines decodes a body with one JSON value per line.
 type lines struct{}
 
 // Decode returns the lines as an array.
@@ -104,9 +104,8 @@ func closeObjects(node any) {
 	}
 }
 
-// Check returns what is wrong with an answer whose body was read already: a status,
-// a content type, the value of a header, or a field that the document does not have, or has
-// otherwise.
+// Check validates a response whose body was already read. It returns an error for a status,
+// a content type, a header value or a field that does not match the document.
 func (c *Contract) Check(request *http.Request, response *http.Response, body []byte) error {
 	copied := *response
 	copied.Body = io.NopCloser(bytes.NewReader(body))
@@ -127,8 +126,7 @@ func (c *Contract) Check(request *http.Request, response *http.Response, body []
 	return fmt.Errorf("%s %s: %d does not conform: %s", request.Method, request.URL, response.StatusCode, strings.Join(said, "; "))
 }
 
-// Operation returns the id of the operation that the document has for a request, ""
-// where it has none.
+// Operation returns the ID of the documented operation for a request, "" if there is none.
 func (c *Contract) Operation(request *http.Request) string {
 	if operation := c.operation(request); operation != nil {
 		return operation.OperationId
@@ -138,16 +136,16 @@ func (c *Contract) Operation(request *http.Request) string {
 
 func (c *Contract) operation(request *http.Request) *v3.Operation {
 	path, faults, _ := paths.FindPath(request, c.document, c.options)
-	// To the library an empty segment is nothing, to the service it is one.
-	// And it takes HEAD for GET.
+	// The library ignores empty path segments, the service does not. And the library
+	// treats HEAD as GET.
 	if at := request.URL.EscapedPath(); len(faults) > 0 || strings.Contains(at+"/", "//") || request.Method == http.MethodHead {
 		return nil
 	}
 	return helpers.ExtractOperation(request, path)
 }
 
-// int64Format is the format of that name. The library reads numbers as doubles, as which the
-// largest of 64 bits cannot be told from the next.
+// int64Format checks the format int64. The library reads numbers as doubles, which cannot
+// distinguish the largest 64-bit integer from the next one.
 func int64Format(value any) error {
 	if number, ok := value.(float64); ok && (number != math.Trunc(number) || math.Abs(number) > 1<<63) {
 		return errors.New("expected a whole number of 64 bits")
@@ -155,15 +153,15 @@ func int64Format(value any) error {
 	return nil
 }
 
-// checkNull refuses a null where the document has none, which the library takes for
-// a body that is not there.
+// checkNull rejects a body that is null unless the document allows it: the library treats
+// null as a missing body.
 func (c *Contract) checkNull(request *http.Request, response *http.Response, body []byte) error {
 	if strings.TrimSpace(string(body)) != "null" {
 		return nil
 	}
 	operation := c.operation(request)
 	if operation == nil {
-		return nil // The library says so.
+		return nil // The library reports it.
 	}
 	if answer := operation.Responses.Codes.GetOrZero(strconv.Itoa(response.StatusCode)); answer != nil {
 		for _, media := range answer.Content.FromOldest() {

@@ -17,7 +17,7 @@ import (
 	embeddedpostgres "github.com/fergusstrange/embedded-postgres"
 )
 
-// packaged are the folders in which packages of PostgreSQL put their programs.
+// packaged are the folders where packages of PostgreSQL install their programs.
 var packaged = []string{
 	"/usr/lib/postgresql/*/bin", // Debian, Ubuntu
 	"/usr/pgsql-*/bin",          // PostgreSQL's own RPMs
@@ -29,27 +29,27 @@ var packaged = []string{
 }
 
 const (
-	// repository is where programs are fetched from when none are installed: a
-	// Maven repository with the packages of zonky's embedded-postgres-binaries.
+	// repository is where programs are downloaded from if none are installed: a Maven
+	// repository with the packages of zonky's embedded-postgres-binaries.
 	repository = "https://repo1.maven.org/maven2"
-	// oldest is the oldest major version that is taken for new data.
+	// oldest is the oldest major version that is used for new data.
 	oldest = 14
 
-	// unfinishedData and unfinishedBinaries begin the names of folders that are of
-	// no use to a later start.
+	// unfinishedData and unfinishedBinaries are the prefixes of temporary folders. A later
+	// start deletes them.
 	unfinishedData     = "postgres.unfinished-"
 	unfinishedBinaries = "binaries.unfinished-"
 )
 
-// findBinaries returns the folder of PostgreSQL's programs: of the version that
-// the data has, else of the newest installed, else fetched.
+// findBinaries returns the folder with PostgreSQL's programs: the version of existing data,
+// or else the newest installed version, or else a downloaded one.
 func (s *Server) findBinaries(ctx context.Context, installed []string, repository string) (string, error) {
 	needed, err := dataVersion(s.data)
 	if err != nil {
 		return "", err
 	}
-	fetched := filepath.Join(s.dir, "binaries")
-	folder, found := choose(ctx, s.user, append(installed, filepath.Join(fetched, "bin")), needed)
+	downloaded := filepath.Join(s.dir, "binaries")
+	folder, found := choose(ctx, s.user, append(installed, filepath.Join(downloaded, "bin")), needed)
 	if folder != "" {
 		return folder, nil
 	}
@@ -58,18 +58,18 @@ func (s *Server) findBinaries(ctx context.Context, installed []string, repositor
 		if len(found) > 0 {
 			there = "only " + strings.Join(found, ", ")
 		}
-		return "", fmt.Errorf("the data in %s is of PostgreSQL %d, and this machine has %s: install version %d, "+
+		return "", fmt.Errorf("the data in %s needs PostgreSQL %d, and this machine has %s: install version %d, "+
 			"or move the data with pg_upgrade, or choose another data directory (DATA_DIR)", s.data, needed, there, needed)
 	}
-	s.progress("no PostgreSQL is installed: fetching one from " + repository)
-	if err := fetch(ctx, s.dir, fetched, repository); err != nil {
-		return "", fmt.Errorf("no PostgreSQL (%d or newer) is installed, and none can be fetched from %s: install PostgreSQL, "+
-			"or set DATABASE_URL to one that runs elsewhere: %w", oldest, repository, err)
+	s.progress("no PostgreSQL is installed: downloading one from " + repository)
+	if err := download(ctx, s.dir, downloaded, repository); err != nil {
+		return "", fmt.Errorf("no PostgreSQL (%d or newer) is installed, and the download from %s failed: install PostgreSQL, "+
+			"or set DATABASE_URL to a running server: %w", oldest, repository, err)
 	}
-	return filepath.Join(fetched, "bin"), nil
+	return filepath.Join(downloaded, "bin"), nil
 }
 
-// dataVersion returns the major version of the data, 0 when there is none.
+// dataVersion returns the major version of the data, 0 if there is no data.
 func dataVersion(data string) (int, error) {
 	content, err := os.ReadFile(filepath.Join(data, "PG_VERSION"))
 	if errors.Is(err, os.ErrNotExist) {
@@ -81,7 +81,7 @@ func dataVersion(data string) (int, error) {
 	text := strings.TrimSpace(string(content))
 	version, err := strconv.Atoi(text)
 	if err != nil {
-		return 0, fmt.Errorf("the data in %s is of a PostgreSQL %q, which is not supported: choose another data directory (DATA_DIR)", data, text)
+		return 0, fmt.Errorf("the data in %s needs PostgreSQL %q, which is not supported: choose another data directory (DATA_DIR)", data, text)
 	}
 	return version, nil
 }
@@ -94,14 +94,14 @@ func installedFolders() []string {
 		}
 	}
 	for _, pattern := range packaged {
-		matches, _ := filepath.Glob(pattern) // The patterns are sound.
+		matches, _ := filepath.Glob(pattern) // The patterns are valid.
 		folders = append(folders, matches...)
 	}
 	return folders
 }
 
-// choose returns the folder with the needed major version (0: the newest), or ""
-// and the versions there are.
+// choose returns the folder with the needed major version (0: the newest), "" if there is
+// none, and the versions that it found.
 func choose(ctx context.Context, user *account, folders []string, needed int) (string, []string) {
 	best, bestFolder := oldest-1, ""
 	var found []string
@@ -122,8 +122,8 @@ func choose(ctx context.Context, user *account, folders []string, needed int) (s
 
 var versionOutput = regexp.MustCompile(`^postgres \(PostgreSQL\) (\d+)`)
 
-// programVersion returns the major version of the programs in a folder, 0 when
-// they are not all there or do not run.
+// programVersion returns the major version of the programs in a folder, 0 if some are
+// missing or do not run.
 func programVersion(ctx context.Context, user *account, folder string) int {
 	if _, err := os.Stat(filepath.Join(folder, "initdb")); err != nil {
 		return 0
@@ -136,20 +136,20 @@ func programVersion(ctx context.Context, user *account, folder string) int {
 	if match == nil {
 		return 0
 	}
-	version, _ := strconv.Atoi(string(match[1])) // Digits.
+	version, _ := strconv.Atoi(string(match[1])) // Only digits match.
 	return version
 }
 
-// fetch gets PostgreSQL's programs into the folder target, whole or not at all.
-func fetch(ctx context.Context, dir, target, repository string) error {
+// download downloads PostgreSQL's programs into the folder target, completely or not at all.
+func download(ctx context.Context, dir, target, repository string) error {
 	work, err := os.MkdirTemp(dir, unfinishedBinaries)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(work) }() // Else the next start does.
+	defer func() { _ = os.RemoveAll(work) }() // If this fails, the next start removes it.
 	extracted, extractedAll := filepath.Join(work, "binaries"), filepath.Join(work, "runtime")
-	// The library fetches as a part of starting a database, which would listen on a
-	// port. An encoding that does not exist ends that before it begins.
+	// The library downloads as a part of starting a database, which would listen on a port.
+	// With an encoding that does not exist, it fails before that.
 	var log strings.Builder
 	database := embeddedpostgres.NewDatabase(embeddedpostgres.DefaultConfig().
 		Version(embeddedpostgres.V18).
@@ -157,7 +157,7 @@ func fetch(ctx context.Context, dir, target, repository string) error {
 		CachePath(filepath.Join(work, "cache")).
 		DataPath(filepath.Join(work, "data")).
 		BinariesPath(extracted).
-		RuntimePath(extractedAll). // It makes this folder after the last file.
+		RuntimePath(extractedAll). // It creates this folder after the last file.
 		Encoding("none").
 		Port(0).
 		Logger(&log))
@@ -171,15 +171,15 @@ func fetch(ctx context.Context, dir, target, repository string) error {
 	if _, statErr := os.Stat(extractedAll); statErr != nil {
 		return err
 	}
-	return os.Rename(extracted, target) // It fails where something else is.
+	return os.Rename(extracted, target) // It fails if target exists.
 }
 
-// removeLeftovers removes what servers began and could not finish.
+// removeLeftovers removes the temporary folders of servers that did not finish.
 func removeLeftovers(dir string) {
-	entries, _ := os.ReadDir(dir) // Where that fails, so does what follows.
+	entries, _ := os.ReadDir(dir) // If this fails, the next steps fail, too.
 	for _, entry := range entries {
 		if strings.HasPrefix(entry.Name(), unfinishedData) || strings.HasPrefix(entry.Name(), unfinishedBinaries) {
-			_ = os.RemoveAll(filepath.Join(dir, entry.Name())) // Else the next start does.
+			_ = os.RemoveAll(filepath.Join(dir, entry.Name())) // If this fails, the next start removes it.
 		}
 	}
 }

@@ -83,7 +83,7 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-// TestStartFetched starts with programs that are fetched, once.
+// TestStartFetched starts with programs that are downloaded, once.
 func TestStartFetched(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
@@ -99,7 +99,7 @@ func TestStartFetched(t *testing.T) {
 		stop(t, s)
 	}
 	if got := repository.jars.Load(); got != 1 {
-		t.Errorf("fetched %d times, want once", got)
+		t.Errorf("downloaded %d times, want once", got)
 	}
 	wantFiles(t, dir, "binaries", "postgres", "postgres.lock", "postgres.log", "server.lock")
 }
@@ -188,7 +188,7 @@ type repositoryServer struct {
 	*httptest.Server
 	jar      []byte
 	checksum string
-	jars     atomic.Int32 // fetched
+	jars     atomic.Int32 // downloaded
 }
 
 func newRepository(t *testing.T, archive []byte) *repositoryServer {
@@ -225,7 +225,7 @@ func newRepository(t *testing.T, archive []byte) *repositoryServer {
 }
 
 // archive returns the programs of this machine's PostgreSQL, packed as they are
-// fetched: as scripts that run them, so that it is small.
+// downloaded: as scripts that run them, so that it is small.
 func archive(t *testing.T) []byte {
 	t.Helper()
 	dir := newDir(t)

@@ -1,7 +1,6 @@
 //go:build unix && !aix && !solaris
 
-// Package localpg runs a PostgreSQL of this program's own: for whoever has none at
-// hand, and for tests.
+// Package localpg runs a private PostgreSQL server, for users who have none and for tests.
 package localpg
 
 import (
@@ -22,35 +21,34 @@ import (
 )
 
 const (
-	// name is that of the role and the database.
+	// name is the name of the role and of the database.
 	name = "benchledger"
-	// port only names the socket.
+	// port is only used in the name of the socket.
 	port       = "5432"
 	socketName = ".s.PGSQL." + port
 
-	slowStart    = 5 * time.Second // after which it is mentioned
-	readyTimeout = 5 * time.Minute // recovery after a crash takes its time
+	slowStart    = 5 * time.Second // after this it is reported
+	readyTimeout = 5 * time.Minute // recovery after a crash may take long
 	stopTimeout  = 20 * time.Second
 	pollInterval = 10 * time.Millisecond
-	// maxSocketPath is what the shortest of the systems allows for a socket.
+	// maxSocketPath is the smallest limit for a socket path among the supported systems.
 	maxSocketPath = 103
-	// maxLogBytes is when a start begins a new log, and keeps one old.
+	// maxLogBytes is the size at which Start begins a new log and keeps the old one.
 	maxLogBytes = 10 << 20
 )
 
-// Options say what to run.
+// Options configure a server.
 type Options struct {
-	// DataDir holds everything: the data, the locks, the log, and binaries that
-	// were fetched. It is created where it is missing, and kept.
+	// DataDir holds the data, the locks, the log and downloaded binaries. It is created if
+	// missing, and kept.
 	DataDir string
-	// Settings are PostgreSQL's, as in postgresql.conf.
+	// Settings are PostgreSQL settings, as in postgresql.conf.
 	Settings map[string]string
-	// Progress is told what takes long.
+	// Progress is called with a message about a step that takes long.
 	Progress func(string)
 }
 
-// Server is a PostgreSQL that runs until Stop, or until this process ends,
-// however it ends.
+// Server is a PostgreSQL server that runs until Stop, or until this process ends in any way.
 type Server struct {
 	dir       string // DataDir, absolute
 	data      string // PostgreSQL's own folder in it
@@ -58,20 +56,20 @@ type Server struct {
 	user      *account
 	log       *os.File
 	progress  func(string)
-	// inUse is locked by this process, running by PostgreSQL's processes too: they
-	// inherit it, so that it is free when the last of them has ended.
+	// inUse is locked by this process only. running is also held by PostgreSQL's processes,
+	// which inherit it: it is free when the last of them has ended.
 	inUse, running *os.File
 	postgres       *process
 }
 
-// Start starts PostgreSQL on the data in DataDir, which is initialised where
-// there is none. It listens on a socket that only this user reaches, and on no
-// port. Only one server at a time can use the data.
+// Start starts PostgreSQL on the data in DataDir, and initialises the data if there is none.
+// It listens only on a socket that only this user can reach, not on a port. Only one server
+// at a time can use the data.
 func Start(ctx context.Context, options Options) (*Server, error) {
 	return startWith(ctx, options, installedFolders(), repository)
 }
 
-// startWith starts with the programs in one of the folders, else with fetched ones.
+// startWith uses the programs in one of the installed folders, or else downloads them.
 func startWith(ctx context.Context, options Options, installed []string, repository string) (*Server, error) {
 	dir, err := filepath.Abs(options.DataDir)
 	if err != nil {
@@ -117,7 +115,7 @@ func (s *Server) start(ctx context.Context, settings map[string]string, installe
 	return nil
 }
 
-// run starts the programs.
+// run initialises the data if needed, and starts PostgreSQL.
 func (s *Server) run(ctx context.Context, binaries string, settings map[string]string) error {
 	if err := s.initialise(ctx, binaries); err != nil {
 		return err
@@ -131,7 +129,7 @@ func (s *Server) run(ctx context.Context, binaries string, settings map[string]s
 	args := []string{
 		"-D", s.data, "-k", s.socketDir, "-p", port,
 		"-c", "listen_addresses=", "-c", "unix_socket_permissions=0700",
-		// What a statement did wrong is in the server's log; here it would only grow.
+		// The server logs errors of statements itself; here they would only fill the log.
 		"-c", "logging_collector=off", "-c", "log_min_messages=log",
 	}
 	for setting, value := range settings {
@@ -147,26 +145,26 @@ func (s *Server) run(ctx context.Context, binaries string, settings map[string]s
 // URL returns the connection string of the database.
 func (s *Server) URL() string { return s.url(name) }
 
-// URL is the connection string of a server that runs on the data in dataDir, an
+// URL returns the connection string of a server that runs on the data in dataDir, an
 // absolute path.
 func URL(dataDir string) string { return (&Server{socketDir: socketDir(dataDir)}).URL() }
 
 func (s *Server) url(database string) string {
 	query := url.Values{"host": {s.socketDir}, "port": {port}, "user": {name}}
-	// As libpq, pgx does not take "+" for a space.
+	// Like libpq, pgx does not read "+" as a space.
 	return "postgres:///" + database + "?" + strings.ReplaceAll(query.Encode(), "+", "%20")
 }
 
 // Exited is closed when PostgreSQL has ended, by Stop or by itself.
 func (s *Server) Exited() <-chan struct{} { return s.postgres.exited }
 
-// Stop ends PostgreSQL, after its open transactions were rolled back, and
-// everything else that Start began.
+// Stop rolls back open transactions, stops PostgreSQL, and releases everything else that
+// Start acquired.
 func (s *Server) Stop() error {
 	var err error
 	if s.postgres != nil {
 		err = s.postgres.stop()
-		_ = os.Remove(s.socketDir) // A socket that PostgreSQL left keeps it.
+		_ = os.Remove(s.socketDir) // It stays if PostgreSQL left a socket in it.
 	}
 	for _, lock := range []*os.File{s.running, s.inUse} {
 		if lock != nil {
@@ -178,10 +176,10 @@ func (s *Server) Stop() error {
 
 func (s *Server) makeDataDir(ctx context.Context) error {
 	if _, err := os.Stat(filepath.Join(s.dir, "PG_VERSION")); err == nil {
-		return fmt.Errorf("%s is the data of a PostgreSQL: choose a data directory of the server's own (DATA_DIR)", s.dir)
+		return fmt.Errorf("%s holds the data of another PostgreSQL: choose a separate data directory (DATA_DIR)", s.dir)
 	}
 	if s.user != nil {
-		syscall.Umask(0o022) // What root makes, the database's user has to reach.
+		syscall.Umask(0o022) // The database's user must be able to reach what root creates.
 	}
 	if _, err := os.Stat(s.dir); errors.Is(err, os.ErrNotExist) {
 		if err := os.MkdirAll(s.dir, s.user.folderMode()); err != nil {
@@ -198,12 +196,12 @@ func (s *Server) makeDataDir(ctx context.Context) error {
 	return nil
 }
 
-// lock makes sure that no other server uses the data, and waits until PostgreSQL
-// has ended that belonged to one that was killed.
+// lock ensures that no other server uses the data. If an earlier server was killed, it waits
+// until that server's PostgreSQL has ended.
 func (s *Server) lock(ctx context.Context) error {
 	var err error
 	if s.inUse, err = s.user.lock(filepath.Join(s.dir, "server.lock")); errors.Is(err, errLocked) {
-		return fmt.Errorf("another server is using the data in %s: stop it, or give this one a data directory of its own (DATA_DIR)", s.dir)
+		return fmt.Errorf("another server is using the data in %s: stop it, or choose another data directory (DATA_DIR)", s.dir)
 	} else if err != nil {
 		return err
 	}
@@ -216,30 +214,29 @@ func (s *Server) lock(ctx context.Context) error {
 		s.stopOrphan(ctx)
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("a PostgreSQL that an earlier server started on the data in %s has not ended: end it", s.dir)
+			return fmt.Errorf("a PostgreSQL that an earlier server started on the data in %s has not ended: stop it", s.dir)
 		case <-time.After(pollInterval):
 		}
 	}
 }
 
-// stopOrphan ends PostgreSQL where nothing else did, because what should have
-// was killed too.
+// stopOrphan stops a PostgreSQL whose watcher was killed, too.
 func (s *Server) stopOrphan(ctx context.Context) {
 	connection, err := pgx.Connect(ctx, s.url("postgres"))
 	if err != nil {
-		return // It is ending.
+		return // It is shutting down.
 	}
 	_ = connection.Close(ctx)
 	if pid, err := strconv.Atoi(s.pidFile()[0]); err == nil {
-		_ = syscall.Kill(pid, syscall.SIGINT) // Whether it worked, the lock tells.
+		_ = syscall.Kill(pid, syscall.SIGINT) // The lock shows whether it worked.
 	}
 }
 
-// removeStaleLock removes the lock file of a PostgreSQL that was killed. It names
-// a process, and where that number meanwhile is another one's, PostgreSQL would not start.
+// removeStaleLock removes the lock file of a killed PostgreSQL. The file has a process ID; if
+// another process has that ID now, PostgreSQL would refuse to start.
 func (s *Server) removeStaleLock() error {
-	// One that names another socket is of a PostgreSQL started by hand, which may
-	// run. One that names none was never finished.
+	// A lock file with another socket belongs to a PostgreSQL that was started by hand and
+	// may still run. A lock file without a socket is incomplete.
 	if lines := s.pidFile(); len(lines) > 5 && lines[4] != s.socketDir {
 		return nil
 	}
@@ -254,13 +251,12 @@ func (s *Server) pidPath() string { return filepath.Join(s.data, "postmaster.pid
 // pidFile returns the lines of PostgreSQL's lock file: the process, the data, the
 // time, the port, the folder of the socket, and more.
 func (s *Server) pidFile() []string {
-	content, _ := os.ReadFile(s.pidPath()) // Where there is none it is empty.
+	content, _ := os.ReadFile(s.pidPath()) // Empty if there is no file.
 	return strings.Split(string(content), "\n")
 }
 
-// makeSocketDir makes the folder of the socket anew, for the database's user and
-// root alone. What a PostgreSQL that was killed left there goes; what anyone else
-// put there is in the way.
+// makeSocketDir recreates the folder of the socket, for the database's user and root only.
+// It removes what a killed PostgreSQL left there, and fails if there are other files.
 func (s *Server) makeSocketDir() error {
 	for _, leftover := range []string{socketName, socketName + ".lock", ""} {
 		if err := os.Remove(filepath.Join(s.socketDir, leftover)); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -276,23 +272,23 @@ func (s *Server) makeSocketDir() error {
 	return nil
 }
 
-// initialise makes the data where there is none. It appears whole or not at all.
+// initialise creates the data if there is none, completely or not at all.
 func (s *Server) initialise(ctx context.Context, binaries string) error {
 	if _, err := os.Stat(filepath.Join(s.data, "PG_VERSION")); err == nil {
 		return nil
 	}
 	if _, err := os.Stat(s.data); err == nil {
-		return fmt.Errorf("%s is there, but holds no database: move it away, or choose another data directory (DATA_DIR)", s.data)
+		return fmt.Errorf("%s exists but holds no database: move it away, or choose another data directory (DATA_DIR)", s.data)
 	}
 	unfinished, err := os.MkdirTemp(s.dir, unfinishedData)
 	if err != nil {
-		return fmt.Errorf("make the database: %w", err)
+		return fmt.Errorf("initialise the database: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(unfinished) }()
 	if err := s.user.own(unfinished); err != nil {
-		return fmt.Errorf("make the database: %w", err)
+		return fmt.Errorf("initialise the database: %w", err)
 	}
-	// The socket's folder is closed to others, so whoever reaches it is trusted.
+	// Others cannot reach the folder of the socket, so every connection is trusted.
 	initdb, err := start(ctx, s.user, s.running, s.log, filepath.Join(binaries, "initdb"), "-D", unfinished, "-U", name,
 		"--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions")
 	if err == nil {
@@ -302,7 +298,7 @@ func (s *Server) initialise(ctx context.Context, binaries string) error {
 		err = os.Rename(unfinished, s.data)
 	}
 	if err != nil {
-		return fmt.Errorf("make the database: %w", err)
+		return fmt.Errorf("initialise the database: %w", err)
 	}
 	return nil
 }
@@ -335,37 +331,37 @@ func (s *Server) connect(ctx context.Context) (*pgx.Conn, error) {
 			return connection, nil
 		}
 		var refusal *pgconn.PgError
-		if errors.As(err, &refusal) && refusal.Code != "57P03" { // It starts, or recovers.
-			return nil, fmt.Errorf("the database refuses the server: %w", err)
+		if errors.As(err, &refusal) && refusal.Code != "57P03" { // 57P03: it is starting or recovering.
+			return nil, fmt.Errorf("the database refuses the connection: %w", err)
 		}
 		select {
 		case <-s.postgres.exited:
-			return nil, errors.New("the database does not start")
+			return nil, errors.New("the database did not start")
 		case <-ctx.Done():
-			return nil, fmt.Errorf("the database does not become ready: %w", err)
+			return nil, fmt.Errorf("the database did not become ready: %w", err)
 		case <-slow:
-			s.progress(fmt.Sprintf("the database is still not ready, as after a crash; %s tells more", s.log.Name()))
+			s.progress(fmt.Sprintf("the database is not ready yet, maybe because it recovers from a crash; see %s", s.log.Name()))
 		case <-time.After(pollInterval):
 		}
 	}
 }
 
-// openLog opens PostgreSQL's log, and returns where this start's part begins.
+// openLog opens PostgreSQL's log, and returns the position where the part of this start begins.
 func (s *Server) openLog() (int64, error) {
 	path := filepath.Join(s.dir, "postgres.log")
 	if info, err := os.Stat(path); err == nil && info.Size() > maxLogBytes {
 		if err := os.Rename(path, path+".old"); err != nil {
-			return 0, fmt.Errorf("open the database's log: %w", err)
+			return 0, fmt.Errorf("open the log of the database: %w", err)
 		}
 	}
 	var err error
 	if s.log, err = s.user.open(path); err != nil {
-		return 0, fmt.Errorf("open the database's log: %w", err)
+		return 0, fmt.Errorf("open the log of the database: %w", err)
 	}
 	return s.log.Seek(0, io.SeekEnd)
 }
 
-// tail returns what was written to the file since start, its last lines at most.
+// tail returns what was written to the file since start, at most the last 4 KiB.
 func tail(path string, start int64) string {
 	const most = 4096
 	file, err := os.Open(path)

@@ -18,15 +18,15 @@ import (
 	"time"
 )
 
-// account is whom the database runs as: this process's user (nil), or, since
-// PostgreSQL refuses to run as root, another one.
+// account is the user that the database runs as: nil for the user of this process, another
+// user if that is root, because PostgreSQL refuses to run as root.
 type account struct {
 	name     string
 	uid, gid int
 }
 
-// databaseUser returns whom the database runs as: for root, the owner of the data
-// or of its directory, else the user postgres, else nobody.
+// databaseUser returns the user that the database runs as. For root, that is the owner of the
+// data or of its directory, or else the user postgres, or else nobody.
 func databaseUser(dir, data string) (*account, error) {
 	for _, path := range []string{data, dir} {
 		info, err := os.Stat(path)
@@ -65,7 +65,7 @@ func databaseUser(dir, data string) (*account, error) {
 		"start as another user, or set DATABASE_URL")
 }
 
-// userName returns the name of a user, or where the user is not known the number.
+// userName returns the name of a user, or the number if the user is unknown.
 func userName(uid uint32) (name string, known bool) {
 	id := strconv.FormatUint(uint64(uid), 10)
 	if found, err := user.LookupId(id); err == nil {
@@ -74,8 +74,8 @@ func userName(uid uint32) (name string, known bool) {
 	return id, false
 }
 
-// folderMode is that of the data directory. Where the database's user is another
-// one, he has to reach what is in it.
+// folderMode returns the mode of the data directory. Another user that the database runs as
+// must be able to enter it.
 func (a *account) folderMode() os.FileMode {
 	if a == nil {
 		return 0o700
@@ -83,7 +83,7 @@ func (a *account) folderMode() os.FileMode {
 	return 0o755
 }
 
-// own gives a path to the account.
+// own makes the account the owner of a path.
 func (a *account) own(path string) error {
 	if a == nil {
 		return nil
@@ -91,7 +91,7 @@ func (a *account) own(path string) error {
 	return os.Chown(path, a.uid, a.gid)
 }
 
-// open opens a file of the account's for appending, and makes it where it is missing.
+// open opens a file of the account for appending, and creates it if missing.
 func (a *account) open(path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -102,8 +102,8 @@ func (a *account) open(path string) (*os.File, error) {
 
 var errLocked = errors.New("locked")
 
-// lock locks a file until it is closed, by this process and by those that
-// inherited it. It fails with errLocked where another has it.
+// lock locks a file until this process and those that inherited the file have closed it. It
+// fails with errLocked if another process holds the lock.
 func (a *account) lock(path string) (*os.File, error) {
 	file, err := a.open(path)
 	if err == nil {
@@ -124,8 +124,8 @@ func (a *account) reaches(ctx context.Context, dir string) bool {
 	return a == nil || a.command(ctx, "/bin/sh", "-c", `cd "$0"`, dir).Run() == nil
 }
 
-// command prepares a command to run as the account, away from the terminal's
-// signals, and from variables meant for this process or for PostgreSQL's clients.
+// command prepares a command that runs as the account, without signals of the terminal, and
+// without environment variables for this process or for PostgreSQL clients.
 func (a *account) command(ctx context.Context, program string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = "/"
@@ -142,24 +142,24 @@ func (a *account) command(ctx context.Context, program string, args ...string) *
 	return cmd
 }
 
-// process is a program that runs until it ends, is stopped, or this process ends.
+// process is a program that runs until it ends, stop is called, or this process ends.
 type process struct {
 	*os.Process
 	exited chan struct{} // closed when it has ended
 	err    error         // how it ended
 }
 
-// withWatcher runs a program that ends with this process, even when that is
-// killed: a watcher, which is there first, reads from a pipe whose other end only
-// this process has. At the pipe's end it interrupts the program; on a line, which says that
-// the program has ended, it just ends. TERM comes first for a program that is only beginning, where
-// INT may still be ignored. 4 is a lock that the program alone is to hold.
+// withWatcher runs a program that ends with this process, even if this process is killed. A
+// watcher starts first and reads from a pipe (3) whose other end only this process has. At the
+// end of the pipe it interrupts the program; after a line, which means that the program has
+// ended, it just exits. TERM comes first, because a program that has just started may ignore
+// INT. Only the program may hold the lock (4).
 const withWatcher = `
 ( ( trap "" HUP TERM; read -r _ <&3 || { kill -TERM $$; kill -INT $$; } ) >/dev/null 2>&1 4<&- & )
 exec "$@" 3<&-`
 
-// start starts a program as the account, which holds the lock as long as it or a
-// child of it runs. It does not end with ctx.
+// start starts a program as the account. The program and its children hold the lock while
+// they run. The program does not end with ctx.
 func start(ctx context.Context, a *account, lock, output *os.File, program string, args ...string) (*process, error) {
 	reader, writer, err := os.Pipe()
 	if err != nil {
@@ -175,14 +175,14 @@ func start(ctx context.Context, a *account, lock, output *os.File, program strin
 	p := &process{Process: cmd.Process, exited: make(chan struct{})}
 	go func() {
 		p.err = cmd.Wait()
-		_, _ = writer.WriteString("\n") // Where the watcher is gone, that is fine.
+		_, _ = writer.WriteString("\n") // It fails if the watcher is gone, which does no harm.
 		_ = writer.Close()
 		close(p.exited)
 	}()
 	return p, nil
 }
 
-// wait waits for the program's end, and stops it when ctx ends first.
+// wait waits until the program ends, and stops it if ctx ends first.
 func (p *process) wait(ctx context.Context) error {
 	select {
 	case <-p.exited:
@@ -192,8 +192,8 @@ func (p *process) wait(ctx context.Context) error {
 	}
 }
 
-// stop ends the program: by a fast shutdown; where that hangs, by one that
-// PostgreSQL recovers from on the next start.
+// stop stops the program with a fast shutdown. If that hangs, it uses an immediate one, from
+// which PostgreSQL recovers on the next start.
 func (p *process) stop() error {
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGQUIT, syscall.SIGKILL} {
 		_ = p.Signal(signal) // It may have ended by itself.
@@ -203,11 +203,11 @@ func (p *process) stop() error {
 		case <-time.After(stopTimeout):
 		}
 	}
-	return fmt.Errorf("process %d does not stop", p.Pid)
+	return fmt.Errorf("process %d did not stop", p.Pid)
 }
 
-// socketDir returns the folder for the socket: in the data directory, or where its
-// path is too long, or one that PostgreSQL would take for two, in the temporary one.
+// socketDir returns the folder for the socket: in the data directory, or in /tmp if its path
+// is too long, or has a comma, which PostgreSQL reads as a separator.
 func socketDir(dir string) string {
 	inside := filepath.Join(dir, "socket")
 	if len(filepath.Join(inside, socketName)) <= maxSocketPath && !strings.Contains(inside, ",") {

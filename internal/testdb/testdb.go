@@ -1,8 +1,8 @@
-// Package testdb gives each test a PostgreSQL database of its own, migrated.
+// Package testdb gives each test its own migrated PostgreSQL database.
 //
-// The server behind it is the one at TEST_DATABASE_URL, else a container where a
-// Docker engine answers, else PostgreSQL's own programs on this machine. Tests
-// are never skipped for want of one.
+// It uses the server at TEST_DATABASE_URL, or else a container if a Docker engine answers,
+// or else the PostgreSQL programs on this machine. Tests are never skipped because there is
+// no server.
 package testdb
 
 import (
@@ -33,10 +33,10 @@ import (
 	"github.com/benchledger/benchledger/sql/schema"
 )
 
-// timeZone is an odd one, so that a time that lost its zone shows.
+// timeZone is unusual, so that a time that lost its zone is noticed.
 const timeZone = "Asia/Kathmandu"
 
-// settings trade durability, which a test does not need, for speed.
+// settings give up durability, which tests do not need, for speed.
 var settings = map[string]string{"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "max_connections": "1000"}
 
 // Main runs a package's tests, ends the server that they used, and cleans up what else
@@ -55,26 +55,25 @@ func Main(m *testing.M, cleanUp ...func()) {
 	os.Exit(code)
 }
 
-// New returns a pool on a new database that has the schema.
+// New returns a pool for a new database with the schema.
 func New(t testing.TB) *pgxpool.Pool {
 	t.Helper()
 	return Pool(t, URL(t))
 }
 
-// URL returns the connection string of a new database that has the schema.
+// URL returns the connection string of a new database with the schema.
 func URL(t testing.TB) string {
 	t.Helper()
 	return pgtestdb.Custom(t, config(t), migrator{}).URL()
 }
 
-// Empty returns the connection string of a new database that has nothing.
+// Empty returns the connection string of a new, empty database.
 func Empty(t testing.TB) string {
 	t.Helper()
 	return pgtestdb.Custom(t, config(t), pgtestdb.NoopMigrator{}).URL()
 }
 
-// Admin returns a pool on the server that all databases are on, for what only its
-// administrator may do.
+// Admin returns a pool with administrator rights on the server of the test databases.
 func Admin(t testing.TB) *pgxpool.Pool {
 	t.Helper()
 	url, err := server()
@@ -84,7 +83,7 @@ func Admin(t testing.TB) *pgxpool.Pool {
 	return Pool(t, url)
 }
 
-// Pool opens a database until the end of the test.
+// Pool returns a pool for a database; it is closed at the end of the test.
 func Pool(t testing.TB, url string, tracers ...pgx.QueryTracer) *pgxpool.Pool {
 	t.Helper()
 	if tracer := recordingTracer(t); tracer != nil {
@@ -98,19 +97,19 @@ func Pool(t testing.TB, url string, tracers ...pgx.QueryTracer) *pgxpool.Pool {
 	return pool
 }
 
-// recordingTracer records which queries the test runs, where that is asked for.
+// recordingTracer records which queries the test runs, if recording is on.
 func recordingTracer(t testing.TB) pgx.QueryTracer {
 	t.Helper()
 	return recorder.New(folder(t), t.Name(), api.OperationID)
 }
 
-// Called records that the test called an operation, where that is asked for.
+// Called records that the test called an operation, if recording is on.
 func Called(t testing.TB, operation string) {
 	t.Helper()
 	recorder.Operation(folder(t), t.Name(), operation)
 }
 
-// folder is that of the test's package.
+// folder returns the name of the folder of the test's package.
 func folder(t testing.TB) string {
 	t.Helper()
 	path, err := os.Getwd()
@@ -138,14 +137,14 @@ func config(t testing.TB) pgtestdb.Config {
 	return config
 }
 
-// start returns the connection string of a server on which databases can be made.
+// start returns the connection string of a server with the right to create databases.
 func start() (string, error) {
 	ctx := context.Background()
 	if url := os.Getenv("TEST_DATABASE_URL"); url != "" {
 		fmt.Fprintln(os.Stderr, "testdb: PostgreSQL at TEST_DATABASE_URL")
 		return url, nil
 	}
-	// Where an image is named, containers are what is to be tested with.
+	// If an image is named, the tests must run in a container.
 	image, named := os.LookupEnv("TEST_POSTGRES_IMAGE")
 	if !named {
 		image = "postgres:17-alpine"
@@ -161,12 +160,12 @@ func start() (string, error) {
 	if named {
 		return "", err
 	}
-	fmt.Fprintln(os.Stderr, "testdb: PostgreSQL's programs on this machine, since there is no container:", err)
+	fmt.Fprintln(os.Stderr, "testdb: PostgreSQL's programs on this machine, because there is no container:", err)
 	return startLocal(ctx)
 }
 
 func dockerAnswers(ctx context.Context) (err error) {
-	defer func() { // The library panics where it finds no engine.
+	defer func() { // The library panics if it finds no engine.
 		if failure := recover(); failure != nil {
 			err = fmt.Errorf("%v", failure)
 		}
@@ -212,8 +211,7 @@ func startLocal(ctx context.Context) (string, error) {
 	return local.URL(), nil
 }
 
-// TempDir makes a temporary folder that a database which runs as another user
-// reaches too.
+// TempDir creates a temporary folder that a database of another user can reach.
 func TempDir() (string, error) {
 	dir, err := os.MkdirTemp("", "benchledger-test-")
 	if err != nil {
@@ -229,7 +227,7 @@ func parse(connection string) (pgtestdb.Config, error) {
 	}
 	options := url.Values{"sslmode": {"prefer"}, "timezone": {timeZone}}
 	host := parsed.Host
-	if filepath.IsAbs(host) { // A socket has no place in the host of a URL.
+	if filepath.IsAbs(host) { // A socket path cannot be the host of a URL.
 		options.Set("host", host)
 		host = ""
 	}
@@ -240,10 +238,10 @@ func parse(connection string) (pgtestdb.Config, error) {
 	}, nil
 }
 
-// migrator makes the template with the same migrations as the server.
+// migrator creates the template database with the same migrations as the server.
 type migrator struct{}
 
-// Hash names the template after what the migrations say.
+// Hash returns the hash of all migrations, which names the template.
 func (migrator) Hash() (string, error) {
 	hash := sha256.New()
 	err := fs.WalkDir(schema.Files, ".", func(path string, entry fs.DirEntry, err error) error {
@@ -257,7 +255,7 @@ func (migrator) Hash() (string, error) {
 	return hex.EncodeToString(hash.Sum(nil)), err
 }
 
-// Migrate makes the template.
+// Migrate migrates the template.
 func (migrator) Migrate(_ context.Context, _ *sql.DB, config pgtestdb.Config) error {
 	migrations, err := db.OpenMigrations(config.URL())
 	if err != nil {

@@ -1,5 +1,5 @@
-// The client of a BenchLedger server, in Node 20 and in browsers. The types come from
-// openapi.yaml (api.gen.ts); an operation that changes there breaks the type check here.
+// The client for BenchLedger servers, for Node 20 and browsers. The types come from
+// openapi.yaml (api.gen.ts): if an operation changes there, the type check fails here.
 import createClient, { type Client } from "openapi-fetch";
 
 import type { components, operations, paths } from "./api.gen.js";
@@ -30,32 +30,32 @@ type Answer<Operation extends keyof operations> = operations[Operation]["respons
   : never;
 
 export interface ClientOptions {
-  /** Where the server is, like `https://benchledger.example`. */
+  /** The server address, like `https://benchledger.example`. */
   url: string;
-  /** Sent where it is not empty. Writes need one. */
+  /** The API key. Submitting needs one. */
   apiKey?: string | undefined;
-  /** How long to wait for an answer, in milliseconds; 30,000 by default. */
+  /** Timeout for a response in milliseconds; 30,000 by default. */
   timeoutMs?: number | undefined;
-  /** Instead of the global one. */
+  /** Replaces the global fetch. */
   fetch?: ((request: Request) => Promise<Response>) | undefined;
 }
 
-/** An answer other than a good one. */
+/** An error response of the server. */
 export class BenchLedgerError extends Error {
   override readonly name = "BenchLedgerError";
   constructor(
     /** The HTTP status. */
     readonly status: number,
-    /** What the server says; undefined where something on the way answered. */
+    /** The problem document; undefined if a proxy answered instead of the server. */
     readonly problem: Problem | undefined,
-    /** How long the server asks to wait, in milliseconds; 0 where it does not. */
+    /** How long the server asks to wait before a retry, in milliseconds; 0 if it does not ask. */
     readonly retryAfterMs = 0,
     message?: string,
   ) {
-    super(message ?? (problem ? explain(problem) : `the server answers ${status}`));
+    super(message ?? (problem ? explain(problem) : `the server answered ${status}`));
   }
 
-  /** Whether the same request may succeed later: submissions may be repeated safely. */
+  /** Whether the same request may succeed later. Retrying a submission is always safe. */
   get retriable(): boolean {
     return this.status === 408 || this.status === 429 || this.status >= 500;
   }
@@ -66,24 +66,24 @@ function explain(problem: Problem): string {
   return `${problem.status} ${problem.title}: ${problem.detail}${faults.join("")} (request ${problem.requestId})`;
 }
 
-/** No answer, or only a part of one. The server may have done what it was asked to. */
+/** No response, or an incomplete one. The server may still have processed the request. */
 export class UnreachableError extends Error {
   override readonly name = "UnreachableError";
   constructor(url: string, cause: unknown) {
     const why = [cause, (cause as Error | undefined)?.cause].flatMap((error) => (error instanceof Error && error.message ? [error.message] : []));
-    super(`no answer from ${url}: ${why.join(": ") || String(cause)}`, { cause });
+    super(`no response from ${url}: ${why.join(": ") || String(cause)}`, { cause });
   }
 }
 
-/** A client has a method for each operation, named as it. All of them throw
- *  BenchLedgerError and UnreachableError; all end early with `signal`. */
+/** A client with one method per operation, of the same name. Every method throws
+ *  BenchLedgerError or UnreachableError, and can be aborted with `signal`. */
 export class BenchLedger {
   readonly url: string;
   readonly #api: Client<paths>;
 
   constructor(options: ClientOptions) {
     if (!/^https?:\/\/[^/]/.test(options.url) || !URL.canParse(options.url)) {
-      throw new TypeError(`"${options.url}" is no address of a server: write it like https://benchledger.example`);
+      throw new TypeError(`"${options.url}" is not a server address: write it like https://benchledger.example`);
     }
     this.url = options.url.replace(/\/+$/, "");
     const send = options.fetch ?? ((request: Request) => fetch(request));
@@ -97,70 +97,70 @@ export class BenchLedger {
     this.#api.use({ onResponse: ({ request, response }) => check(request, response) });
   }
 
-  /** Submits a run; a string is its JSON. */
+  /** Submits a run; a string is sent as its JSON. */
   submitRun = (body: RunSubmission | string, signal?: AbortSignal): Promise<RunReceipt> =>
-    this.#data(this.#api.POST("/api/results", { body: body as RunSubmission, ...given(signal) }));
+    this.#data(this.#api.POST("/api/results", { body: body as RunSubmission, ...withSignal(signal) }));
 
-  /** Submits a batch; a string is its JSON. */
+  /** Submits a batch; a string is sent as its JSON. */
   submitBatch = (body: BatchSubmission | string, signal?: AbortSignal): Promise<BatchReceipt> =>
-    this.#data(this.#api.POST("/api/results/batch", { body: body as BatchSubmission, ...given(signal) }));
+    this.#data(this.#api.POST("/api/results/batch", { body: body as BatchSubmission, ...withSignal(signal) }));
 
-  /** Submits up to 10,000 runs, and returns a receipt for each; of a string, each line is
+  /** Submits up to 10,000 runs, and returns one receipt per run. In a string, each line is
    *  the JSON of a run. */
   submitRuns = async (body: RunSubmission[] | string, query: Query<"submit-runs"> = {}, signal?: AbortSignal): Promise<Receipt[]> => {
     const headers = typeof body === "string" ? { "Content-Type": "application/x-ndjson" } : {};
     const runs = typeof body === "string" ? body.split("\n").filter((line) => line.trim()) : body;
-    const answer = this.#api.POST("/api/results/bulk", { body: body as RunSubmission[], params: { query }, parseAs: "text", headers, ...given(signal) });
+    const answer = this.#api.POST("/api/results/bulk", { body: body as RunSubmission[], params: { query }, parseAs: "text", headers, ...withSignal(signal) });
     return this.#data(
       answer.then(({ data }) => {
         const receipts = String(data).split("\n").filter(Boolean).map((line): Receipt => JSON.parse(line));
         if (receipts.length !== runs.length || !receipts.every(({ outcome }) => outcome)) {
-          throw new Error(`an answer without a receipt for each of ${runs.length} runs${between}`);
+          throw new Error(`a response without a receipt for each of ${runs.length} runs${isProxy}`);
         }
         return { data: receipts };
       }),
     );
   };
 
-  /** Returns a page of runs, newest first. eachRun returns all of them. */
+  /** Returns a page of runs, newest first. eachRun returns all runs. */
   listRuns = (query: Query<"list-runs"> = {}, signal?: AbortSignal): Promise<Run[]> =>
-    this.#data(this.#api.GET("/api/runs", { params: { query }, ...given(signal) }));
+    this.#data(this.#api.GET("/api/runs", { params: { query }, ...withSignal(signal) }));
 
   getRun = (runId: string, signal?: AbortSignal): Promise<RunDetails> =>
-    this.#data(this.#api.GET("/api/runs/{runId}", { params: { path: { runId } }, ...given(signal) }));
+    this.#data(this.#api.GET("/api/runs/{runId}", { params: { path: { runId } }, ...withSignal(signal) }));
 
   getRunEvaluations = (runId: string, signal?: AbortSignal): Promise<Evaluation[]> =>
-    this.#data(this.#api.GET("/api/runs/{runId}/evaluations", { params: { path: { runId } }, ...given(signal) }));
+    this.#data(this.#api.GET("/api/runs/{runId}/evaluations", { params: { path: { runId } }, ...withSignal(signal) }));
 
-  /** Returns null where the run has none. */
+  /** Returns null if the run has no telemetry. */
   getRunTelemetry = (runId: string, signal?: AbortSignal): Promise<Telemetry> =>
-    this.#data(this.#api.GET("/api/runs/{runId}/telemetry", { params: { path: { runId } }, ...given(signal) }));
+    this.#data(this.#api.GET("/api/runs/{runId}/telemetry", { params: { path: { runId } }, ...withSignal(signal) }));
 
-  /** Returns a page of batches, newest first. eachBatch returns all of them. */
+  /** Returns a page of batches, newest first. eachBatch returns all batches. */
   listBatches = (query: Query<"list-batches"> = {}, signal?: AbortSignal): Promise<Batch[]> =>
-    this.#data(this.#api.GET("/api/batches", { params: { query }, ...given(signal) }));
+    this.#data(this.#api.GET("/api/batches", { params: { query }, ...withSignal(signal) }));
 
   getBatch = (batchId: string, signal?: AbortSignal): Promise<BatchDetails> =>
-    this.#data(this.#api.GET("/api/batches/{batchId}", { params: { path: { batchId } }, ...given(signal) }));
+    this.#data(this.#api.GET("/api/batches/{batchId}", { params: { path: { batchId } }, ...withSignal(signal) }));
 
-  getStats = (signal?: AbortSignal): Promise<Answer<"get-stats">> => this.#data(this.#api.GET("/api/stats", given(signal)));
+  getStats = (signal?: AbortSignal): Promise<Answer<"get-stats">> => this.#data(this.#api.GET("/api/stats", withSignal(signal)));
 
   listAgentStats = (signal?: AbortSignal): Promise<Answer<"list-agent-stats">> =>
-    this.#data(this.#api.GET("/api/stats/agents", given(signal)));
+    this.#data(this.#api.GET("/api/stats/agents", withSignal(signal)));
 
-  getHealth = (signal?: AbortSignal): Promise<Answer<"get-health">> => this.#data(this.#api.GET("/health", given(signal)));
+  getHealth = (signal?: AbortSignal): Promise<Answer<"get-health">> => this.#data(this.#api.GET("/health", withSignal(signal)));
 
-  getLiveness = (signal?: AbortSignal): Promise<Answer<"get-liveness">> => this.#data(this.#api.GET("/livez", given(signal)));
+  getLiveness = (signal?: AbortSignal): Promise<Answer<"get-liveness">> => this.#data(this.#api.GET("/livez", withSignal(signal)));
 
-  getReadiness = (signal?: AbortSignal): Promise<Answer<"get-readiness">> => this.#data(this.#api.GET("/readyz", given(signal)));
+  getReadiness = (signal?: AbortSignal): Promise<Answer<"get-readiness">> => this.#data(this.#api.GET("/readyz", withSignal(signal)));
 
-  /** Returns all runs that the query asks for, page by page. */
+  /** Returns all runs that match the query, page by page. */
   eachRun = (query: Query<"list-runs"> = {}, signal?: AbortSignal): AsyncGenerator<Run, void> =>
-    this.#pages<Run>(query, (query) => this.#api.GET("/api/runs", { params: { query }, ...given(signal) }));
+    this.#pages<Run>(query, (query) => this.#api.GET("/api/runs", { params: { query }, ...withSignal(signal) }));
 
   /** Returns all batches, page by page. */
   eachBatch = (query: Query<"list-batches"> = {}, signal?: AbortSignal): AsyncGenerator<Batch, void> =>
-    this.#pages<Batch>(query, (query) => this.#api.GET("/api/batches", { params: { query }, ...given(signal) }));
+    this.#pages<Batch>(query, (query) => this.#api.GET("/api/batches", { params: { query }, ...withSignal(signal) }));
 
   async *#pages<Item>(
     query: { cursor?: string },
@@ -179,7 +179,7 @@ export class BenchLedger {
   async #data<Body>(answer: Promise<{ data?: Body }>): Promise<Body> {
     try {
       const { data } = await answer;
-      if (data === undefined) throw new Error(`an empty answer${between}`);
+      if (data === undefined) throw new Error(`an empty response${isProxy}`);
       return data;
     } catch (error) {
       if (error instanceof BenchLedgerError || (error as Error).name === "AbortError") throw error;
@@ -188,14 +188,14 @@ export class BenchLedger {
   }
 }
 
-/** Sends a request and reads its answer, all within a time. (AbortSignal.any forgets
- *  its timeouts in Node 20: https://github.com/nodejs/node/issues/54614.) */
+/** Sends a request and reads the response within a timeout. (AbortSignal.any loses its
+ *  timeouts in Node 20: https://github.com/nodejs/node/issues/54614.) */
 async function within(timeoutMs: number, request: Request, send: (request: Request) => Promise<Response>): Promise<Response> {
   const stop = new AbortController();
   const abort = () => stop.abort(request.signal.reason);
   request.signal.addEventListener("abort", abort);
   if (request.signal.aborted) abort();
-  const timer = setTimeout(() => stop.abort(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
+  const timer = setTimeout(() => stop.abort(new Error(`no response within ${timeoutMs} ms`)), timeoutMs);
   try {
     return await new Promise<Response>((resolve, reject) => {
       stop.signal.addEventListener("abort", () => reject(stop.signal.reason));
@@ -209,27 +209,27 @@ async function within(timeoutMs: number, request: Request, send: (request: Reque
   }
 }
 
-const given = (signal: AbortSignal | undefined) => (signal ? { signal } : {});
+const withSignal = (signal: AbortSignal | undefined) => (signal ? { signal } : {});
 
-const between = ": is there something before the server?";
+const isProxy = ": is a proxy in front of the server?";
 
-/** Throws a BenchLedgerError where the server says no, and another error for what is no
- *  answer of a BenchLedger server, like the page of a proxy. */
+/** Throws a BenchLedgerError for an error response, and another error for a response that
+ *  does not come from a BenchLedger server, like the page of a proxy. */
 async function check({ method }: Request, response: Response): Promise<void> {
   const { status, headers } = response;
   const contentType = headers.get("Content-Type") ?? "";
   if (status === 200 || (status === 201 && method === "POST")) {
     if (contentType.includes("json")) return;
-    throw new Error(`an answer of type "${contentType}" instead of JSON${between}`);
+    throw new Error(`a response of type "${contentType}" instead of JSON${isProxy}`);
   }
-  if (status < 400) throw new Error(`an answer with status ${status}${between}`);
+  if (status < 400) throw new Error(`a response with status ${status}${isProxy}`);
   const text = await response.text();
   let problem: Problem | undefined;
   if (contentType.startsWith("application/problem+json")) problem = JSON.parse(text);
   throw new BenchLedgerError(status, problem, retryAfter(headers.get("Retry-After")));
 }
 
-/** Reads the header of that name, seconds or a date, as milliseconds. */
+/** Parses a Retry-After header, seconds or a date, and returns milliseconds. */
 function retryAfter(header: string | null): number {
   if (!header) return 0;
   const ms = /^\d+$/.test(header) ? Number(header) * 1000 : Date.parse(header) - Date.now();

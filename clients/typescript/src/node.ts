@@ -1,5 +1,5 @@
-// The recorder that a harness uses in Node: as ./recorder.js, and what is not
-// delivered waits on disk; several runs at once are told apart by asynchronous context.
+// The recorder for harnesses in Node: like ./recorder.js, but it keeps undelivered
+// submissions on disk, and tells concurrent runs apart by their asynchronous context.
 import { AsyncLocalStorage } from "node:async_hooks";
 import { randomUUID } from "node:crypto";
 import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -13,22 +13,22 @@ export * from "./client.js";
 export { type BatchSummary, type Delivery, type ErrorType, RunLogger } from "./recorder.js";
 
 export interface NodeOptions extends Partial<RecorderOptions> {
-  /** The directory for what is not delivered yet; by default spoolDir(). */
+  /** The directory for undelivered submissions; spoolDir() by default. */
   spool?: string | undefined;
 }
 
-/** Where recorders keep what is not delivered yet: BENCHLEDGER_SPOOL, else
- *  benchledger/spool in XDG_STATE_HOME, else in ~/.local/state. The recorder in Go uses
- *  the same directory, and the same files. */
+/** Returns the directory for undelivered submissions: BENCHLEDGER_SPOOL, or else
+ *  benchledger/spool in XDG_STATE_HOME, or else in ~/.local/state. The Go recorder uses
+ *  the same directory and the same file format. */
 export function spoolDir(): string {
   return process.env["BENCHLEDGER_SPOOL"] || join(process.env["XDG_STATE_HOME"] || join(homedir(), ".local", "state"), "benchledger", "spool");
 }
 
-/** Records runs and batches, any number at once, and loses none: the end of a run is on
- *  disk before it is sent, and stays there until the server has stored it. What earlier
- *  recorders left there is sent first, in the background. Where options do not say, the
- *  server is that of BENCHLEDGER_URL and BENCHLEDGER_API_KEY, else of
- *  ZE_BENCHMARKS_WORKER_URL and ZE_BENCHMARKS_API_KEY, else http://127.0.0.1:8787. */
+/** Records runs and batches, any number concurrently, and loses none: the end of a run is
+ *  written to disk before it is sent, and stays there until the server has stored it. In the
+ *  background, the recorder first sends what earlier recorders left. The defaults for the
+ *  address and the key are BENCHLEDGER_URL and BENCHLEDGER_API_KEY, or else
+ *  ZE_BENCHMARKS_WORKER_URL and ZE_BENCHMARKS_API_KEY, or else http://127.0.0.1:8787. */
 export class BenchmarkLogger extends Recorder {
   static #instance: BenchmarkLogger | undefined;
 
@@ -56,8 +56,8 @@ export class BenchmarkLogger extends Recorder {
   }
 }
 
-/** The files of a spool: one for each submission, and those that the server refused in
- *  the folder refused. */
+/** A spool in a directory: one file per submission; refused submissions are in the folder
+ *  refused. */
 class DiskSpool implements Spool {
   constructor(readonly where: string) {}
 
@@ -68,7 +68,7 @@ class DiskSpool implements Spool {
   }
 
   remove(name: string): void {
-    rmSync(join(this.where, name), { force: true }); // Another process may have been faster.
+    rmSync(join(this.where, name), { force: true }); // Another process may have removed it already.
   }
 
   refuse(name: string, entry: Entry, why: BenchLedgerError): string {
@@ -101,8 +101,8 @@ class DiskSpool implements Spool {
     return { entries, unreadable };
   }
 
-  /** Looks after a file that a process has left while it wrote it, long ago: it is an entry
-   *  where it is whole, and nothing otherwise. Returns the entry's name. */
+  /** Handles a temporary file that a process left behind more than a minute ago: it becomes
+   *  an entry if it is complete, and is deleted otherwise. Returns the entry's name. */
   #rescue(file: string): string | undefined {
     const path = join(this.where, file);
     const whole = file.replace(/\.tmp$/, "");
@@ -120,25 +120,25 @@ class DiskSpool implements Spool {
 
 const missing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === "ENOENT";
 
-/** Reads an entry. Its body is cut out of the text, where it is last: in JavaScript numbers
- *  lose digits. */
+/** Reads an entry. The body is the last field and is cut out of the text, because numbers
+ *  lose digits in JavaScript. */
 function read(path: string): Entry {
   const text = readFileSync(path, "utf8");
   const entry = JSON.parse(text) as Omit<Entry, "body"> & { body?: unknown };
   const { body, operation, spooledAt } = entry ?? {};
   if (typeof body !== "object" || !body || Array.isArray(body) || !["submit-run", "submit-batch"].includes(operation) || !Date.parse(spooledAt)) {
-    throw new Error("it is no submission");
+    throw new Error("not a submission");
   }
   let raw = /"body"\s*:(.*)\}\s*$/s.exec(text)?.[1]?.trim() ?? "";
   try {
     JSON.parse(raw);
   } catch {
-    raw = JSON.stringify(body); // Someone has moved it.
+    raw = JSON.stringify(body); // Someone has edited the file, and the body is not last.
   }
   return { ...entry, body: raw.replace(/[\r\n]+/g, " ") };
 }
 
-/** Writes a file so that it is there whole, or not, after a crash of the machine. */
+/** Writes a file so that after a crash of the machine it is complete or missing. */
 function write(dir: string, name: string, entry: Entry): void {
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   const path = join(dir, name);
@@ -154,7 +154,7 @@ function write(dir: string, name: string, entry: Entry): void {
     closeSync(file);
   }
   renameSync(`${path}.tmp`, path);
-  if (process.platform === "win32") return; // It has no fsync of directories.
+  if (process.platform === "win32") return; // Windows cannot fsync directories.
   const folder = openSync(dir, "r");
   try {
     fsyncSync(folder);

@@ -1,5 +1,5 @@
-// The recorder that a harness uses, where there is no disk: in browsers, and wherever
-// no module of Node's is to be had. In Node use ./node.js, which loses nothing.
+// The recorder for harnesses without a disk: in browsers, and wherever Node's modules are
+// not available. In Node, use ./node.js, which loses nothing.
 import {
   BenchLedger,
   BenchLedgerError,
@@ -14,20 +14,20 @@ import {
 export * from "./client.js";
 
 export interface RecorderOptions extends ClientOptions {
-  /** How long the end of a run or batch is sent again where the server cannot take it,
-   *  in milliseconds: 0 is not again, 300,000 is the default. */
+  /** How long the recorder retries to send the end of a run or batch, in milliseconds:
+   *  0 does not retry, 300,000 is the default. */
   retryForMs?: number | undefined;
-  /** Told what could not be delivered; console.warn by default. */
+  /** Receives warnings about undelivered submissions; console.warn by default. */
   warn?: ((message: string) => void) | undefined;
 }
 
-/** What became of the end of a run or batch: the server has stored it, or it waits on
- *  disk for the next recorder or `benchledger flush`. */
+/** What happened to the end of a run or batch: the server has stored it, or it is on disk
+ *  until the next recorder or `benchledger flush` sends it. */
 export type Delivery = "delivered" | "spooled";
 
 export type ErrorType = "workspace" | "prompt" | "agent" | "evaluation" | "unknown";
 
-/** What a batch came to. What it leaves out, the server computes from the runs. */
+/** The result of a batch. The server computes absent fields from the runs. */
 export type BatchSummary = Omit<BatchSubmission, "batchId" | "createdAt" | "completedAt">;
 
 type Metadata = Record<string, unknown>;
@@ -37,9 +37,9 @@ export interface Entry {
   url: string;
   operation: "submit-run" | "submit-batch";
   spooledAt: string;
-  /** JSON in one line, to the digit of whoever wrote it. */
+  /** JSON in one line, with all digits of numbers. */
   body: string;
-  /** Why the server refused it. */
+  /** Why the server refused the submission. */
   status?: number;
   problem?: Problem;
 }
@@ -50,9 +50,9 @@ export interface Spool {
   /** Stores an entry and returns its name. */
   put(entry: Entry): string;
   remove(name: string): void;
-  /** Puts an entry aside, with the reason, and returns where it is. */
+  /** Keeps an entry with the reason of its refusal, and returns where. */
   refuse(name: string, entry: Entry, why: BenchLedgerError): string;
-  /** Returns its entries, the oldest first, and how many files are none. */
+  /** Returns the entries, oldest first, and the number of files that are not entries. */
   list(): { entries: Spooled[]; unreadable: number };
 }
 
@@ -61,20 +61,20 @@ export interface Spooled {
   entry: Entry;
 }
 
-/** Says which run is meant where none is named. */
+/** Tells which run the current code belongs to. */
 export interface Context {
   getStore(): string | undefined;
   enterWith(runId: string): void;
 }
 
-/** Records runs and batches, any number at once. */
+/** Records runs and batches, any number concurrently. */
 export class BenchmarkLogger {
   static #instance: BenchmarkLogger | undefined;
 
-  /** Returns the recorder that all of a program shares; the first call says its options. */
+  /** Returns the recorder that the whole program shares; the first call sets its options. */
   static getInstance(options?: RecorderOptions): BenchmarkLogger {
     if (!BenchmarkLogger.#instance) {
-      if (!options) throw new Error("Say where the server is: BenchmarkLogger.getInstance({ url, apiKey }).");
+      if (!options) throw new Error("The server address is missing: call BenchmarkLogger.getInstance({ url, apiKey }).");
       BenchmarkLogger.#instance = new BenchmarkLogger(options);
     }
     return BenchmarkLogger.#instance;
@@ -87,7 +87,7 @@ export class BenchmarkLogger {
   readonly #context: Context | undefined;
   readonly #runs = new Map<string, RunLogger>();
   readonly #batches = new Map<string, { createdAt: string; announcement: AbortController }>();
-  /** End what is under way in the background. */
+  /** Stop the background work. */
   readonly #stops = new Set<AbortController>();
   readonly #pending = new Set<Promise<unknown>>();
 
@@ -103,11 +103,11 @@ export class BenchmarkLogger {
     const left = entries.filter(({ entry }) => entry.url === this.client.url);
     const elsewhere = new Set(entries.filter((one) => !left.includes(one)).map(({ entry }) => entry.url));
     if (elsewhere.size > 0) this.#warn(`${entries.length - left.length} submissions in ${spool.where} are for ${[...elsewhere].join(", ")}: see benchledger flush`);
-    if (unreadable > 0) this.#warn(`${unreadable} files in ${spool.where} are no submissions`);
-    if (left.length > 0) this.#inBackground((signal) => this.#flush(left, spool, signal), `what earlier runs left stays in ${spool.where}`);
+    if (unreadable > 0) this.#warn(`${unreadable} files in ${spool.where} are not submissions`);
+    if (left.length > 0) this.#inBackground((signal) => this.#flush(left, spool, signal), `submissions of earlier runs stay in ${spool.where}`);
   }
 
-  /** Starts a run, now, and announces it as running in the background. Returns its ID. */
+  /** Starts a run now, and announces it as running in the background. Returns its ID. */
   startRun(suite: string, scenario: string, tier: string, agent: string, model?: string | null, batchId?: string | null): string {
     const run: RunSubmission = {
       runId: newId(),
@@ -133,24 +133,23 @@ export class BenchmarkLogger {
     return run.runId;
   }
 
-  /** Returns the methods of one run: where several are open, and which one is meant
-   *  does not follow from where a method is called. */
+  /** Returns the logger of one run. Use it if several runs are open and the caller's context
+   *  does not tell which one is meant. */
   forRun(runId: string): RunLogger {
     const run = this.#runs.get(runId);
     if (!run) throw new Error(`The run ${runId} is not open: startRun opens it, completeRun and failRun close it.`);
     return run;
   }
 
-  /** The run that was started where this is called; where none was, the only one that is
-   *  open. */
+  /** Returns the run that was started in the caller's context, or else the only open run. */
   #current(): RunLogger {
     const started = this.#context?.getStore();
     const run = this.#runs.get(started ?? "");
     if (run) return run;
-    if (started !== undefined) throw ended(started); // Another one is not meant.
+    if (started !== undefined) throw ended(started); // No other run is meant.
     const [only, ...others] = this.#runs.values();
     if (!only) throw new Error("No run is open: call startRun first.");
-    if (others.length > 0) throw new Error(`${others.length + 1} runs are open: say which one is meant with forRun(runId).`);
+    if (others.length > 0) throw new Error(`${others.length + 1} runs are open: choose one with forRun(runId).`);
     return only;
   }
 
@@ -159,24 +158,24 @@ export class BenchmarkLogger {
     this.#current().logEvaluation(evaluatorName, score, maxScore, details);
   }
 
-  /** Says what the run used. What is said last stands. */
+  /** Sets the telemetry of the run. The last call wins. */
   logTelemetry(...telemetry: Parameters<RunLogger["logTelemetry"]>): void {
     this.#current().logTelemetry(...telemetry);
   }
 
-  /** Records the run as completed; returns when the server has stored it, or, on a
-   *  machine with a disk, when it is to wait there. Throws BenchLedgerError where the
-   *  server refuses the run. */
+  /** Records the run as completed. Returns when the server has stored the run, or, with a
+   *  spool, when the run stays there for later. Throws BenchLedgerError if the server
+   *  refuses the run. */
   async completeRun(...end: Parameters<RunLogger["completeRun"]>): Promise<Delivery> {
     return this.#current().completeRun(...end);
   }
 
-  /** Records the run as failed; its metadata say why. Returns as completeRun does. */
+  /** Records the run as failed, with the error in its metadata. Returns like completeRun. */
   async failRun(error: string, errorType?: ErrorType): Promise<Delivery> {
     return this.#current().failRun(error, errorType);
   }
 
-  /** Starts a batch, now, and announces it in the background. Returns its ID. */
+  /** Starts a batch now, and announces it in the background. Returns its ID. */
   startBatch(): string {
     const batchId = newId();
     const createdAt = new Date().toISOString();
@@ -184,26 +183,27 @@ export class BenchmarkLogger {
     return batchId;
   }
 
-  /** Records a batch as completed. Returns as completeRun does. */
+  /** Records a batch as completed. Returns like completeRun. */
   async completeBatch(batchId: string, summary: BatchSummary = {}): Promise<Delivery> {
-    const batch = this.#batches.get(batchId); // Not there where another process has started it.
+    const batch = this.#batches.get(batchId); // Undefined if another process started it.
     batch?.announcement.abort();
     this.#batches.delete(batchId);
     return this.#deliver("submit-batch", { ...summary, batchId, createdAt: batch?.createdAt ?? null, completedAt: new Date().toISOString() });
   }
 
-  /** Ends announcements and what is sent of earlier runs; waits for the ends of runs
-   *  that are under way. */
+  /** Stops announcements and sending what earlier recorders left. Waits until the ends of
+   *  runs are sent or spooled. */
   async close(): Promise<void> {
     for (const stop of this.#stops) stop.abort();
     await Promise.allSettled(this.#pending);
     if (BenchmarkLogger.#instance === this) BenchmarkLogger.#instance = undefined;
   }
 
-  /** Submits what has started, until it is stopped: the end says all of it again. */
+  /** Submits a started run or batch until it is stopped. A failure does no harm: the end
+   *  repeats everything. */
   #announce(operation: Entry["operation"], submission: object): AbortController {
     const { body } = encode(submission);
-    return this.#inBackground((signal) => this.#send(operation, body, signal), "not announced, the end is recorded all the same");
+    return this.#inBackground((signal) => this.#send(operation, body, signal), "the start could not be announced; the end will still be recorded");
   }
 
   #inBackground(work: (signal: AbortSignal) => Promise<unknown>, failed: string): AbortController {
@@ -231,13 +231,13 @@ export class BenchmarkLogger {
     const entry: Entry = { url: this.client.url, operation, spooledAt: new Date().toISOString(), body };
     let name: string | undefined;
     try {
-      name = this.#spool?.put(entry); // At once: the program may end before the answer is there.
+      name = this.#spool?.put(entry); // First: the program may end before the response arrives.
     } catch (error) {
       this.#warn(`no spool: ${(error as Error).message}`);
     }
     const sent =
       faults.length > 0
-        ? Promise.reject(refused(422, "It was not sent: JSON has no form for parts of it, which were left out.", faults))
+        ? Promise.reject(refused(422, "It was not sent: it has values that JSON cannot represent. They were left out.", faults))
         : this.#send(operation, body);
     return this.#track(this.#finish(entry, name, sent));
   }
@@ -251,35 +251,35 @@ export class BenchmarkLogger {
         const kept = this.#spool.refuse(name, entry, error);
         throw new BenchLedgerError(error.status, error.problem, 0, `${error.message} (kept in ${kept})`);
       }
-      this.#warn(`not delivered yet, it stays in ${this.#spool.where}: ${(error as Error).message}`);
+      this.#warn(`not delivered yet; it stays in ${this.#spool.where}: ${(error as Error).message}`);
       return "spooled";
     }
     if (name !== undefined) this.#spool?.remove(name);
     return "delivered";
   }
 
-  /** Submits, again where the server cannot take it. With a signal it is in the
-   *  background, and does not keep the program from ending. Only a receipt says that it is
-   *  stored: something on the way may have answered. */
+  /** Submits a body, and retries while the server is unavailable. With a signal it runs in the
+   *  background and does not keep the program alive. Only a receipt proves that the submission
+   *  is stored: a proxy may have answered. */
   #send(operation: Entry["operation"], body: string, signal?: AbortSignal): Promise<void> {
     const sent = JSON.parse(body) as Stored;
     return retry(
       async () => {
         const stored: Stored = operation === "submit-batch" ? await this.client.submitBatch(body, signal) : await this.client.submitRun(body, signal);
         if (operation === "submit-batch" ? stored.batchId === sent.batchId : stored.runId === sent.runId) return;
-        throw new UnreachableError(this.client.url, new Error("it answers without a receipt: is there something before the server?"));
+        throw new UnreachableError(this.client.url, new Error("it answered without a receipt: is a proxy in front of the server?"));
       },
       this.#retryForMs,
       signal,
     );
   }
 
-  /** Sends batches, so that they are created when they say, then runs, many in a request. */
+  /** Sends first the batches, so that they keep their createdAt, then the runs, many per request. */
   async #flush(left: Spooled[], spool: Spool, signal: AbortSignal): Promise<void> {
     const note = ({ name, entry }: Spooled, why?: BenchLedgerError) => (why ? spool.refuse(name, entry, why) : spool.remove(name));
     const alone = async (group: Spooled[]) => {
       for (const one of group) {
-        const why = await this.#send(one.entry.operation, one.entry.body, signal).then(() => undefined, ofContent);
+        const why = await this.#send(one.entry.operation, one.entry.body, signal).then(() => undefined, contentError);
         note(one, why);
       }
     };
@@ -288,8 +288,8 @@ export class BenchmarkLogger {
     while (runs.length > 0) {
       const group = runs.splice(0, flushRuns(runs));
       const lines = group.map(({ entry }) => `${entry.body}\n`).join("");
-      const receipts = await retry(() => this.client.submitRuns(lines, {}, signal), this.#retryForMs, signal).catch(ofContent);
-      if (receipts instanceof BenchLedgerError) await alone(group); // One of them is at fault, as by its size.
+      const receipts = await retry(() => this.client.submitRuns(lines, {}, signal), this.#retryForMs, signal).catch(contentError);
+      if (receipts instanceof BenchLedgerError) await alone(group); // One of them is at fault, for example too large.
       else group.forEach((one, i) => note(one, refusal(receipts[i] as Receipt)));
     }
   }
@@ -298,10 +298,10 @@ export class BenchmarkLogger {
 type Stored = { runId?: string; batchId?: string };
 type Fault = NonNullable<Problem["errors"]>[number];
 
-/** Calls attempt until it succeeds, the server refuses, forMs are over (0 is one attempt),
- *  or the signal comes; throws the last error. It pauses as long as the server asks to, and a
- *  little more, so that not all come back at once; else for times that grow to 10 seconds: a
- *  server that was away is met soon after it is back. */
+/** Calls attempt until it succeeds, the server refuses, forMs have passed (0 allows one
+ *  attempt), or the signal aborts. Throws the last error. Between attempts it waits as long as
+ *  the server asks, plus a random part, so that clients do not all return at once. Otherwise
+ *  the wait grows to 10 seconds at most. */
 async function retry<T>(attempt: () => Promise<T>, forMs: number, signal?: AbortSignal): Promise<T> {
   const longest = 10_000;
   const end = Date.now() + forMs;
@@ -330,24 +330,25 @@ function wait(ms: number, signal?: AbortSignal): Promise<void> {
     const timer: ReturnType<typeof setTimeout> = setTimeout(done, ms);
     signal?.addEventListener("abort", done);
     if (signal?.aborted) done();
-    if (signal && typeof timer === "object") timer.unref(); // A number, in browsers.
+    if (signal && typeof timer === "object") timer.unref(); // In browsers it is a number.
   });
 }
 
-/** Returns how many of the first runs one request takes: 500, and 4 MiB. */
+/** Returns how many of the first runs fit into one request: at most 500, at most 4 MiB. */
 function flushRuns(runs: Spooled[]): number {
   let size = 0;
   const tooMany = runs.findIndex(({ entry }, i) => (size += entry.body.length) > 4 << 20 || i === 500);
   return tooMany < 0 ? runs.length : Math.max(1, tooMany);
 }
 
-/** Returns the error where what was sent is at fault; throws one of the key or the moment. */
-function ofContent(error: unknown): BenchLedgerError {
+/** Returns an error that is about the submission; throws one about the API key or the state
+ *  of the server. */
+function contentError(error: unknown): BenchLedgerError {
   if (error instanceof BenchLedgerError && !error.retriable && error.status !== 401 && error.status !== 403) return error;
   throw error;
 }
 
-/** The error that a receipt stands for, undefined where the run is stored. */
+/** Returns the error in a receipt, undefined if the run is stored. */
 function refusal({ outcome, errors }: Receipt): BenchLedgerError | undefined {
   if (outcome === "recorded" || outcome === "replayed") return undefined;
   return refused(outcome === "conflict" ? 409 : 422, "The run was not stored.", errors);
@@ -359,10 +360,10 @@ function refused(status: 409 | 422, detail: string, errors?: Fault[]): BenchLedg
 }
 
 function ended(runId: string): Error {
-  return new Error(`The run ${runId} has ended: call startRun first, or say which one is meant with forRun(runId).`);
+  return new Error(`The run ${runId} has ended: call startRun first, or choose a run with forRun(runId).`);
 }
 
-/** A new UUID. crypto.randomUUID is missing on pages of plain http. */
+/** Returns a new UUID. crypto.randomUUID is missing on pages served over plain HTTP. */
 function newId(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x40;
@@ -371,18 +372,19 @@ function newId(): string {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 }
 
-/** Returns a submission as JSON. What JSON has no form for (NaN, a BigInt, a cycle) is left
- *  out, and is among the faults: the rest is not lost with it. */
+/** Returns a submission as JSON. Values that JSON cannot represent (NaN, a BigInt, a cycle)
+ *  are left out and reported as faults, so that the rest is not lost. */
 function encode(submission: object): { body: string; faults: Fault[] } {
   const faults: Fault[] = [];
   const body = JSON.stringify(encodable(submission, "body", [], faults)) ?? "{}";
   return { body, faults };
 }
 
-/** inside are the objects that value is in. */
+/** Returns a value without the parts that JSON cannot represent. inside holds the enclosing
+ *  objects, to find cycles. */
 function encodable(value: unknown, location: string, inside: object[], faults: Fault[]): unknown {
   try {
-    // In metadata the rules of JSON.stringify hold, to which NaN is null.
+    // In metadata, the rules of JSON.stringify apply: NaN becomes null.
     JSON.stringify(value, location.startsWith("body.metadata") ? undefined : finite);
     return value;
   } catch (error) {
@@ -397,7 +399,7 @@ function encodable(value: unknown, location: string, inside: object[], faults: F
 }
 
 function finite(_key: string, value: unknown): unknown {
-  if (typeof value === "number" && !Number.isFinite(value)) throw new TypeError(`${value} has no form in JSON`);
+  if (typeof value === "number" && !Number.isFinite(value)) throw new TypeError(`JSON cannot represent ${value}`);
   return value;
 }
 

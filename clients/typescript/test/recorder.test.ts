@@ -232,7 +232,7 @@ test("a method without its run says what to do", async () => {
       return logger.startRun("suite", scenario, "L1", "agent");
     }),
   );
-  assert.throws(() => logger.logEvaluation("judge", 1, 1), /2 runs are open: say which one is meant with forRun/);
+  assert.throws(() => logger.logEvaluation("judge", 1, 1), /2 runs are open: choose one with forRun/);
   for (const run of runs) await logger.forRun(run).completeRun();
   assert.throws(() => logger.forRun(runs[0] ?? ""), /is not open/);
   await logger.close();
@@ -354,7 +354,7 @@ test("what others left in the spool is sent to the digit, and what is none left 
   assert.deepEqual(entries(spool).sort(), Object.keys(strays).sort());
   assert.deepEqual(readdirSync(spool).filter((name) => name.endsWith(".tmp")), []);
   assert.deepEqual(entries(join(spool, "refused")), ["large.json"]);
-  assert.match(said.join("\n"), /1 submissions in .* are for http:\/\/127\.0\.0\.1:4: see benchledger flush\n4 files in .* are no submissions/);
+  assert.match(said.join("\n"), /1 submissions in .* are for http:\/\/127\.0\.0\.1:4: see benchledger flush\n4 files in .* are not submissions/);
   assert.match(await (await fetch(`${url}/api/runs/digits`)).text(), /"metadata":\{"n":\s*9007199254740993/);
   for (const runId of ["moved", "rescued"]) assert.equal((await client.getRun(runId)).run.status, "completed");
 });
