@@ -15,8 +15,8 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 )
 
-// What decides whether a request is accepted, besides its key: how many are under way, how
-// large their bodies are together, and how many a sender sends.
+// What decides whether a request is accepted, besides its key: how large the bodies under
+// way are together, and how many requests a sender sends.
 
 const (
 	// maxBodies is how large all bodies under way may be together.
@@ -25,7 +25,9 @@ const (
 	burst = 10 * time.Second
 )
 
-// maxBodies is how large all bodies under way may be together.
+// limitBodies answers 503 at once when the bodies under way could take more memory than
+// there is for them. A body that does not say its size, or is compressed, counts as the
+// largest that the operation accepts.
 func (s *server) limitBodies(ctx huma.Context, next func(huma.Context)) {
 	r, _ := humachi.Unwrap(ctx)
 	size, most := r.ContentLength, int64(maxBodyBytes)
