@@ -98,10 +98,18 @@ func TestReaders(t *testing.T) {
 }
 
 // all returns what a reader reads.
-func all(reader *Reader, err error) (values []string) {
+func all(reader *Reader, err error) (read []string) {
 	if errors.Is(err, io.EOF) {
 		return []string{"nothing"}
 	}
+	var values []Value // Their texts stay as they are while others are read.
+	defer func() {
+		var texts []string
+		for _, value := range values {
+			texts = append(texts, fmt.Sprintf("%d %s", value.Number, value.Text))
+		}
+		read = append(texts, read...)
+	}()
 	for {
 		var value Value
 		if err == nil {
@@ -109,19 +117,19 @@ func all(reader *Reader, err error) (values []string) {
 		}
 		switch {
 		case err == nil:
-			values = append(values, fmt.Sprintf("%d %s", value.Number, value.Text))
+			values = append(values, value)
 			continue
 		case errors.Is(err, io.EOF):
-			return values
+			return nil
 		case errors.Is(err, ErrTooLarge) && reader.ByLine:
-			values, err = append(values, fmt.Sprintf("%d too large", value.Number)), nil
+			values, err = append(values, Value{value.Number, []byte("too large")}), nil
 			continue
 		case errors.Is(err, ErrTooLarge):
-			return append(values, "too large")
+			return []string{"too large"}
 		case errors.Is(err, errBroken):
-			return append(values, "broken")
+			return []string{"broken"}
 		}
-		return append(values, "syntax")
+		return []string{"syntax"}
 	}
 }
 
