@@ -4,12 +4,17 @@ import (
 	"bytes"
 	"math"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"pgregory.net/rapid"
+
+	"github.com/benchledger/benchledger/api"
+	"github.com/benchledger/benchledger/db"
 )
 
 // TestRunsAreWrittenByTheirTags holds what is written by hand against what reflection
@@ -85,4 +90,35 @@ func TestRunsAreWrittenByTheirTags(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestEveryColumnIsRead holds what is read back against the tables: a new column that
+// people shall not see has to be named here.
+func TestEveryColumnIsRead(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		row, read reflect.Type
+		hidden    []string
+	}{
+		{reflect.TypeFor[db.BenchmarkRun](), reflect.TypeFor[api.Run](), []string{"started_at_given"}},
+		{reflect.TypeFor[db.EvaluationResult](), reflect.TypeFor[api.Evaluation](), []string{"position"}}, // their order
+		{reflect.TypeFor[db.RunTelemetry](), reflect.TypeFor[api.Telemetry](), nil},
+		{reflect.TypeFor[db.BatchSummary](), reflect.TypeFor[api.Batch](), nil},
+	} {
+		read := map[string]bool{}
+		for _, field := range reflect.VisibleFields(c.read) {
+			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+			read[name] = true
+		}
+		for _, field := range reflect.VisibleFields(c.row) {
+			column := field.Tag.Get("json")
+			words := strings.Split(column, "_")
+			for i, word := range words[1:] {
+				words[i+1] = strings.ToUpper(word[:1]) + word[1:]
+			}
+			if name := strings.Join(words, ""); read[name] == slices.Contains(c.hidden, column) {
+				t.Errorf("%s.%s: %s has a field %s: %v", c.row.Name(), field.Name, c.read, name, read[name])
+			}
+		}
+	}
 }

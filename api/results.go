@@ -235,6 +235,7 @@ func submissionOf(run *RunSubmission, submittedBy *string) db.Submission {
 	}}
 	for _, e := range run.Evaluations {
 		submission.Evaluations = append(submission.Evaluations, db.EvaluationResult{
+			RunID: "", Position: 0, ID: 0, CreatedAt: time.Time{}, // assigned by the data layer
 			EvaluatorName: string(e.EvaluatorName),
 			Score:         *e.Score,
 			MaxScore:      e.MaxScore,
@@ -243,6 +244,7 @@ func submissionOf(run *RunSubmission, submittedBy *string) db.Submission {
 	}
 	if t := run.Telemetry; t != nil {
 		submission.Telemetry = &db.RunTelemetry{
+			RunID: "", ID: 0, // assigned by the data layer
 			ToolCalls:    (*int64)(t.ToolCalls),
 			TokensIn:     (*int64)(t.TokensIn),
 			TokensOut:    (*int64)(t.TokensOut),

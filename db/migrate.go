@@ -335,7 +335,7 @@ func (d *driver) runWhole(ctx context.Context, migration string) (err error) {
 	if _, err := tx.Exec(ctx, migration, pgx.QueryExecModeSimpleProtocol); err != nil { //nolint:forbidigo // the SQL comes from a file in sql/schema
 		return err
 	}
-	if err := q.UpsertSchemaVersion(ctx, UpsertSchemaVersionParams{Version: int64(d.target)}); err != nil {
+	if err := q.UpsertSchemaVersion(ctx, UpsertSchemaVersionParams{Version: int64(d.target), Dirty: false}); err != nil {
 		return err
 	}
 	return tx.Commit(ctx)
