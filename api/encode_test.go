@@ -13,7 +13,6 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"pgregory.net/rapid"
 
-	"github.com/benchledger/benchledger/api"
 	"github.com/benchledger/benchledger/db"
 )
 
@@ -100,10 +99,10 @@ func TestEveryColumnIsRead(t *testing.T) {
 		row, read reflect.Type
 		hidden    []string
 	}{
-		{reflect.TypeFor[db.BenchmarkRun](), reflect.TypeFor[api.Run](), []string{"started_at_given"}},
-		{reflect.TypeFor[db.EvaluationResult](), reflect.TypeFor[api.Evaluation](), []string{"position"}}, // their order
-		{reflect.TypeFor[db.RunTelemetry](), reflect.TypeFor[api.Telemetry](), nil},
-		{reflect.TypeFor[db.BatchSummary](), reflect.TypeFor[api.Batch](), nil},
+		{reflect.TypeFor[db.BenchmarkRun](), reflect.TypeFor[Run](), []string{"started_at_given"}},
+		{reflect.TypeFor[db.EvaluationResult](), reflect.TypeFor[Evaluation](), []string{"position"}}, // their order
+		{reflect.TypeFor[db.RunTelemetry](), reflect.TypeFor[Telemetry](), nil},
+		{reflect.TypeFor[db.BatchSummary](), reflect.TypeFor[Batch](), nil},
 	} {
 		read := map[string]bool{}
 		for _, field := range reflect.VisibleFields(c.read) {
