@@ -365,7 +365,7 @@ func (r *runner) run(ctx context.Context, query, text string, tests map[string][
 		if len(names) == 0 {
 			continue
 		}
-		cmd := exec.CommandContext(ctx, r.binary(pkg), "-test.run", "^("+strings.Join(names, "|")+")$", "-test.failfast", "-test.timeout=60s")
+		cmd := exec.CommandContext(ctx, r.binary(pkg), "-test.run", "^("+strings.Join(names, "|")+")$", "-test.failfast", "-test.timeout=180s")
 		cmd.Dir = r.config.path(pkg)
 		cmd.Env = append(os.Environ(), "AUDIT_MUTANT="+query, "AUDIT_MUTANT_FILE="+file.Name(), "TEST_DATABASE_URL="+r.server, "AUDIT_RECORD=")
 		output, err := cmd.CombinedOutput()
