@@ -598,6 +598,7 @@ func TestFullPool(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }() // Else a failure waits for the requests.
 	if _, err := tx.Exec(t.Context(), "select 1 from benchmark_runs for update"); err != nil {
 		t.Fatal(err)
 	}
@@ -746,7 +747,7 @@ func TestUnexpectedError(t *testing.T) {
 // replicated is not acknowledged, however the wait ends.
 func TestStandbyAway(t *testing.T) {
 	t.Parallel()
-	admin, url := testdb.Admin(t), testdb.URL(t)+"&application_name=standby-away&synchronous_commit=on"
+	admin, url := testdb.Admin(t), testdb.URL(t)+"&synchronous_commit=on"
 	var byDefault string
 	if err := admin.QueryRow(t.Context(), "show synchronous_commit").Scan(&byDefault); err != nil {
 		t.Fatal(err)
@@ -754,7 +755,7 @@ func TestStandbyAway(t *testing.T) {
 	if byDefault != "off" {
 		t.Skip("others on this PostgreSQL would wait too")
 	}
-	s := serve(t, testdb.Pool(t, url), patience)
+	s := serve(t, testdb.Pool(t, url+"&application_name=standby-away"), patience)
 	short := start(t, api.Config{Pool: testdb.Pool(t, url), ConnectionWait: patience, RequestTimeout: 200 * time.Millisecond})
 	s.submit(leastRun("before")).want(http.StatusCreated)
 	change := func(statement string) {

@@ -37,8 +37,7 @@ var (
 		Agent: "claude-code", Model: new("claude-sonnet-4"), Status: "completed",
 		StartedAt: UTCTime{exampleStart}, CompletedAt: &UTCTime{exampleEnd},
 		TotalScore: new(0.85), WeightedScore: new(8.5), IsSuccessful: true, SuccessMetric: new(0.9),
-		SpecialistEnabled: nil, SpecialistName: nil, SpecialistVersion: nil,
-		Metadata: Metadata{jsontext.Value(`{"packageManager":"pnpm"}`)}, SubmittedBy: nil,
+		Metadata: Metadata{jsontext.Value(`{"packageManager":"pnpm"}`)},
 	}
 	exampleEvaluation = Evaluation{
 		ID: 1, RunID: "run-a1", EvaluatorName: "install_success", Score: 1, MaxScore: 1,
@@ -52,7 +51,7 @@ var (
 	exampleBatch = Batch{
 		BatchID: "batch-a", CreatedAt: UTCTime{exampleStart}, CompletedAt: &UTCTime{exampleEnd},
 		TotalRuns: 1, SuccessfulRuns: 1, AvgScore: new(0.85), AvgWeightedScore: new(8.5),
-		Metadata: Metadata{jsontext.Value(`{"cli":"1.2.0"}`)}, SubmittedBy: nil,
+		Metadata: Metadata{jsontext.Value(`{"cli":"1.2.0"}`)},
 	}
 	exampleStats      = Stats{TotalRuns: 1, SuccessfulRuns: 1, AvgScore: new(0.85), AvgWeightedScore: new(8.5)}
 	exampleAgentStats = AgentStats{Agent: "claude-code", Runs: 1, AvgScore: new(8.5), MinScore: new(8.5), MaxScore: new(8.5)}

@@ -1,0 +1,135 @@
+// Package recipe follows CONTRIBUTING's recipe for a new field of runs, on a copy of the
+// repository: it says how many lines that takes, and that a forgotten one is noticed.
+package recipe
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// maxLines is how many lines by hand, outside of tests, a nullable text may take.
+const maxLines = 8
+
+// line is a line of the recipe: it comes after another one of a file, or makes the file.
+type line struct {
+	file, after, text string
+}
+
+// What a person writes for a field "environment", in the order of the recipe.
+var (
+	column    = line{"sql/schema/9000_add_environment.up.sql", "", "alter table benchmark_runs add column environment text;"}
+	reverted  = line{"sql/schema/9000_add_environment.down.sql", "", "alter table benchmark_runs drop column environment;"}
+	replaced  = line{"sql/queries/results.sql", "        specialist_version = s.specialist_version,", "        environment = s.environment,"}
+	submitted = line{"api/results.go", "\tSpecialistVersion *Text ", "\tEnvironment *Name `json:\"environment\" required:\"false\" nullable:\"true\" doc:\"Where it ran.\"`"}
+	stored    = line{"api/results.go", "\t\tSpecialistVersion: (*string)(run.SpecialistVersion),", "\t\tEnvironment: (*string)(run.Environment),"}
+	read      = line{"api/runs.go", "\tSpecialistVersion *string ", "\tEnvironment *string `json:\"environment\"`"}
+	converted = line{"api/runs.go", "\t\tSpecialistVersion: row.SpecialistVersion,", "\t\tEnvironment: row.Environment,"}
+	written   = line{"api/encode.go", "\tb = appendOptional(append(b, `,\"specialistVersion\":`...)", "\tb = appendOptional(append(b, `,\"environment\":`...), r.Environment, appendText)"}
+)
+
+// What the recipe says of tests: the two submissions of package db differ in the field.
+var tests = []line{
+	{"db/db_test.go", "\t\t\tSpecialistEnabled: new(true), ", "\t\t\tEnvironment: new(\"laptop\"),"},
+	{"db/db_test.go", "\t\t\tSpecialistEnabled: new(false), ", "\t\t\tEnvironment: new(\"runner\"),"},
+}
+
+const lint = "go tool -modfile=tools/go.mod golangci-lint run --enable-only exhaustruct_v5 ./api/..."
+
+func TestFieldOfRuns(t *testing.T) {
+	t.Parallel()
+	all := []line{column, reverted, replaced, submitted, stored, read, converted, written}
+	if len(all) > maxLines {
+		t.Errorf("a field takes %d lines, want at most %d", len(all), maxLines)
+	}
+
+	t.Run("complete", func(t *testing.T) {
+		dir := follow(t, all)
+		const checked = "TestEveryPropertyIsChecked|TestEveryColumnIsRead|TestRunsAreWrittenByTheirTags"
+		for _, command := range []string{
+			lint, "go test -count=1 ./api -run ^(" + checked + ")$", "go test -count=1 ./db -run ^(TestCreateRuns|TestListRunsDifferences|TestUpdateRuns|TestMigrations)$",
+		} {
+			if output, err := run(dir, command); err != nil {
+				t.Errorf("%s: %v\n%s", command, err, output)
+			}
+		}
+	})
+	for _, c := range []struct {
+		name    string
+		without []line
+		// command fails, and says want.
+		command, want string
+	}{
+		{"not replaced", []line{replaced}, "go test -count=1 ./db -run ^TestUpdateRuns$", "FAIL: TestUpdateRuns"},
+		{"not reverted", []line{reverted}, "go test -count=1 ./db -run ^TestMigrations$", "FAIL: TestMigrations"},
+		{"not submitted", []line{submitted}, "go build ./api", "run.Environment undefined"},
+		{"not stored", []line{stored}, lint, "db.BenchmarkRun is missing field Environment"},
+		{"not read", []line{read, converted, written}, "go test -count=1 ./api -run ^TestEveryColumnIsRead$", "BenchmarkRun.Environment"},
+		{"not converted", []line{converted}, lint, "api.Run is missing field Environment"},
+		{"not written", []line{written}, "go test -count=1 ./api -run ^TestRunsAreWrittenByTheirTags$", "FAIL: TestRunsAreWrittenByTheirTags"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var rest []line
+			for _, line := range all {
+				isForgotten := false
+				for _, forgotten := range c.without {
+					isForgotten = isForgotten || line == forgotten
+				}
+				if !isForgotten {
+					rest = append(rest, line)
+				}
+			}
+			if output, err := run(follow(t, rest), c.command); err == nil || !strings.Contains(output, c.want) {
+				t.Errorf("%s: %v, want %q in\n%s", c.command, err, c.want, output)
+			}
+		})
+	}
+}
+
+// follow copies the repository, adds the lines, and generates the data layer.
+func follow(t *testing.T, lines []line) string {
+	t.Helper()
+	dir := t.TempDir()
+	if output, err := run("../..", "sh -c git ls-files -z | tar --null --files-from=- --create | tar --extract --directory="+dir); err != nil {
+		t.Fatalf("copy: %v\n%s", err, output)
+	}
+	for _, line := range append(lines, tests...) {
+		path := filepath.Join(dir, line.file)
+		content := ""
+		if line.after != "" {
+			before, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			start := strings.Index(string(before), line.after)
+			if start < 0 {
+				t.Fatalf("%s has no line %q", line.file, line.after)
+			}
+			end := start + strings.Index(string(before[start:]), "\n") + 1
+			content = string(before[:end]) + line.text + "\n" + string(before[end:])
+		} else {
+			content = line.text + "\n"
+		}
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if output, err := run(dir, "go tool -modfile=tools/go.mod sqlc generate"); err != nil {
+		t.Fatalf("generate: %v\n%s", err, output)
+	}
+	return dir
+}
+
+// run runs a command in a directory; one that begins with "sh -c" is for a shell.
+func run(dir, command string) (string, error) {
+	args := strings.Fields(command)
+	if script, ok := strings.CutPrefix(command, "sh -c "); ok {
+		args = []string{"sh", "-c", script}
+	}
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Dir = dir
+	output, err := cmd.CombinedOutput()
+	return string(output), err
+}
