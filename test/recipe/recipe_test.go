@@ -97,7 +97,7 @@ func follow(t *testing.T, lines []line) string {
 	}
 	for _, line := range append(lines, tests...) {
 		path := filepath.Join(dir, line.file)
-		content := ""
+		content := line.text + "\n"
 		if line.after != "" {
 			before, err := os.ReadFile(path)
 			if err != nil {
@@ -108,9 +108,7 @@ func follow(t *testing.T, lines []line) string {
 				t.Fatalf("%s has no line %q", line.file, line.after)
 			}
 			end := start + strings.Index(string(before[start:]), "\n") + 1
-			content = string(before[:end]) + line.text + "\n" + string(before[end:])
-		} else {
-			content = line.text + "\n"
+			content = string(before[:end]) + content + string(before[end:])
 		}
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
