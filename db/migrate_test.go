@@ -202,11 +202,13 @@ func TestMigrations(t *testing.T) {
 		downTo(t, migrations, 2)
 		backup, err := pool.Begin(t.Context())
 		wantNoError(t, err)
+		t.Cleanup(func() { _ = backup.Rollback(context.Background()) })
 		exec(t, backup, "lock table benchmark_runs in access share mode")
-		down := make(chan error)
+		down := make(chan error, 1)
 		go func() { down <- migrations.Down() }()
 		waitUntilBlocked(t, pool)
-		create(t, db.New(pool), fullRun("run-1")) // Queues behind the migration, which gives up for a while.
+		_, err = db.CreateRuns(t.Context(), db.New(pool), fullRun("run-1")) // Queues behind the migration, which gives up for a while.
+		wantNoError(t, err)
 		wantNoError(t, backup.Rollback(t.Context()))
 		wantNoError(t, <-down)
 		wantVersion(t, migrations, 1, false)

@@ -3,9 +3,11 @@
 package recipe
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -18,10 +20,19 @@ type line struct {
 	file, after, text string
 }
 
+// next is the path of the next migration, as far as its number.
+var next = func() string {
+	migrations, err := filepath.Glob("../../sql/schema/*.up.sql")
+	if err != nil {
+		panic(err)
+	}
+	return fmt.Sprintf("sql/schema/%04d", len(migrations)+1)
+}()
+
 // What a person writes for a field "environment", in the order of the recipe.
 var (
-	column    = line{"sql/schema/9000_add_environment.up.sql", "", "alter table benchmark_runs add column environment text;"}
-	reverted  = line{"sql/schema/9000_add_environment.down.sql", "", "alter table benchmark_runs drop column environment;"}
+	column    = line{next + "_add_environment.up.sql", "", "alter table benchmark_runs add column environment text;"}
+	reverted  = line{next + "_add_environment.down.sql", "", "alter table benchmark_runs drop column environment;"}
 	replaced  = line{"sql/queries/results.sql", "        specialist_version = s.specialist_version,", "        environment = s.environment,"}
 	submitted = line{"api/results.go", "\tSpecialistVersion *Text ", "\tEnvironment *Name `json:\"environment\" required:\"false\" nullable:\"true\" doc:\"Where it ran.\"`"}
 	stored    = line{"api/results.go", "\t\tSpecialistVersion: (*string)(run.SpecialistVersion),", "\t\tEnvironment: (*string)(run.Environment),"}
@@ -36,7 +47,11 @@ var tests = []line{
 	{"db/db_test.go", "\t\t\tSpecialistEnabled: new(false), ", "\t\t\tEnvironment: new(\"runner\"),"},
 }
 
-const lint = "go tool -modfile=tools/go.mod golangci-lint run --enable-only exhaustruct_v5 ./api/..."
+const (
+	lint = "go tool -modfile=tools/go.mod golangci-lint run --enable-only exhaustruct_v5 ./api/..."
+	// test is followed by a package and the tests to run.
+	test = "go test -count=1 -timeout=3m -vet=off "
+)
 
 func TestFieldOfRuns(t *testing.T) {
 	t.Parallel()
@@ -45,11 +60,12 @@ func TestFieldOfRuns(t *testing.T) {
 		t.Errorf("a field takes %d lines, want at most %d", len(all), maxLines)
 	}
 
+	dir := t.TempDir() // The same for all, so that they share what is compiled.
 	t.Run("complete", func(t *testing.T) {
-		dir := follow(t, all)
-		const checked = "TestEveryPropertyIsChecked|TestEveryColumnIsRead|TestRunsAreWrittenByTheirTags"
+		follow(t, dir, all)
 		for _, command := range []string{
-			lint, "go test -count=1 ./api -run ^(" + checked + ")$", "go test -count=1 ./db -run ^(TestCreateRuns|TestListRunsDifferences|TestUpdateRuns|TestMigrations)$",
+			test + "./api -run ^(TestEveryPropertyIsChecked|TestEveryColumnIsRead|TestRunsAreWrittenByTheirTags)$",
+			test + "./db -run ^(TestCreateRuns|TestListRunsDifferences|TestUpdateRuns|TestMigrations)$",
 		} {
 			if output, err := run(dir, command); err != nil {
 				t.Errorf("%s: %v\n%s", command, err, output)
@@ -57,45 +73,42 @@ func TestFieldOfRuns(t *testing.T) {
 		}
 	})
 	for _, c := range []struct {
-		name    string
-		without []line
-		// command fails, and says want.
-		command, want string
+		name      string
+		forgotten []line
+		// command fails, and says all of want.
+		command string
+		want    []string
 	}{
-		{"not replaced", []line{replaced}, "go test -count=1 ./db -run ^TestUpdateRuns$", "FAIL: TestUpdateRuns"},
-		{"not reverted", []line{reverted}, "go test -count=1 ./db -run ^TestMigrations$", "FAIL: TestMigrations"},
-		{"not submitted", []line{submitted}, "go build ./api", "run.Environment undefined"},
-		{"not stored", []line{stored}, lint, "db.BenchmarkRun is missing field Environment"},
-		{"not read", []line{read, converted, written}, "go test -count=1 ./api -run ^TestEveryColumnIsRead$", "BenchmarkRun.Environment"},
-		{"not converted", []line{converted}, lint, "api.Run is missing field Environment"},
-		{"not written", []line{written}, "go test -count=1 ./api -run ^TestRunsAreWrittenByTheirTags$", "FAIL: TestRunsAreWrittenByTheirTags"},
+		{"not replaced, not reverted", []line{replaced, reverted}, test + "./db -run ^(TestUpdateRuns|TestMigrations)$", []string{"FAIL: TestUpdateRuns", "FAIL: TestMigrations"}},
+		{"not submitted", []line{submitted}, "go build ./api", []string{"run.Environment undefined"}},
+		{"not stored, not converted", []line{stored, converted}, lint, []string{"db.BenchmarkRun is missing field Environment", "api.Run is missing field Environment"}},
+		{"not read", []line{read, converted, written}, test + "./api -run ^TestEveryColumnIsRead$", []string{"BenchmarkRun.Environment"}},
+		{"not written", []line{written}, test + "./api -run ^TestRunsAreWrittenByTheirTags$", []string{"FAIL: TestRunsAreWrittenByTheirTags"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var rest []line
-			for _, line := range all {
-				isForgotten := false
-				for _, forgotten := range c.without {
-					isForgotten = isForgotten || line == forgotten
-				}
-				if !isForgotten {
-					rest = append(rest, line)
-				}
+			rest := slices.DeleteFunc(slices.Clone(all), func(l line) bool { return slices.Contains(c.forgotten, l) })
+			follow(t, dir, rest)
+			output, err := run(dir, c.command)
+			if err == nil {
+				t.Errorf("%s passes", c.command)
 			}
-			if output, err := run(follow(t, rest), c.command); err == nil || !strings.Contains(output, c.want) {
-				t.Errorf("%s: %v, want %q in\n%s", c.command, err, c.want, output)
+			for _, want := range c.want {
+				if !strings.Contains(output, want) {
+					t.Errorf("%s does not say %q:\n%s", c.command, want, output)
+				}
 			}
 		})
 	}
 }
 
-// follow copies the repository, adds the lines, and generates the data layer.
-func follow(t *testing.T, lines []line) string {
+// follow makes a directory a copy of the repository with the lines added, and generates
+// its data layer.
+func follow(t *testing.T, dir string, lines []line) {
 	t.Helper()
-	dir := t.TempDir()
-	if output, err := run("../..", "sh -c git ls-files -z | tar --null --files-from=- --create | tar --extract --directory="+dir); err != nil {
+	if output, err := run("../..", "sh -c rm -rf "+dir+"/* && git ls-files -z | tar --null --files-from=- --create | tar --extract --directory="+dir); err != nil {
 		t.Fatalf("copy: %v\n%s", err, output)
 	}
-	for _, line := range append(lines, tests...) {
+	for _, line := range slices.Concat(lines, tests) {
 		path := filepath.Join(dir, line.file)
 		content := line.text + "\n"
 		if line.after != "" {
@@ -117,7 +130,6 @@ func follow(t *testing.T, lines []line) string {
 	if output, err := run(dir, "go tool -modfile=tools/go.mod sqlc generate"); err != nil {
 		t.Fatalf("generate: %v\n%s", err, output)
 	}
-	return dir
 }
 
 // run runs a command in a directory; one that begins with "sh -c" is for a shell.
