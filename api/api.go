@@ -1,10 +1,12 @@
 // Package api serves BenchLedger over HTTP: its operations, one file per
-// resource, and what they share: admission.go, auth.go, checked.go, cursor.go, document.go,
-// encode.go, errors.go, json.go, middleware.go, observe.go, values.go.
+// resource, and what they share: admission.go, auth.go, checked.go and plain.go
+// (validation of runs), database.go, document.go, encode.go, errors.go, filters.go, json.go,
+// middleware.go, observe.go, page.go, values.go.
 package api
 
 import (
 	"cmp"
+	"context"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -113,10 +115,12 @@ func newServer(config Config) (*chi.Mux, *server) {
 	config.ConnectionWait = cmp.Or(config.ConnectionWait, connectionWait)
 	config.RequestTimeout = cmp.Or(config.RequestTimeout, requestTimeout)
 	s := &server{
-		Config: config, database: newDatabase(config.Pool, config.ConnectionWait), submissions: countSubmissions(config.Metrics),
-		keys:     keys.NewCache(db.New(config.Pool), config.ConnectionWait, config.Logger),
+		Config: config, database: newDatabase(config.Pool, config.ConnectionWait, config.RequestTimeout), submissions: countSubmissions(config.Metrics),
 		keyLimit: newRateLimit(config.RequestsPerKey), addressLimit: newRateLimit(config.RequestsPerAddress),
 	}
+	s.keys = keys.NewCache(func(ctx context.Context, work func(context.Context, *db.Queries) error) error {
+		return s.database.use(ctx, classControl, config.ConnectionWait, work)
+	}, config.Logger)
 	router.Use(compressLarge, jsonByDefault, endReadDeadline, decompress(s), textIsUTF8(s))
 	router.NotFound(s.notFound)
 	router.MethodNotAllowed(s.methodNotAllowed(router))

@@ -12,13 +12,13 @@ import (
 )
 
 var (
-	// toSubmit is the security of an operation that writes.
-	toSubmit = []map[string][]string{{"bearer": {string(keys.ScopeSubmit)}}}
-	// toRead is that of an operation that reads: it needs a key where the server's
+	// submitSecurity is the security of an operation that writes.
+	submitSecurity = []map[string][]string{{"bearer": {string(keys.ScopeSubmit)}}}
+	// readSecurity is that of an operation that reads: it needs a key where the server's
 	// reads are private.
-	toRead = []map[string][]string{{}, {"bearer": {string(keys.ScopeRead)}}}
-	// open is that of an operation which anyone may use.
-	open = []map[string][]string{{}}
+	readSecurity = []map[string][]string{{}, {"bearer": {string(keys.ScopeRead)}}}
+	// noSecurity is that of an operation which anyone may use.
+	noSecurity = []map[string][]string{{}}
 )
 
 // neededScope is what the document says of an operation: the scope that a key needs,
@@ -53,7 +53,7 @@ func (s *server) requireKey(ctx huma.Context, next func(huma.Context)) {
 		s.refuse(ctx, problem)
 		return
 	}
-	infoOf(ctx.Context()).key = name
+	requestInfoFrom(ctx.Context()).key = name
 	if s.isOverLimit(ctx, s.keyLimit, name) {
 		return
 	}
@@ -93,7 +93,7 @@ func (s *server) identify(ctx context.Context, header string, needed keys.Scope)
 
 // submitter is the name of the key that submits, nil for the shared one.
 func submitter(ctx context.Context) *string {
-	if name := infoOf(ctx).key; name != keys.SharedKey && name != "" {
+	if name := requestInfoFrom(ctx).key; name != keys.SharedKey && name != "" {
 		return &name
 	}
 	return nil

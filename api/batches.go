@@ -54,17 +54,17 @@ func (s *server) registerBatches() {
 		Summary: "List batches",
 		Description: "Returns batches, newest `createdAt` first, then by `batchId` in descending order. " +
 			"If there are more, the `Link` header leads to the next page.",
-		Security:  toRead,
+		Security:  readSecurity,
 		Responses: map[string]*huma.Response{"200": {Description: "A page of batches.", Content: example([]Batch{exampleBatch})}},
-	}, read, s.listBatches)
+	}, classRead, s.listBatches)
 	register(s, huma.Operation{
 		OperationID: "get-batch", Method: http.MethodGet, Path: "/api/batches/{batchId}", Tags: []string{"Batches"},
 		Summary: "Read a batch", Description: "Returns a batch with all its runs, in one consistent snapshot.",
-		Security: toRead, Errors: []int{http.StatusNotFound},
+		Security: readSecurity, Errors: []int{http.StatusNotFound},
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The batch.", Content: example(BatchDetails{exampleBatch, []Run{exampleRun}}),
 		}},
-	}, read, s.getBatch)
+	}, classRead, s.getBatch)
 }
 
 func (s *server) listBatches(ctx context.Context, q *db.Queries, input *listBatchesInput) (*listBatchesOutput, error) {
@@ -82,9 +82,8 @@ func (s *server) listBatches(ctx context.Context, q *db.Queries, input *listBatc
 		return nil, err
 	}
 	output := &listBatchesOutput{}
-	if more := len(rows) > int(input.Limit); more {
-		rows = rows[:input.Limit]
-		last := rows[len(rows)-1]
+	rows, last := cutPage(rows, input.Limit)
+	if last != nil {
 		output.Link = linkToNext("/api/batches", nil, input.Limit, batchPosition{last.CreatedAt, last.BatchID}.cursor())
 	}
 	output.Body = make([]Batch, len(rows))

@@ -94,6 +94,8 @@ func (s *server) registerBulk() {
 	receipt := schemas.Schema(reflect.TypeFor[Receipt](), true, "Receipt")
 	run := schemas.Schema(reflect.TypeFor[RunSubmission](), true, "RunSubmission")
 	s.bulkRequests = make(chan struct{}, maxBulkRequests)
+	// Not by register: this operation reads its body while it stores, and uses the database
+	// for one chunk at a time.
 	huma.Register(s.api, huma.Operation{
 		OperationID: submitRuns, Method: http.MethodPost, Path: "/api/results/bulk", Tags: []string{"Results"},
 		Summary: "Submit many runs",
@@ -103,11 +105,11 @@ func (s *server) registerBulk() {
 			"in the same order. After any other answer, some lines may have been stored; retrying is safe.\n\n"+
 			"In the mode `atomic`, all lines are stored, or none: then the answer is a problem whose `errors` name the lines at fault.",
 			maxLines, maxEachBytes>>20, maxAtomicBytes>>20),
-		Security: toSubmit, Metadata: map[string]any{classKey: submit},
+		Security: submitSecurity, Metadata: map[string]any{classKey: classSubmit},
 		Errors: append([]int{
 			http.StatusBadRequest, http.StatusRequestTimeout, http.StatusConflict,
 			http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType,
-		}, everywhere...),
+		}, commonErrors...),
 		Responses: map[string]*huma.Response{"200": {
 			Description: "One receipt per line.",
 			Content: map[string]*huma.MediaType{"application/x-ndjson": {
@@ -116,7 +118,7 @@ func (s *server) registerBulk() {
 			}},
 		}},
 	}, s.submitRuns)
-	// Told before, huma would read the body as a whole.
+	// Set after registration: otherwise huma reads the whole body.
 	s.api.OpenAPI().Paths["/api/results/bulk"].Post.RequestBody = &huma.RequestBody{Description: "The runs.", Required: true, Content: map[string]*huma.MediaType{
 		"application/x-ndjson": {
 			Schema:  linesOf(run, "One run per line."),
@@ -154,12 +156,12 @@ func (s *server) submitRuns(ctx context.Context, input *submitRunsInput) (*submi
 	}
 	receipts, err := store(ctx, input.request)
 	_, w := humachi.Unwrap(input.request)
-	// A long body has used up the time that an answer has, whatever it is.
+	// Reading a long body may have used up the time for the answer.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(bodyReadTimeout))
 	if err != nil {
 		problem := s.problem(ctx, err)
-		for _, receipt := range receipts { // Those of whom nothing is known.
-			s.submissions.WithLabelValues("run", cmp.Or(receipt.Outcome, outcomeOf(problem.GetStatus()))).Inc()
+		for _, receipt := range receipts { // Some have no outcome.
+			s.submissions.WithLabelValues("run", cmp.Or(receipt.Outcome, outcomeForStatus(problem.GetStatus()))).Inc()
 		}
 		return nil, problem
 	}
@@ -203,12 +205,12 @@ func (s *server) storeEach(ctx context.Context, chunk *chunk) error {
 		return nil
 	}
 	var outcomes []db.Outcome
-	err := s.database.use(ctx, submit, s.RequestTimeout, func(ctx context.Context, q *db.Queries) (err error) {
+	err := s.database.use(ctx, classSubmit, s.database.shares[classSubmit].timeout, func(ctx context.Context, q *db.Queries) (err error) {
 		outcomes, err = db.SubmitRuns(ctx, q, chunk.runs)
 		return err
 	})
 	for i, outcome := range outcomes {
-		chunk.of[i].set(outcome)
+		chunk.runReceipts[i].set(outcome)
 	}
 	return err
 }
@@ -248,15 +250,15 @@ func (s *server) submitRunsAtomically(ctx context.Context, request huma.Context)
 		return make([]Receipt, read), err
 	}
 	var groups [][]db.Submission
-	var of []*Receipt
+	var runReceipts []*Receipt
 	for _, chunk := range chunks {
 		groups = append(groups, chunk.runs)
-		of = append(of, chunk.of...)
+		runReceipts = append(runReceipts, chunk.runReceipts...)
 	}
-	err = s.database.use(ctx, submit, atomicTimes*s.RequestTimeout, func(ctx context.Context, q *db.Queries) error {
+	err = s.database.use(ctx, classSubmit, atomicTimes*s.RequestTimeout, func(ctx context.Context, q *db.Queries) error {
 		outcomes, err := db.SubmitRunsAtomically(ctx, q, groups)
 		for i, outcome := range outcomes {
-			of[i].set(outcome)
+			runReceipts[i].set(outcome)
 		}
 		return err
 	})
@@ -306,14 +308,14 @@ func atMost(most int, errors []FieldError) []FieldError {
 	return append(slices.Clone(errors[:most-1]), FieldError{"body", fmt.Sprintf("and %d more", len(errors)-most+1)})
 }
 
-// chunk is what is stored at once: the receipts of some lines, and of those that
-// are valid the runs, whose ids differ.
+// chunk is what one statement stores: the receipts of some lines, and the runs of those
+// that are valid. Their ids differ.
 type chunk struct {
 	receipts []Receipt
 	runs     []db.Submission
-	// of are the receipts of the runs.
-	of   []*Receipt
-	last bool
+	// runReceipts are the receipts of the runs.
+	runReceipts []*Receipt
+	last        bool
 }
 
 // readChunk reads lines until they are enough to be stored; with an error it returns
@@ -352,7 +354,8 @@ func (s *server) readChunk(ctx context.Context, lines *lineReader) (*chunk, erro
 			continue
 		}
 		ids[receipt.RunID] = true
-		c.runs, c.of = append(c.runs, submissionOf(run, submitter(ctx))), append(c.of, &c.receipts[len(c.receipts)-1])
+		c.runs = append(c.runs, submissionOf(run, submitter(ctx)))
+		c.runReceipts = append(c.runReceipts, &c.receipts[len(c.receipts)-1])
 	}
 	return c, nil
 }

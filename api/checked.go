@@ -65,7 +65,7 @@ var rulesOfRuns = sync.OnceValue(func() runRules {
 	for _, component := range registry.Map() {
 		component.AdditionalProperties = nil // As in the document: unknown fields are ignored.
 	}
-	return runRules{schema, registry, plainChecks{registry}.of(t, schema, "body")}
+	return runRules{schema, registry, plainChecks{registry}.build(t, schema, "body")}
 })
 
 // read reads a run, and finds what is wrong with it.

@@ -19,24 +19,24 @@ import (
 type class int
 
 const (
-	// control decides about requests: keys, readiness.
-	control class = iota
-	// submit stores.
-	submit
-	// read looks up rows by keys and indexes.
-	read
-	// analyse computes over many rows.
-	analyse
+	// classControl decides about requests: keys, readiness.
+	classControl class = iota
+	// classSubmit stores.
+	classSubmit
+	// classRead looks up rows by keys and indexes.
+	classRead
+	// classAnalyse computes over many rows.
+	classAnalyse
 )
 
 const (
 	// connectionWait is how long a request waits for a connection, by default: so that
 	// it has its answer within a second.
 	connectionWait = 900 * time.Millisecond
-	// controlConnections are left to control.
+	// controlConnections are reserved for classControl.
 	controlConnections = 2
-	// maxWaiting is how many requests may wait for each connection. What comes on top
-	// would wait for too long, and is refused before it costs anything.
+	// maxWaiting is how many requests may wait for each connection. Further
+	// requests would wait for too long, and are refused before they cost anything.
 	maxWaiting = 32
 )
 
@@ -51,23 +51,32 @@ type database struct {
 type share struct {
 	// connections has a place for each request that may work at the same time.
 	connections chan struct{}
+	// timeout limits the work of a request.
+	timeout time.Duration
 	// underWay counts the requests that work or wait.
 	underWay atomic.Int64
 }
 
 // newDatabase shares out the connections of the pool: half for submissions, three eighths
-// for reading, an eighth for analysing, at least one each.
-func newDatabase(pool *pgxpool.Pool, wait time.Duration) *database {
+// for reading, an eighth for analysing, at least one each. Where there are too few for
+// that, all classes have one share.
+func newDatabase(pool *pgxpool.Pool, wait, timeout time.Duration) *database {
 	d := &database{pool: pool, wait: wait, shares: map[class]*share{}}
 	if pool == nil { // The OpenAPI document is made without one.
 		return d
 	}
+	if all := int(pool.Config().MaxConns); all < controlConnections+3 {
+		one := &share{connections: make(chan struct{}, all), timeout: timeout}
+		d.shares = map[class]*share{classControl: one, classSubmit: one, classRead: one, classAnalyse: one}
+		return d
+	}
 	total := int(pool.Config().MaxConns) - controlConnections
-	toRead, toAnalyse := max(1, total*3/8), max(1, total/8)
+	readConnections, analyseConnections := max(1, total*3/8), max(1, total/8)
 	for class, connections := range map[class]int{
-		control: controlConnections, read: toRead, analyse: toAnalyse, submit: max(1, total-toRead-toAnalyse),
+		classControl: controlConnections, classRead: readConnections, classAnalyse: analyseConnections,
+		classSubmit: total - readConnections - analyseConnections,
 	} {
-		d.shares[class] = &share{connections: make(chan struct{}, connections)}
+		d.shares[class] = &share{connections: make(chan struct{}, connections), timeout: timeout}
 	}
 	return d
 }
@@ -85,7 +94,9 @@ func (d *database) enter(class class) (leave func(), ok bool) {
 }
 
 // use does work that needs the database within a time, with at most one connection at a
-// time. Where the share of its class is taken it gives up after a wait.
+// time. It gives up if no connection of the class becomes free while it waits. After an
+// error that says that the server is gone, or no longer writable, it closes all
+// connections.
 func (d *database) use(ctx context.Context, class class, timeout time.Duration, work func(context.Context, *db.Queries) error) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -100,21 +111,17 @@ func (d *database) use(ctx context.Context, class class, timeout time.Duration, 
 	}
 	watched, notReplicated := db.DetectUnreplicated(ctx)
 	if err := work(watched, db.New(d.pool)); err != nil {
+		if db.IsServerLost(err) {
+			d.pool.Reset()
+		}
 		return err
 	}
 	// A commit that waits for a standby succeeds at the deadline, without it.
 	return cmp.Or(ctx.Err(), notReplicated())
 }
 
-// resetIfLost closes the connections of a server that is gone, or no longer writable.
-func (d *database) resetIfLost(err error) {
-	if db.IsServerLost(err) {
-		d.pool.Reset()
-	}
-}
-
-// everywhere are the errors of all operations that need the database.
-var everywhere = []int{
+// commonErrors are the errors of all operations that need the database.
+var commonErrors = []int{
 	http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusServiceUnavailable,
 }
 
@@ -122,12 +129,12 @@ var everywhere = []int{
 // time, and its errors all become problem documents. What is invalid was refused before,
 // and waits for nothing.
 func register[I, O any](s *server, operation huma.Operation, class class, handler func(context.Context, *db.Queries, *I) (*O, error)) {
-	operation.Errors = slices.Concat(operation.Errors, everywhere)
+	operation.Errors = slices.Concat(operation.Errors, commonErrors)
 	operation.MaxBodyBytes = maxBodyBytes
 	operation.BodyReadTimeout = bodyReadTimeout
 	operation.Metadata = map[string]any{classKey: class}
 	huma.Register(s.api, operation, func(ctx context.Context, input *I) (output *O, err error) {
-		err = s.database.use(ctx, class, s.RequestTimeout, func(ctx context.Context, q *db.Queries) error {
+		err = s.database.use(ctx, class, s.database.shares[class].timeout, func(ctx context.Context, q *db.Queries) error {
 			output, err = handler(ctx, q, input)
 			return err
 		})
@@ -143,7 +150,7 @@ func register[I, O any](s *server, operation huma.Operation, class class, handle
 const classKey = "class"
 
 // refuseTooMany answers 503 at once where more requests are under way than can have
-// an answer soon, so that what there is goes into those.
+// an answer soon, to keep the capacity for those that can.
 func (s *server) refuseTooMany(ctx huma.Context, next func(huma.Context)) {
 	class, ok := ctx.Operation().Metadata[classKey].(class)
 	if !ok {

@@ -9,7 +9,7 @@ import (
 )
 
 // Runs are most of what is read. Written by hand they take a third of the time that
-// reflection takes; TestRunsAreWrittenByTheirTags holds this against their fields.
+// reflection takes; TestAppendJSONMatchesReflection holds this against their fields.
 
 // appendBatch writes a batch with its runs, of which there are many.
 func appendBatch(b []byte, batch *BatchDetails) ([]byte, error) {

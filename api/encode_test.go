@@ -16,9 +16,9 @@ import (
 	"github.com/benchledger/benchledger/db"
 )
 
-// TestRunsAreWrittenByTheirTags holds what is written by hand against what reflection
+// TestAppendJSONMatchesReflection holds what is written by hand against what reflection
 // writes: of every field, absent and not, with every kind of text, number and time.
-func TestRunsAreWrittenByTheirTags(t *testing.T) {
+func TestAppendJSONMatchesReflection(t *testing.T) {
 	t.Parallel()
 	moment := rapid.Custom(func(t *rapid.T) UTCTime {
 		micros := rapid.Int64Range(-62135596800e6, 253402300799e6).Draw(t, "microseconds")

@@ -103,7 +103,6 @@ func (s *server) problem(ctx context.Context, err error) *Problem {
 	case kind == db.Canceled:
 		kind = db.Internal
 	}
-	s.database.resetIfLost(err)
 	level := slog.LevelError
 	switch kind {
 	case db.NotFound:

@@ -344,7 +344,7 @@ func TestKeyBeforeBody(t *testing.T) {
 	}
 }
 
-func TestBodyThatBreaksOff(t *testing.T) {
+func TestTruncatedBody(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	connection, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
@@ -447,7 +447,7 @@ func TestGetHealth(t *testing.T) {
 	}
 }
 
-// TestDatabaseAway stops the database under a request, and brings it back.
+// TestDatabaseUnavailable stops the database under a request, and brings it back.
 func TestGetLiveness(t *testing.T) {
 	t.Parallel()
 	s := serve(t, testdb.Pool(t, "postgres://nobody@127.0.0.1:1/none"), patience)
@@ -510,7 +510,7 @@ func TestGetReadiness(t *testing.T) {
 	}
 }
 
-func TestDatabaseAway(t *testing.T) {
+func TestDatabaseUnavailable(t *testing.T) {
 	t.Parallel()
 	url := testdb.URL(t)
 	direct := testdb.Pool(t, url)
@@ -743,9 +743,9 @@ func TestUnexpectedError(t *testing.T) {
 	}
 }
 
-// TestStandbyAway has PostgreSQL wait for a standby that is not there: what is not
+// TestStandbyUnavailable has PostgreSQL wait for a standby that is not there: what is not
 // replicated is not acknowledged, however the wait ends.
-func TestStandbyAway(t *testing.T) {
+func TestStandbyUnavailable(t *testing.T) {
 	t.Parallel()
 	admin, url := testdb.Admin(t), testdb.URL(t)+"&synchronous_commit=on"
 	var byDefault string

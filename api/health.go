@@ -54,7 +54,7 @@ func (s *server) registerHealth() {
 	huma.Register(s.api, huma.Operation{
 		OperationID: "get-health", Method: http.MethodGet, Path: "/health", Tags: []string{"Health"},
 		Summary: "Check that the server runs", Description: "Answers while the server runs; does not query the database.",
-		Security: open, Errors: []int{http.StatusUnprocessableEntity},
+		Security: noSecurity, Errors: []int{http.StatusUnprocessableEntity},
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The server runs.", Content: example(Health{Status: "ok", Timestamp: exampleRun.StartedAt}),
 		}},
@@ -62,7 +62,7 @@ func (s *server) registerHealth() {
 	huma.Register(s.api, huma.Operation{
 		OperationID: "get-liveness", Method: http.MethodGet, Path: "/livez", Tags: []string{"Health"},
 		Summary: "Check liveness", Description: "Same as `/health`. An orchestrator restarts a server that does not answer here.",
-		Security: open, Errors: []int{http.StatusUnprocessableEntity},
+		Security: noSecurity, Errors: []int{http.StatusUnprocessableEntity},
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The server runs.", Content: example(Health{Status: "ok", Timestamp: exampleRun.StartedAt}),
 		}},
@@ -72,7 +72,7 @@ func (s *server) registerHealth() {
 		Summary: "Check readiness",
 		Description: "The server is ready when the database answers and accepts writes, its schema is current, and the server is not shutting down. " +
 			"A load balancer sends requests elsewhere while the server is not ready.",
-		Security: open, Errors: []int{http.StatusUnprocessableEntity, http.StatusServiceUnavailable},
+		Security: noSecurity, Errors: []int{http.StatusUnprocessableEntity, http.StatusServiceUnavailable},
 		Responses: map[string]*huma.Response{"200": {Description: "The server is ready.", Content: example(Readiness{Status: "ready"})}},
 	}, s.getReadiness)
 }
@@ -99,7 +99,7 @@ func (s *server) getReadiness(ctx context.Context, _ *struct{}) (*getReadinessOu
 			// The first caller may go away while the others wait.
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readinessTimeout)
 			defer cancel()
-			found := &knownReadiness{problem: s.askReadiness(ctx)}
+			found := &knownReadiness{problem: s.checkReadiness(ctx)}
 			found.at = time.Now()
 			s.readiness.known.Store(found)
 			return found, nil
@@ -112,10 +112,10 @@ func (s *server) getReadiness(ctx context.Context, _ *struct{}) (*getReadinessOu
 	return &getReadinessOutput{Body: Readiness{Status: "ready"}}, nil
 }
 
-// askReadiness queries the database, and returns why the server is not ready.
-func (s *server) askReadiness(ctx context.Context) *Problem {
+// checkReadiness queries the database, and returns why the server is not ready.
+func (s *server) checkReadiness(ctx context.Context) *Problem {
 	var database db.GetReadinessRow
-	err := s.database.use(ctx, control, readinessTimeout, func(ctx context.Context, q *db.Queries) (err error) {
+	err := s.database.use(ctx, classControl, readinessTimeout, func(ctx context.Context, q *db.Queries) (err error) {
 		database, err = q.GetReadiness(ctx)
 		return err
 	})

@@ -159,7 +159,7 @@ func TestEachKindOfKey(t *testing.T) {
 	}
 }
 
-func TestKeyThatIsRevoked(t *testing.T) {
+func TestRevokedKey(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	mine := s.makeKey("mine", keys.ScopeSubmit)
@@ -179,7 +179,7 @@ func TestKeyThatIsRevoked(t *testing.T) {
 	}
 }
 
-func TestKeyThatIsNew(t *testing.T) {
+func TestNewKey(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	s.with(s.makeKey("first", keys.ScopeSubmit), http.MethodPost, "/api/results", leastRun("run-1")).want(http.StatusCreated)
@@ -200,7 +200,7 @@ func TestKeyThatIsNew(t *testing.T) {
 
 // While the database is away, a key that was known a moment ago goes on, and one that
 // was not can be neither accepted nor refused.
-func TestKeysWhileTheDatabaseIsAway(t *testing.T) {
+func TestKeysWhileDatabaseUnavailable(t *testing.T) {
 	t.Parallel()
 	url := testdb.URL(t)
 	direct := testdb.Pool(t, url)

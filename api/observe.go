@@ -27,7 +27,7 @@ type requestInfo struct {
 
 type requestInfoKey struct{}
 
-func infoOf(ctx context.Context) *requestInfo {
+func requestInfoFrom(ctx context.Context) *requestInfo {
 	info, ok := ctx.Value(requestInfoKey{}).(*requestInfo)
 	if !ok {
 		return &requestInfo{}
@@ -35,15 +35,15 @@ func infoOf(ctx context.Context) *requestInfo {
 	return info
 }
 
-func requestID(ctx context.Context) string { return infoOf(ctx).id }
+func requestID(ctx context.Context) string { return requestInfoFrom(ctx).id }
 
 // OperationID returns the ID of the operation of a context, "" outside of an operation.
-func OperationID(ctx context.Context) string { return infoOf(ctx).operation }
+func OperationID(ctx context.Context) string { return requestInfoFrom(ctx).operation }
 
 // noteOperation stores the operation ID in the context and the span of the request.
 func noteOperation(ctx huma.Context, next func(huma.Context)) {
 	id := ctx.Operation().OperationID
-	infoOf(ctx.Context()).operation = id
+	requestInfoFrom(ctx.Context()).operation = id
 	trace.SpanFromContext(ctx.Context()).SetName(id)
 	next(ctx)
 }
@@ -57,7 +57,7 @@ type requestHandler struct{ slog.Handler }
 
 // Handle adds the attributes of the request.
 func (h requestHandler) Handle(ctx context.Context, record slog.Record) error {
-	if info := infoOf(ctx); info.id != "" {
+	if info := requestInfoFrom(ctx); info.id != "" {
 		record.AddAttrs(slog.String("requestId", info.id))
 		if info.operation != "" {
 			record.AddAttrs(slog.String("operation", info.operation))
@@ -113,7 +113,7 @@ func (s *server) observeRequests(next http.Handler) http.Handler {
 		wrapped := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
 		next.ServeHTTP(wrapped, r)
 		took := time.Since(start)
-		operation := infoOf(r.Context()).operation
+		operation := requestInfoFrom(r.Context()).operation
 		if operation == "" {
 			operation = "none"
 		}
@@ -145,11 +145,11 @@ func (s *server) countSubmission(operation string, status int) {
 	if !ok {
 		return
 	}
-	s.submissions.WithLabelValues(kind, outcomeOf(status)).Inc()
+	s.submissions.WithLabelValues(kind, outcomeForStatus(status)).Inc()
 }
 
-// outcomeOf returns the outcome of a submission from the status of its response.
-func outcomeOf(status int) string {
+// outcomeForStatus returns the outcome of a submission from the status of its response.
+func outcomeForStatus(status int) string {
 	switch {
 	case status == http.StatusCreated:
 		return recorded

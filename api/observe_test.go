@@ -82,7 +82,7 @@ func TestQueriesAreMeasured(t *testing.T) {
 }
 
 // Whoever asks for readiness without end has the database asked a few times a second.
-func TestReadinessAsksSeldom(t *testing.T) {
+func TestReadinessIsCached(t *testing.T) {
 	t.Parallel()
 	s, registry, _ := observed(t)
 	begun := time.Now()

@@ -25,12 +25,12 @@ type plainCheck func(value reflect.Value) bool
 // a rule of the schema: otherwise the check would accept what validation refuses.
 type plainChecks struct{ registry huma.Registry }
 
-// of returns the check of a type. at says where the type is used.
-func (c plainChecks) of(t reflect.Type, schema *huma.Schema, at string) plainCheck {
+// build returns the check of a type. at says where the type is used.
+func (c plainChecks) build(t reflect.Type, schema *huma.Schema, at string) plainCheck {
 	pointer := reflect.PointerTo(t)
 	switch {
 	case pointer.Implements(reflect.TypeFor[plainType]()):
-		onlyRules(schema, c.registry.Schema(t, true, ""), at)
+		mustHaveOnlyRules(schema, c.registry.Schema(t, true, ""), at)
 		return func(v reflect.Value) bool {
 			return v.Addr().Interface().(plainType).isPlain() //nolint:forcetypeassert // it implements that
 		}
@@ -39,32 +39,32 @@ func (c plainChecks) of(t reflect.Type, schema *huma.Schema, at string) plainChe
 	}
 	switch t.Kind() { //nolint:exhaustive // the others panic
 	case reflect.Bool:
-		onlyRules(schema, &huma.Schema{Type: huma.TypeBoolean}, at)
+		mustHaveOnlyRules(schema, &huma.Schema{Type: huma.TypeBoolean}, at)
 		return func(reflect.Value) bool { return true }
 	case reflect.Float64:
 		return numberCheck(schema, at)
 	case reflect.Pointer:
-		check := c.of(t.Elem(), schema, at)
+		check := c.build(t.Elem(), schema, at)
 		return func(v reflect.Value) bool { return !v.IsNil() && check(v.Elem()) }
 	case reflect.Slice:
-		return c.ofSlice(t, schema, at)
+		return c.buildSlice(t, schema, at)
 	case reflect.Struct:
-		return c.ofStruct(t, schema, at)
+		return c.buildStruct(t, schema, at)
 	}
 	panic(fmt.Sprintf("%s: the type %s has no isPlain", at, t))
 }
 
 func numberCheck(schema *huma.Schema, at string) plainCheck {
 	above := schema.ExclusiveMinimum
-	onlyRules(schema, &huma.Schema{Type: huma.TypeNumber, Format: "double", ExclusiveMinimum: above}, at)
+	mustHaveOnlyRules(schema, &huma.Schema{Type: huma.TypeNumber, Format: "double", ExclusiveMinimum: above}, at)
 	return func(v reflect.Value) bool { return above == nil || v.Float() > *above }
 }
 
-func (c plainChecks) ofSlice(t reflect.Type, schema *huma.Schema, at string) plainCheck {
-	onlyRules(schema, &huma.Schema{Type: huma.TypeArray, Items: schema.Items}, at)
+func (c plainChecks) buildSlice(t reflect.Type, schema *huma.Schema, at string) plainCheck {
+	mustHaveOnlyRules(schema, &huma.Schema{Type: huma.TypeArray, Items: schema.Items}, at)
 	at += "[]"
-	check := c.of(t.Elem(), schema.Items, at)
-	mustRefuseZero(check, t.Elem(), at) // What null becomes.
+	check := c.build(t.Elem(), schema.Items, at)
+	mustRejectZero(check, t.Elem(), at) // What null becomes.
 	return func(v reflect.Value) bool {
 		for i := range v.Len() {
 			if !check(v.Index(i)) {
@@ -75,12 +75,12 @@ func (c plainChecks) ofSlice(t reflect.Type, schema *huma.Schema, at string) pla
 	}
 }
 
-func (c plainChecks) ofStruct(t reflect.Type, schema *huma.Schema, at string) plainCheck {
+func (c plainChecks) buildStruct(t reflect.Type, schema *huma.Schema, at string) plainCheck {
 	if schema.Ref != "" {
-		onlyRules(schema, &huma.Schema{Ref: schema.Ref}, at)
+		mustHaveOnlyRules(schema, &huma.Schema{Ref: schema.Ref}, at)
 		schema = c.registry.SchemaFromRef(schema.Ref)
 	}
-	onlyRules(schema, &huma.Schema{Type: huma.TypeObject, Properties: schema.Properties, Required: schema.Required}, at)
+	mustHaveOnlyRules(schema, &huma.Schema{Type: huma.TypeObject, Properties: schema.Properties, Required: schema.Required}, at)
 	type fieldCheck struct {
 		index int
 		// optional says that nil is plain.
@@ -99,10 +99,10 @@ func (c plainChecks) ofStruct(t reflect.Type, schema *huma.Schema, at string) pl
 		if property == nil {
 			panic(fmt.Sprintf("%s: the schema does not have the field %s of %s", at, field.Name, t))
 		}
-		check := c.of(field.Type, property, at)
+		check := c.build(field.Type, property, at)
 		required := slices.Contains(schema.Required, name)
 		if required {
-			mustRefuseZero(check, field.Type, at) // What it is where it is missing.
+			mustRejectZero(check, field.Type, at) // What it is where it is missing.
 		}
 		canBeNil := field.Type.Kind() == reflect.Pointer || field.Type.Kind() == reflect.Slice
 		checks = append(checks, fieldCheck{i, canBeNil && !required, check})
@@ -118,24 +118,24 @@ func (c plainChecks) ofStruct(t reflect.Type, schema *huma.Schema, at string) pl
 	}
 }
 
-// mustRefuseZero panics where a check does not tell a missing value from one that was sent.
-func mustRefuseZero(check plainCheck, t reflect.Type, at string) {
+// mustRejectZero panics where a check does not tell a missing value from one that was sent.
+func mustRejectZero(check plainCheck, t reflect.Type, at string) {
 	if check(reflect.New(t).Elem()) {
 		panic(fmt.Sprintf("%s: it is required, and the zero %s is valid: use a pointer", at, t))
 	}
 }
 
-// wordsOfSchemas are the parts of a schema that refuse nothing. Nullable is one: what is
+// annotations are the parts of a schema that refuse nothing. Nullable is one: what is
 // null is nil or zero when it has been read.
-var wordsOfSchemas = []string{"Title", "Description", "Examples", "Deprecated", "PatternDescription", "Extensions", "Nullable"}
+var annotations = []string{"Title", "Description", "Examples", "Deprecated", "PatternDescription", "Extensions", "Nullable"}
 
-// onlyRules panics where a schema has other rules than those that are known.
-func onlyRules(schema, known *huma.Schema, at string) {
+// mustHaveOnlyRules panics where a schema has other rules than those that are known.
+func mustHaveOnlyRules(schema, known *huma.Schema, at string) {
 	if len(schema.DependentRequired) == 0 {
 		known.DependentRequired = schema.DependentRequired // Empty, or nil.
 	}
 	for part, rule := range reflect.ValueOf(schema).Elem().Fields() {
-		if !part.IsExported() || slices.Contains(wordsOfSchemas, part.Name) {
+		if !part.IsExported() || slices.Contains(annotations, part.Name) {
 			continue
 		}
 		if knownRule := reflect.ValueOf(known).Elem().FieldByIndex(part.Index); !reflect.DeepEqual(rule.Interface(), knownRule.Interface()) {

@@ -124,7 +124,7 @@ func TestUnknownTypesAndRules(t *testing.T) {
 			for _, s := range append(slices.Collect(maps.Values(registry.Map())), schema) {
 				s.AdditionalProperties = nil
 			}
-			plainChecks{registry}.of(reflect.TypeOf(test.body), schema, "body")
+			plainChecks{registry}.build(reflect.TypeOf(test.body), schema, "body")
 			return ""
 		}()
 		if test.want == "" && got != "" || !strings.HasPrefix(got, test.want) {

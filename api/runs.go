@@ -4,10 +4,6 @@ import (
 	"context"
 	"math"
 	"net/http"
-	"net/url"
-	"reflect"
-	"strconv"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-json-experiment/json"
@@ -72,26 +68,6 @@ type Telemetry struct {
 	PromptSent   *string  `json:"promptSent"`
 }
 
-// RunFilters select runs; one that is not set selects all. What a filter means is in
-// the SQL function run_matches, which knows it by the name of its query parameter.
-type RunFilters struct {
-	Suite    Name   `query:"suite" doc:"Only runs of this suite." example:"update-deps"`
-	Scenario Name   `query:"scenario" doc:"Only runs of this scenario." example:"nx-pnpm-monorepo"`
-	Agent    Name   `query:"agent" doc:"Only runs of this agent." example:"claude-code"`
-	Status   Status `query:"status" doc:"Only runs with this status."`
-}
-
-// values returns the filters that are set, by name.
-func (f RunFilters) values() map[string]string {
-	values := map[string]string{}
-	for field, value := range reflect.ValueOf(f).Fields() {
-		if text := value.String(); text != "" {
-			values[field.Tag.Get("query")] = text
-		}
-	}
-	return values
-}
-
 type listRunsInput struct {
 	Limit  int32  `query:"limit" minimum:"1" maximum:"10000" default:"50" doc:"Maximum number of runs to return."`
 	Cursor string `query:"cursor" maxLength:"1000" doc:"Start of the page: the cursor in the Link header of the previous page, with the same filters."`
@@ -126,32 +102,32 @@ func (s *server) registerRuns() {
 		Description: "Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. " +
 			"If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read " +
 			"is on one of the pages, whatever is submitted meanwhile. Prompts are only in the telemetry of each run.",
-		Security: toRead, Errors: []int{http.StatusUnprocessableEntity},
+		Security: readSecurity, Errors: []int{http.StatusUnprocessableEntity},
 		Responses: map[string]*huma.Response{"200": {Description: "A page of runs.", Content: example([]Run{exampleRun})}},
-	}, read, s.listRuns)
+	}, classRead, s.listRuns)
 	errors := []int{http.StatusNotFound}
 	register(s, huma.Operation{
 		OperationID: "get-run", Method: http.MethodGet, Path: "/api/runs/{runId}", Tags: []string{"Runs"},
 		Summary: "Read a run", Description: "Returns a run with its evaluations and telemetry, in one consistent snapshot.",
-		Security: toRead, Errors: errors,
+		Security: readSecurity, Errors: errors,
 		Responses: map[string]*huma.Response{"200": {Description: "The run.", Content: example(RunDetails{
 			Run: exampleRun, Evaluations: []Evaluation{exampleEvaluation}, Telemetry: exampleTelemetry,
 		})}},
-	}, read, s.getRun)
+	}, classRead, s.getRun)
 	register(s, huma.Operation{
 		OperationID: "get-run-evaluations", Method: http.MethodGet, Path: "/api/runs/{runId}/evaluations", Tags: []string{"Runs"},
 		Summary: "Read a run's evaluations", Description: "Returns the scores that evaluators gave a run, in the order of submission.",
-		Security: toRead, Errors: errors,
+		Security: readSecurity, Errors: errors,
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The evaluations.", Content: example([]Evaluation{exampleEvaluation}),
 		}},
-	}, read, s.getRunEvaluations)
+	}, classRead, s.getRunEvaluations)
 	register(s, huma.Operation{
 		OperationID: "get-run-telemetry", Method: http.MethodGet, Path: "/api/runs/{runId}/telemetry", Tags: []string{"Runs"},
 		Summary: "Read a run's telemetry", Description: "Returns the telemetry of a run, including the prompt; `null` if the run has none.",
-		Security: toRead, Errors: errors,
+		Security: readSecurity, Errors: errors,
 		Responses: map[string]*huma.Response{"200": {Description: "The telemetry.", Content: example(exampleTelemetry)}},
-	}, read, s.getRunTelemetry)
+	}, classRead, s.getRunTelemetry)
 }
 
 func (s *server) listRuns(ctx context.Context, q *db.Queries, input *listRunsInput) (*listRunsOutput, error) {
@@ -168,9 +144,8 @@ func (s *server) listRuns(ctx context.Context, q *db.Queries, input *listRunsInp
 		return nil, err
 	}
 	output := &listRunsOutput{}
-	if more := len(rows) > int(input.Limit); more {
-		rows = rows[:input.Limit]
-		last := rows[len(rows)-1]
+	rows, last := cutPage(rows, input.Limit)
+	if last != nil {
 		output.Link = linkToNext("/api/runs", filters, input.Limit, runCursor(db.RunPosition{StartedAt: last.StartedAt, ID: last.ID}, filters))
 	}
 	output.Body = runsFromRows(rows)
@@ -276,17 +251,3 @@ func telemetryFromRow(row db.GetRunTelemetryRow) *Telemetry {
 		PromptSent:   row.PromptSent,
 	}
 }
-
-// linkToNext returns a Link header (RFC 8288) whose target is relative to the
-// request, so that it holds behind any proxy.
-func linkToNext(path string, filters map[string]string, limit int32, cursor string) string {
-	query := url.Values{"limit": {strconv.Itoa(int(limit))}, "cursor": {cursor}}
-	for name, value := range filters {
-		query.Set(name, value)
-	}
-	return "<" + path + "?" + query.Encode() + `>; rel="next"`
-}
-
-// beyondEveryTime is later than every time that is accepted: the position before
-// the first page.
-var beyondEveryTime = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)

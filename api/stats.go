@@ -39,17 +39,17 @@ func (s *server) registerStats() {
 	register(s, huma.Operation{
 		OperationID: "get-stats", Method: http.MethodGet, Path: "/api/stats", Tags: []string{"Stats"},
 		Summary: "Get statistics over all runs", Description: "Returns counts and averages over all completed runs.",
-		Security: toRead, Errors: errors,
+		Security: readSecurity, Errors: errors,
 		Responses: map[string]*huma.Response{"200": {Description: "The statistics.", Content: example(exampleStats)}},
-	}, analyse, s.getStats)
+	}, classAnalyse, s.getStats)
 	register(s, huma.Operation{
 		OperationID: "list-agent-stats", Method: http.MethodGet, Path: "/api/stats/agents", Tags: []string{"Stats"},
 		Summary: "Get statistics per agent",
 		Description: "Returns the weighted scores of each agent over its completed, successful runs: best average first, " +
 			"agents without an average last, ties by name.",
-		Security: toRead, Errors: errors,
+		Security: readSecurity, Errors: errors,
 		Responses: map[string]*huma.Response{"200": {Description: "The statistics.", Content: example([]AgentStats{exampleAgentStats})}},
-	}, analyse, s.listAgentStats)
+	}, classAnalyse, s.listAgentStats)
 }
 
 func (s *server) getStats(ctx context.Context, q *db.Queries, _ *struct{}) (*getStatsOutput, error) {

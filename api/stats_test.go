@@ -39,7 +39,7 @@ func TestGetStats(t *testing.T) {
 	}
 }
 
-func TestStatsAtTheEndOfTheRange(t *testing.T) {
+func TestStatsExtremeScores(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	for i, score := range []float64{math.MaxFloat64, math.MaxFloat64, -math.MaxFloat64, 1e200} {

@@ -17,8 +17,8 @@ var ErrNotReplicated = errors.New("committed without the synchronous standby")
 // to one whose wait is canceled, at a deadline or by an administrator: only a warning
 // tells.
 func DetectUnreplicated(ctx context.Context) (context.Context, func() error) {
-	commits := &watchedCommits{}
-	return context.WithValue(ctx, watchedCommits{}, commits), func() error {
+	commits := &commitState{}
+	return context.WithValue(ctx, commitState{}, commits), func() error {
 		if commits.canceled {
 			return ErrNotReplicated
 		}
@@ -26,27 +26,27 @@ func DetectUnreplicated(ctx context.Context) (context.Context, func() error) {
 	}
 }
 
-// watchedCommits are those of some work, which uses one connection at a time.
-type watchedCommits struct{ canceled bool }
+// commitState are those of some work, which uses one connection at a time.
+type commitState struct{ canceled bool }
 
-// noteWork tells each connection whose work it does.
-type noteWork struct{}
+// commitTracer tells each connection whose work it does.
+type commitTracer struct{}
 
 // TraceQueryStart notes it.
-func (noteWork) TraceQueryStart(ctx context.Context, connection *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
-	connection.PgConn().CustomData()[workKey], _ = ctx.Value(watchedCommits{}).(*watchedCommits)
+func (commitTracer) TraceQueryStart(ctx context.Context, connection *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	connection.PgConn().CustomData()[workKey], _ = ctx.Value(commitState{}).(*commitState)
 	return ctx
 }
 
 // TraceQueryEnd does nothing.
-func (noteWork) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+func (commitTracer) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
 const workKey = "work"
 
-// noteNotice notes the warning. It shares its SQLSTATE with others, and its text is
+// onNotice notes the warning. It shares its SQLSTATE with others, and its text is
 // translated: what is its own is the routine of PostgreSQL that it comes from.
-func noteNotice(connection *pgconn.PgConn, notice *pgconn.Notice) {
-	if commits, _ := connection.CustomData()[workKey].(*watchedCommits); commits != nil && notice.Routine == "SyncRepWaitForLSN" {
+func onNotice(connection *pgconn.PgConn, notice *pgconn.Notice) {
+	if commits, _ := connection.CustomData()[workKey].(*commitState); commits != nil && notice.Routine == "SyncRepWaitForLSN" {
 		commits.canceled = true
 	}
 }

@@ -52,6 +52,8 @@ func Classify(err error) Kind {
 		return classifyState(pg.Code)
 	case errors.Is(err, pgx.ErrNoRows):
 		return NotFound
+	case errors.Is(err, errDeleted):
+		return Transient
 	case isConnectionError(err):
 		return Unavailable
 	}

@@ -101,7 +101,7 @@ func TestClassify(t *testing.T) {
 }
 
 // What really comes from the driver and from the database.
-func TestClassifyWhatHappens(t *testing.T) {
+func TestClassifyRealErrors(t *testing.T) {
 	t.Parallel()
 	q, pool := setup(t)
 	create(t, q, leastRun("run-1"))

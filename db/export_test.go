@@ -6,7 +6,7 @@ import "context"
 
 // CreateRuns calls the query with submissions.
 func CreateRuns(ctx context.Context, q *Queries, submissions ...Submission) ([]string, error) {
-	rows, err := rowsOf(submissions)
+	rows, err := submissionRows(submissions)
 	if err != nil {
 		return nil, err
 	}
@@ -15,7 +15,7 @@ func CreateRuns(ctx context.Context, q *Queries, submissions ...Submission) ([]s
 
 // ListRunsDifferences calls the query with submissions.
 func ListRunsDifferences(ctx context.Context, q *Queries, submissions ...Submission) ([]ListRunsDifferencesRow, error) {
-	rows, err := rowsOf(submissions)
+	rows, err := submissionRows(submissions)
 	if err != nil {
 		return nil, err
 	}
@@ -24,7 +24,7 @@ func ListRunsDifferences(ctx context.Context, q *Queries, submissions ...Submiss
 
 // UpdateRuns calls the query with submissions.
 func UpdateRuns(ctx context.Context, q *Queries, submissions ...Submission) error {
-	rows, err := rowsOf(submissions)
+	rows, err := submissionRows(submissions)
 	if err != nil {
 		return err
 	}

@@ -158,13 +158,13 @@ func (m *Migrations) Close() error {
 func explain(err error) error {
 	var dirty migrate.ErrDirty
 	if errors.As(err, &dirty) {
-		return errors.New(SchemaVersion{Current: uint(max(dirty.Version, 0))}.HowToGoOn())
+		return errors.New(SchemaVersion{Current: uint(max(dirty.Version, 0))}.RecoveryAdvice())
 	}
 	return err
 }
 
-// HowToGoOn returns advice for a migration that failed halfway.
-func (v SchemaVersion) HowToGoOn() string {
+// RecoveryAdvice returns advice for a migration that failed halfway.
+func (v SchemaVersion) RecoveryAdvice() string {
 	return fmt.Sprintf("the migration to version %d failed halfway. If the schema has everything of that version, record it: "+
 		"`benchledger migrate force %[1]d`. Otherwise drop the parts that exist, such as an invalid index, and repeat it: "+
 		"`benchledger migrate force %[2]d`, then `benchledger migrate up`", v.Current, max(v.Current, 1)-1)
@@ -186,13 +186,13 @@ func ReadSchemaVersion(ctx context.Context, url string) (version SchemaVersion, 
 	}
 	defer func() { err = errors.Join(err, connection.Close(ctx)) }()
 	q := New(connection)
-	stands, err := q.GetReadiness(ctx)
+	state, err := q.GetReadiness(ctx)
 	var pg *pgconn.PgError
 	undefined := errors.As(err, &pg) && pg.Code == "42P01" // The table does not exist.
 	if err != nil && !undefined && Classify(err) != NotFound {
 		return version, fmt.Errorf("read schema version: %w", err)
 	}
-	version.Current, version.Dirty = uint(max(stands.SchemaVersion, 0)), stands.SchemaDirty
+	version.Current, version.Dirty = uint(max(state.SchemaVersion, 0)), state.SchemaDirty
 	lock, err := migrationLock(config.ConnConfig)
 	if err != nil {
 		return version, err

@@ -55,8 +55,8 @@ func Open(ctx context.Context, url string, tracers ...pgx.QueryTracer) (*pgxpool
 	if _, set := config.ConnConfig.RuntimeParams["statement_timeout"]; !set && config.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
 		config.ConnConfig.RuntimeParams["statement_timeout"] = statementTimeout
 	}
-	config.ConnConfig.OnNotice = noteNotice
-	config.ConnConfig.Tracer = multitracer.New(append([]pgx.QueryTracer{noteWork{}}, tracers...)...)
+	config.ConnConfig.OnNotice = onNotice
+	config.ConnConfig.Tracer = multitracer.New(append([]pgx.QueryTracer{commitTracer{}}, tracers...)...)
 	config.AfterConnect = func(_ context.Context, connection *pgx.Conn) error {
 		for _, jsonType := range jsonTypes {
 			connection.TypeMap().RegisterType(jsonType)

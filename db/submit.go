@@ -135,7 +135,7 @@ func submitTogether(ctx context.Context, q *Queries, submissions []Submission, o
 
 // createMissing creates the runs that are not stored yet, and sets their outcomes.
 func createMissing(ctx context.Context, q *Queries, submissions []Submission, outcomes []Outcome) error {
-	rows, err := rowsOf(submissions)
+	rows, err := submissionRows(submissions)
 	if err != nil {
 		return err
 	}
@@ -154,6 +154,9 @@ func createMissing(ctx context.Context, q *Queries, submissions []Submission, ou
 	}
 	return nil
 }
+
+// errDeleted is transient: a repeated submission creates the run again.
+var errDeleted = errors.New("a run was deleted while it was submitted")
 
 // replaceStored replaces the runs that have no outcome yet, all of which are stored, where
 // they are open and differ. It sets their outcomes. It has to run in a transaction.
@@ -174,13 +177,13 @@ func replaceStored(ctx context.Context, q *Queries, submissions []Submission, ou
 		return err
 	}
 	if len(statuses) < len(ids) {
-		return pgx.ErrNoRows // Deleted a moment ago.
+		return errDeleted
 	}
 	isFinal := make(map[string]bool, len(ids))
 	for _, run := range statuses {
 		isFinal[run.RunID] = run.Status == "completed" || run.Status == "failed"
 	}
-	rows, err := rowsOf(stored)
+	rows, err := submissionRows(stored)
 	if err != nil {
 		return err
 	}
@@ -210,15 +213,15 @@ func replaceStored(ctx context.Context, q *Queries, submissions []Submission, ou
 	if len(replacements) == 0 {
 		return nil
 	}
-	if rows, err = rowsOf(replacements); err != nil {
+	if rows, err = submissionRows(replacements); err != nil {
 		return err
 	}
 	return q.UpdateRuns(ctx, UpdateRunsParams(rows))
 }
 
-// rowsOf are submissions as the queries take them: JSON arrays of rows. What the
+// submissionRows returns submissions as the queries take them: JSON arrays of rows. What the
 // database assigns is left out, since the queries have a default for it.
-func rowsOf(submissions []Submission) (rows CreateRunsParams, err error) {
+func submissionRows(submissions []Submission) (rows CreateRunsParams, err error) {
 	type run struct {
 		BenchmarkRun
 		StartedAt *time.Time `json:"started_at,omitempty"`

@@ -29,20 +29,21 @@ const (
 
 // Cache knows the keys of the database as they were a moment ago.
 type Cache struct {
-	queries *db.Queries
-	wait    time.Duration
-	logger  *slog.Logger
-	asking  singleflight.Group
-	known   atomic.Pointer[snapshot]
+	use        Use
+	logger     *slog.Logger
+	refreshing singleflight.Group
+	known      atomic.Pointer[snapshot]
 
 	mu   sync.Mutex
 	used map[string]time.Time // when a key's use was recorded last, by its name
 }
 
-// NewCache returns an empty cache. It waits for the database for the given time, and logs
-// when the use of a key could not be recorded.
-func NewCache(queries *db.Queries, wait time.Duration, logger *slog.Logger) *Cache {
-	return &Cache{queries: queries, wait: wait, logger: logger, used: map[string]time.Time{}}
+// Use does work that needs the database, and limits its time.
+type Use func(ctx context.Context, work func(context.Context, *db.Queries) error) error
+
+// NewCache returns an empty cache. It logs when the use of a key could not be recorded.
+func NewCache(use Use, logger *slog.Logger) *Cache {
+	return &Cache{use: use, logger: logger, used: map[string]time.Time{}}
 }
 
 // snapshot is all keys at one time.
@@ -51,52 +52,57 @@ type snapshot struct {
 	byHash map[[sha256.Size]byte]db.ListKeysRow
 }
 
-// find returns the key with a hash. fresh says that the snapshot is not older than age;
-// otherwise nothing is found. Where two hashes differ says nothing about their keys, so
-// that the map may compare them in any time.
-func (s *snapshot) find(hash [sha256.Size]byte, age time.Duration) (row db.ListKeysRow, found, fresh bool) {
-	if s == nil || time.Since(s.at) > age {
-		return row, false, false
-	}
-	row, found = s.byHash[hash]
-	return row, found && subtle.ConstantTimeCompare(row.Hash, hash[:]) == 1, true
+// isFresh reports whether the snapshot is not older than age.
+func (s *snapshot) isFresh(age time.Duration) bool {
+	return s != nil && time.Since(s.at) <= age
+}
+
+// find returns the key with a hash. The lookup in the map need not take constant time:
+// hashes reveal nothing about their keys.
+func (s *snapshot) find(hash [sha256.Size]byte) (db.ListKeysRow, bool) {
+	row, found := s.byHash[hash]
+	return row, found && subtle.ConstantTimeCompare(row.Hash, hash[:]) == 1
 }
 
 // Find returns what the database has of a key, also where it is revoked or expired, and
 // false where it does not have it.
-func (c *Cache) Find(ctx context.Context, key string) (db.ListKeysRow, bool, error) {
+func (c *Cache) Find(ctx context.Context, key string) (row db.ListKeysRow, found bool, err error) {
 	hash := hashOf(key)
-	if row, found, _ := c.known.Load().find(hash, maxAge); found {
-		return row, true, nil
+	known := c.known.Load()
+	if known.isFresh(maxAge) {
+		if row, found = known.find(hash); found || known.isFresh(maxUnknownAge) {
+			return row, found, nil
+		}
 	}
-	if _, _, fresh := c.known.Load().find(hash, maxUnknownAge); fresh {
-		return db.ListKeysRow{}, false, nil
+	if known, err = c.refresh(ctx); err != nil {
+		return row, false, err
 	}
-	if err := c.refresh(ctx); err != nil {
-		return db.ListKeysRow{}, false, err
-	}
-	row, found, _ := c.known.Load().find(hash, maxAge+c.wait)
+	row, found = known.find(hash)
 	return row, found, nil
 }
 
 // refresh reads all keys, once for all who ask at the same time.
-func (c *Cache) refresh(ctx context.Context) error {
-	_, err, _ := c.asking.Do("", func() (any, error) {
-		// The first who asked may go away while the others wait.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.wait)
-		defer cancel()
+func (c *Cache) refresh(ctx context.Context) (*snapshot, error) {
+	known, err, _ := c.refreshing.Do("", func() (any, error) {
 		known := &snapshot{at: time.Now(), byHash: map[[sha256.Size]byte]db.ListKeysRow{}}
-		rows, err := c.queries.ListKeys(ctx)
+		// The first who asked may go away while the others wait.
+		err := c.use(context.WithoutCancel(ctx), func(ctx context.Context, q *db.Queries) error {
+			rows, err := q.ListKeys(ctx)
+			for _, row := range rows {
+				known.byHash[[sha256.Size]byte(row.Hash)] = row
+			}
+			return err
+		})
 		if err != nil {
 			return nil, fmt.Errorf("read keys: %w", err)
 		}
-		for _, row := range rows {
-			known.byHash[[sha256.Size]byte(row.Hash)] = row
-		}
 		c.known.Store(known)
-		return nil, nil
+		return known, nil
 	})
-	return err
+	if err != nil {
+		return nil, err
+	}
+	return known.(*snapshot), nil //nolint:forcetypeassert // the function returns no other type
 }
 
 // RecordUse records that a key is used, once a minute. When that fails it logs why: the
@@ -105,10 +111,9 @@ func (c *Cache) RecordUse(ctx context.Context, key db.ListKeysRow) {
 	if !c.isDue(key, time.Now()) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.wait)
-	defer cancel()
-	if err := c.queries.UpdateKeyUsed(ctx, key.Name); err != nil {
-		c.logger.WarnContext(ctx, "the use of a key is not recorded", "error", err)
+	err := c.use(ctx, func(ctx context.Context, q *db.Queries) error { return q.UpdateKeyUsed(ctx, key.Name) })
+	if err != nil {
+		c.logger.WarnContext(ctx, "recording the last use of an API key failed", "error", err)
 	}
 }
 

@@ -137,14 +137,14 @@ func (c *runsCommand) Run() error {
 	if err != nil {
 		return err
 	}
-	given := func(value string) *string {
+	nilIfEmpty := func(value string) *string {
 		if value == "" {
 			return nil
 		}
 		return &value
 	}
 	params := benchledger.ListRunsParams{
-		Suite: given(c.Suite), Scenario: given(c.Scenario), Agent: given(c.Agent), Status: (*benchledger.RunStatus)(given(c.Status)), Limit: pageSize(c.Limit),
+		Suite: nilIfEmpty(c.Suite), Scenario: nilIfEmpty(c.Scenario), Agent: nilIfEmpty(c.Agent), Status: (*benchledger.RunStatus)(nilIfEmpty(c.Status)), Limit: pageSize(c.Limit),
 	}
 	if c.JSON {
 		return printLines(benchledger.EachRunAs[json.RawMessage](ctx, client, params), c.Limit)

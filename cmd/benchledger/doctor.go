@@ -218,7 +218,7 @@ func (c *doctorCommand) checkSchema(ctx context.Context, d *diagnosis, queries *
 		d.fail("schema", "%s", err)
 		return
 	}
-	stands, err := queries.GetReadiness(ctx)
+	state, err := queries.GetReadiness(ctx)
 	switch {
 	case err != nil && db.Classify(err) != db.NotFound && !isUndefinedTable(err):
 		d.fail("schema", "%s: does the user in DATABASE_URL have permission to read its tables?", oneLine(err))
@@ -226,17 +226,17 @@ func (c *doctorCommand) checkSchema(ctx context.Context, d *diagnosis, queries *
 	case err != nil:
 		d.warn("schema", "there is no schema: serve creates it, or run `benchledger migrate up`")
 		return
-	case stands.SchemaDirty:
-		d.fail("schema", "the migration to %d is running, or has failed: `benchledger migrate status` shows which, and how to go on", stands.SchemaVersion)
-	case stands.SchemaVersion < int64(latest):
-		d.warn("schema", "version %d of %d: serve updates it, or run `benchledger migrate up`", stands.SchemaVersion, latest)
+	case state.SchemaDirty:
+		d.fail("schema", "the migration to %d is running, or has failed: `benchledger migrate status` shows which, and how to go on", state.SchemaVersion)
+	case state.SchemaVersion < int64(latest):
+		d.warn("schema", "version %d of %d: serve updates it, or run `benchledger migrate up`", state.SchemaVersion, latest)
 		return
-	case stands.SchemaVersion > int64(latest):
-		d.ok("schema", "version %d, newer than this program, which still works with it", stands.SchemaVersion)
+	case state.SchemaVersion > int64(latest):
+		d.ok("schema", "version %d, newer than this program, which still works with it", state.SchemaVersion)
 	default:
-		d.ok("schema", "version %d, up to date", stands.SchemaVersion)
+		d.ok("schema", "version %d, up to date", state.SchemaVersion)
 	}
-	d.check(stands.IsWritable, "writes", "the database accepts writes", "the database does not accept writes: it is a standby, or read-only; point DATABASE_URL to the primary (target_session_attrs=read-write)")
+	d.check(state.IsWritable, "writes", "the database accepts writes", "the database does not accept writes: it is a standby, or read-only; point DATABASE_URL to the primary (target_session_attrs=read-write)")
 	keys, err := queries.ListKeys(ctx)
 	if err != nil {
 		d.fail("keys", "%s", oneLine(err))
@@ -257,7 +257,7 @@ func (c *doctorCommand) checkSchema(ctx context.Context, d *diagnosis, queries *
 
 // checkServer looks whether a server listens where this one would.
 func (c *doctorCommand) checkServer(ctx context.Context, d *diagnosis, taken error) {
-	status, body, err := askReadiness(ctx, c.Addr, c.Timeout)
+	status, body, err := checkReadiness(ctx, c.Addr, c.Timeout)
 	switch {
 	case taken != nil && status != http.StatusOK && status != http.StatusServiceUnavailable:
 		d.fail("server", "another program listens at %s (%s): stop it, or choose another ADDR", c.Addr, taken)

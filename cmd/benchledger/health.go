@@ -22,7 +22,7 @@ func (healthCommand) Help() string {
 
 // Run asks whether the server takes requests.
 func (c *healthCommand) Run() error {
-	status, body, err := askReadiness(context.Background(), c.Addr, c.Timeout)
+	status, body, err := checkReadiness(context.Background(), c.Addr, c.Timeout)
 	if err != nil {
 		return err
 	}
@@ -33,9 +33,9 @@ func (c *healthCommand) Run() error {
 	return nil
 }
 
-// askReadiness asks the server that listens at addr on this machine whether it takes
+// checkReadiness asks the server that listens at addr on this machine whether it takes
 // requests, and returns the status and the body of its answer.
-func askReadiness(ctx context.Context, addr string, timeout time.Duration) (int, string, error) {
+func checkReadiness(ctx context.Context, addr string, timeout time.Duration) (int, string, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return 0, "", fmt.Errorf("the address %q is not HOST:PORT: %w", addr, err)

@@ -93,24 +93,24 @@ type lifetime struct{ at *time.Time }
 
 // UnmarshalText reads a duration from now, in days too, a date in UTC, or a time.
 func (l *lifetime) UnmarshalText(text []byte) error {
-	given := string(text)
-	if days, found := strings.CutSuffix(given, "d"); found {
+	value := string(text)
+	if days, found := strings.CutSuffix(value, "d"); found {
 		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
 			l.at = new(time.Now().AddDate(0, 0, int(n)))
 			return nil
 		}
 	}
-	if duration, err := time.ParseDuration(given); err == nil {
+	if duration, err := time.ParseDuration(value); err == nil {
 		l.at = new(time.Now().Add(duration))
 		return nil
 	}
 	for _, layout := range []string{time.DateOnly, time.RFC3339} {
-		if at, err := time.Parse(layout, given); err == nil {
+		if at, err := time.Parse(layout, value); err == nil {
 			l.at = &at
 			return nil
 		}
 	}
-	return fmt.Errorf("%q is not a duration (90d, 12h), a date (2026-12-31) or a time (2026-12-31T12:00:00Z)", given)
+	return fmt.Errorf("%q is not a duration (90d, 12h), a date (2026-12-31) or a time (2026-12-31T12:00:00Z)", value)
 }
 
 type keysListCommand struct {

@@ -139,7 +139,7 @@ func showVersion(version db.SchemaVersion) {
 	case version.Running:
 		fmt.Println(": a migration is running")
 	case version.Dirty:
-		fmt.Printf(": %s\n", version.HowToGoOn())
+		fmt.Printf(": %s\n", version.RecoveryAdvice())
 	case version.Current < version.Latest:
 		fmt.Println(": run `benchledger migrate up` to apply the missing migrations")
 	case version.Current > version.Latest:

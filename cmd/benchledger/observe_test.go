@@ -13,7 +13,7 @@ import (
 
 // Whose trace a request belongs to, and where it is from, is believed from trusted
 // proxies alone.
-func TestTracesOfStrangers(t *testing.T) {
+func TestUntrustedTraces(t *testing.T) {
 	t.Parallel()
 	const traceID, spanID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 	headers := http.Header{

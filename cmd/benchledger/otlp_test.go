@@ -107,7 +107,7 @@ func TestTracesAreSent(t *testing.T) {
 }
 
 // A collector that is not there loses its spans, and nothing else.
-func TestTracesOfNoCollector(t *testing.T) {
+func TestTracesWithoutCollector(t *testing.T) {
 	t.Parallel()
 	p := serveDatabase(t, testdb.URL(t), "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://127.0.0.1:1/v1/traces")
 	p.request(http.MethodGet, "/api/runs", "")
@@ -117,7 +117,7 @@ func TestTracesOfNoCollector(t *testing.T) {
 	}
 }
 
-func TestTracingIsRefused(t *testing.T) {
+func TestInvalidTracing(t *testing.T) {
 	t.Parallel()
 	const endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1"
 	for name, test := range map[string]struct {

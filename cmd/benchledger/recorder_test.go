@@ -576,9 +576,9 @@ func TestRecorderKeeps(t *testing.T) {
 	})
 }
 
-// TestRecorderOutlastsServer records a batch of ten runs on a server that is stopped and
+// TestRecorderSurvivesServerOutage records a batch of ten runs on a server that is stopped and
 // started again in between.
-func TestRecorderOutlastsServer(t *testing.T) {
+func TestRecorderSurvivesServerOutage(t *testing.T) {
 	t.Parallel()
 	database := testdb.URL(t)
 	address := freeAddr(t)

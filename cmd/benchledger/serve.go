@@ -329,11 +329,11 @@ func (c *serveCommand) migrate(ctx context.Context, logger *slog.Logger) error {
 // migrateUp leaves a schema alone that is as new as this server, or newer: it does not
 // wait for one who brings it further.
 func migrateUp(ctx context.Context, url string) (err error) {
-	stands, err := db.ReadSchemaVersion(ctx, url)
+	state, err := db.ReadSchemaVersion(ctx, url)
 	if err != nil {
 		return err
 	}
-	if stands.Current > stands.Latest || stands.Current == stands.Latest && !stands.Dirty {
+	if state.Current > state.Latest || state.Current == state.Latest && !state.Dirty {
 		return nil
 	}
 	migrations, err := db.OpenMigrations(url)

@@ -113,7 +113,7 @@ func TestServeTogether(t *testing.T) {
 	}
 }
 
-func TestServeSaysWhere(t *testing.T) {
+func TestServePrintsAddresses(t *testing.T) {
 	t.Parallel()
 	url := testdb.Empty(t)
 	config, err := pgconn.ParseConfig(url)
@@ -337,7 +337,7 @@ func TestSlowRequests(t *testing.T) {
 
 // Who is refused before the body is read is told so, though the body never comes, and
 // is then let go.
-func TestBodyThatNeverComes(t *testing.T) {
+func TestMissingBodyTimesOut(t *testing.T) {
 	t.Parallel()
 	p := serveDatabase(t, testdb.Empty(t))
 	for name, test := range map[string]struct {

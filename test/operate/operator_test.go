@@ -106,8 +106,8 @@ func TestOperator(t *testing.T) {
 	}
 }
 
-// TestUnit has systemd look at its unit.
-func TestUnit(t *testing.T) {
+// TestSystemdUnit has systemd look at its unit.
+func TestSystemdUnit(t *testing.T) {
 	t.Parallel()
 	needs(t, "systemd-analyze")
 	path, err := testserver.Program()

@@ -7,10 +7,37 @@ import (
 	"encoding/binary"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/benchledger/benchledger/db"
 )
+
+// A list is read page by page: newest first, each page from the cursor in the Link header
+// of the one before.
+
+// beyondEveryTime is later than every time that is accepted: the position before
+// the first page.
+var beyondEveryTime = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// cutPage cuts a page from rows that were read with a limit higher by 1. last is the last
+// row of the page if there are more rows after it, otherwise nil.
+func cutPage[R any](rows []R, limit int32) (page []R, last *R) {
+	if len(rows) <= int(limit) {
+		return rows, nil
+	}
+	return rows[:limit], &rows[limit-1]
+}
+
+// linkToNext returns a Link header (RFC 8288) whose target is relative to the
+// request, so that it works behind any proxy.
+func linkToNext(path string, filters map[string]string, limit int32, cursor string) string {
+	query := url.Values{"limit": {strconv.Itoa(int(limit))}, "cursor": {cursor}}
+	for name, value := range filters {
+		query.Set(name, value)
+	}
+	return "<" + path + "?" + query.Encode() + `>; rel="next"`
+}
 
 // A cursor is a position in a list with a checksum over the position, the list and its
 // filters. A cursor that was altered or belongs to another list is rejected, and never
@@ -61,7 +88,7 @@ func parseRunCursor(cursor string, filters map[string]string) (db.RunPosition, e
 	if len(encoded) != 16 {
 		return db.RunPosition{}, badCursor()
 	}
-	return db.RunPosition{StartedAt: timeOf(encoded), ID: int64(binary.BigEndian.Uint64(encoded[8:]))}, nil
+	return db.RunPosition{StartedAt: timeFromBytes(encoded), ID: int64(binary.BigEndian.Uint64(encoded[8:]))}, nil
 }
 
 // listOfRuns names the list, for the checksum.
@@ -91,7 +118,7 @@ func parseBatchCursor(cursor string) (batchPosition, error) {
 	if len(position) < 8 {
 		return batchPosition{}, badCursor()
 	}
-	return batchPosition{createdAt: timeOf(position), batchID: string(position[8:])}, nil
+	return batchPosition{createdAt: timeFromBytes(position), batchID: string(position[8:])}, nil
 }
 
 // appendTime appends a time as microseconds since 1970, PostgreSQL's precision.
@@ -99,6 +126,6 @@ func appendTime(b []byte, t time.Time) []byte {
 	return binary.BigEndian.AppendUint64(b, uint64(t.UnixMicro()))
 }
 
-func timeOf(b []byte) time.Time {
+func timeFromBytes(b []byte) time.Time {
 	return time.UnixMicro(int64(binary.BigEndian.Uint64(b))).UTC()
 }

@@ -125,7 +125,7 @@ func (s *server) registerResults() {
 			"is replaced as a whole by the next submission; only its start time stays if `startedAt` is absent. " +
 			"A final run (`completed`, `failed`) never changes: other content is refused with 409.\n\n" +
 			"A field that is `null` counts as absent. Unknown fields are ignored.",
-		Security: toSubmit, DefaultStatus: http.StatusCreated, SkipValidateBody: true, // A checkedRun does that.
+		Security: submitSecurity, DefaultStatus: http.StatusCreated, SkipValidateBody: true, // A checkedRun does that.
 		Errors:      append(slices.Clone(errors), http.StatusConflict),
 		RequestBody: &huma.RequestBody{Description: "The run.", Content: example(exampleSubmission)},
 		Responses: map[string]*huma.Response{
@@ -140,19 +140,19 @@ func (s *server) registerResults() {
 			},
 			"201": {Description: "The run is stored.", Content: receipt},
 		},
-	}, submit, s.submitRun)
+	}, classSubmit, s.submitRun)
 	register(s, huma.Operation{
 		OperationID: "submit-batch", Method: http.MethodPost, Path: "/api/results/batch", Tags: []string{"Results"},
 		Summary: "Open or complete a batch",
 		Description: "Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, " +
 			"and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.",
-		Security: toSubmit, DefaultStatus: http.StatusCreated, Errors: slices.Clone(errors),
+		Security: submitSecurity, DefaultStatus: http.StatusCreated, Errors: slices.Clone(errors),
 		RequestBody: &huma.RequestBody{Description: "The batch.", Content: example(exampleBatchSubmission)},
 		Responses: map[string]*huma.Response{"201": {
 			Description: "The batch is stored.",
 			Content:     example(BatchReceipt{Success: true, BatchID: string(exampleBatchSubmission.BatchID)}),
 		}},
-	}, submit, s.submitBatch)
+	}, classSubmit, s.submitBatch)
 }
 
 func (s *server) submitRun(ctx context.Context, q *db.Queries, input *submitRunInput) (*submitRunOutput, error) {
