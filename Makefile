@@ -18,7 +18,7 @@ export REDOCLY_TELEMETRY := off
 export REDOCLY_SUPPRESS_UPDATE_NOTICE := true
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race unraced gen verify lint audit audit-mutate audit-test bench bench-smoke build-cost release release-check go-image compose-check vulnerabilities clients-check site fuzz chaos attack steady
+.PHONY: help build test race gen verify lint audit audit-mutate audit-test bench bench-smoke build-cost release release-check go-image compose-check vulnerabilities clients-check site fuzz chaos attack steady
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,9 +34,6 @@ test: ## Run all tests, on a real PostgreSQL.
 CONCURRENT := /(api|db|keys|cmd/benchledger|internal/localpg)$$
 race: ## Run the tests of what is concurrent with the race detector.
 	go test -race $$(go list ./... | grep -E '$(CONCURRENT)')
-
-unraced: ## Run the tests of the main module that `make race` leaves out.
-	go test $$(go list ./... | grep -vE '$(CONCURRENT)')
 
 steady: ## Run all tests ten times (RUNS=…), in random orders and on busy processors, and print the seeds.
 	bash tools/steady.sh $${RUNS:-10}

@@ -45,7 +45,7 @@ func (s *server) requireKey(ctx huma.Context, next func(huma.Context)) {
 		return
 	}
 	name, problem := s.identify(ctx.Context(), header, needed)
-	if problem != nil && public { // Who needs no key is nobody with a wrong one.
+	if problem != nil && public { // Where no key is needed, a wrong one is ignored.
 		next(ctx)
 		return
 	}

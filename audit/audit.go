@@ -90,7 +90,7 @@ type Entry struct {
 	Package, Test string
 	// Query is the name that sqlc leaves in the statement, "" where none ran.
 	Query string
-	// Custom says that the statement was planned for its values.
+	// Custom says that the statement had a custom plan.
 	Custom bool
 	// Operation is the operation that ran the query or was called, "" outside of one.
 	Operation string
@@ -150,7 +150,7 @@ type Query struct {
 
 	text       string
 	parameters []string // as the generated method passes them
-	custom     bool     // every operation has it planned for its values
+	custom     bool     // every operation has a custom plan for it
 	// What mutation tries, and what it cannot: see Mutations.
 	mutants   []mutant
 	invalid   int

@@ -268,7 +268,7 @@ func (n node) relations() (names []string) {
 }
 
 // readPlan notes what a query does: by the plan for all values, or by those for the
-// values of audit.yaml, where every operation has it planned for its values.
+// values of audit.yaml, where every operation has a custom plan for it.
 func (a *Audit) readPlan(ctx context.Context, connection *pgx.Conn, query *Query) error {
 	prepared, err := connection.Prepare(ctx, "audited", query.text)
 	if err != nil {

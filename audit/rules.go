@@ -147,7 +147,7 @@ func (a *Audit) judgeExemptions() {
 	}
 	for name := range sorted(a.config.PlanValues) {
 		query := a.query(name)
-		exempt("plan_values", name, "it is planned for its values", configFile, query != nil && query.custom)
+		exempt("plan_values", name, "it has a custom plan", configFile, query != nil && query.custom)
 	}
 	for _, query := range a.Queries {
 		if query.Reason != "" {

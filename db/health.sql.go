@@ -67,7 +67,7 @@ type GetReadinessRow struct {
 	IsWritable    bool  `json:"is_writable"`
 }
 
-// Whether the database takes writes, and where its schema stands. No row when it
+// Whether the database accepts writes, and the version of its schema. No row when it
 // has no schema.
 func (q *Queries) GetReadiness(ctx context.Context) (GetReadinessRow, error) {
 	row := q.db.QueryRow(ctx, getReadiness)

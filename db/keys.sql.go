@@ -22,7 +22,7 @@ type CreateKeyParams struct {
 	ExpiresAt *time.Time `json:"expires_at"`
 }
 
-// Stores a key. Fails where there is one of that name, also one that was revoked.
+// Stores a key. Fails where a key has that name, even a revoked one.
 func (q *Queries) CreateKey(ctx context.Context, arg CreateKeyParams) error {
 	_, err := q.db.Exec(ctx, createKey,
 		arg.Name,
@@ -58,7 +58,7 @@ type ListKeysRow struct {
 	State      string     `json:"state"`
 }
 
-// All keys, by name, and whether each holds: valid, expired or revoked. No row when
+// All keys, by name, each with its state: valid, expired or revoked. No row when
 // there is none.
 func (q *Queries) ListKeys(ctx context.Context) ([]ListKeysRow, error) {
 	rows, err := q.db.Query(ctx, listKeys)

@@ -347,8 +347,8 @@ type ListRunsByFiltersParams struct {
 }
 
 // The runs that match all filters (see run_matches), newest first.
-// Which index is best depends on the values: db.ListRunsPage has it planned for them,
-// not once for all.
+// Which index is best depends on the values: db.ListRunsPage runs it with a custom plan,
+// not a generic one.
 func (q *Queries) ListRunsByFilters(ctx context.Context, arg ListRunsByFiltersParams) ([]BenchmarkRun, error) {
 	rows, err := q.db.Query(ctx, listRunsByFilters,
 		arg.Filters,

@@ -77,7 +77,7 @@ func (c *doctorCommand) Run() error {
 	c.checkDatabase(ctx, d, ownDatabase)
 	c.checkServer(ctx, d, taken)
 	if d.wrong > 0 {
-		return exitError{1, fmt.Sprintf("wrong: %d", d.wrong)}
+		return exitError{1, fmt.Sprintf("problems found: %d", d.wrong)}
 	}
 	return nil
 }
@@ -160,7 +160,7 @@ func (c *doctorCommand) checkDatabase(ctx context.Context, d *diagnosis, own boo
 	}
 	major := settings.ServerVersion / 10_000
 	d.check(major >= oldestPostgreSQL, "database",
-		fmt.Sprintf("PostgreSQL %d.%d, %s away, %s of data", major, settings.ServerVersion%10_000, took.Round(100*time.Microsecond), bytesOf(uint64(max(0, settings.SizeBytes)))),
+		fmt.Sprintf("PostgreSQL %d.%d, round trip %s, %s of data", major, settings.ServerVersion%10_000, took.Round(100*time.Microsecond), bytesOf(uint64(max(0, settings.SizeBytes)))),
 		fmt.Sprintf("PostgreSQL %d is too old: use %d or newer", major, oldestPostgreSQL))
 	d.check(settings.Encoding == "UTF8", "encoding", "UTF8", "the database has the encoding "+settings.Encoding+": create one with UTF8 (createdb --encoding=UTF8 --template=template0)")
 	d.check(settings.Fsync && settings.FullPageWrites && settings.SynchronousCommit != "off", "durability",
@@ -206,10 +206,10 @@ func (c *doctorCommand) checkConnections(d *diagnosis, config *pgxpool.Config, s
 		d.warn("pooler", "DATABASE_URL is set for a pooler: DATABASE_MIGRATE_URL must point to the database itself")
 	}
 	if config.MaxConns > settings.MaxConnections-5 {
-		d.fail("connections", "the pool opens up to %d, and the database allows %d: lower pool_max_conns in DATABASE_URL, or raise max_connections", config.MaxConns, settings.MaxConnections)
+		d.fail("connections", "the pool uses up to %d connections, and the database allows %d: lower pool_max_conns in DATABASE_URL, or raise max_connections", config.MaxConns, settings.MaxConnections)
 		return
 	}
-	d.ok("connections", "the pool opens up to %d of %d: enough for %d servers", config.MaxConns, settings.MaxConnections, (settings.MaxConnections-5)/config.MaxConns)
+	d.ok("connections", "the pool uses up to %d of %d connections: enough for %d servers", config.MaxConns, settings.MaxConnections, (settings.MaxConnections-5)/config.MaxConns)
 }
 
 func (c *doctorCommand) checkSchema(ctx context.Context, d *diagnosis, queries *db.Queries) {

@@ -47,7 +47,7 @@ func (c *keysCommand) with(fn func(context.Context, *db.Queries) error) error {
 	defer pool.Close()
 	err = fn(ctx, db.New(pool))
 	if db.Classify(err) == db.Unavailable && c.DatabaseURL == "" {
-		return fmt.Errorf("%w\nwhich database? Set --database-url or DATABASE_URL; without it, a server with ENVIRONMENT=local must run here, on %s", err, c.DataDir)
+		return fmt.Errorf("%w\nno database is configured: set --database-url or DATABASE_URL; without it, a server with ENVIRONMENT=local must run here, on %s", err, c.DataDir)
 	}
 	return err
 }
@@ -74,7 +74,7 @@ func (c *keysCreateCommand) Run(parent *commands) error {
 		return queries.CreateKey(ctx, db.CreateKeyParams{Name: name, Hash: hash, Scope: c.Scope, ExpiresAt: c.Expires.at})
 	})
 	if db.ConstraintName(err) == "api_keys_pkey" {
-		return fmt.Errorf("the key name %q is or was in use, and its submissions carry it: choose another name", name)
+		return fmt.Errorf("the key name %q is or was in use, and is stored with its submissions: choose another name", name)
 	}
 	if err != nil {
 		return err

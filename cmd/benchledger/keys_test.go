@@ -138,7 +138,7 @@ func TestKeysOfALocalServer(t *testing.T) {
 	code, stdout, stderr = run(t, []string{"DATA_DIR=" + dir, "ADDR=" + strings.TrimPrefix(server.url, "http://")}, "doctor")
 	wantOutput(t, code, stdout+stderr, 0, "1 valid", "is ready", "are free for")
 	code, _, stderr = run(t, []string{"DATA_DIR=" + filepath.Join(dir, "elsewhere")}, "keys", "list")
-	wantOutput(t, code, stderr, 1, "which database?")
+	wantOutput(t, code, stderr, 1, "no database is configured")
 }
 
 func TestSecretsFromFiles(t *testing.T) {

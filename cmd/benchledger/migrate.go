@@ -29,7 +29,7 @@ func (c *migrateCommand) url() (string, error) {
 	if url := cmp.Or(c.DatabaseMigrateURL, c.DatabaseURL); url != "" {
 		return url, nil
 	}
-	return "", errors.New("which database? Set --database-url or DATABASE_URL. " +
+	return "", errors.New("no database is configured: set --database-url or DATABASE_URL. " +
 		"(serve migrates the database that it starts itself.)")
 }
 

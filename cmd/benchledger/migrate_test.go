@@ -166,7 +166,7 @@ func TestMigrateURL(t *testing.T) {
 	wantOutput(t, code, stdout, 0, "schema version 5 of 5: up to date")
 
 	code, _, stderr := run(t, nil, "migrate", "status")
-	wantOutput(t, code, stderr, 1, "which database?", "DATABASE_URL")
+	wantOutput(t, code, stderr, 1, "no database is configured", "DATABASE_URL")
 }
 
 // TestMigrateDownAsks answers the question on a terminal.

@@ -75,7 +75,7 @@ func (c *serveCommand) Run() (err error) {
 	}
 	logger := c.logger()
 
-	// A port that is taken is said at once.
+	// Fail early if the port is in use.
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Addr)
 	if err != nil {
 		return fmt.Errorf("%w: choose another address with --addr or ADDR", err)

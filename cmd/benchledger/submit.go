@@ -115,7 +115,7 @@ func (c *submitCommand) Run() error {
 	readErr := c.read(ctx, groups)
 	close(groups)
 	workers.Wait()
-	_ = s.bar.Finish() // A picture.
+	_ = s.bar.Finish() // Only the progress bar.
 	reported()
 	if err := errors.Join(s.refused.close(), s.left.close()); err != nil {
 		return err
@@ -157,7 +157,7 @@ func (s *submission) report() (end func()) {
 		for tick := time.Tick(3 * time.Second); ; {
 			select {
 			case <-tick:
-				fmt.Fprintln(os.Stderr, "so far", s.counts())
+				fmt.Fprintln(os.Stderr, "progress:", s.counts())
 			case <-done:
 				return
 			}
@@ -243,7 +243,7 @@ func (s *submission) send(ctx context.Context, client *benchledger.ClientWithRes
 			s.refused.write(refusedRun{File: run.file, Line: run.line, Outcome: string(outcome), Errors: receipts[i].Errors, Run: string(run.raw)})
 		}
 	}
-	_ = s.bar.Add64(group.size) // A picture.
+	_ = s.bar.Add64(group.size) // Only the progress bar.
 }
 
 // refusedRun is a line of the file of what was refused. Run is its text, which may be

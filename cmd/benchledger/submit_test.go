@@ -204,7 +204,7 @@ func TestSubmit(t *testing.T) {
 		p.cmd.Dir, p.cmd.Stdin = t.TempDir(), strings.NewReader(all.String())
 		p.start()
 		eventually(t, "it tells how far it is", func() bool {
-			return strings.Contains(p.stderr.String(), "so far 0 recorded, 0 replayed, 0 refused, 0 undelivered")
+			return strings.Contains(p.stderr.String(), "progress: 0 recorded, 0 replayed, 0 refused, 0 undelivered")
 		})
 		close(told) // A second is over, and so is the first group.
 		code, stdout, stderr := p.wait(), p.stdout.String(), p.stderr.String()

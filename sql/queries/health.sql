@@ -1,5 +1,5 @@
 -- name: GetReadiness :one
--- Whether the database takes writes, and where its schema stands. No row when it
+-- Whether the database accepts writes, and the version of its schema. No row when it
 -- has no schema.
 select
     m.version as schema_version,

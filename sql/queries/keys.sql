@@ -1,10 +1,10 @@
 -- name: CreateKey :exec
--- Stores a key. Fails where there is one of that name, also one that was revoked.
+-- Stores a key. Fails where a key has that name, even a revoked one.
 insert into api_keys (name, hash, scope, created_at, expires_at)
 values (@name, @hash, @scope, now(), sqlc.narg(expires_at)::timestamptz);
 
 -- name: ListKeys :many
--- All keys, by name, and whether each holds: valid, expired or revoked. No row when
+-- All keys, by name, each with its state: valid, expired or revoked. No row when
 -- there is none.
 select
     name,

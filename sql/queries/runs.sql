@@ -64,8 +64,8 @@ limit @row_limit::int;
 
 -- name: ListRunsByFilters :many
 -- The runs that match all filters (see run_matches), newest first.
--- Which index is best depends on the values: db.ListRunsPage has it planned for them,
--- not once for all.
+-- Which index is best depends on the values: db.ListRunsPage runs it with a custom plan,
+-- not a generic one.
 select * from benchmark_runs as r
 where run_matches(r, @filters::jsonb)
   and (r.started_at, r.id) < (@before_started_at::timestamptz, @before_id::bigint)

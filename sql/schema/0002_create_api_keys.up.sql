@@ -1,4 +1,4 @@
--- Keys of one's own, beside the shared one of the configuration.
+-- Individual API keys, in addition to the shared key of the configuration.
 create table api_keys (
     name text collate "C" not null,
     -- SHA-256 of the key, which itself is kept nowhere. It has 130 random bits, so

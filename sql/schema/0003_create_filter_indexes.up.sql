@@ -10,7 +10,7 @@ to the end of it, and a scan goes through the visibility map once.
 The indexes that these take the place of are dropped by the next migration: who repeats
 this one has them meanwhile.
 */
--- What broke off begins again, without what there is of it.
+-- Drop what a failed attempt left.
 drop index concurrently if exists benchmark_runs_started_at_id_stats_idx;
 drop index concurrently if exists benchmark_runs_suite_started_at_id_others_idx;
 drop index concurrently if exists benchmark_runs_scenario_started_at_id_others_idx;

@@ -1,6 +1,6 @@
 alter table benchmark_runs reset (autovacuum_vacuum_insert_scale_factor);
 
--- What broke off begins again, without what there is of it.
+-- Drop what a failed attempt left.
 drop index concurrently if exists benchmark_runs_started_at_id_idx;
 drop index concurrently if exists benchmark_runs_suite_started_at_id_idx;
 drop index concurrently if exists benchmark_runs_scenario_started_at_id_idx;

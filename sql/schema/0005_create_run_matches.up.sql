@@ -1,5 +1,5 @@
 -- What the filters of runs mean: a JSON object with a text for each filter that is set.
--- PostgreSQL inlines the function where a query is planned for its values, and then uses
+-- PostgreSQL inlines the function in a custom plan (planned for the values), and then uses
 -- indexes. The body is text, since one that PostgreSQL parses here (begin atomic) would
 -- keep columns from being added to the table.
 create or replace function run_matches(run benchmark_runs, filters jsonb) returns boolean

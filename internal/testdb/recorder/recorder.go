@@ -27,7 +27,7 @@ type Entry struct {
 	Package, Test string
 	// Query is the name that sqlc leaves in the statement.
 	Query string `json:",omitempty"`
-	// Custom says that it was planned for its values, not once for all.
+	// Custom says that it had a custom plan, not a generic one.
 	Custom bool `json:",omitempty"`
 	// Operation is the API's operation under which it ran, or that was called; ""
 	// where none was.
