@@ -200,7 +200,7 @@ func TestListRunsByFilters(t *testing.T) {
 	q, runs := setupRuns(t)
 	for name, list := range map[string]func(map[string]string) runsQuery{
 		"prepared":               func(f map[string]string) runsQuery { return runsByFilters(t.Context(), q, f) },
-		"with a custom plan": func(f map[string]string) runsQuery { return runsByFilters(t.Context(), db.WithCustomPlans(q), f) },
+		"with a custom plan":     func(f map[string]string) runsQuery { return runsByFilters(t.Context(), db.WithCustomPlans(q), f) },
 		"by the query that fits": func(f map[string]string) runsQuery { return runsPage(t.Context(), q, f) },
 	} {
 		t.Run(name, func(t *testing.T) {
