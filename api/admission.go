@@ -52,12 +52,13 @@ func isHealth(operation *huma.Operation) bool { return slices.Contains(operation
 
 // rateLimit allows each sender a number of requests per second, and a burst at once. By
 // the generic cell rate algorithm it only has to remember when a sender may send all of
-// the burst again.
+// the burst again. A library would not do: httprate counts in fixed windows, so has no
+// bursts that refill, and the store of throttled never forgets a sender, or drops any.
 type rateLimit struct {
 	perSecond int
 	mu        sync.Mutex
 	fullAt    map[string]time.Time // by sender
-	swept     time.Time            // when fullAt was rid of those who may
+	swept     time.Time            // when senders with a full burst were last removed
 }
 
 // newRateLimit returns nil, which is no limit, where perSecond is 0.
