@@ -112,7 +112,7 @@ function page(operation) {
   return [
     `# ${summary}`,
     "",
-    `\`${method} ${path}\` · operation \`${id}\` · ${secured ? "needs a key" : "needs no key"}`,
+    `\`${method} ${path}\` · operation \`${id}\` · ${secured ? "needs an API key" : "needs no API key"}`,
     "",
     description,
     "",
@@ -129,7 +129,7 @@ function page(operation) {
     ...[["sh [curl]", samples.curl], ["go [Go]", samples.go], ["ts [TypeScript]", samples.typescript]].flatMap(([head, sample]) => [`\`\`\`${head}`, sample(operation), "```", ""]),
     ":::",
     "",
-    "## Answers",
+    "## Responses",
     "",
     ...rows(
       ["status", "", "content"],

@@ -9,7 +9,7 @@ for (const operation of operations) (groups[operation.tag] ??= []).push(operatio
 
 export default defineConfig({
   title: "BenchLedger",
-  description: "The place where the results of AI-agent benchmarks live.",
+  description: "Stores the results of AI-agent benchmarks.",
   lang: "en",
   cleanUrls: true,
   lastUpdated: false,

@@ -159,7 +159,7 @@ func (p *place) close() {
 }
 
 // measure measures the chosen scenarios: the server and pgbench, at each size, in turn, so
-// that what else the machine does befalls all of them.
+// that other load affects all of them.
 func (o *options) measure(ctx context.Context, c *cluster, dir string, places []*place, results *results, chosen func(scenario) bool) error {
 	names := []string{}
 	for _, p := range places {
