@@ -176,6 +176,7 @@ type ListRunsDifferencesRow struct {
 // By run, its own columns first, then evaluations by position, then telemetry.
 // Lock the runs before, in a separate statement: this one has to see what the holders
 // of the locks stored.
+// audit: it sorts the differences of the submitted runs, which it finds by their keys.
 func (q *Queries) ListRunsDifferences(ctx context.Context, arg ListRunsDifferencesParams) ([]ListRunsDifferencesRow, error) {
 	rows, err := q.db.Query(ctx, listRunsDifferences, arg.Runs, arg.Evaluations, arg.Telemetry)
 	if err != nil {

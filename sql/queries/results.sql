@@ -61,6 +61,7 @@ for update;
 -- By run, its own columns first, then evaluations by position, then telemetry.
 -- Lock the runs before, in a separate statement: this one has to see what the holders
 -- of the locks stored.
+-- audit: it sorts the differences of the submitted runs, which it finds by their keys.
 with submitted as materialized (
     select r as run from jsonb_populate_recordset(null::benchmark_runs, @runs::jsonb) as r
 ),
