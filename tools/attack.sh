@@ -48,7 +48,7 @@ compose() {
 }
 
 if [ -n "$brief" ]; then
-  part chaos make chaos CHAOS_FLAGS='-seeds=1 -brief'
+  part chaos make chaos CHAOS_FLAGS='-seeds=1 -results=3000 -brief'
   part bench make bench-smoke
 else
   part fuzz make fuzz

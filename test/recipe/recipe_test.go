@@ -72,6 +72,9 @@ func TestFieldOfRuns(t *testing.T) {
 			}
 		}
 	})
+	if testing.Short() {
+		return // The rest takes minutes.
+	}
 	for _, c := range []struct {
 		name      string
 		forgotten []line
