@@ -17,21 +17,20 @@ A submission comes as rows of the tables that it ends up in: @runs, @evaluations
 @telemetry are JSON arrays of objects with the columns of benchmark_runs,
 evaluation_results and run_telemetry. The tables' own row types read them, so a column
 is not named here unless something is special about it. The database assigns every id
-("overriding user value"). db.SubmitRuns calls these queries.
+("overriding user value"). A time that the client left out is 'now', PostgreSQL's input
+for the time at which the transaction began. db.SubmitRuns calls these queries.
 */
 
 with run as (
     insert into benchmark_runs overriding user value
     select (r).*
-    from jsonb_populate_recordset(
-        jsonb_populate_record(null::benchmark_runs, jsonb_build_object('started_at', now())), $1::jsonb
-    ) as r
+    from jsonb_populate_recordset(null::benchmark_runs, $1::jsonb) as r
     on conflict (run_id) do nothing
     returning run_id, batch_id, submitted_by
 ),
 batch as (
     insert into batch_runs (batch_id, created_at, submitted_by)
-    select distinct run.batch_id, now(), run.submitted_by
+    select run.batch_id, now(), run.submitted_by
     from run
     where run.batch_id is not null
     order by run.batch_id
@@ -40,17 +39,14 @@ batch as (
 evaluations as (
     insert into evaluation_results overriding user value
     select (e).*
-    from jsonb_populate_recordset(
-        jsonb_populate_record(null::evaluation_results, jsonb_build_object('created_at', now())), $2::jsonb
-    ) as e
-    inner join run on run.run_id = e.run_id
-    order by e.run_id, e.position
+    from jsonb_populate_recordset(null::evaluation_results, $2::jsonb) as e
+    where e.run_id in (select run.run_id from run)
 ),
 telemetry as (
     insert into run_telemetry overriding user value
     select (t).*
     from jsonb_populate_recordset(null::run_telemetry, $3::jsonb) as t
-    inner join run on run.run_id = t.run_id
+    where t.run_id in (select run.run_id from run)
 )
 select coalesce(array_agg(run.run_id), '{}')::text[] as run_ids from run
 `
@@ -63,7 +59,7 @@ type CreateRunsParams struct {
 
 // Stores those of many runs that are not stored yet, each with its evaluations, its
 // telemetry and, unless it was announced, its batch; returns their ids. The ids of the
-// runs differ. A run without started_at starts now.
+// runs differ.
 func (q *Queries) CreateRuns(ctx context.Context, arg CreateRunsParams) ([]string, error) {
 	row := q.db.QueryRow(ctx, createRuns, arg.Runs, arg.Evaluations, arg.Telemetry)
 	var run_ids []string
@@ -118,8 +114,8 @@ parts as (
         -1 as position,
         to_jsonb(r) as stored,
         to_jsonb((s).run) || jsonb_build_object('started_at', case
-            when ((s).run).started_at is null and not r.started_at_given then r.started_at
-            else ((s).run).started_at
+            when ((s).run).started_at_given then ((s).run).started_at
+            when not r.started_at_given then r.started_at
         end) as submitted
     from submitted as s
     inner join benchmark_runs as r on r.run_id = ((s).run).run_id
@@ -208,7 +204,7 @@ with run as (
         agent = s.agent,
         model = s.model,
         status = s.status,
-        started_at = coalesce(s.started_at, r.started_at),
+        started_at = case when s.started_at_given then s.started_at else r.started_at end,
         started_at_given = s.started_at_given,
         completed_at = s.completed_at,
         total_score = s.total_score,
@@ -226,17 +222,14 @@ with run as (
 ),
 batch as (
     insert into batch_runs (batch_id, created_at, submitted_by)
-    select distinct run.batch_id, now(), run.submitted_by
+    select run.batch_id, now(), run.submitted_by
     from run
     where run.batch_id is not null
     order by run.batch_id
     on conflict (batch_id) do nothing
 ),
 submitted_evaluations as materialized (
-    select e as evaluation
-    from jsonb_populate_recordset(
-        jsonb_populate_record(null::evaluation_results, jsonb_build_object('created_at', now())), $2::jsonb
-    ) as e
+    select e as evaluation from jsonb_populate_recordset(null::evaluation_results, $2::jsonb) as e
 ),
 deleted_evaluations as (
     delete from evaluation_results as e
@@ -250,8 +243,7 @@ evaluations as (
     insert into evaluation_results overriding user value
     select (s.evaluation).*
     from submitted_evaluations as s
-    inner join run on run.run_id = (s.evaluation).run_id
-    order by run.run_id, (s.evaluation).position
+    where (s.evaluation).run_id in (select run.run_id from run)
     on conflict (run_id, position) do update
     set
         evaluator_name = excluded.evaluator_name,
@@ -273,7 +265,7 @@ deleted_telemetry as (
 insert into run_telemetry overriding user value
 select (s.telemetry).*
 from submitted_telemetry as s
-inner join run on run.run_id = (s.telemetry).run_id
+where (s.telemetry).run_id in (select run.run_id from run)
 on conflict (run_id) do update
 set
     tool_calls = excluded.tool_calls,

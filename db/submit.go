@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/jackc/pgx/v5"
@@ -219,28 +218,30 @@ func replaceStored(ctx context.Context, q *Queries, submissions []Submission, ou
 	return q.UpdateRuns(ctx, UpdateRunsParams(rows))
 }
 
-// submissionRows returns submissions as the queries take them: JSON arrays of rows. What the
-// database assigns is left out, since the queries have a default for it.
+// now is PostgreSQL's input for the time at which the transaction began.
+const now = "now"
+
+// submissionRows returns submissions as the queries take them: JSON arrays of rows.
 func submissionRows(submissions []Submission) (rows CreateRunsParams, err error) {
 	type run struct {
 		BenchmarkRun
-		StartedAt *time.Time `json:"started_at,omitempty"`
+		StartedAt any `json:"started_at"`
 	}
 	type evaluation struct {
 		EvaluationResult
-		CreatedAt *time.Time `json:"created_at,omitempty"`
+		CreatedAt string `json:"created_at"`
 	}
 	runs := make([]run, len(submissions))
 	evaluations := []evaluation{}
 	telemetry := []RunTelemetry{}
 	for i, submission := range submissions {
 		runs[i].BenchmarkRun = submission.BenchmarkRun
-		if submission.StartedAtGiven {
-			runs[i].StartedAt = &submission.StartedAt
+		if runs[i].StartedAt = now; submission.StartedAtGiven {
+			runs[i].StartedAt = submission.StartedAt
 		}
 		for position, e := range submission.Evaluations {
 			e.RunID, e.Position = submission.RunID, int32(position)
-			evaluations = append(evaluations, evaluation{EvaluationResult: e})
+			evaluations = append(evaluations, evaluation{e, now})
 		}
 		if submission.Telemetry != nil {
 			row := *submission.Telemetry

@@ -57,9 +57,9 @@ const (
 	evaluations = `[{"evaluatorName":"evaluator-0","score":1,"maxScore":10,"details":"exited 0"},` +
 		`{"evaluatorName":"evaluator-1","score":2,"maxScore":10,"details":"exited 0"},{"evaluatorName":"evaluator-2","score":3,"maxScore":10,"details":"exited 0"}]`
 	// The same as rows, for the query; what is different each time is replaced.
-	evaluationRows = `[{"run_id":"(run)","position":0,"evaluator_name":"evaluator-0","score":1,"max_score":10,"details":"exited 0"},` +
-		`{"run_id":"(run)","position":1,"evaluator_name":"evaluator-1","score":2,"max_score":10,"details":"exited 0"},` +
-		`{"run_id":"(run)","position":2,"evaluator_name":"evaluator-2","score":3,"max_score":10,"details":"exited 0"}]`
+	evaluationRows = `[{"run_id":"(run)","position":0,"evaluator_name":"evaluator-0","score":1,"max_score":10,"details":"exited 0","created_at":"now"},` +
+		`{"run_id":"(run)","position":1,"evaluator_name":"evaluator-1","score":2,"max_score":10,"details":"exited 0","created_at":"now"},` +
+		`{"run_id":"(run)","position":2,"evaluator_name":"evaluator-2","score":3,"max_score":10,"details":"exited 0","created_at":"now"}]`
 )
 
 // submitted is the statement that stores a submission, with values like those of submission.
