@@ -53,7 +53,7 @@ func isHealth(operation *huma.Operation) bool { return slices.Contains(operation
 // rateLimit allows each sender a number of requests per second, and a burst at once. By
 // the generic cell rate algorithm it only has to remember when a sender may send all of
 // the burst again. A library would not do: httprate counts in fixed windows, so has no
-// bursts that refill, and the store of throttled never forgets a sender, or drops any.
+// bursts that refill, and the store of throttled keeps senders for ever, or evicts any of them.
 type rateLimit struct {
 	perSecond int
 	mu        sync.Mutex

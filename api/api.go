@@ -115,7 +115,7 @@ func newServer(config Config) (*chi.Mux, *server) {
 	config.ConnectionWait = cmp.Or(config.ConnectionWait, connectionWait)
 	config.RequestTimeout = cmp.Or(config.RequestTimeout, requestTimeout)
 	s := &server{
-		Config: config, database: newDatabase(config.Pool, config.ConnectionWait, config.RequestTimeout), submissions: countSubmissions(config.Metrics),
+		Config: config, database: newDatabase(config.Pool, config.ConnectionWait), submissions: countSubmissions(config.Metrics),
 		keyLimit: newRateLimit(config.RequestsPerKey), addressLimit: newRateLimit(config.RequestsPerAddress),
 	}
 	s.keys = keys.NewCache(func(ctx context.Context, work func(context.Context, *db.Queries) error) error {

@@ -205,7 +205,7 @@ func (s *server) storeEach(ctx context.Context, chunk *chunk) error {
 		return nil
 	}
 	var outcomes []db.Outcome
-	err := s.database.use(ctx, classSubmit, s.database.shares[classSubmit].timeout, func(ctx context.Context, q *db.Queries) (err error) {
+	err := s.database.use(ctx, classSubmit, s.RequestTimeout, func(ctx context.Context, q *db.Queries) (err error) {
 		outcomes, err = db.SubmitRuns(ctx, q, chunk.runs)
 		return err
 	})
@@ -308,7 +308,7 @@ func atMost(most int, errors []FieldError) []FieldError {
 	return append(slices.Clone(errors[:most-1]), FieldError{"body", fmt.Sprintf("and %d more", len(errors)-most+1)})
 }
 
-// chunk is what one statement stores: the receipts of some lines, and the runs of those
+// chunk is what is stored together: the receipts of some lines, and the runs of those
 // that are valid. Their ids differ.
 type chunk struct {
 	receipts []Receipt

@@ -51,8 +51,6 @@ type database struct {
 type share struct {
 	// connections has a place for each request that may work at the same time.
 	connections chan struct{}
-	// timeout limits the work of a request.
-	timeout time.Duration
 	// underWay counts the requests that work or wait.
 	underWay atomic.Int64
 }
@@ -60,13 +58,13 @@ type share struct {
 // newDatabase shares out the connections of the pool: half for submissions, three eighths
 // for reading, an eighth for analysing, at least one each. Where there are too few for
 // that, all classes have one share.
-func newDatabase(pool *pgxpool.Pool, wait, timeout time.Duration) *database {
+func newDatabase(pool *pgxpool.Pool, wait time.Duration) *database {
 	d := &database{pool: pool, wait: wait, shares: map[class]*share{}}
 	if pool == nil { // The OpenAPI document is made without one.
 		return d
 	}
 	if all := int(pool.Config().MaxConns); all < controlConnections+3 {
-		one := &share{connections: make(chan struct{}, all), timeout: timeout}
+		one := &share{connections: make(chan struct{}, all)}
 		d.shares = map[class]*share{classControl: one, classSubmit: one, classRead: one, classAnalyse: one}
 		return d
 	}
@@ -76,7 +74,7 @@ func newDatabase(pool *pgxpool.Pool, wait, timeout time.Duration) *database {
 		classControl: controlConnections, classRead: readConnections, classAnalyse: analyseConnections,
 		classSubmit: total - readConnections - analyseConnections,
 	} {
-		d.shares[class] = &share{connections: make(chan struct{}, connections), timeout: timeout}
+		d.shares[class] = &share{connections: make(chan struct{}, connections)}
 	}
 	return d
 }
@@ -134,7 +132,7 @@ func register[I, O any](s *server, operation huma.Operation, class class, handle
 	operation.BodyReadTimeout = bodyReadTimeout
 	operation.Metadata = map[string]any{classKey: class}
 	huma.Register(s.api, operation, func(ctx context.Context, input *I) (output *O, err error) {
-		err = s.database.use(ctx, class, s.database.shares[class].timeout, func(ctx context.Context, q *db.Queries) error {
+		err = s.database.use(ctx, class, s.RequestTimeout, func(ctx context.Context, q *db.Queries) error {
 			output, err = handler(ctx, q, input)
 			return err
 		})

@@ -447,7 +447,6 @@ func TestGetHealth(t *testing.T) {
 	}
 }
 
-// TestDatabaseUnavailable stops the database under a request, and brings it back.
 func TestGetLiveness(t *testing.T) {
 	t.Parallel()
 	s := serve(t, testdb.Pool(t, "postgres://nobody@127.0.0.1:1/none"), patience)
@@ -510,6 +509,7 @@ func TestGetReadiness(t *testing.T) {
 	}
 }
 
+// TestDatabaseUnavailable stops the database under a request, and brings it back.
 func TestDatabaseUnavailable(t *testing.T) {
 	t.Parallel()
 	url := testdb.URL(t)

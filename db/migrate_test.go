@@ -358,10 +358,10 @@ func catalog(t testing.TB, on db.DBTX) []string {
 		order by 1`)
 }
 
-// TestMigrationLockTimeout runs each migration on a database that has data, and
+// TestMigrationsTakeNoLongLock runs each migration on a database that has data, and
 // finds what an older server beside it would wait for: a lock that keeps others from
 // writing, on a table that is read or written as a whole under it.
-func TestMigrationLockTimeout(t *testing.T) {
+func TestMigrationsTakeNoLongLock(t *testing.T) {
 	t.Parallel()
 
 	t.Run("of this schema, none does", func(t *testing.T) {

@@ -225,7 +225,7 @@ const now = "now"
 func submissionRows(submissions []Submission) (rows CreateRunsParams, err error) {
 	type run struct {
 		BenchmarkRun
-		StartedAt any `json:"started_at"`
+		StartedAt any `json:"started_at"` // a time, or now
 	}
 	type evaluation struct {
 		EvaluationResult

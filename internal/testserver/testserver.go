@@ -1,5 +1,5 @@
 // Package testserver builds the program, once in a process, and starts it, for tests
-// that use it from outside; and finds ports for servers.
+// that use it from outside; copies the repository for them; and finds ports for servers.
 package testserver
 
 import (
@@ -31,10 +31,9 @@ var Program = sync.OnceValues(build)
 var built string
 
 func build() (string, error) {
-	list := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/benchledger/benchledger")
-	root, err := list.Output()
+	root, err := repository()
 	if err != nil {
-		return "", fmt.Errorf("find the program's module: %w", err)
+		return "", err
 	}
 	if built, err = os.MkdirTemp("", "benchledger-test-"); err != nil {
 		return "", err
@@ -44,12 +43,37 @@ func build() (string, error) {
 	}
 	path := filepath.Join(built, "benchledger")
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "./cmd/benchledger")
-	cmd.Dir = strings.TrimSpace(string(root))
+	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the program: %w: %s", err, output)
 	}
 	return path, nil
+}
+
+// repository returns the folder of the program's module.
+func repository() (string, error) {
+	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/benchledger/benchledger").Output()
+	if err != nil {
+		return "", fmt.Errorf("find the program's module: %w", err)
+	}
+	return strings.TrimSpace(string(root)), nil
+}
+
+// CopyRepository copies the repository to a folder, as it is in the working tree, without
+// the files that git ignores.
+func CopyRepository(dir string) error {
+	root, err := repository()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command("bash", "-euo", "pipefail", "-c",
+		`git ls-files -z --cached --others --exclude-standard | tar --create --null --files-from=- | tar --extract --directory="$1"`, "bash", dir)
+	cmd.Dir = root
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("copy the repository: %w: %s", err, output)
+	}
+	return nil
 }
 
 // Remove removes what Program built, at the end of the process.

@@ -118,10 +118,8 @@ func (g *guide) set(name, value string) { g.env = append(g.env, name+"="+value) 
 func checkout(t *testing.T) string {
 	t.Helper()
 	dir := newDir(t)
-	cmd := exec.Command("bash", "-euo", "pipefail", "-c", `git ls-files -z --cached --others --exclude-standard | tar --create --null --files-from=- | tar --extract --directory="$1"`, "bash", dir)
-	cmd.Dir = root
-	if output, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, output)
+	if err := testserver.CopyRepository(dir); err != nil {
+		t.Fatal(err)
 	}
 	return dir
 }

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/benchledger/benchledger/internal/testserver"
 )
 
 // maxLines is how many lines by hand, outside of tests, a nullable text may take.
@@ -108,8 +110,14 @@ func TestFieldOfRuns(t *testing.T) {
 // its data layer.
 func follow(t *testing.T, dir string, lines []line) {
 	t.Helper()
-	if output, err := run("../..", "sh -c rm -rf "+dir+"/* && git ls-files -z | tar --null --files-from=- --create | tar --extract --directory="+dir); err != nil {
-		t.Fatalf("copy: %v\n%s", err, output)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := testserver.CopyRepository(dir); err != nil {
+		t.Fatal(err)
 	}
 	for _, line := range slices.Concat(lines, tests) {
 		path := filepath.Join(dir, line.file)
@@ -135,12 +143,9 @@ func follow(t *testing.T, dir string, lines []line) {
 	}
 }
 
-// run runs a command in a directory; one that begins with "sh -c" is for a shell.
+// run runs a command in a directory.
 func run(dir, command string) (string, error) {
 	args := strings.Fields(command)
-	if script, ok := strings.CutPrefix(command, "sh -c "); ok {
-		args = []string{"sh", "-c", script}
-	}
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir = dir
 	output, err := cmd.CombinedOutput()
