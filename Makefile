@@ -33,7 +33,7 @@ test: ## Run all tests, on a real PostgreSQL.
 # The server and the Go client are concurrent; commands that run to their end are not.
 COMMANDS := TestMigrate.*|TestReadingCommands|TestDoctor|TestKeys|TestKeysOfALocalServer|TestClient|TestHealth|TestHelp|TestLocalUsers|TestLocalOddDirectory
 race: ## Run the tests of what is concurrent with the race detector.
-	go test -race -skip '^($(COMMANDS))$$' ./api ./keys ./cmd/benchledger
+	go test -race -skip '^($(COMMANDS))$$' ./api ./db ./keys ./cmd/benchledger ./internal/localpg
 
 steady: ## Run all tests ten times (RUNS=…), in random orders and on busy processors, and print the seeds.
 	bash tools/steady.sh $${RUNS:-10}
@@ -63,10 +63,11 @@ verify: $(NPM_BIN) ## See that what is generated is current, and each go.mod tid
 	cd audit && go mod tidy -diff
 
 lint: $(NPM_BIN) ## Look for mistakes, and for changes of the API that the changelog does not announce.
+	go vet ./...
 	$(LINT) run
-	cd clients/go && go tool -modfile=../../tools/go.mod golangci-lint run --config ../../.golangci.yml
-	cd test && go tool -modfile=../tools/go.mod golangci-lint run --config ../.golangci.yml
-	cd audit && go tool -modfile=../tools/go.mod golangci-lint run --config ../.golangci.yml
+	cd clients/go && go vet ./... && go tool -modfile=../../tools/go.mod golangci-lint run --config ../../.golangci.yml
+	cd test && go vet ./... && go tool -modfile=../tools/go.mod golangci-lint run --config ../.golangci.yml
+	cd audit && go vet ./... && go tool -modfile=../tools/go.mod golangci-lint run --config ../.golangci.yml
 	$(SQLC) vet
 	$(NPM_BIN)/redocly lint openapi.yaml
 	sh tools/breaking_test.sh
