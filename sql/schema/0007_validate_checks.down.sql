@@ -1,0 +1,2 @@
+-- A valid check needs no reverting.
+select 1;

@@ -1,0 +1,3 @@
+alter table benchmark_runs validate constraint benchmark_runs_names_check;
+alter table evaluation_results validate constraint evaluation_results_values_check;
+alter table run_telemetry validate constraint run_telemetry_counts_check;
