@@ -432,7 +432,13 @@ func longLocks(t *testing.T, pool *pgxpool.Pool, migration string) []string {
 	tx, err := pool.Begin(t.Context())
 	wantNoError(t, err)
 	defer func() { wantNoError(t, tx.Rollback(context.WithoutCancel(t.Context()))) }()
-	exec(t, tx, "create temporary table tables on commit drop as select oid, relname, relfilenode from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace")
+	// The statistics may still have what earlier transactions of this connection did.
+	exec(t, tx, `
+		create temporary table tables on commit drop as
+		select c.oid, c.relname, c.relfilenode, s.seq_tup_read, s.n_tup_upd + s.n_tup_del as changed
+		from pg_class as c
+		inner join pg_stat_xact_user_tables as s on s.relid = c.oid
+		where c.relkind = 'r' and c.relnamespace = 'public'::regnamespace`)
 	_, err = tx.Exec(t.Context(), migration, pgx.QueryExecModeSimpleProtocol)
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && refused.Code == "25001" { // Concurrently: not in a transaction, and without such a lock.
@@ -446,8 +452,8 @@ func longLocks(t *testing.T, pool *pgxpool.Pool, migration string) []string {
 		inner join pg_locks as l on l.relation = t.oid and l.pid = pg_backend_pid()
 		left join pg_stat_xact_user_tables as s on s.relid = t.oid
 		where l.mode in ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
-		  and (c.relfilenode <> t.relfilenode or s.seq_tup_read > 0)
-		  or s.n_tup_upd + s.n_tup_del > 0
+		  and (c.relfilenode <> t.relfilenode or s.seq_tup_read > t.seq_tup_read)
+		  or s.n_tup_upd + s.n_tup_del > t.changed
 		order by 1`)
 }
 

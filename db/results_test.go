@@ -89,7 +89,7 @@ func TestCreateRuns(t *testing.T) {
 			r.Evaluations = []db.EvaluationResult{{EvaluatorName: "e", Score: 1, MaxScore: 1}, {EvaluatorName: "e"}}
 		}))
 		wantKind(t, err, db.Invalid)
-		if name := db.ConstraintName(err); name != "evaluation_results_max_score_check" {
+		if name := db.ConstraintName(err); name != "evaluation_results_values_check" {
 			t.Errorf("constraint %q", name)
 		}
 		for _, table := range []string{"batch_runs", "benchmark_runs", "evaluation_results", "run_telemetry"} {

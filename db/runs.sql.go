@@ -30,16 +30,16 @@ where r.run_id = $1
 `
 
 type GetRunRow struct {
-	BenchmarkRun BenchmarkRun `json:"benchmark_run"`
-	Evaluations  []byte       `json:"evaluations"`
-	TelemetryID  *int64       `json:"telemetry_id"`
-	ToolCalls    *int64       `json:"tool_calls"`
-	TokensIn     *int64       `json:"tokens_in"`
-	TokensOut    *int64       `json:"tokens_out"`
-	CostUsd      *float64     `json:"cost_usd"`
-	DurationMs   *int64       `json:"duration_ms"`
-	WorkspaceDir *string      `json:"workspace_dir"`
-	PromptSent   *string      `json:"prompt_sent"`
+	BenchmarkRun BenchmarkRun    `json:"benchmark_run"`
+	Evaluations  json.RawMessage `json:"evaluations"`
+	TelemetryID  *int64          `json:"telemetry_id"`
+	ToolCalls    *int64          `json:"tool_calls"`
+	TokensIn     *int64          `json:"tokens_in"`
+	TokensOut    *int64          `json:"tokens_out"`
+	CostUsd      *float64        `json:"cost_usd"`
+	DurationMs   *int64          `json:"duration_ms"`
+	WorkspaceDir *string         `json:"workspace_dir"`
+	PromptSent   *string         `json:"prompt_sent"`
 }
 
 // A run with all it owns, in one snapshot: its evaluations as an array of JSON
@@ -99,9 +99,9 @@ where r.run_id = $1
 
 // The evaluations of a run, as an array of JSON objects in the order submitted,
 // empty when there are none. No row when there is no such run.
-func (q *Queries) GetRunEvaluations(ctx context.Context, runID string) ([]byte, error) {
+func (q *Queries) GetRunEvaluations(ctx context.Context, runID string) (json.RawMessage, error) {
 	row := q.db.QueryRow(ctx, getRunEvaluations, runID)
-	var evaluations []byte
+	var evaluations json.RawMessage
 	err := row.Scan(&evaluations)
 	return evaluations, err
 }

@@ -1,10 +1,11 @@
 /*
 A submission comes as rows of the tables that it ends up in: @runs, @evaluations and
 @telemetry are JSON arrays of objects with the columns of benchmark_runs,
-evaluation_results and run_telemetry. The tables' own row types read them, so a column
-is not named here unless something is special about it. The database assigns every id
-("overriding user value"). A time that the client left out is 'now', PostgreSQL's input
-for the time at which the transaction began. db.SubmitRuns calls these queries.
+evaluation_results and run_telemetry (json, since what is read once is read faster so
+than as jsonb). The tables' own row types read them, so a column is not named here unless
+something is special about it. The database assigns every id ("overriding user value").
+A time that the client left out is 'now', PostgreSQL's input for the time at which the
+transaction began. db.SubmitRuns calls these queries.
 */
 
 -- name: CreateRuns :one
@@ -14,7 +15,7 @@ for the time at which the transaction began. db.SubmitRuns calls these queries.
 with run as (
     insert into benchmark_runs overriding user value
     select (r).*
-    from jsonb_populate_recordset(null::benchmark_runs, @runs::jsonb) as r
+    from json_populate_recordset(null::benchmark_runs, @runs::json) as r
     on conflict (run_id) do nothing
     returning run_id, batch_id, submitted_by
 ),
@@ -29,13 +30,13 @@ batch as (
 evaluations as (
     insert into evaluation_results overriding user value
     select (e).*
-    from jsonb_populate_recordset(null::evaluation_results, @evaluations::jsonb) as e
+    from json_populate_recordset(null::evaluation_results, @evaluations::json) as e
     where e.run_id in (select run.run_id from run)
 ),
 telemetry as (
     insert into run_telemetry overriding user value
     select (t).*
-    from jsonb_populate_recordset(null::run_telemetry, @telemetry::jsonb) as t
+    from json_populate_recordset(null::run_telemetry, @telemetry::json) as t
     where t.run_id in (select run.run_id from run)
 )
 select coalesce(array_agg(run.run_id), '{}')::text[] as run_ids from run;
@@ -59,7 +60,7 @@ for update;
 -- of the locks stored.
 -- audit: it sorts the differences of the submitted runs, which it finds by their keys.
 with submitted as materialized (
-    select r as run from jsonb_populate_recordset(null::benchmark_runs, @runs::jsonb) as r
+    select r as run from json_populate_recordset(null::benchmark_runs, @runs::json) as r
 ),
 parts as (
     select
@@ -84,7 +85,7 @@ parts as (
         select e.* from evaluation_results as e
         where e.run_id in (select ((s).run).run_id from submitted as s)
     ) as stored
-    full join jsonb_populate_recordset(null::evaluation_results, @evaluations::jsonb) as submitted
+    full join json_populate_recordset(null::evaluation_results, @evaluations::json) as submitted
         on submitted.run_id = stored.run_id and submitted.position = stored.position
     union all
     select coalesce(stored.run_id, submitted.run_id), 'telemetry', 2147483647, to_jsonb(stored), to_jsonb(submitted)
@@ -92,7 +93,7 @@ parts as (
         select t.* from run_telemetry as t
         where t.run_id in (select ((s).run).run_id from submitted as s)
     ) as stored
-    full join jsonb_populate_recordset(null::run_telemetry, @telemetry::jsonb) as submitted
+    full join json_populate_recordset(null::run_telemetry, @telemetry::json) as submitted
         on submitted.run_id = stored.run_id
 )
 select p.run_id::text as run_id, concat_ws('.', p.name, differing.key)::text as field
@@ -136,7 +137,7 @@ with run as (
         specialist_version = s.specialist_version,
         metadata = s.metadata,
         submitted_by = s.submitted_by
-    from jsonb_populate_recordset(null::benchmark_runs, @runs::jsonb) as s
+    from json_populate_recordset(null::benchmark_runs, @runs::json) as s
     where r.run_id = s.run_id
     returning r.run_id, r.batch_id, r.submitted_by
 ),
@@ -151,7 +152,7 @@ batch as (
 -- One statement cannot delete a row and insert it again: a row that has a successor is
 -- overwritten, the others are deleted.
 submitted_evaluations as materialized (
-    select e as evaluation from jsonb_populate_recordset(null::evaluation_results, @evaluations::jsonb) as e
+    select e as evaluation from json_populate_recordset(null::evaluation_results, @evaluations::json) as e
 ),
 deleted_evaluations as (
     delete from evaluation_results as e
@@ -175,7 +176,7 @@ evaluations as (
         created_at = excluded.created_at
 ),
 submitted_telemetry as materialized (
-    select t as telemetry from jsonb_populate_recordset(null::run_telemetry, @telemetry::jsonb) as t
+    select t as telemetry from json_populate_recordset(null::run_telemetry, @telemetry::json) as t
 ),
 deleted_telemetry as (
     delete from run_telemetry as t
