@@ -3,6 +3,7 @@ package db
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 
 	"github.com/go-json-experiment/json"
@@ -134,11 +135,7 @@ func submitTogether(ctx context.Context, q *Queries, submissions []Submission, o
 
 // createMissing creates the runs that are not stored yet, and sets their outcomes.
 func createMissing(ctx context.Context, q *Queries, submissions []Submission, outcomes []Outcome) error {
-	rows, err := submissionRows(submissions)
-	if err != nil {
-		return err
-	}
-	ids, err := q.CreateRuns(ctx, rows)
+	ids, err := create(ctx, q, submissions)
 	if err != nil {
 		return err
 	}
@@ -152,6 +149,22 @@ func createMissing(ctx context.Context, q *Queries, submissions []Submission, ou
 		}
 	}
 	return nil
+}
+
+// create creates the runs that are not stored yet, and returns their ids.
+func create(ctx context.Context, q *Queries, submissions []Submission) ([]string, error) {
+	if len(submissions) == 1 {
+		params, err := createRunParams(submissions[0])
+		if err != nil {
+			return nil, err
+		}
+		return q.CreateRun(ctx, params)
+	}
+	rows, err := submissionRows(submissions)
+	if err != nil {
+		return nil, err
+	}
+	return q.CreateRuns(ctx, rows)
 }
 
 // errDeleted is transient: a repeated submission creates the run again.
@@ -227,21 +240,12 @@ func submissionRows(submissions []Submission) (rows CreateRunsParams, err error)
 		BenchmarkRun
 		StartedAt any `json:"started_at"` // a time, or now
 	}
-	type evaluation struct {
-		EvaluationResult
-		CreatedAt string `json:"created_at"`
-	}
 	runs := make([]run, len(submissions))
-	evaluations := []evaluation{}
 	telemetry := []RunTelemetry{}
 	for i, submission := range submissions {
 		runs[i].BenchmarkRun = submission.BenchmarkRun
 		if runs[i].StartedAt = now; submission.StartedAtGiven {
 			runs[i].StartedAt = submission.StartedAt
-		}
-		for position, e := range submission.Evaluations {
-			e.RunID, e.Position = submission.RunID, int32(position)
-			evaluations = append(evaluations, evaluation{e, now})
 		}
 		if submission.Telemetry != nil {
 			row := *submission.Telemetry
@@ -252,9 +256,46 @@ func submissionRows(submissions []Submission) (rows CreateRunsParams, err error)
 	if rows.Runs, err = json.Marshal(runs); err != nil {
 		return rows, err
 	}
-	if rows.Evaluations, err = json.Marshal(evaluations); err != nil {
+	if rows.Evaluations, err = evaluationRows(submissions); err != nil {
 		return rows, err
 	}
 	rows.Telemetry, err = json.Marshal(telemetry)
 	return rows, err
+}
+
+// evaluationRows returns the evaluations of submissions as a JSON array of rows.
+func evaluationRows(submissions []Submission) ([]byte, error) {
+	type evaluation struct {
+		EvaluationResult
+		CreatedAt string `json:"created_at"`
+	}
+	rows := []evaluation{}
+	for _, submission := range submissions {
+		for position, e := range submission.Evaluations {
+			e.RunID, e.Position = submission.RunID, int32(position)
+			rows = append(rows, evaluation{e, now})
+		}
+	}
+	return json.Marshal(rows)
+}
+
+// createRunParams returns a submission as CreateRun takes it.
+func createRunParams(submission Submission) (params CreateRunParams, err error) {
+	if submission.Telemetry != nil {
+		copyColumns(&params, submission.Telemetry)
+		params.HasTelemetry = true
+	}
+	copyColumns(&params, &submission.BenchmarkRun) // Last: it knows the id of the run.
+	params.Evaluations, err = evaluationRows([]Submission{submission})
+	return params, err
+}
+
+// copyColumns sets the parameters that have the names of a row's columns.
+func copyColumns[Row any](params *CreateRunParams, row *Row) {
+	to := reflect.ValueOf(params).Elem()
+	for column, value := range reflect.ValueOf(row).Elem().Fields() {
+		if param := to.FieldByName(column.Name); param.IsValid() {
+			param.Set(value)
+		}
+	}
 }
