@@ -16,8 +16,8 @@ import (
 	"github.com/benchledger/benchledger/db"
 )
 
-// TestAppendJSONMatchesReflection holds what is written by hand against what reflection
-// writes: of every field, absent and not, with every kind of text, number and time.
+// TestAppendJSONMatchesReflection compares what appendJSON and package json write: of every
+// field, absent and not, with every kind of text, number and time.
 func TestAppendJSONMatchesReflection(t *testing.T) {
 	t.Parallel()
 	moment := rapid.Custom(func(t *rapid.T) UTCTime {
@@ -76,7 +76,7 @@ func TestAppendJSONMatchesReflection(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got.String() != string(want) {
-				t.Errorf("by hand %s\nby tags %s", got.String(), want)
+				t.Errorf("appendJSON %s\njson %s", got.String(), want)
 			}
 		}
 		for _, run := range runs {

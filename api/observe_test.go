@@ -61,7 +61,7 @@ func TestQueriesAreMeasured(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]uint64{
-		"benchledger_query_duration_seconds ok CreateRuns":               2,
+		"benchledger_query_duration_seconds ok CreateRun":                2,
 		"benchledger_query_duration_seconds ok ListRunStatusesForUpdate": 1,
 		"benchledger_query_duration_seconds ok ListRunsDifferences":      1,
 		"benchledger_query_duration_seconds ok GetRun":                   1,
@@ -128,7 +128,7 @@ func TestQueriesAreTraced(t *testing.T) {
 	var names []string
 	for _, span := range spans.Ended() {
 		names = append(names, span.Name())
-		if span.Name() == "CreateRuns" && !span.Parent().IsValid() {
+		if span.Name() == "CreateRun" && !span.Parent().IsValid() {
 			t.Error("the span of the query has no parent")
 		}
 		for _, attribute := range span.Attributes() {
@@ -137,7 +137,7 @@ func TestQueriesAreTraced(t *testing.T) {
 			}
 		}
 	}
-	for _, want := range []string{"CreateRuns", "submit-run"} {
+	for _, want := range []string{"CreateRun", "submit-run"} {
 		if !slices.Contains(names, want) {
 			t.Errorf("spans %v, want %s", names, want)
 		}

@@ -4,6 +4,15 @@ import "context"
 
 // What tests of the queries take from the inside.
 
+// CreateRun calls the query with a submission.
+func CreateRun(ctx context.Context, q *Queries, submission Submission) ([]string, error) {
+	params, err := createRunParams(submission)
+	if err != nil {
+		return nil, err
+	}
+	return q.CreateRun(ctx, params)
+}
+
 // CreateRuns calls the query with submissions.
 func CreateRuns(ctx context.Context, q *Queries, submissions ...Submission) ([]string, error) {
 	rows, err := submissionRows(submissions)

@@ -14,7 +14,7 @@ import (
 	"github.com/benchledger/benchledger/db"
 )
 
-func TestCreateRuns(t *testing.T) {
+func TestCreateRun(t *testing.T) {
 	t.Parallel()
 	_, pool := setup(t)
 
@@ -75,7 +75,7 @@ func TestCreateRuns(t *testing.T) {
 	t.Run("gives no id and stores nothing when the run is there", func(t *testing.T) {
 		q, tx := begin(t, pool)
 		id := create(t, q, fullRun("run-1"))
-		created, err := db.CreateRuns(t.Context(), q, otherRun("run-1"))
+		created, err := db.CreateRun(t.Context(), q, otherRun("run-1"))
 		wantNoError(t, err)
 		wantEqual(t, created, []string{})
 		wantRun(t, q, fullRun("run-1"), id)
@@ -85,7 +85,7 @@ func TestCreateRuns(t *testing.T) {
 	t.Run("stores nothing of a run with an evaluation that is not valid", func(t *testing.T) {
 		t.Parallel()
 		q, pool := setup(t)
-		_, err := db.CreateRuns(t.Context(), q, with(fullRun("run-1"), func(r *db.Submission) {
+		_, err := db.CreateRun(t.Context(), q, with(fullRun("run-1"), func(r *db.Submission) {
 			r.Evaluations = []db.EvaluationResult{{EvaluatorName: "e", Score: 1, MaxScore: 1}, {EvaluatorName: "e"}}
 		}))
 		wantKind(t, err, db.Invalid)
@@ -114,7 +114,7 @@ func TestCreateRuns(t *testing.T) {
 	t.Run("50 of one run at once: one is stored, nothing is mixed", func(t *testing.T) {
 		t.Parallel()
 		q, pool := setup(t)
-		created, errs := atOnce(50, func(i int) ([]string, error) { return db.CreateRuns(t.Context(), q, variant("run-1", i)) })
+		created, errs := atOnce(50, func(i int) ([]string, error) { return db.CreateRun(t.Context(), q, variant("run-1", i)) })
 		var stored []int
 		for i, err := range errs {
 			wantNoError(t, err)
@@ -148,7 +148,7 @@ func TestCreateRuns(t *testing.T) {
 				create(t, q.WithTx(tx), fullRun("run-1"))
 				second := make(chan error)
 				go func() {
-					_, err := db.CreateRuns(t.Context(), q, fullRun("run-2"))
+					_, err := db.CreateRun(t.Context(), q, fullRun("run-2"))
 					second <- err
 				}()
 				waitUntilBlocked(t, pool)
@@ -198,7 +198,7 @@ func atOnce[T any](n int, fn func(int) (T, error)) ([]T, []error) {
 	return results, errs
 }
 
-func TestCreateManyRuns(t *testing.T) {
+func TestCreateRuns(t *testing.T) {
 	t.Parallel()
 	_, pool := setup(t)
 	createAll := func(t *testing.T, q *db.Queries, runs ...db.Submission) []string {
@@ -224,7 +224,7 @@ func TestCreateManyRuns(t *testing.T) {
 		}
 	})
 
-	t.Run("carries numbers, times and text to the last digit", func(t *testing.T) {
+	t.Run("carries numbers, times and text to the last digit, as CreateRun does", func(t *testing.T) {
 		q, _ := begin(t, pool)
 		run := with(fullRun("run-1"), func(r *db.Submission) {
 			r.TotalScore, r.WeightedScore, r.Telemetry.CostUsd = new(math.MaxFloat64), new(math.SmallestNonzeroFloat64), new(0.1+0.2)
@@ -235,6 +235,8 @@ func TestCreateManyRuns(t *testing.T) {
 		})
 		createAll(t, q, run)
 		wantRun(t, q, run, get(t, q, "run-1").BenchmarkRun.ID)
+		run.RunID = "run-2"
+		wantRun(t, q, run, create(t, q, run))
 	})
 
 	t.Run("takes the time of receipt for what has no time, and creates each batch once", func(t *testing.T) {

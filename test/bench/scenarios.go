@@ -56,7 +56,7 @@ var process = strconv.FormatInt(time.Now().UnixNano(), 36)
 const (
 	evaluations = `[{"evaluatorName":"evaluator-0","score":1,"maxScore":10,"details":"exited 0"},` +
 		`{"evaluatorName":"evaluator-1","score":2,"maxScore":10,"details":"exited 0"},{"evaluatorName":"evaluator-2","score":3,"maxScore":10,"details":"exited 0"}]`
-	// The same as rows, for the query; what is different each time is replaced.
+	// The same as rows, for the query; (run) is replaced.
 	evaluationRows = `[{"run_id":"(run)","position":0,"evaluator_name":"evaluator-0","score":1,"max_score":10,"details":"exited 0","created_at":"now"},` +
 		`{"run_id":"(run)","position":1,"evaluator_name":"evaluator-1","score":2,"max_score":10,"details":"exited 0","created_at":"now"},` +
 		`{"run_id":"(run)","position":2,"evaluator_name":"evaluator-2","score":3,"max_score":10,"details":"exited 0","created_at":"now"}]`
@@ -64,24 +64,19 @@ const (
 
 // submitted is the statement that stores a submission, with values like those of submission.
 func submitted(size int) statement {
-	runRow := `[{"run_id":"(run)","batch_id":"(batch)","suite":"(suite)","scenario":"(scenario)","tier":"L1","agent":"(agent)","model":"model-agent-4",` +
-		`"status":"completed","started_at":"2026-01-01T10:00:00Z","started_at_given":true,"completed_at":"2026-01-01T10:05:00Z",` +
-		`"total_score":0.85,"weighted_score":8.5,"is_successful":true,"metadata":` + metadata + `}]`
-	telemetryRow := fmt.Sprintf(`[{"run_id":"(run)","tool_calls":12,"tokens_in":85000,"tokens_out":2200,"cost_usd":0.0123,"duration_ms":300000,`+
-		`"workspace_dir":"results/workspaces/x","prompt_sent":%q}]`, prompt)
 	return statement{
-		query: "CreateRuns",
+		query: "CreateRun",
 		set: []string{
 			`\set n :n + 1`, `\set run_id :start + :client_id * 100000 + :n`, drawBatch(size), `\set suite random_exponential(0, 19, 5)`,
 			`\set scenario :suite * 100 + random_exponential(0, 39, 5)`, `\set agent random_exponential(0, 29, 5)`,
 		},
-		values: map[string]string{"run_row": runRow, "evaluation_rows": evaluationRows, "telemetry_row": telemetryRow},
-		expressions: map[string]string{
-			"runs": "replace(replace(replace(replace(replace(:run_row::text, '(run)', :run_id::text), '(batch)', :batch_id::text), " +
-				"'(suite)', :suite::text), '(scenario)', :scenario::text), '(agent)', :agent::text)",
-			"evaluations": "replace(:evaluation_rows::text, '(run)', :run_id::text)",
-			"telemetry":   "replace(:telemetry_row::text, '(run)', :run_id::text)",
+		values: map[string]string{
+			"tier": "L1", "model": "model-agent-4", "status": "completed", "started_at_given": "true",
+			"started_at": "2026-01-01 10:00:00Z", "completed_at": "2026-01-01 10:05:00Z", "total_score": "0.85", "weighted_score": "8.5", "is_successful": "true",
+			"metadata": metadata, "evaluation_rows": evaluationRows, "has_telemetry": "true", "tool_calls": "12", "tokens_in": "85000", "tokens_out": "2200",
+			"cost_usd": "0.0123", "duration_ms": "300000", "workspace_dir": "results/workspaces/x", "prompt_sent": prompt,
 		},
+		expressions: map[string]string{"evaluations": "replace(:evaluation_rows::text, '(run)', :run_id::text)"},
 	}
 }
 
