@@ -1,8 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -10,39 +13,51 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/benchledger/benchledger/internal/testdb"
+	"github.com/benchledger/benchledger/sql/schema"
 )
+
+// latest is the newest version of the schema.
+var latest = func() int {
+	migrations, err := fs.Glob(schema.Files, "*.up.sql")
+	if err != nil {
+		panic(err)
+	}
+	return len(migrations)
+}()
+
+// schemaVersion is what the program says of a database at a version.
+func schemaVersion(version int) string {
+	if version == latest {
+		return fmt.Sprintf("schema version %d of %d: up to date\n", version, latest)
+	}
+	return fmt.Sprintf("schema version %d of %d: run `benchledger migrate up` to apply the missing migrations\n", version, latest)
+}
 
 // TestMigrate walks one database up and down.
 func TestMigrate(t *testing.T) {
 	t.Parallel()
 	env := []string{"DATABASE_URL=" + testdb.Empty(t)}
-	for _, step := range []struct {
-		args string
-		code int
-		want string
-	}{
-		{"status", 0, "schema version 0 of 5: run `benchledger migrate up` to apply the missing migrations\n"},
-		{"down --yes", 1, "benchledger: there is no schema to revert\n"},
-		{"up", 0, "schema version 5 of 5: up to date\n"},
-		{"up", 0, "schema version 5 of 5: up to date\n"},
-		{"status", 0, "schema version 5 of 5: up to date\n"},
-		{"down", 1, "benchledger: cannot ask for confirmation without a terminal: add --yes\n"},
-		{"status", 0, "schema version 5 of 5: up to date\n"},
-		{"down --yes", 0, "schema version 4 of 5: run `benchledger migrate up` to apply the missing migrations\n"},
-		{"down --yes", 0, "schema version 3 of 5: run `benchledger migrate up` to apply the missing migrations\n"},
-		{"down --yes", 0, "schema version 2 of 5: run `benchledger migrate up` to apply the missing migrations\n"},
-		{"down --yes", 0, "schema version 1 of 5: run `benchledger migrate up` to apply the missing migrations\n"},
-		{"down --yes", 0, "schema version 0 of 5: run `benchledger migrate up` to apply the missing migrations\n"},
-		{"force 6", 1, "benchledger: there is no version 6; the newest is 5\n"},
-		{"force 1", 0, "schema version 1 of 5: run `benchledger migrate up` to apply the missing migrations\n"},
-		{"force 0", 0, "schema version 0 of 5: run `benchledger migrate up` to apply the missing migrations\n"},
-		{"up", 0, "schema version 5 of 5: up to date\n"},
-	} {
-		code, stdout, stderr := run(t, env, append([]string{"migrate"}, strings.Fields(step.args)...)...)
-		if code != step.code || stdout+stderr != step.want {
-			t.Errorf("migrate %s: %d %q, want %d %q", step.args, code, stdout+stderr, step.code, step.want)
+	migrate := func(args string, wantCode int, want string) {
+		t.Helper()
+		code, stdout, stderr := run(t, env, append([]string{"migrate"}, strings.Fields(args)...)...)
+		if code != wantCode || stdout+stderr != want {
+			t.Errorf("migrate %s: %d %q, want %d %q", args, code, stdout+stderr, wantCode, want)
 		}
 	}
+	migrate("status", 0, schemaVersion(0))
+	migrate("down --yes", 1, "benchledger: there is no schema to revert\n")
+	migrate("up", 0, schemaVersion(latest))
+	migrate("up", 0, schemaVersion(latest))
+	migrate("status", 0, schemaVersion(latest))
+	migrate("down", 1, "benchledger: cannot ask for confirmation without a terminal: add --yes\n")
+	migrate("status", 0, schemaVersion(latest))
+	for version := latest - 1; version >= 0; version-- {
+		migrate("down --yes", 0, schemaVersion(version))
+	}
+	migrate(fmt.Sprint("force ", latest+1), 1, fmt.Sprintf("benchledger: there is no version %d; the newest is %d\n", latest+1, latest))
+	migrate("force 1", 0, schemaVersion(1))
+	migrate("force 0", 0, schemaVersion(0))
+	migrate("up", 0, schemaVersion(latest))
 }
 
 // TestMigrateBrokenOff mends a migration that failed halfway.
@@ -53,13 +68,14 @@ func TestMigrateBrokenOff(t *testing.T) {
 	if _, err := testdb.Pool(t, url).Exec(t.Context(), "update schema_migrations set dirty = true"); err != nil {
 		t.Fatal(err)
 	}
+	force := fmt.Sprint("benchledger migrate force ", latest)
 	code, stdout, _ := run(t, env, "migrate", "status")
-	wantOutput(t, code, stdout, 0, "the migration to version 5 failed halfway", "`benchledger migrate force 5`", "`benchledger migrate force 4`")
+	wantOutput(t, code, stdout, 0, fmt.Sprintf("the migration to version %d failed halfway", latest), "`"+force+"`", fmt.Sprintf("`benchledger migrate force %d`", latest-1))
 	code, _, stderr := run(t, env, "migrate", "up")
-	wantOutput(t, code, stderr, 1, "failed halfway", "benchledger migrate force 5")
+	wantOutput(t, code, stderr, 1, "failed halfway", force)
 	code, _, stderr = run(t, env, "serve", "--addr=127.0.0.1:0")
-	wantOutput(t, code, stderr, 1, "failed halfway", "benchledger migrate force 5")
-	code, stdout, _ = run(t, env, "migrate", "force", "5")
+	wantOutput(t, code, stderr, 1, "failed halfway", force)
+	code, stdout, _ = run(t, env, "migrate", "force", strconv.Itoa(latest))
 	wantOutput(t, code, stdout, 0, "up to date")
 }
 
@@ -109,14 +125,14 @@ func TestMigrateKilled(t *testing.T) {
 		lock, after string
 		goOn        []string
 	}{
-		{"in a transaction", 1, "access share", "schema version 1 of 5: run `benchledger migrate up` to apply the missing migrations\n", nil},
+		{"in a transaction", 1, "access share", schemaVersion(1), nil},
 		{"concurrently", 2, "row exclusive", "the migration to version 3 failed halfway", []string{"migrate", "force", "2"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			url := testdb.URL(t)
 			env := []string{"DATABASE_URL=" + url}
-			for range 5 - c.version {
+			for range latest - c.version {
 				if code, _, stderr := run(t, env, "migrate", "down", "--yes"); code != 0 {
 					t.Fatal(stderr)
 				}
@@ -134,7 +150,7 @@ func TestMigrateKilled(t *testing.T) {
 				err := pool.QueryRow(t.Context(), "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')").Scan(&isWaiting)
 				return err == nil && isWaiting
 			})
-			if code, stdout, _ := run(t, env, "migrate", "status"); code != 0 || !strings.HasSuffix(stdout, "of 5: a migration is running\n") {
+			if code, stdout, _ := run(t, env, "migrate", "status"); code != 0 || !strings.HasSuffix(stdout, ": a migration is running\n") {
 				t.Errorf("status %d %q", code, stdout)
 			}
 			_ = p.cmd.Process.Kill()
@@ -151,7 +167,7 @@ func TestMigrateKilled(t *testing.T) {
 					t.Fatal(stderr)
 				}
 			}
-			if code, stdout, stderr := run(t, env, "migrate", "up"); code != 0 || stdout != "schema version 5 of 5: up to date\n" {
+			if code, stdout, stderr := run(t, env, "migrate", "up"); code != 0 || stdout != schemaVersion(latest) {
 				t.Errorf("%d %q %q", code, stdout, stderr)
 			}
 			serveDatabase(t, url).submit("run")
@@ -163,7 +179,7 @@ func TestMigrateURL(t *testing.T) {
 	t.Parallel()
 	migrated, other := testdb.URL(t), testdb.Empty(t)
 	code, stdout, _ := run(t, []string{"DATABASE_URL=" + other, "DATABASE_MIGRATE_URL=" + migrated}, "migrate", "status")
-	wantOutput(t, code, stdout, 0, "schema version 5 of 5: up to date")
+	wantOutput(t, code, stdout, 0, schemaVersion(latest))
 
 	code, _, stderr := run(t, nil, "migrate", "status")
 	wantOutput(t, code, stderr, 1, "no database is configured", "DATABASE_URL")
@@ -176,8 +192,8 @@ func TestMigrateDownAsks(t *testing.T) {
 		code   int
 		output string
 	}{
-		"y\n":   {0, "schema version 4 of 5"},
-		"Yes\n": {0, "schema version 4 of 5"},
+		"y\n":   {0, schemaVersion(latest - 1)},
+		"Yes\n": {0, schemaVersion(latest - 1)},
 		"n\n":   {1, "nothing was changed"},
 		"\n":    {1, "nothing was changed"},
 		"\x04":  {1, "nothing was changed"}, // the end of the input
