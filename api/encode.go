@@ -79,6 +79,7 @@ func appendValue(b []byte, v reflect.Value) []byte {
 		return strconv.AppendInt(b, v.Int(), 10)
 	case reflect.Float64:
 		return appendNumber(b, v.Float())
+	default:
 	}
 	switch value := v.Addr().Interface().(type) {
 	case *UTCTime:

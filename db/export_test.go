@@ -5,12 +5,8 @@ import "context"
 // What tests of the queries take from the inside.
 
 // CreateRun calls the query with a submission.
-func CreateRun(ctx context.Context, q *Queries, submission Submission) ([]string, error) {
-	params, err := createRunParams(submission)
-	if err != nil {
-		return nil, err
-	}
-	return q.CreateRun(ctx, params)
+func CreateRun(ctx context.Context, q *Queries, submission Submission) (isCreated bool, err error) {
+	return createOne(ctx, q, submission)
 }
 
 // CreateRuns calls the query with submissions.

@@ -72,12 +72,12 @@ func TestCreateRun(t *testing.T) {
 		wantEqual(t, getBatch(t, q, "batch-a"), summaryOf(fullBatch("batch-a")))
 	})
 
-	t.Run("gives no id and stores nothing when the run is there", func(t *testing.T) {
+	t.Run("says so and stores nothing when the run is there", func(t *testing.T) {
 		q, tx := begin(t, pool)
 		id := create(t, q, fullRun("run-1"))
-		created, err := db.CreateRun(t.Context(), q, otherRun("run-1"))
+		isCreated, err := db.CreateRun(t.Context(), q, otherRun("run-1"))
 		wantNoError(t, err)
-		wantEqual(t, created, []string{})
+		wantEqual(t, isCreated, false)
 		wantRun(t, q, fullRun("run-1"), id)
 		wantEqual(t, values[string](t, tx, "select batch_id from batch_runs"), []string{"batch-a"})
 	})
@@ -114,11 +114,11 @@ func TestCreateRun(t *testing.T) {
 	t.Run("50 of one run at once: one is stored, nothing is mixed", func(t *testing.T) {
 		t.Parallel()
 		q, pool := setup(t)
-		created, errs := atOnce(50, func(i int) ([]string, error) { return db.CreateRun(t.Context(), q, variant("run-1", i)) })
+		created, errs := atOnce(50, func(i int) (bool, error) { return db.CreateRun(t.Context(), q, variant("run-1", i)) })
 		var stored []int
 		for i, err := range errs {
 			wantNoError(t, err)
-			if len(created[i]) > 0 {
+			if created[i] {
 				stored = append(stored, i)
 			}
 		}

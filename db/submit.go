@@ -135,7 +135,18 @@ func submitTogether(ctx context.Context, q *Queries, submissions []Submission, o
 
 // createMissing creates the runs that are not stored yet, and sets their outcomes.
 func createMissing(ctx context.Context, q *Queries, submissions []Submission, outcomes []Outcome) error {
-	ids, err := create(ctx, q, submissions)
+	if len(submissions) == 1 {
+		isCreated, err := createOne(ctx, q, submissions[0])
+		if isCreated {
+			outcomes[0] = Outcome{Result: Recorded}
+		}
+		return err
+	}
+	rows, err := submissionRows(submissions)
+	if err != nil {
+		return err
+	}
+	ids, err := q.CreateRuns(ctx, rows)
 	if err != nil {
 		return err
 	}
@@ -151,20 +162,20 @@ func createMissing(ctx context.Context, q *Queries, submissions []Submission, ou
 	return nil
 }
 
-// create creates the runs that are not stored yet, and returns their ids.
-func create(ctx context.Context, q *Queries, submissions []Submission) ([]string, error) {
-	if len(submissions) == 1 {
-		params, err := createRunParams(submissions[0])
-		if err != nil {
-			return nil, err
-		}
-		return q.CreateRun(ctx, params)
+// createOne creates a run that is not stored yet, and returns whether it did.
+func createOne(ctx context.Context, q *Queries, submission Submission) (bool, error) {
+	var params CreateRunParams
+	if submission.Telemetry != nil {
+		copyColumns(&params, submission.Telemetry)
+		params.HasTelemetry = true
 	}
-	rows, err := submissionRows(submissions)
+	copyColumns(&params, &submission.BenchmarkRun) // Last: it knows the id of the run.
+	evaluations, err := evaluationRows([]Submission{submission})
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	return q.CreateRuns(ctx, rows)
+	params.Evaluations = evaluations
+	return q.CreateRun(ctx, params)
 }
 
 // errDeleted is transient: a repeated submission creates the run again.
@@ -277,17 +288,6 @@ func evaluationRows(submissions []Submission) ([]byte, error) {
 		}
 	}
 	return json.Marshal(rows)
-}
-
-// createRunParams returns a submission as CreateRun takes it.
-func createRunParams(submission Submission) (params CreateRunParams, err error) {
-	if submission.Telemetry != nil {
-		copyColumns(&params, submission.Telemetry)
-		params.HasTelemetry = true
-	}
-	copyColumns(&params, &submission.BenchmarkRun) // Last: it knows the id of the run.
-	params.Evaluations, err = evaluationRows([]Submission{submission})
-	return params, err
 }
 
 // copyColumns sets the parameters that have the names of a row's columns.
