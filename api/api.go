@@ -16,6 +16,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/cors"
@@ -103,10 +104,10 @@ func New(config Config) http.Handler {
 		AllowedOrigins: config.AllowedOrigins,
 		// Without any, the library would allow all.
 		AllowOriginFunc: denyAllUnless(config.AllowedOrigins),
-		AllowedMethods:  []string{http.MethodGet, http.MethodPost},
+		AllowedMethods:  []string{http.MethodGet, http.MethodHead, http.MethodPost},
 		AllowedHeaders:  []string{"Authorization", "Content-Encoding", "Content-Type", "X-Request-Id"},
 		ExposedHeaders:  []string{"Link", "Idempotent-Replayed", "Retry-After", "X-Request-Id", limitHeader, remainingHeader, resetHeader},
-		MaxAge:          600,
+		MaxAge:          86_400, // The longest that a browser accepts.
 	}).Handler(clientAddress(s.withRequestID(s.observeRequests(s.recoverPanics(secureHeaders(s.closeWhenStopping(router))))))))
 }
 
@@ -121,11 +122,11 @@ func newServer(config Config) (*chi.Mux, *server) {
 	s.keys = keys.NewCache(func(ctx context.Context, work func(context.Context, *db.Queries) error) error {
 		return s.database.use(ctx, classControl, config.ConnectionWait, work)
 	}, config.Logger)
-	router.Use(compressLarge, jsonByDefault, endReadDeadline, decompress(s), textIsUTF8(s))
+	router.Use(middleware.GetHead, compressLarge, jsonByDefault, endReadDeadline, decompress(s), requireTextPath(s))
 	router.NotFound(s.notFound)
 	router.MethodNotAllowed(s.methodNotAllowed(router))
 	s.api = humachi.New(router, s.humaConfig())
-	s.api.UseMiddleware(noteOperation, s.limitAddresses, s.refuseTooMany, s.requireKey, s.limitBodies)
+	s.api.UseMiddleware(noteOperation, s.limitAddresses, s.refuseTooMany, s.requireKey, s.checkQuery, s.limitBodies)
 
 	rulesOfRuns() // It panics here, not at the first run.
 	s.registerHealth()

@@ -63,7 +63,9 @@ func start(t testing.TB, config api.Config) *service {
 
 // answer is a response, read to its end.
 type answer struct {
-	t      testing.TB
+	t testing.TB
+	// path is that of the request.
+	path   string
 	status int
 	header http.Header
 	body   string
@@ -125,7 +127,7 @@ func (s *service) do(method, path string, body any, headers ...string) answer {
 			s.t.Error(err)
 		}
 	}
-	return answer{t: s.t, status: response.StatusCode, header: response.Header, body: string(text), closed: response.Close}
+	return answer{t: s.t, path: request.URL.Path, status: response.StatusCode, header: response.Header, body: string(text), closed: response.Close}
 }
 
 func (s *service) get(path string) answer {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 
 	"github.com/benchledger/benchledger/keys"
 )
@@ -99,12 +100,9 @@ func submitter(ctx context.Context) *string {
 	return nil
 }
 
-// refuse answers a request before its operation begins.
+// refuse answers a request before its operation begins. (huma.WriteErr would pass the
+// problem through newProblem, for which 500 means a body that ended early.)
 func (s *server) refuse(ctx huma.Context, problem *Problem) {
-	for name, values := range problem.headers {
-		ctx.SetHeader(name, values[0])
-	}
-	if err := huma.WriteErr(s.api, ctx, problem.GetStatus(), problem.Detail); err != nil {
-		s.Logger.InfoContext(ctx.Context(), "answer not sent", "error", err)
-	}
+	r, w := humachi.Unwrap(ctx)
+	s.writeProblem(w, r, problem)
 }

@@ -84,7 +84,7 @@ func (s *server) listBatches(ctx context.Context, q *db.Queries, input *listBatc
 	output := &listBatchesOutput{}
 	rows, last := cutPage(rows, input.Limit)
 	if last != nil {
-		output.Link = linkToNext("/api/batches", nil, input.Limit, batchPosition{last.CreatedAt, last.BatchID}.cursor())
+		output.Link = linkToNext(nil, input.Limit, batchPosition{last.CreatedAt, last.BatchID}.cursor())
 	}
 	output.Body = make([]Batch, len(rows))
 	for i, row := range rows {
@@ -107,7 +107,7 @@ func (s *server) getBatch(ctx context.Context, q *db.Queries, input *getBatchInp
 		return err
 	})
 	if db.Classify(err) == db.NotFound {
-		return nil, notFound("batch")
+		return nil, notFound("batch", input.BatchID)
 	}
 	return output, err
 }

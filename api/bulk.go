@@ -10,7 +10,6 @@ import (
 	"mime"
 	"net/http"
 	"reflect"
-	"slices"
 	"strconv"
 	"time"
 
@@ -48,10 +47,11 @@ const submitRuns = "submit-runs"
 
 // Receipt says what became of a line of a bulk submission.
 type Receipt struct {
-	Line    int32        `json:"line" doc:"The number of the line, from 1; in a JSON array, of the element."`
-	RunID   string       `json:"runId,omitempty" doc:"The run ID, if the line has one."`
-	Outcome string       `json:"outcome" enum:"recorded,replayed,conflict,refused" doc:"recorded: stored. replayed: the same content was stored before. conflict: the run is finished, and its content differs. refused: the line is not valid. After conflict and refused, nothing of the line is stored."`
-	Errors  []FieldError `json:"errors,omitempty" doc:"The fields that are invalid, or that differ from what is stored; at most 20."`
+	Line     int32        `json:"line" doc:"The number of the line, from 1; in a JSON array, of the element."`
+	RunID    string       `json:"runId,omitempty" doc:"The run ID, if the line has one."`
+	Outcome  string       `json:"outcome" enum:"recorded,replayed,conflict,refused" doc:"recorded: stored. replayed: the same content was stored before. conflict: the run is finished, and its content differs. refused: the line is not valid. After conflict and refused, nothing of the line is stored."`
+	Errors   []FieldError `json:"errors,omitempty" doc:"The fields that are invalid, or that differ from what is stored; at most 20."`
+	Warnings []string     `json:"warnings,omitempty" doc:"The fields that are unknown, and therefore not stored; at most 20."`
 }
 
 const (
@@ -62,6 +62,7 @@ const (
 )
 
 type submitRunsInput struct {
+	Strictness
 	Mode string `query:"mode" enum:"each,atomic" default:"each" doc:"each: every line is stored or refused on its own. atomic: all lines are stored, or none."`
 	// request is kept to read the body as it arrives.
 	request huma.Context
@@ -154,7 +155,7 @@ func (s *server) submitRuns(ctx context.Context, input *submitRunsInput) (*submi
 	if input.Mode == "atomic" {
 		store = s.submitRunsAtomically
 	}
-	receipts, err := store(ctx, input.request)
+	receipts, err := store(ctx, input)
 	_, w := humachi.Unwrap(input.request)
 	// Reading a long body may have used up the time for the answer.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(bodyReadTimeout))
@@ -178,8 +179,8 @@ func (s *server) submitRuns(ctx context.Context, input *submitRunsInput) (*submi
 
 // submitRunsEach stores lines while it reads. With an error it returns what became of
 // those that were read, with no outcome where that is not known.
-func (s *server) submitRunsEach(ctx context.Context, request huma.Context) ([]Receipt, error) {
-	lines, err := readLines(ctx, request, maxEachBytes)
+func (s *server) submitRunsEach(ctx context.Context, input *submitRunsInput) ([]Receipt, error) {
+	lines, err := readLines(ctx, input, maxEachBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -220,7 +221,7 @@ func (r *Receipt) set(outcome db.Outcome) {
 	r.Outcome = string(outcome.Result)
 	switch outcome.Result { //nolint:exhaustive // the others have no errors
 	case db.Conflicted:
-		r.Errors = atMost(maxLineErrors, differenceErrors(outcome.Differences))
+		r.Errors = atMost("body", maxLineErrors, differenceErrors(outcome.Differences))
 	case db.Refused:
 		r.Errors = []FieldError{{"body", "the database rejected a value" + constraint(outcome.Err)}}
 	}
@@ -228,8 +229,8 @@ func (r *Receipt) set(outcome db.Outcome) {
 
 // submitRunsAtomically reads all lines before it stores any. With an error it returns
 // those that were read, without an outcome.
-func (s *server) submitRunsAtomically(ctx context.Context, request huma.Context) ([]Receipt, error) {
-	lines, err := readLines(ctx, request, maxAtomicBytes)
+func (s *server) submitRunsAtomically(ctx context.Context, input *submitRunsInput) ([]Receipt, error) {
+	lines, err := readLines(ctx, input, maxAtomicBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -300,14 +301,6 @@ func faults(chunks []*chunk, outcome string, status int, detail string) error {
 	return problem
 }
 
-// atMost shortens a list of errors, and says so.
-func atMost(most int, errors []FieldError) []FieldError {
-	if len(errors) <= most {
-		return errors
-	}
-	return append(slices.Clone(errors[:most-1]), FieldError{"body", fmt.Sprintf("and %d more", len(errors)-most+1)})
-}
-
 // chunk is what is stored together: the receipts of some lines, and the runs of those
 // that are valid. Their ids differ.
 type chunk struct {
@@ -341,7 +334,12 @@ func (s *server) readChunk(ctx context.Context, lines *lineReader) (*chunk, erro
 		} else {
 			var read checkedRun
 			read.read(raw)
-			run, receipt.RunID, receipt.Errors = read.run, read.id, atMost(maxLineErrors, fieldErrors(read.faults))
+			run, receipt.RunID, receipt.Errors = read.run, read.id, atMost("body", maxLineErrors, fieldErrors(read.faults))
+			if lines.strict {
+				receipt.Errors = append(receipt.Errors, read.unknown...)
+			} else {
+				receipt.Warnings = warnings(read.unknown)
+			}
 		}
 		if ids[receipt.RunID] && receipt.Errors == nil {
 			break // It comes after the other, in the next chunk.
@@ -368,6 +366,8 @@ func (e lineError) Error() string { return string(e) }
 // lineReader reads the runs of a body, one by one.
 type lineReader struct {
 	*jsonlines.Reader
+	// strict refuses unknown fields.
+	strict bool
 	// number is that of the line that peek returns.
 	number int
 	peeked bool
@@ -399,7 +399,8 @@ func (l *lineReader) peek() ([]byte, error) {
 func (l *lineReader) advance() { l.peeked = false }
 
 // readLines looks at the beginning of the body, and finds out how it is made.
-func readLines(ctx context.Context, request huma.Context, maxBytes int64) (*lineReader, error) {
+func readLines(ctx context.Context, input *submitRunsInput, maxBytes int64) (*lineReader, error) {
+	request := input.request
 	switch mediaType, _, _ := mime.ParseMediaType(request.Header("Content-Type")); mediaType {
 	case "application/json", "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines":
 	default:
@@ -427,7 +428,7 @@ func readLines(ctx context.Context, request huma.Context, maxBytes int64) (*line
 	} else if err != nil {
 		return nil, err
 	}
-	return &lineReader{Reader: values, extend: extend}, nil
+	return &lineReader{Reader: values, strict: input.Strict, extend: extend}, nil
 }
 
 // bodyReader bounds a body, and makes its errors problems.
@@ -459,5 +460,5 @@ func arrayError(err error) error {
 	if errors.As(err, &problem) {
 		return problem
 	}
-	return problemOf(http.StatusBadRequest, fmt.Sprintf("The body is not a valid JSON array: %s.", publicError(err)))
+	return problemOf(http.StatusBadRequest, fmt.Sprintf("The body is not a valid JSON array: %s.", publicError(nil, err)))
 }

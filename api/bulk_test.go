@@ -26,6 +26,7 @@ type receipt struct {
 		Location string `json:"location"`
 		Message  string `json:"message"`
 	}
+	Warnings []string
 }
 
 // String is what a test says of a receipt.

@@ -21,6 +21,8 @@ type checkedRun struct {
 	id string
 	// faults are what is wrong.
 	faults []error
+	// unknown are the fields that a run does not have.
+	unknown []FieldError
 }
 
 // Schema documents a RunSubmission.
@@ -71,7 +73,13 @@ var rulesOfRuns = sync.OnceValue(func() runRules {
 // read reads a run, and finds what is wrong with it.
 func (c *checkedRun) read(raw []byte) {
 	rules, run := rulesOfRuns(), &RunSubmission{}
-	if json.Unmarshal(raw, run) == nil && rules.isPlain(reflect.ValueOf(run).Elem()) {
+	err := json.Unmarshal(raw, run, json.RejectUnknownMembers(true))
+	if errors.Is(err, json.ErrUnknownName) {
+		c.unknown = unknownFields(raw, reflect.TypeFor[RunSubmission]())
+		run = &RunSubmission{}
+		err = json.Unmarshal(raw, run)
+	}
+	if err == nil && rules.isPlain(reflect.ValueOf(run).Elem()) {
 		c.run, c.id = run, string(run.RunID)
 		return
 	}

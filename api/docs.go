@@ -9,20 +9,24 @@ import (
 )
 
 // registerDocs serves a page with the OpenAPI document. The binary contains all its
-// files.
+// files. All addresses are relative: a proxy may add a prefix to the path.
 func registerDocs(router *chi.Mux) {
 	page := v5emb.NewWithConfig(swgui.Config{
+		InternalBasePath: "/docs/",
 		SettingsUI: map[string]string{
 			"tryItOutEnabled": "false",
 			// The validator is a public service.
 			"validatorUrl": "null",
 		},
-	})("BenchLedger API", "/openapi.json", "/docs/")
+	})("BenchLedger API", "../openapi.json", "./")
 	router.Get("/docs/*", func(w http.ResponseWriter, r *http.Request) {
 		// The page may load nothing from elsewhere, whatever the bundle does.
 		w.Header().Set("Content-Security-Policy", "default-src 'self'; script-src 'self' 'unsafe-inline'; "+
 			"style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'; form-action 'none'; base-uri 'none'")
 		page.ServeHTTP(w, r)
 	})
-	router.Get("/docs", http.RedirectHandler("/docs/", http.StatusFound).ServeHTTP)
+	router.Get("/docs", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Location", "docs/") // http.Redirect would make it absolute.
+		w.WriteHeader(http.StatusFound)
+	})
 }

@@ -30,7 +30,7 @@ func (s *server) humaConfig() huma.Config {
 		"(`PUBLIC_READS=false`). Retrying a submission is safe: the same content again is answered as a replay. " +
 		"Every error is a problem document (RFC 9457); the server's log has the details under its `requestId`."
 	config.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
-	config.Servers = []*huma.Server{{URL: "/", Description: "The server that sent this document"}}
+	config.Servers = []*huma.Server{{URL: ".", Description: "The server that sent this document"}}
 	config.Tags = []*huma.Tag{
 		{Name: "Results", Description: "Submit runs and batches."},
 		{Name: "Runs", Description: "Read runs, with their evaluations and telemetry."},
@@ -43,7 +43,6 @@ func (s *server) humaConfig() huma.Config {
 	}
 	// "json" is the suffix of application/problem+json.
 	config.Formats = map[string]huma.Format{"application/json": jsonFormat, "json": jsonFormat}
-	config.RejectUnknownQueryParameters = true
 	config.Transformers = []huma.Transformer{addRequestID}
 	config.DocsPath, config.SchemasPath, config.CreateHooks = "", "", nil
 	return config

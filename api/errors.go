@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -27,6 +29,23 @@ type Problem struct {
 type FieldError struct {
 	Location string `json:"location" doc:"Where the field is: body, path, query or header, then its path." example:"body.evaluations[0].maxScore"`
 	Message  string `json:"message" doc:"What is wrong with the field." example:"expected number > 0"`
+}
+
+// atMost shortens a list of errors about one part of a request, and says so.
+func atMost(location string, most int, errors []FieldError) []FieldError {
+	if len(errors) <= most {
+		return errors
+	}
+	return append(slices.Clone(errors[:most-1]), FieldError{location, fmt.Sprintf("and %d more", len(errors)-most+1)})
+}
+
+// cut shortens a text of the caller to a number of characters, so that an error does not
+// repeat a long one.
+func cut(text string, most int) string {
+	if utf8.RuneCountInString(text) <= most {
+		return text
+	}
+	return string([]rune(text)[:most]) + "…"
 }
 
 // Error returns the detail.
@@ -74,7 +93,7 @@ func newProblem(status int, message string, causes ...error) huma.StatusError {
 	case http.StatusBadRequest:
 		return problemOf(status, "The body must be a JSON object.", fields...)
 	case http.StatusUnprocessableEntity:
-		return problemOf(status, "The request is not valid.", fields...)
+		return invalid(fields...)
 	case http.StatusRequestEntityTooLarge:
 		return problemOf(status, "The body is larger than 8 MiB.")
 	case http.StatusRequestTimeout:
@@ -133,6 +152,11 @@ func constraint(err error) string {
 	return ""
 }
 
+// invalid is the response to a request with faults.
+func invalid(fields ...FieldError) *Problem {
+	return problemOf(http.StatusUnprocessableEntity, "The request is not valid.", fields...)
+}
+
 // busy is the response of an overloaded server.
 func busy() *Problem {
 	problem := problemOf(http.StatusServiceUnavailable, "The server is overloaded; retrying is safe.")
@@ -140,9 +164,9 @@ func busy() *Problem {
 	return problem
 }
 
-// notFound is the answer to an id that nothing has.
-func notFound(what string) *Problem {
-	return problemOf(http.StatusNotFound, "No "+what+" has this ID.")
+// notFound is the response to an ID that nothing has.
+func notFound(what string, id ID) *Problem {
+	return problemOf(http.StatusNotFound, fmt.Sprintf("No %s has the ID %q.", what, id))
 }
 
 // addRequestID adds the request ID to a problem document.
@@ -156,6 +180,9 @@ func addRequestID(ctx huma.Context, _ string, body any) (any, error) {
 // writeProblem responds to a request that reached no operation.
 func (s *server) writeProblem(w http.ResponseWriter, r *http.Request, problem *Problem) {
 	problem.RequestID = requestID(r.Context())
+	for name, values := range problem.headers {
+		w.Header()[name] = values
+	}
 	w.Header().Set("Content-Type", problem.ContentType(""))
 	w.WriteHeader(problem.GetStatus())
 	if err := jsonFormat.Marshal(w, problem); err != nil {

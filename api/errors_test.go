@@ -378,8 +378,8 @@ func TestPathsAndMethods(t *testing.T) {
 			}
 			got := s.do(method, path, nil)
 			got.wantProblem(http.StatusMethodNotAllowed)
-			if got.header.Get("Allow") != allow {
-				t.Errorf("%s %s: Allow %q, want %q", method, path, got.header.Get("Allow"), allow)
+			if want := strings.Replace(allow, "GET", "GET, HEAD", 1); got.header.Get("Allow") != want {
+				t.Errorf("%s %s: Allow %q, want %q", method, path, got.header.Get("Allow"), want)
 			}
 		}
 		s.do(http.MethodOptions, path, nil).want(http.StatusNoContent)
@@ -442,8 +442,66 @@ func TestGetHealth(t *testing.T) {
 	if got["status"] != "ok" || len(got) != 2 || differences("", got["timestamp"], "<time>") != nil {
 		t.Errorf("%v", got)
 	}
-	if faults := s.get("/health?x=1").wantProblem(http.StatusUnprocessableEntity); faults["query.x"] == "" {
-		t.Errorf("faults %v", faults)
+}
+
+// Load balancers and people ask in their own ways.
+func TestHealthTakesAnyQuery(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	for _, path := range []string{"/health", "/livez", "/readyz"} {
+		for _, query := range []string{"verbose", "x=1&x=2", "%zz", "a=%00", ";"} {
+			s.get(path + "?" + query).want(http.StatusOK)
+		}
+	}
+}
+
+func TestHeadIsAnsweredAsGetIs(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	s.submit(fullRun("run-1")).want(http.StatusCreated)
+	for _, path := range []string{"/health", "/livez", "/readyz", "/api/runs", "/api/runs/run-1", "/api/runs/none", "/api/stats", "/openapi.json", "/docs/", "/nope"} {
+		get, head := s.get(path), s.do(http.MethodHead, path, nil)
+		if head.status != get.status || head.header.Get("Content-Type") != get.header.Get("Content-Type") || head.body != "" {
+			t.Errorf("%s: HEAD %d %s %q, GET %d %s", path, head.status, head.header.Get("Content-Type"), head.body, get.status, get.header.Get("Content-Type"))
+		}
+	}
+	s.do(http.MethodHead, "/api/results", nil).want(http.StatusMethodNotAllowed)
+}
+
+func TestQueryParameters(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	for path, want := range map[string]string{
+		"/api/runs?limt=1":                 "query.limt: unknown query parameter; this operation has limit, cursor, suite, scenario, agent, status; ",
+		"/api/stats?suite=a":               "query.suite: unknown query parameter; this operation has none; ",
+		"/api/runs?suite=a&suite=b":        "query.suite: expected one value, not 2; ",
+		"/api/runs?suite=%zz":              "query: expected percent-encoded UTF-8 without NUL; ",
+		"/api/runs?suite=a%00":             "query: expected percent-encoded UTF-8 without NUL; ",
+		"/api/runs?suite=%ff":              "query: expected percent-encoded UTF-8 without NUL; ",
+		"/api/runs?suite=a;agent=b":        "query: expected percent-encoded UTF-8 without NUL; ",
+		"/api/runs/none/evaluations?agent": "query.agent: unknown query parameter; this operation has none; ",
+	} {
+		faults := s.get(path).wantProblem(http.StatusUnprocessableEntity)
+		if got := ""; len(faults) == 1 {
+			for location, message := range faults {
+				got = location + ": " + message
+			}
+			if got != want {
+				t.Errorf("%s: %s, want %s", path, got, want)
+			}
+		} else {
+			t.Errorf("%s: faults %v, want %s", path, faults, want)
+		}
+	}
+	many := s.get("/api/runs?" + strings.Join(slices.Collect(func(yield func(string) bool) {
+		for i := range 5000 {
+			if !yield(fmt.Sprint("a", i)) {
+				return
+			}
+		}
+	}), "&"))
+	if faults := many.wantProblem(http.StatusUnprocessableEntity); len(faults) != 20 || faults["query"] != "and 4981 more; " {
+		t.Errorf("%d faults: %v", len(faults), faults)
 	}
 }
 
@@ -492,6 +550,7 @@ func TestGetReadiness(t *testing.T) {
 		"no schema":                    readiness(testdb.Pool(t, testdb.Empty(t)), latest, nil),
 		"unavailable":                  readiness(testdb.Pool(t, "postgres://nobody@127.0.0.1:1/none"), latest, nil),
 		"read-only":                    readiness(testdb.Pool(t, url+"&default_transaction_read_only=on"), latest, nil),
+		"grant SELECT on api_keys":     readiness(testdb.Pool(t, testdb.WithoutPrivilege(t, "select on api_keys")), latest, nil),
 	} {
 		if got.want(http.StatusServiceUnavailable); !strings.Contains(got.body, why) {
 			t.Errorf("%s, want that it says %q", got.body, why)
@@ -506,6 +565,20 @@ func TestGetReadiness(t *testing.T) {
 	readiness(one, latest, nil).want(http.StatusOK)
 	if got := start(t, api.Config{Pool: pool, Stopping: stopping}).get("/api/stats").want(http.StatusOK); !got.closed {
 		t.Error("a server that is about to stop keeps its connections")
+	}
+}
+
+// A request is not at fault when its key cannot be looked up.
+func TestKeyLookupThatFailsIsAnErrorOfTheServer(t *testing.T) {
+	t.Parallel()
+	s := serve(t, testdb.Pool(t, testdb.WithoutPrivilege(t, "select on api_keys")), patience)
+	unknown, _ := keys.New()
+	for _, path := range []string{"/api/results", "/api/results/batch", "/api/results/bulk"} {
+		got := s.with(unknown, http.MethodPost, path, leastRun("run-1"))
+		got.wantProblem(http.StatusInternalServerError)
+		if !strings.Contains(s.log.String(), "permission denied for table api_keys") {
+			t.Errorf("the log does not say why: %s", s.log.String())
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -53,16 +54,16 @@ type knownReadiness struct {
 func (s *server) registerHealth() {
 	huma.Register(s.api, huma.Operation{
 		OperationID: "get-health", Method: http.MethodGet, Path: "/health", Tags: []string{"Health"},
-		Summary: "Check that the server runs", Description: "Answers while the server runs; does not query the database.",
-		Security: noSecurity, Errors: []int{http.StatusUnprocessableEntity},
+		Summary: "Check that the server runs", Description: "Responds while the server runs; does not query the database. Any query parameters are ignored.",
+		Security: noSecurity, Errors: []int{http.StatusInternalServerError},
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The server runs.", Content: example(Health{Status: "ok", Timestamp: exampleRun.StartedAt}),
 		}},
 	}, s.getHealth)
 	huma.Register(s.api, huma.Operation{
 		OperationID: "get-liveness", Method: http.MethodGet, Path: "/livez", Tags: []string{"Health"},
-		Summary: "Check liveness", Description: "Same as `/health`. An orchestrator restarts a server that does not answer here.",
-		Security: noSecurity, Errors: []int{http.StatusUnprocessableEntity},
+		Summary: "Check liveness", Description: "Same as `/health`. An orchestrator restarts a server that does not respond here.",
+		Security: noSecurity, Errors: []int{http.StatusInternalServerError},
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The server runs.", Content: example(Health{Status: "ok", Timestamp: exampleRun.StartedAt}),
 		}},
@@ -72,7 +73,7 @@ func (s *server) registerHealth() {
 		Summary: "Check readiness",
 		Description: "The server is ready when the database answers and accepts writes, its schema is current, and the server is not shutting down. " +
 			"A load balancer sends requests elsewhere while the server is not ready.",
-		Security: noSecurity, Errors: []int{http.StatusUnprocessableEntity, http.StatusServiceUnavailable},
+		Security: noSecurity, Errors: []int{http.StatusServiceUnavailable},
 		Responses: map[string]*huma.Response{"200": {Description: "The server is ready.", Content: example(Readiness{Status: "ready"})}},
 	}, s.getReadiness)
 }
@@ -134,6 +135,8 @@ func (s *server) checkReadiness(ctx context.Context) *Problem {
 		return notReady("A migration of the database failed halfway: see `benchledger migrate status`.")
 	case database.SchemaVersion < s.SchemaVersion:
 		return notReady("The schema of the database is older than this server needs: run `benchledger migrate up`.")
+	case len(database.MissingPrivileges) > 0:
+		return notReady("The database role of the server lacks privileges; grant " + strings.Join(database.MissingPrivileges, ", ") + ".")
 	}
 	return nil
 }

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"strconv"
+	"strings"
 	"sync"
+	"unicode"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-json-experiment/json"
@@ -19,9 +22,12 @@ import (
 var jsonFormat = huma.Format{
 	Marshal: marshal,
 	Unmarshal: func(data []byte, v any) error {
-		if run, ok := v.(*checkedRun); ok {
-			run.read(data)
+		switch v := v.(type) {
+		case *checkedRun:
+			v.read(data)
 			return nil
+		case *BatchSubmission:
+			v.unknown = unknownFields(data, reflect.TypeFor[BatchSubmission]())
 		}
 		return decode(data, v)
 	},
@@ -30,9 +36,9 @@ var jsonFormat = huma.Format{
 // decode reads JSON for validation, or into a value whose Resolve methods run later.
 func decode(data []byte, v any) error {
 	if _, forValidation := v.(*any); forValidation {
-		return publicError(json.Unmarshal(data, v, exactNumbers))
+		return publicError(data, json.Unmarshal(data, v, exactNumbers))
 	}
-	return publicError(json.Unmarshal(data, v, readAllFields))
+	return publicError(data, json.Unmarshal(data, v, readAllFields))
 }
 
 // buffers are reused for encoding responses.
@@ -101,7 +107,7 @@ var exactNumbers = json.WithUnmarshalers(json.UnmarshalFromFunc(func(decoder *js
 
 // publicError makes an error of the decoder one that a caller may read: it says
 // where, and shows neither the value nor a type of ours.
-func publicError(err error) error {
+func publicError(text []byte, err error) error {
 	var syntactic *jsontext.SyntacticError
 	var semantic *json.SemanticError
 	switch {
@@ -110,11 +116,41 @@ func publicError(err error) error {
 	case errors.Is(err, jsontext.ErrDuplicateName):
 		return errors.New("a name appears twice in one object")
 	case errors.As(err, &syntactic):
-		return fmt.Errorf("not valid JSON in UTF-8, at byte %d", syntactic.ByteOffset)
+		at := syntactic.ByteOffset
+		if bytes.HasPrefix(text[min(at, int64(len(text))):], []byte(`\u`)) {
+			return fmt.Errorf("half of a surrogate pair (\\u…) is no text, at byte %d%s", at, inField(syntactic.JSONPointer))
+		}
+		return fmt.Errorf("not valid JSON in UTF-8, at byte %d%s", at, inField(syntactic.JSONPointer))
 	case errors.As(err, &semantic):
 		return fmt.Errorf("the value at %s has the wrong type", semantic.JSONPointer)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return errors.New("not valid JSON: it ends too early")
 	}
 	return errors.New("not valid JSON")
+}
+
+// inField says where in a value something is, as " in evaluations[0].details". Long names
+// are cut, and control characters left out.
+func inField(pointer jsontext.Pointer) string {
+	var path strings.Builder
+	for token := range pointer.Tokens() {
+		if _, err := strconv.Atoi(token); err == nil {
+			path.WriteString("[" + token + "]")
+		} else {
+			path.WriteString("." + token)
+		}
+		if path.Len() > maxName {
+			break
+		}
+	}
+	if path.Len() == 0 {
+		return ""
+	}
+	shown := strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, strings.TrimPrefix(path.String(), "."))
+	return " in " + cut(shown, maxName)
 }

@@ -5,17 +5,21 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-chi/chi/v5"
 	"github.com/go-chi/chi/v5/middleware"
 	"github.com/klauspost/compress/gzhttp"
@@ -95,9 +99,9 @@ func secureHeaders(next http.Handler) http.Handler {
 	})
 }
 
-// minCompressedBytes is the size from which answers are compressed. Below it, compressing
-// takes longer than it saves on most connections.
-const minCompressedBytes = 64 << 10
+// minCompressedBytes is the size from which responses are compressed: about what fits into
+// one packet.
+const minCompressedBytes = 1 << 10
 
 // compressLarge compresses large responses for clients that accept it.
 func compressLarge(next http.Handler) http.Handler {
@@ -192,27 +196,66 @@ func notEOF(err error) error {
 	return err
 }
 
-// textIsUTF8 rejects paths and queries that are not UTF-8, or contain NUL, before they
-// reach the database.
-func textIsUTF8(s *server) func(http.Handler) http.Handler {
-	sound := func(text string) bool { return utf8.ValidString(text) && !strings.Contains(text, "\x00") }
+// isText reports whether PostgreSQL can store it.
+func isText(text string) bool { return utf8.ValidString(text) && !strings.Contains(text, "\x00") }
+
+// requireTextPath rejects paths that are not UTF-8, or contain NUL, before they reach the
+// database.
+func requireTextPath(s *server) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			query, err := url.QueryUnescape(r.URL.RawQuery)
-			var fields []FieldError
-			if err != nil || !sound(query) {
-				fields = append(fields, FieldError{"query", "expected percent-encoded UTF-8 without NUL"})
-			}
-			if !sound(r.URL.Path) {
-				fields = append(fields, FieldError{"path", "expected percent-encoded UTF-8 without NUL"})
-			}
-			if fields != nil {
-				s.writeProblem(w, r, problemOf(http.StatusUnprocessableEntity, "The request is not valid.", fields...))
+			if !isText(r.URL.Path) {
+				s.writeProblem(w, r, invalid(FieldError{"path", "expected percent-encoded UTF-8 without NUL"}))
 				return
 			}
 			next.ServeHTTP(w, r)
 		})
 	}
+}
+
+// checkQuery refuses a query with a parameter that the operation does not have, or with one
+// that is repeated. Health checks may have any query.
+func (s *server) checkQuery(ctx huma.Context, next func(huma.Context)) {
+	if isHealth(ctx.Operation()) {
+		next(ctx)
+		return
+	}
+	address := ctx.URL()
+	query, err := url.ParseQuery(address.RawQuery)
+	if text, _ := url.QueryUnescape(address.RawQuery); err != nil || !isText(text) {
+		s.refuse(ctx, invalid(FieldError{"query", "expected percent-encoded UTF-8 without NUL"}))
+		return
+	}
+	var known []string
+	for _, parameter := range ctx.Operation().Parameters {
+		if parameter.In == "query" {
+			known = append(known, parameter.Name)
+		}
+	}
+	var fields []FieldError
+	for _, name := range slices.Sorted(maps.Keys(query)) {
+		switch {
+		case !slices.Contains(known, name):
+			fields = append(fields, FieldError{"query." + name, unknownParameter(known)})
+		case len(query[name]) > 1:
+			fields = append(fields, FieldError{"query." + name, fmt.Sprintf("expected one value, not %d", len(query[name]))})
+		}
+	}
+	if fields != nil {
+		s.refuse(ctx, invalid(atMost("query", maxQueryErrors, fields)...))
+		return
+	}
+	next(ctx)
+}
+
+// maxQueryErrors is how many faults of a query are named.
+const maxQueryErrors = 20
+
+func unknownParameter(known []string) string {
+	if len(known) == 0 {
+		return "unknown query parameter; this operation has none"
+	}
+	return "unknown query parameter; this operation has " + strings.Join(known, ", ")
 }
 
 func (s *server) notFound(w http.ResponseWriter, r *http.Request) {
@@ -226,11 +269,14 @@ func (s *server) methodNotAllowed(router *chi.Mux) http.HandlerFunc {
 		if path == "" {
 			path = r.URL.Path
 		}
-		for _, method := range []string{http.MethodGet, http.MethodPost} {
-			if router.Match(chi.NewRouteContext(), method, path) {
-				w.Header().Add("Allow", method)
-			}
+		var allowed []string
+		if router.Match(chi.NewRouteContext(), http.MethodGet, path) {
+			allowed = append(allowed, http.MethodGet, http.MethodHead)
 		}
+		if router.Match(chi.NewRouteContext(), http.MethodPost, path) {
+			allowed = append(allowed, http.MethodPost)
+		}
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
 		if r.Method == http.MethodOptions {
 			w.WriteHeader(http.StatusNoContent)
 			return

@@ -5,7 +5,6 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/binary"
-	"net/http"
 	"net/url"
 	"strconv"
 	"time"
@@ -29,14 +28,14 @@ func cutPage[R any](rows []R, limit int32) (page []R, last *R) {
 	return rows[:limit], &rows[limit-1]
 }
 
-// linkToNext returns a Link header (RFC 8288) whose target is relative to the
-// request, so that it works behind any proxy.
-func linkToNext(path string, filters map[string]string, limit int32, cursor string) string {
+// linkToNext returns a Link header (RFC 8288). Its target is relative to the address of
+// the request, so that it works behind a proxy that adds a prefix to the path.
+func linkToNext(filters map[string]string, limit int32, cursor string) string {
 	query := url.Values{"limit": {strconv.Itoa(int(limit))}, "cursor": {cursor}}
 	for name, value := range filters {
 		query.Set(name, value)
 	}
-	return "<" + path + "?" + query.Encode() + `>; rel="next"`
+	return "<?" + query.Encode() + `>; rel="next"`
 }
 
 // A cursor is a position in a list with a checksum over the position, the list and its
@@ -68,9 +67,7 @@ func cursorChecksum(list string, position []byte) []byte {
 }
 
 func badCursor() *Problem {
-	return problemOf(http.StatusUnprocessableEntity, "The request is not valid.", FieldError{
-		"query.cursor", "expected the cursor of a Link header of this list, with the same filters",
-	})
+	return invalid(FieldError{"query.cursor", "expected the cursor of a Link header of this list, with the same filters"})
 }
 
 // runCursor is the cursor of a position in the list of runs with these filters.

@@ -146,7 +146,7 @@ func (s *server) listRuns(ctx context.Context, q *db.Queries, input *listRunsInp
 	output := &listRunsOutput{}
 	rows, last := cutPage(rows, input.Limit)
 	if last != nil {
-		output.Link = linkToNext("/api/runs", filters, input.Limit, runCursor(db.RunPosition{StartedAt: last.StartedAt, ID: last.ID}, filters))
+		output.Link = linkToNext(filters, input.Limit, runCursor(db.RunPosition{StartedAt: last.StartedAt, ID: last.ID}, filters))
 	}
 	output.Body = runsFromRows(rows)
 	return output, nil
@@ -155,7 +155,7 @@ func (s *server) listRuns(ctx context.Context, q *db.Queries, input *listRunsInp
 func (s *server) getRun(ctx context.Context, q *db.Queries, input *runInput) (*getRunOutput, error) {
 	row, err := q.GetRun(ctx, string(input.RunID))
 	if db.Classify(err) == db.NotFound {
-		return nil, notFound("run")
+		return nil, notFound("run", input.RunID)
 	} else if err != nil {
 		return nil, err
 	}
@@ -177,7 +177,7 @@ func (s *server) getRun(ctx context.Context, q *db.Queries, input *runInput) (*g
 func (s *server) getRunEvaluations(ctx context.Context, q *db.Queries, input *runInput) (*getRunEvaluationsOutput, error) {
 	encoded, err := q.GetRunEvaluations(ctx, string(input.RunID))
 	if db.Classify(err) == db.NotFound {
-		return nil, notFound("run")
+		return nil, notFound("run", input.RunID)
 	} else if err != nil {
 		return nil, err
 	}
@@ -188,7 +188,7 @@ func (s *server) getRunEvaluations(ctx context.Context, q *db.Queries, input *ru
 func (s *server) getRunTelemetry(ctx context.Context, q *db.Queries, input *runInput) (*getRunTelemetryOutput, error) {
 	row, err := q.GetRunTelemetry(ctx, string(input.RunID))
 	if db.Classify(err) == db.NotFound {
-		return nil, notFound("run")
+		return nil, notFound("run", input.RunID)
 	} else if err != nil {
 		return nil, err
 	}
@@ -228,11 +228,25 @@ func runFromRow(row db.BenchmarkRun) Run {
 	}
 }
 
-// evaluationsFromJSON reads the array that the queries build, whose names are the API's.
+// evaluationsFromJSON reads the array of rows that the queries build.
 func evaluationsFromJSON(encoded []byte) ([]Evaluation, error) {
-	evaluations := []Evaluation{}
-	err := json.Unmarshal(encoded, &evaluations)
-	return evaluations, err
+	var rows []db.EvaluationResult
+	if err := json.Unmarshal(encoded, &rows); err != nil {
+		return nil, err
+	}
+	evaluations := make([]Evaluation, len(rows))
+	for i, row := range rows {
+		evaluations[i] = Evaluation{
+			ID:            row.ID,
+			RunID:         row.RunID,
+			EvaluatorName: row.EvaluatorName,
+			Score:         row.Score,
+			MaxScore:      row.MaxScore,
+			Details:       row.Details,
+			CreatedAt:     UTCTime{row.CreatedAt},
+		}
+	}
+	return evaluations, nil
 }
 
 func telemetryFromRow(row db.GetRunTelemetryRow) *Telemetry {

@@ -16,7 +16,7 @@ import (
 
 func escape(id string) string { return strings.ReplaceAll(url.PathEscape(id), "+", "%2B") }
 
-var nextLink = regexp.MustCompile(`^<(/[^>]*)>; rel="next"$`)
+var nextLink = regexp.MustCompile(`^<(\?[^>]*)>; rel="next"$`)
 
 // nextPage returns where a Link header leads, "" on the last page.
 func nextPage(a answer) string {
@@ -29,7 +29,7 @@ func nextPage(a answer) string {
 	if match == nil {
 		a.t.Fatalf("Link: %s", link)
 	}
-	return match[1]
+	return a.path + match[1]
 }
 
 func TestListRuns(t *testing.T) {

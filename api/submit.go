@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-json-experiment/json"
 
 	"github.com/benchledger/benchledger/db"
 )
@@ -80,21 +82,32 @@ type BatchSubmission struct {
 	AvgScore         *float64 `json:"avgScore" required:"false" doc:"Average totalScore; if absent, computed over completed runs."`
 	AvgWeightedScore *float64 `json:"avgWeightedScore" required:"false" doc:"Average weightedScore; if absent, computed over completed runs."`
 	Metadata         Metadata `json:"metadata" required:"false" nullable:"true" doc:"Any JSON object; if absent, the stored metadata stays."`
+
+	// unknown are the fields that a batch does not have.
+	unknown []FieldError
 }
 
 // RunReceipt says that a run is stored.
 type RunReceipt struct {
-	Success bool   `json:"success" doc:"Always true."`
-	RunID   string `json:"runId" doc:"The ID of the stored run."`
+	Success  bool     `json:"success" doc:"Always true."`
+	RunID    string   `json:"runId" doc:"The ID of the stored run."`
+	Warnings []string `json:"warnings,omitempty" doc:"The fields that are unknown, and therefore not stored, with the known field that was probably meant."`
 }
 
 // BatchReceipt says that a batch is stored.
 type BatchReceipt struct {
-	Success bool   `json:"success" doc:"Always true."`
-	BatchID string `json:"batchId" doc:"The ID of the stored batch."`
+	Success  bool     `json:"success" doc:"Always true."`
+	BatchID  string   `json:"batchId" doc:"The ID of the stored batch."`
+	Warnings []string `json:"warnings,omitempty" doc:"The fields that are unknown, and therefore not stored, with the known field that was probably meant."`
+}
+
+// Strictness is a parameter of the operations that submit.
+type Strictness struct {
+	Strict bool `query:"strict" doc:"Refuse unknown fields, instead of naming them in warnings."`
 }
 
 type submitRunInput struct {
+	Strictness
 	Body checkedRun
 }
 
@@ -105,6 +118,7 @@ type submitRunOutput struct {
 }
 
 type submitBatchInput struct {
+	Strictness
 	Body BatchSubmission
 }
 
@@ -124,7 +138,7 @@ func (s *server) registerResults() {
 			"Submitting the same content again is a replay: 200, and nothing changes. An open run (`running`, `incomplete`) " +
 			"is replaced as a whole by the next submission; only its start time stays if `startedAt` is absent. " +
 			"A final run (`completed`, `failed`) never changes: other content is refused with 409.\n\n" +
-			"A field that is `null` counts as absent. Unknown fields are ignored.",
+			"A field that is `null` counts as absent. Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.",
 		Security: submitSecurity, DefaultStatus: http.StatusCreated, SkipValidateBody: true, // A checkedRun does that.
 		Errors:      append(slices.Clone(errors), http.StatusConflict),
 		RequestBody: &huma.RequestBody{Description: "The run.", Content: example(exampleSubmission)},
@@ -145,7 +159,8 @@ func (s *server) registerResults() {
 		OperationID: "submit-batch", Method: http.MethodPost, Path: "/api/results/batch", Tags: []string{"Results"},
 		Summary: "Open or complete a batch",
 		Description: "Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, " +
-			"and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.",
+			"and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.\n\n" +
+			"Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.",
 		Security: submitSecurity, DefaultStatus: http.StatusCreated, Errors: slices.Clone(errors),
 		RequestBody: &huma.RequestBody{Description: "The batch.", Content: example(exampleBatchSubmission)},
 		Responses: map[string]*huma.Response{"201": {
@@ -156,12 +171,17 @@ func (s *server) registerResults() {
 }
 
 func (s *server) submitRun(ctx context.Context, q *db.Queries, input *submitRunInput) (*submitRunOutput, error) {
-	run := input.Body.run
+	run, unknown := input.Body.run, input.Body.unknown
+	if input.Strict && len(unknown) > 0 {
+		return nil, invalid(unknown...)
+	}
 	outcome, err := db.SubmitRun(ctx, q, submissionOf(run, submitter(ctx)))
 	if err != nil {
 		return nil, err
 	}
-	output := &submitRunOutput{Status: http.StatusCreated, Body: RunReceipt{Success: true, RunID: string(run.RunID)}}
+	output := &submitRunOutput{Status: http.StatusCreated, Body: RunReceipt{
+		Success: true, RunID: string(run.RunID), Warnings: warnings(unknown),
+	}}
 	switch outcome.Result { //nolint:exhaustive // the others are 201, or an error
 	case db.Conflicted:
 		return nil, problemOf(http.StatusConflict, "The run is finished and cannot change; errors lists the fields that differ. "+
@@ -172,21 +192,38 @@ func (s *server) submitRun(ctx context.Context, q *db.Queries, input *submitRunI
 	return output, nil
 }
 
-// differenceErrors names columns as fields of a submission: total_score is totalScore.
-func differenceErrors(columns []string) []FieldError {
-	fields := make([]FieldError, len(columns))
-	for i, column := range columns {
-		words := strings.Split(column, "_")
+// differenceErrors names columns as fields of a submission, total_score as totalScore, and
+// says what is stored.
+func differenceErrors(differences []db.Difference) []FieldError {
+	fields := make([]FieldError, len(differences))
+	for i, difference := range differences {
+		words := strings.Split(difference.Column, "_")
 		for j, word := range words[1:] {
 			words[j+1] = strings.ToUpper(word[:1]) + word[1:]
 		}
-		fields[i] = FieldError{"body." + strings.Join(words, ""), "differs from what is stored"}
+		fields[i] = FieldError{"body." + strings.Join(words, ""), "differs from what is stored: " + shownStored(difference)}
 	}
 	return fields
 }
 
+// maxShown is how many characters of a stored value are shown.
+const maxShown = 100
+
+// shownStored is a stored value as an error shows it: cut, and times in UTC.
+func shownStored(difference db.Difference) string {
+	value := difference.Stored
+	var moment time.Time
+	if strings.HasSuffix(difference.Column, "_at") && json.Unmarshal([]byte(value), &moment) == nil {
+		return string(appendUTC(nil, UTCTime{moment}))
+	}
+	return cmp.Or(cut(value, maxShown), "nothing")
+}
+
 func (s *server) submitBatch(ctx context.Context, q *db.Queries, input *submitBatchInput) (*submitBatchOutput, error) {
-	batch := &input.Body
+	batch, unknown := &input.Body, input.Body.unknown
+	if input.Strict && len(unknown) > 0 {
+		return nil, invalid(unknown...)
+	}
 	params := db.UpsertBatchParams{
 		BatchID:          string(batch.BatchID),
 		CreatedAt:        timePtr(batch.CreatedAt),
@@ -201,7 +238,7 @@ func (s *server) submitBatch(ctx context.Context, q *db.Queries, input *submitBa
 	if err := db.Retry(ctx, func() error { return q.UpsertBatch(ctx, params) }); err != nil {
 		return nil, err
 	}
-	return &submitBatchOutput{Body: BatchReceipt{Success: true, BatchID: params.BatchID}}, nil
+	return &submitBatchOutput{Body: BatchReceipt{Success: true, BatchID: params.BatchID, Warnings: warnings(unknown)}}, nil
 }
 
 // submissionOf is a run as the data layer takes it.

@@ -3,12 +3,13 @@ package api_test
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/benchledger/benchledger/api"
 )
 
 func TestSubmitRun(t *testing.T) {
@@ -205,12 +206,18 @@ func TestSubmitRunAgain(t *testing.T) {
 		evaluations[1]["score"] = 3
 		other["evaluations"] = evaluations[:2]
 		other["telemetry"].(object)["promptSent"] = "Something else."
-		faults := s.submit(other).wantProblem(http.StatusConflict)
-		want := []string{
-			"body.evaluations[1].score", "body.evaluations[2]", "body.model", "body.startedAt", "body.suite",
-			"body.telemetry.promptSent", "body.totalScore",
+		refused := s.submit(other)
+		refused.wantProblem(http.StatusConflict)
+		want := []api.FieldError{
+			{Location: "body.model", Message: `differs from what is stored: "model-a"`},
+			{Location: "body.startedAt", Message: `differs from what is stored: "2025-11-17T10:00:00.000Z"`},
+			{Location: "body.suite", Message: `differs from what is stored: "suite-a"`},
+			{Location: "body.totalScore", Message: "differs from what is stored: 0.85"},
+			{Location: "body.evaluations[1].score", Message: "differs from what is stored: -2.5"},
+			{Location: "body.evaluations[2]", Message: `differs from what is stored: {"score": 7, "details": null, "max_score": 5, "evaluator_name": "install"}`},
+			{Location: "body.telemetry.promptSent", Message: `differs from what is stored: "Update the dependencies."`},
 		}
-		if got := slices.Sorted(maps.Keys(faults)); !slices.Equal(got, want) {
+		if got := decode[struct{ Errors []api.FieldError }](refused).Errors; !slices.Equal(got, want) {
 			t.Errorf("differences %v, want %v", got, want)
 		}
 		if after := s.get("/api/runs/run-1").body; after != before {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math"
 	"math/big"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -151,10 +152,10 @@ func parseTime(data jsontext.Value) (moment time.Time, ok bool) {
 	switch data.Kind() { //nolint:exhaustive // other kinds are not times
 	case '"':
 		text, err := jsontext.AppendUnquote(nil, data)
-		if err == nil {
-			err = moment.UnmarshalText([]byte(strings.ToUpper(string(text))))
+		if err != nil {
+			return moment, false
 		}
-		return moment, err == nil
+		return parseRFC3339(strings.ToUpper(string(text)))
 	case '0':
 		milliseconds, err := strconv.ParseFloat(string(data), 64)
 		if err != nil || math.Abs(milliseconds) > 1e15 { // outside the valid years
@@ -164,6 +165,28 @@ func parseTime(data jsontext.Value) (moment time.Time, ok bool) {
 		return time.UnixMilli(int64(whole)).Add(time.Duration(math.Round(fraction*1e3)) * time.Microsecond), true
 	}
 	return moment, false
+}
+
+// rfc3339 is what package time does not check: it accepts a comma before the fraction, and
+// any offset of two digits. The last second of a minute may be a leap second, 60.
+var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:(\d\d)(?:\.\d+)?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)$`)
+
+// parseRFC3339 reads a time. A leap second becomes the second after it, as in PostgreSQL.
+func parseRFC3339(text string) (moment time.Time, ok bool) {
+	parts := rfc3339.FindStringSubmatchIndex(text)
+	if parts == nil {
+		return moment, false
+	}
+	isLeapSecond := text[parts[2]:parts[3]] == "60"
+	if isLeapSecond {
+		text = text[:parts[2]] + "59" + text[parts[3]:]
+	}
+	moment, err := time.Parse(time.RFC3339Nano, text)
+	if !isLeapSecond || err != nil {
+		return moment, err == nil
+	}
+	utc := moment.UTC()
+	return moment.Add(time.Second), utc.Hour() == 23 && utc.Minute() == 59
 }
 
 // Resolve rejects invalid times.
@@ -282,7 +305,7 @@ func (m *Metadata) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
 		switch token.Kind() { //nolint:exhaustive // other kinds are valid
 		case '"':
 			if strings.IndexByte(token.String(), 0) >= 0 {
-				return fieldError(path, "expected text without NUL characters")
+				return fieldError(path, "expected text without NUL characters"+inField(decoder.StackPointer()))
 			}
 		case '0':
 			if !fitsDouble(token.String()) {

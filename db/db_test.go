@@ -6,12 +6,14 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -172,14 +174,16 @@ func wantRun(t testing.TB, q *db.Queries, submitted db.Submission, id int64) {
 	wantEqual(t, row.BenchmarkRun, runOf(submitted, id))
 
 	stored := decodeEvaluations(t, row.Evaluations)
-	want := make([]storedEvaluation, len(submitted.Evaluations))
-	for i, e := range submitted.Evaluations {
-		want[i] = storedEvaluation{RunID: submitted.RunID, EvaluatorName: e.EvaluatorName, Score: e.Score, MaxScore: e.MaxScore, Details: e.Details}
+	want := slices.Clone(submitted.Evaluations)
+	for i := range want {
+		want[i].RunID, want[i].Position = submitted.RunID, int32(i)
 		if i < len(stored) { // Each has an id and a time of its own.
 			want[i].ID, want[i].CreatedAt = stored[i].ID, stored[i].CreatedAt
 		}
 	}
-	wantEqual(t, stored, want)
+	if diff := cmp.Diff(want, stored, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("evaluations not as wanted (-want +got):\n%s", diff)
+	}
 
 	if submitted.Telemetry == nil {
 		if row.TelemetryID != nil {
@@ -197,20 +201,9 @@ func wantRun(t testing.TB, q *db.Queries, submitted db.Submission, id int64) {
 	}, with(*submitted.Telemetry, func(r *db.RunTelemetry) { r.RunID, r.ID = submitted.RunID, *row.TelemetryID }))
 }
 
-// storedEvaluation is one as the queries give it, in JSON.
-type storedEvaluation struct {
-	ID            int64     `json:"id"`
-	RunID         string    `json:"runId"`
-	EvaluatorName string    `json:"evaluatorName"`
-	Score         float64   `json:"score"`
-	MaxScore      float64   `json:"maxScore"`
-	Details       *string   `json:"details"`
-	CreatedAt     time.Time `json:"createdAt"`
-}
-
-func decodeEvaluations(t testing.TB, encoded []byte) []storedEvaluation {
+func decodeEvaluations(t testing.TB, encoded []byte) []db.EvaluationResult {
 	t.Helper()
-	var decoded []storedEvaluation
+	var decoded []db.EvaluationResult
 	if err := json.Unmarshal(encoded, &decoded, json.RejectUnknownMembers(true)); err != nil {
 		t.Fatalf("%v in %s", err, encoded)
 	}

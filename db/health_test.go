@@ -1,6 +1,7 @@
 package db_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -19,7 +20,7 @@ func TestGetReadiness(t *testing.T) {
 	}
 	latest, err := db.LatestSchemaVersion()
 	wantNoError(t, err)
-	ready := db.GetReadinessRow{SchemaVersion: int64(latest), IsWritable: true}
+	ready := db.GetReadinessRow{SchemaVersion: int64(latest), IsWritable: true, MissingPrivileges: []string{}}
 
 	t.Run("a migrated database is ready", func(t *testing.T) {
 		q, _ := begin(t, pool)
@@ -29,13 +30,21 @@ func TestGetReadiness(t *testing.T) {
 	t.Run("a migration that broke off is told", func(t *testing.T) {
 		q, tx := begin(t, pool)
 		exec(t, tx, "update schema_migrations set version = 1, dirty = true")
-		wantEqual(t, readiness(t, q), db.GetReadinessRow{SchemaVersion: 1, SchemaDirty: true, IsWritable: true})
+		wantEqual(t, readiness(t, q), with(ready, func(r *db.GetReadinessRow) { r.SchemaVersion, r.SchemaDirty = 1, true }))
 	})
 
 	t.Run("a transaction that may not write is told", func(t *testing.T) {
 		q, tx := begin(t, pool)
 		exec(t, tx, "set transaction_read_only = on")
-		wantEqual(t, readiness(t, q), db.GetReadinessRow{SchemaVersion: int64(latest)})
+		wantEqual(t, readiness(t, q), with(ready, func(r *db.GetReadinessRow) { r.IsWritable = false }))
+	})
+
+	t.Run("privileges that the role lacks are named", func(t *testing.T) {
+		for _, privilege := range []string{"insert on benchmark_runs", "update on api_keys", "delete on run_telemetry"} {
+			verb, table, _ := strings.Cut(privilege, " ")
+			q := db.New(testdb.Pool(t, testdb.WithoutPrivilege(t, privilege)))
+			wantEqual(t, readiness(t, q).MissingPrivileges, []string{strings.ToUpper(verb) + " " + table})
+		}
 	})
 
 	t.Run("there is no row without a schema", func(t *testing.T) {

@@ -185,6 +185,9 @@ func ReadSchemaVersion(ctx context.Context, url string) (version SchemaVersion, 
 		return version, fmt.Errorf("connect to the database: %w", err)
 	}
 	defer func() { err = errors.Join(err, connection.Close(ctx)) }()
+	if err := checkEncoding(connection); err != nil {
+		return version, err
+	}
 	q := New(connection)
 	state, err := q.GetReadiness(ctx)
 	var pg *pgconn.PgError

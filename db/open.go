@@ -30,6 +30,14 @@ const (
 	connectTimeout = 2 * time.Second
 )
 
+// checkEncoding refuses a database that cannot store every text.
+func checkEncoding(connection *pgx.Conn) error {
+	if encoding := connection.PgConn().ParameterStatus("server_encoding"); encoding != "UTF8" {
+		return fmt.Errorf("the encoding of the database is %s, and has to be UTF8: create another one with createdb --encoding=UTF8 --template=template0", encoding)
+	}
+	return nil
+}
+
 // Open returns a pool of connections to the database at url, a PostgreSQL
 // connection string whose pool_… parameters apply. It does not wait for the
 // database: a server may start before it. The tracers see every statement.
@@ -47,6 +55,14 @@ func Open(ctx context.Context, url string, tracers ...pgx.QueryTracer) (*pgxpool
 	if _, named := config.ConnConfig.RuntimeParams["application_name"]; !named {
 		config.ConnConfig.RuntimeParams["application_name"] = "benchledger"
 	}
+	// What defaults of the database or its roles would change: texts are UTF-8, and values
+	// come in binary form, in which extra_float_digits, datestyle and bytea_output play no
+	// part (see also the function exact_json). In the modes for poolers pgx would ask for
+	// values as text; this one works behind a pooler as well.
+	config.ConnConfig.RuntimeParams["client_encoding"] = "UTF8"
+	if mode := config.ConnConfig.DefaultQueryExecMode; mode == pgx.QueryExecModeExec || mode == pgx.QueryExecModeSimpleProtocol {
+		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	}
 	// A statement ends with its context, and also where its client is gone. A pooler
 	// that shares sessions refuses the setting.
 	config.ConnConfig.BuildContextWatcherHandler = func(connection *pgconn.PgConn) ctxwatch.Handler {
@@ -58,6 +74,9 @@ func Open(ctx context.Context, url string, tracers ...pgx.QueryTracer) (*pgxpool
 	config.ConnConfig.OnNotice = onNotice
 	config.ConnConfig.Tracer = multitracer.New(append([]pgx.QueryTracer{commitTracer{}}, tracers...)...)
 	config.AfterConnect = func(_ context.Context, connection *pgx.Conn) error {
+		if err := checkEncoding(connection); err != nil {
+			return err
+		}
 		for _, jsonType := range jsonTypes {
 			connection.TypeMap().RegisterType(jsonType)
 		}

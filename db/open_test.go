@@ -1,12 +1,18 @@
 package db_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
+	"fmt"
 	"math"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/benchledger/benchledger/db"
 	"github.com/benchledger/benchledger/internal/testdb"
@@ -22,6 +28,69 @@ func TestOpen(t *testing.T) {
 			if got := value[string](t, testdb.Pool(t, address), "show application_name"); got != want {
 				t.Errorf("application_name %q, want %q", got, want)
 			}
+		}
+	})
+
+	t.Run("gives the same values whatever the defaults of the database are", func(t *testing.T) {
+		t.Parallel()
+		url := testdb.URL(t)
+		odd := testdb.Pool(t, url)
+		name := value[string](t, odd, "select current_database()")
+		for _, setting := range []string{
+			"extra_float_digits = 0", "datestyle = 'SQL, DMY'", "bytea_output = 'escape'", "client_encoding = 'LATIN1'", "timezone = 'America/Caracas'",
+		} {
+			exec(t, odd, "alter database "+pgx.Identifier{name}.Sanitize()+" set "+setting)
+		}
+		run := with(fullRun("run-1"), func(r *db.Submission) {
+			r.TotalScore, r.WeightedScore, r.SuccessMetric = new(0.30000000000000004), new(math.MaxFloat64), new(math.SmallestNonzeroFloat64)
+			r.SpecialistName = new("Zoë 😀")
+			r.Evaluations[0].Score, r.Evaluations[0].MaxScore = 0.30000000000000004, math.MaxFloat64
+			r.Evaluations[0].Details = new("Zoë 😀")
+			r.Telemetry.CostUsd = new(0.30000000000000004)
+		})
+		for mode, id := range map[string]string{"cache_statement": "a", "cache_describe": "b", "describe_exec": "c", "exec": "d", "simple_protocol": "e"} {
+			pool := testdb.Pool(t, url+"&extra_float_digits=0&default_query_exec_mode="+mode)
+			if mode != "cache_statement" { // As behind a pooler, which does not hand parameters on.
+				pool = testdb.Pool(t, url+"&default_query_exec_mode="+mode)
+			}
+			q := db.New(pool)
+			run.RunID = id
+			isCreated, err := db.CreateRun(t.Context(), q, run)
+			wantNoError(t, err)
+			wantEqual(t, isCreated, true)
+			wantRun(t, q, run, get(t, q, id).BenchmarkRun.ID)
+			found, err := db.ListRunsDifferences(t.Context(), q, with(run, func(r *db.Submission) { r.TotalScore = new(0.3) }))
+			wantNoError(t, err)
+			wantEqual(t, found, []db.ListRunsDifferencesRow{{RunID: id, Field: "total_score", Stored: "0.30000000000000004"}})
+			hash := make([]byte, 32)
+			copy(hash, "\\x\x00"+id)
+			wantNoError(t, q.CreateKey(t.Context(), db.CreateKeyParams{Name: "key-" + id, Hash: hash, Scope: "read"}))
+			keys, err := q.ListKeys(t.Context())
+			wantNoError(t, err)
+			if !slices.ContainsFunc(keys, func(k db.ListKeysRow) bool { return k.Name == "key-"+id && bytes.Equal(k.Hash, hash) }) {
+				t.Errorf("%s: keys %v, want one with the hash %x", mode, keys, hash)
+			}
+		}
+	})
+
+	t.Run("refuses a database that cannot store every text", func(t *testing.T) {
+		t.Parallel()
+		admin := testdb.Admin(t)
+		for _, encoding := range []string{"LATIN1", "SQL_ASCII"} {
+			name := "encoding_" + strings.ToLower(rand.Text())
+			exec(t, admin, "create database "+name+" encoding '"+encoding+"' locale 'C' template template0")
+			t.Cleanup(func() { _, _ = admin.Exec(context.WithoutCancel(t.Context()), "drop database "+name+" with (force)") })
+			config := admin.Config().ConnConfig
+			address := fmt.Sprintf("postgres://%s:%s@%s:%d/%s?sslmode=disable", config.User, config.Password, config.Host, config.Port, name)
+			_, versionErr := db.ReadSchemaVersion(t.Context(), address)
+			pool, err := db.Open(t.Context(), address)
+			wantNoError(t, err)
+			for _, err := range []error{pool.Ping(t.Context()), versionErr} {
+				if err == nil || !strings.Contains(err.Error(), "is "+encoding+", and has to be UTF8") || !strings.Contains(err.Error(), "createdb --encoding=UTF8") {
+					t.Errorf("%s: error %v", encoding, err)
+				}
+			}
+			pool.Close()
 		}
 	})
 

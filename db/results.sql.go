@@ -244,8 +244,8 @@ parts as (
         r.run_id,
         null as name,
         -1 as position,
-        to_jsonb(r) as stored,
-        to_jsonb((s).run) || jsonb_build_object('started_at', case
+        exact_json(r)::jsonb as stored,
+        exact_json((s).run)::jsonb || jsonb_build_object('started_at', case
             when ((s).run).started_at_given then ((s).run).started_at
             when not r.started_at_given then r.started_at
         end) as submitted
@@ -256,8 +256,8 @@ parts as (
         coalesce(stored.run_id, submitted.run_id),
         format('evaluations[%s]', coalesce(stored.position, submitted.position)),
         coalesce(stored.position, submitted.position),
-        to_jsonb(stored),
-        to_jsonb(submitted)
+        exact_json(stored)::jsonb,
+        exact_json(submitted)::jsonb
     from (
         select e.run_id, e.position, e.id, e.evaluator_name, e.score, e.max_score, e.details, e.created_at from evaluation_results as e
         where e.run_id in (select ((s).run).run_id from submitted as s)
@@ -265,7 +265,12 @@ parts as (
     full join json_populate_recordset(null::evaluation_results, $2::json) as submitted
         on submitted.run_id = stored.run_id and submitted.position = stored.position
     union all
-    select coalesce(stored.run_id, submitted.run_id), 'telemetry', 2147483647, to_jsonb(stored), to_jsonb(submitted)
+    select
+        coalesce(stored.run_id, submitted.run_id),
+        'telemetry',
+        2147483647,
+        exact_json(stored)::jsonb,
+        exact_json(submitted)::jsonb
     from (
         select t.run_id, t.id, t.tool_calls, t.tokens_in, t.tokens_out, t.cost_usd, t.duration_ms, t.workspace_dir, t.prompt_sent from run_telemetry as t
         where t.run_id in (select ((s).run).run_id from submitted as s)
@@ -273,18 +278,22 @@ parts as (
     full join json_populate_recordset(null::run_telemetry, $3::json) as submitted
         on submitted.run_id = stored.run_id
 )
-select p.run_id::text as run_id, concat_ws('.', p.name, differing.key)::text as field
+select
+    p.run_id::text as run_id,
+    concat_ws('.', p.name, differing.key)::text as field,
+    coalesce(left(differing.stored::text, 101), '')::text as stored
 from parts as p
 cross join lateral (
-    select null as key where p.stored is null or p.submitted is null
+    select null as key, p.stored - '{id,run_id,position,created_at}'::text[] as stored
+    where p.stored is null or p.submitted is null
     union all
-    select stored.key
+    select stored.key, stored.value
     from jsonb_each(p.stored) as stored
     inner join jsonb_each(p.submitted) as submitted on submitted.key = stored.key
     where stored.value <> submitted.value
         and stored.key not in ('id', 'submitted_by', 'started_at_given', 'created_at')
 ) as differing
-order by p.run_id, p.position, differing.key
+order by p.run_id, p.position, differing.key collate "C"
 `
 
 type ListRunsDifferencesParams struct {
@@ -294,14 +303,17 @@ type ListRunsDifferencesParams struct {
 }
 
 type ListRunsDifferencesRow struct {
-	RunID string `json:"run_id"`
-	Field string `json:"field"`
+	RunID  string `json:"run_id"`
+	Field  string `json:"field"`
+	Stored string `json:"stored"`
 }
 
-// The columns in which submissions differ from the stored runs; no row for a run that
-// is the same. A part that only one side has is named as a whole. A start that was left
-// out equals only a start that was left out; who submitted the run makes no difference.
-// By run, its own columns first, then evaluations by position, then telemetry.
+// The columns in which submissions differ from the stored runs, and the first 101
+// characters of what is stored, as JSON; no row for a run that is the same. A part that
+// only one side has is named as a whole; stored is ” where the run does not have it. A
+// start that was left out equals only a start that was left out; who submitted the run
+// makes no difference. By run, its own columns first, then evaluations by position, then
+// telemetry; within these by column.
 // Lock the runs before, in a separate statement: this one has to see what the holders
 // of the locks stored.
 // audit: it sorts the differences of the submitted runs, which it finds by their keys.
@@ -314,7 +326,7 @@ func (q *Queries) ListRunsDifferences(ctx context.Context, arg ListRunsDifferenc
 	items := []ListRunsDifferencesRow{}
 	for rows.Next() {
 		var i ListRunsDifferencesRow
-		if err := rows.Scan(&i.RunID, &i.Field); err != nil {
+		if err := rows.Scan(&i.RunID, &i.Field, &i.Stored); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

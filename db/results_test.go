@@ -5,6 +5,7 @@ import (
 	"math"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -373,7 +374,6 @@ func TestListRunsDifferences(t *testing.T) {
 			}
 			fields = append(fields, row.Field)
 		}
-		slices.Sort(fields)
 		return fields
 	}
 	// stored and submitted get an id of their own, and are compared.
@@ -490,6 +490,27 @@ func TestListRunsDifferences(t *testing.T) {
 			got = append(got, row.RunID+" "+row.Field)
 		}
 		wantEqual(t, got, []string{"many-a tier", "many-c evaluations[0]", "many-c evaluations[1]", "many-c evaluations[2]"})
+	})
+
+	t.Run("says what is stored, up to 101 characters", func(t *testing.T) {
+		long := strings.Repeat("ü", 200)
+		stored := with(fullRun("shown"), func(r *db.Submission) {
+			r.Telemetry, r.Model, r.SpecialistName = nil, nil, &long
+			r.Evaluations = r.Evaluations[:1]
+		})
+		create(t, q, stored)
+		submitted := with(fullRun("shown"), func(r *db.Submission) {
+			r.TotalScore, r.Evaluations = new(0.25), nil
+		})
+		found, err := db.ListRunsDifferences(t.Context(), q, submitted)
+		wantNoError(t, err)
+		wantEqual(t, found, []db.ListRunsDifferencesRow{
+			{RunID: "shown", Field: "model", Stored: "null"},
+			{RunID: "shown", Field: "specialist_name", Stored: `"` + strings.Repeat("ü", 100)},
+			{RunID: "shown", Field: "total_score", Stored: "0.85"},
+			{RunID: "shown", Field: "evaluations[0]", Stored: `{"score": 1, "details": "exited 0", "max_score": 2, "evaluator_name": "install"}`},
+			{RunID: "shown", Field: "telemetry", Stored: ""},
+		})
 	})
 
 	// An end that leaves the start out keeps the announced one.

@@ -15,10 +15,7 @@ const getRun = `-- name: GetRun :one
 select
     r.run_id, r.id, r.batch_id, r.suite, r.scenario, r.tier, r.agent, r.model, r.status, r.started_at, r.started_at_given, r.completed_at, r.total_score, r.weighted_score, r.is_successful, r.success_metric, r.specialist_enabled, r.specialist_name, r.specialist_version, r.metadata, r.submitted_by,
     coalesce((
-        select json_agg(json_build_object(
-            'id', e.id, 'runId', e.run_id, 'evaluatorName', e.evaluator_name, 'score', e.score,
-            'maxScore', e.max_score, 'details', e.details, 'createdAt', e.created_at
-        ) order by e.position)
+        select json_agg(exact_json(e) order by e.position)
         from evaluation_results as e
         where e.run_id = r.run_id
     ), '[]')::json as evaluations,
@@ -42,8 +39,8 @@ type GetRunRow struct {
 	PromptSent   *string         `json:"prompt_sent"`
 }
 
-// A run with all it owns, in one snapshot: its evaluations as an array of JSON
-// objects in the order submitted, empty when there are none; its telemetry,
+// A run with all it owns, in one snapshot: its evaluations as a JSON array of their
+// rows in the order submitted, empty when there are none; its telemetry,
 // whose id is null when there is none. No row when there is no such run.
 func (q *Queries) GetRun(ctx context.Context, runID string) (GetRunRow, error) {
 	row := q.db.QueryRow(ctx, getRun, runID)
@@ -86,10 +83,7 @@ func (q *Queries) GetRun(ctx context.Context, runID string) (GetRunRow, error) {
 const getRunEvaluations = `-- name: GetRunEvaluations :one
 select
     coalesce((
-        select json_agg(json_build_object(
-            'id', e.id, 'runId', e.run_id, 'evaluatorName', e.evaluator_name, 'score', e.score,
-            'maxScore', e.max_score, 'details', e.details, 'createdAt', e.created_at
-        ) order by e.position)
+        select json_agg(exact_json(e) order by e.position)
         from evaluation_results as e
         where e.run_id = r.run_id
     ), '[]')::json as evaluations
@@ -97,7 +91,7 @@ from benchmark_runs as r
 where r.run_id = $1
 `
 
-// The evaluations of a run, as an array of JSON objects in the order submitted,
+// The evaluations of a run, as a JSON array of their rows in the order submitted,
 // empty when there are none. No row when there is no such run.
 func (q *Queries) GetRunEvaluations(ctx context.Context, runID string) (json.RawMessage, error) {
 	row := q.db.QueryRow(ctx, getRunEvaluations, runID)

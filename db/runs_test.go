@@ -315,10 +315,10 @@ func setupRow(t testing.TB) (*db.Queries, *pgxpool.Pool) {
 }
 
 // rowEvaluations are those that setupRow stores.
-var rowEvaluations = []storedEvaluation{
-	{ID: 203, RunID: "run-1", EvaluatorName: "first", Score: 6.5, MaxScore: 7.5, Details: new(`said "no"`), CreatedAt: noon.Add(time.Second)},
-	{ID: 202, RunID: "run-1", EvaluatorName: "middle", Score: 8.5, MaxScore: 9.5, Details: new(""), CreatedAt: noon},
-	{ID: 201, RunID: "run-1", EvaluatorName: "last", Score: 4.5, MaxScore: 5.5, CreatedAt: noon},
+var rowEvaluations = []db.EvaluationResult{
+	{ID: 203, RunID: "run-1", Position: 0, EvaluatorName: "first", Score: 6.5, MaxScore: 7.5, Details: new(`said "no"`), CreatedAt: noon.Add(time.Second)},
+	{ID: 202, RunID: "run-1", Position: 9, EvaluatorName: "middle", Score: 8.5, MaxScore: 9.5, Details: new(""), CreatedAt: noon},
+	{ID: 201, RunID: "run-1", Position: 10, EvaluatorName: "last", Score: 4.5, MaxScore: 5.5, CreatedAt: noon},
 }
 
 func TestGetRun(t *testing.T) {

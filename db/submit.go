@@ -36,13 +36,22 @@ const (
 	Refused Result = "refused"
 )
 
+// Difference is a column in which a submission differs from the stored run.
+type Difference struct {
+	// Column is as "total_score", "evaluations[0].score" or, where only one side has it,
+	// "telemetry".
+	Column string
+	// Stored is the beginning of what is stored, as JSON: up to 101 characters. It is empty
+	// where nothing is.
+	Stored string
+}
+
 // Outcome is what became of a submission, and why.
 type Outcome struct {
 	// Result is empty where it is not known.
 	Result Result
-	// Differences are the columns in which a conflicting submission differs from what
-	// is stored, as "total_score" or "evaluations[0].score".
-	Differences []string
+	// Differences are where a conflicting submission differs from what is stored.
+	Differences []Difference
 	// Err is why the database refuses it.
 	Err error
 }
@@ -214,9 +223,9 @@ func replaceStored(ctx context.Context, q *Queries, submissions []Submission, ou
 	if err != nil {
 		return err
 	}
-	differences := map[string][]string{}
+	differences := map[string][]Difference{}
 	for _, field := range fields {
-		differences[field.RunID] = append(differences[field.RunID], field.Field)
+		differences[field.RunID] = append(differences[field.RunID], Difference{field.Field, field.Stored})
 	}
 	var replacements []Submission
 	for i, submission := range submissions {

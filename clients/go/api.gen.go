@@ -200,6 +200,9 @@ type BatchReceipt struct {
 
 	// Success Always true.
 	Success bool `json:"success"`
+
+	// Warnings The fields that are unknown, and therefore not stored, with the known field that was probably meant.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // BatchSubmission defines model for BatchSubmission.
@@ -336,6 +339,9 @@ type Receipt struct {
 
 	// RunID The run ID, if the line has one.
 	RunID *string `json:"runId,omitempty"`
+
+	// Warnings The fields that are unknown, and therefore not stored; at most 20.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // ReceiptOutcome recorded: stored. replayed: the same content was stored before. conflict: the run is finished, and its content differs. refused: the line is not valid. After conflict and refused, nothing of the line is stored.
@@ -394,6 +400,9 @@ type RunReceipt struct {
 
 	// Success Always true.
 	Success bool `json:"success"`
+
+	// Warnings The fields that are unknown, and therefore not stored, with the known field that was probably meant.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // RunStatus defines model for RunStatus.
@@ -528,11 +537,26 @@ type ListBatchesParams struct {
 	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
+// SubmitRunParams defines parameters for SubmitRun.
+type SubmitRunParams struct {
+	// Strict Refuse unknown fields, instead of naming them in warnings.
+	Strict *bool `form:"strict,omitempty" json:"strict,omitempty"`
+}
+
+// SubmitBatchParams defines parameters for SubmitBatch.
+type SubmitBatchParams struct {
+	// Strict Refuse unknown fields, instead of naming them in warnings.
+	Strict *bool `form:"strict,omitempty" json:"strict,omitempty"`
+}
+
 // SubmitRunsJSONBody defines parameters for SubmitRuns.
 type SubmitRunsJSONBody = []RunSubmission
 
 // SubmitRunsParams defines parameters for SubmitRuns.
 type SubmitRunsParams struct {
+	// Strict Refuse unknown fields, instead of naming them in warnings.
+	Strict *bool `form:"strict,omitempty" json:"strict,omitempty"`
+
 	// Mode each: every line is stored or refused on its own. atomic: all lines are stored, or none.
 	Mode *SubmitRunsParamsMode `form:"mode,omitempty" json:"mode,omitempty"`
 }
@@ -726,12 +750,12 @@ type ClientInterface interface {
 	//
 	// Submitting the same content again is a replay: 200, and nothing changes. An open run (`running`, `incomplete`) is replaced as a whole by the next submission; only its start time stays if `startedAt` is absent. A final run (`completed`, `failed`) never changes: other content is refused with 409.
 	//
-	// A field that is `null` counts as absent. Unknown fields are ignored.
+	// A field that is `null` counts as absent. Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/results (the `SubmitRun` operationId).
-	SubmitRunWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	SubmitRunWithBody(ctx context.Context, params *SubmitRunParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// SubmitRun Submit a run
 	//
@@ -739,30 +763,34 @@ type ClientInterface interface {
 	//
 	// Submitting the same content again is a replay: 200, and nothing changes. An open run (`running`, `incomplete`) is replaced as a whole by the next submission; only its start time stays if `startedAt` is absent. A final run (`completed`, `failed`) never changes: other content is refused with 409.
 	//
-	// A field that is `null` counts as absent. Unknown fields are ignored.
+	// A field that is `null` counts as absent. Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/results (the `SubmitRun` operationId).
-	SubmitRun(ctx context.Context, body SubmitRunJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	SubmitRun(ctx context.Context, params *SubmitRunParams, body SubmitRunJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// SubmitBatchWithBody Open or complete a batch
 	//
 	// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
 	//
+	// Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.
+	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/results/batch (the `SubmitBatch` operationId).
-	SubmitBatchWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	SubmitBatchWithBody(ctx context.Context, params *SubmitBatchParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// SubmitBatch Open or complete a batch
 	//
 	// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
 	//
+	// Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.
+	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/results/batch (the `SubmitBatch` operationId).
-	SubmitBatch(ctx context.Context, body SubmitBatchJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	SubmitBatch(ctx context.Context, params *SubmitBatchParams, body SubmitBatchJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// SubmitRunsWithBody Submit many runs
 	//
@@ -834,14 +862,14 @@ type ClientInterface interface {
 
 	// GetHealth Check that the server runs
 	//
-	// Answers while the server runs; does not query the database.
+	// Responds while the server runs; does not query the database. Any query parameters are ignored.
 	//
 	// Corresponds with GET /health (the `GetHealth` operationId).
 	GetHealth(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetLiveness Check liveness
 	//
-	// Same as `/health`. An orchestrator restarts a server that does not answer here.
+	// Same as `/health`. An orchestrator restarts a server that does not respond here.
 	//
 	// Corresponds with GET /livez (the `GetLiveness` operationId).
 	GetLiveness(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -894,13 +922,13 @@ func (c *Client) GetBatch(ctx context.Context, batchID string, reqEditors ...Req
 //
 // Submitting the same content again is a replay: 200, and nothing changes. An open run (`running`, `incomplete`) is replaced as a whole by the next submission; only its start time stays if `startedAt` is absent. A final run (`completed`, `failed`) never changes: other content is refused with 409.
 //
-// A field that is `null` counts as absent. Unknown fields are ignored.
+// A field that is `null` counts as absent. Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.
 //
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/results (the `SubmitRun` operationId).
-func (c *Client) SubmitRunWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewSubmitRunRequestWithBody(c.Server, contentType, body)
+func (c *Client) SubmitRunWithBody(ctx context.Context, params *SubmitRunParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSubmitRunRequestWithBody(c.Server, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -917,13 +945,13 @@ func (c *Client) SubmitRunWithBody(ctx context.Context, contentType string, body
 //
 // Submitting the same content again is a replay: 200, and nothing changes. An open run (`running`, `incomplete`) is replaced as a whole by the next submission; only its start time stays if `startedAt` is absent. A final run (`completed`, `failed`) never changes: other content is refused with 409.
 //
-// A field that is `null` counts as absent. Unknown fields are ignored.
+// A field that is `null` counts as absent. Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.
 //
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/results (the `SubmitRun` operationId).
-func (c *Client) SubmitRun(ctx context.Context, body SubmitRunJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewSubmitRunRequest(c.Server, body)
+func (c *Client) SubmitRun(ctx context.Context, params *SubmitRunParams, body SubmitRunJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSubmitRunRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -938,11 +966,13 @@ func (c *Client) SubmitRun(ctx context.Context, body SubmitRunJSONRequestBody, r
 //
 // Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
 //
+// Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.
+//
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/results/batch (the `SubmitBatch` operationId).
-func (c *Client) SubmitBatchWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewSubmitBatchRequestWithBody(c.Server, contentType, body)
+func (c *Client) SubmitBatchWithBody(ctx context.Context, params *SubmitBatchParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSubmitBatchRequestWithBody(c.Server, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -957,11 +987,13 @@ func (c *Client) SubmitBatchWithBody(ctx context.Context, contentType string, bo
 //
 // Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
 //
+// Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.
+//
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/results/batch (the `SubmitBatch` operationId).
-func (c *Client) SubmitBatch(ctx context.Context, body SubmitBatchJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewSubmitBatchRequest(c.Server, body)
+func (c *Client) SubmitBatch(ctx context.Context, params *SubmitBatchParams, body SubmitBatchJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSubmitBatchRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1122,7 +1154,7 @@ func (c *Client) ListAgentStats(ctx context.Context, reqEditors ...RequestEditor
 
 // GetHealth Check that the server runs
 //
-// Answers while the server runs; does not query the database.
+// Responds while the server runs; does not query the database. Any query parameters are ignored.
 //
 // Corresponds with GET /health (the `GetHealth` operationId).
 func (c *Client) GetHealth(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1139,7 +1171,7 @@ func (c *Client) GetHealth(ctx context.Context, reqEditors ...RequestEditorFn) (
 
 // GetLiveness Check liveness
 //
-// Same as `/health`. An orchestrator restarts a server that does not answer here.
+// Same as `/health`. An orchestrator restarts a server that does not respond here.
 //
 // Corresponds with GET /livez (the `GetLiveness` operationId).
 func (c *Client) GetLiveness(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1272,18 +1304,18 @@ func NewGetBatchRequest(server string, batchID string) (*http.Request, error) {
 }
 
 // NewSubmitRunRequest calls the generic SubmitRun builder with application/json body
-func NewSubmitRunRequest(server string, body SubmitRunJSONRequestBody) (*http.Request, error) {
+func NewSubmitRunRequest(server string, params *SubmitRunParams, body SubmitRunJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewSubmitRunRequestWithBody(server, "application/json", bodyReader)
+	return NewSubmitRunRequestWithBody(server, params, "application/json", bodyReader)
 }
 
 // NewSubmitRunRequestWithBody constructs an http.Request for the SubmitRun method, with any body, and a specified content type
-func NewSubmitRunRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+func NewSubmitRunRequestWithBody(server string, params *SubmitRunParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -1301,6 +1333,33 @@ func NewSubmitRunRequestWithBody(server string, contentType string, body io.Read
 		return nil, err
 	}
 
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Strict != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "strict", *params.Strict, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
 	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
 	if err != nil {
 		return nil, err
@@ -1312,18 +1371,18 @@ func NewSubmitRunRequestWithBody(server string, contentType string, body io.Read
 }
 
 // NewSubmitBatchRequest calls the generic SubmitBatch builder with application/json body
-func NewSubmitBatchRequest(server string, body SubmitBatchJSONRequestBody) (*http.Request, error) {
+func NewSubmitBatchRequest(server string, params *SubmitBatchParams, body SubmitBatchJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewSubmitBatchRequestWithBody(server, "application/json", bodyReader)
+	return NewSubmitBatchRequestWithBody(server, params, "application/json", bodyReader)
 }
 
 // NewSubmitBatchRequestWithBody constructs an http.Request for the SubmitBatch method, with any body, and a specified content type
-func NewSubmitBatchRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+func NewSubmitBatchRequestWithBody(server string, params *SubmitBatchParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -1339,6 +1398,33 @@ func NewSubmitBatchRequestWithBody(server string, contentType string, body io.Re
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Strict != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "strict", *params.Strict, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
@@ -1389,6 +1475,18 @@ func NewSubmitRunsRequestWithBody(server string, params *SubmitRunsParams, conte
 		// styled parameters, preserving literal commas as delimiters
 		// per the OpenAPI spec (e.g. "color=blue,black,brown").
 		var rawQueryFragments []string
+
+		if params.Strict != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "strict", *params.Strict, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
 
 		if params.Mode != nil {
 
@@ -1837,12 +1935,12 @@ type ClientWithResponsesInterface interface {
 	//
 	// Submitting the same content again is a replay: 200, and nothing changes. An open run (`running`, `incomplete`) is replaced as a whole by the next submission; only its start time stays if `startedAt` is absent. A final run (`completed`, `failed`) never changes: other content is refused with 409.
 	//
-	// A field that is `null` counts as absent. Unknown fields are ignored.
+	// A field that is `null` counts as absent. Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/results (the `SubmitRun` operationId).
-	SubmitRunWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SubmitRunResponse, error)
+	SubmitRunWithBodyWithResponse(ctx context.Context, params *SubmitRunParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SubmitRunResponse, error)
 
 	// SubmitRunWithResponse Submit a run
 	//
@@ -1850,30 +1948,34 @@ type ClientWithResponsesInterface interface {
 	//
 	// Submitting the same content again is a replay: 200, and nothing changes. An open run (`running`, `incomplete`) is replaced as a whole by the next submission; only its start time stays if `startedAt` is absent. A final run (`completed`, `failed`) never changes: other content is refused with 409.
 	//
-	// A field that is `null` counts as absent. Unknown fields are ignored.
+	// A field that is `null` counts as absent. Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/results (the `SubmitRun` operationId).
-	SubmitRunWithResponse(ctx context.Context, body SubmitRunJSONRequestBody, reqEditors ...RequestEditorFn) (*SubmitRunResponse, error)
+	SubmitRunWithResponse(ctx context.Context, params *SubmitRunParams, body SubmitRunJSONRequestBody, reqEditors ...RequestEditorFn) (*SubmitRunResponse, error)
 
 	// SubmitBatchWithBodyWithResponse Open or complete a batch
 	//
 	// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
 	//
+	// Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.
+	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/results/batch (the `SubmitBatch` operationId).
-	SubmitBatchWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SubmitBatchResponse, error)
+	SubmitBatchWithBodyWithResponse(ctx context.Context, params *SubmitBatchParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SubmitBatchResponse, error)
 
 	// SubmitBatchWithResponse Open or complete a batch
 	//
 	// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
 	//
+	// Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.
+	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/results/batch (the `SubmitBatch` operationId).
-	SubmitBatchWithResponse(ctx context.Context, body SubmitBatchJSONRequestBody, reqEditors ...RequestEditorFn) (*SubmitBatchResponse, error)
+	SubmitBatchWithResponse(ctx context.Context, params *SubmitBatchParams, body SubmitBatchJSONRequestBody, reqEditors ...RequestEditorFn) (*SubmitBatchResponse, error)
 
 	// SubmitRunsWithBodyWithResponse Submit many runs
 	//
@@ -1957,7 +2059,7 @@ type ClientWithResponsesInterface interface {
 
 	// GetHealthWithResponse Check that the server runs
 	//
-	// Answers while the server runs; does not query the database.
+	// Responds while the server runs; does not query the database. Any query parameters are ignored.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -1966,7 +2068,7 @@ type ClientWithResponsesInterface interface {
 
 	// GetLivenessWithResponse Check liveness
 	//
-	// Same as `/health`. An orchestrator restarts a server that does not answer here.
+	// Same as `/health`. An orchestrator restarts a server that does not respond here.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -3769,11 +3871,6 @@ type GetHealthResponse200Headers struct {
 	XRequestID *string
 }
 
-// GetHealthResponse422Headers the declared response headers of an HTTP 422 response for GetHealth
-type GetHealthResponse422Headers struct {
-	XRequestID *string
-}
-
 // GetHealthResponse500Headers the declared response headers of an HTTP 500 response for GetHealth
 type GetHealthResponse500Headers struct {
 	XRequestID *string
@@ -3784,14 +3881,10 @@ type GetHealthResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Health
-	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
-	ApplicationProblemJSON422 *Problem
 	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
 	ApplicationProblemJSON500 *Problem
 	// Headers200 the parsed response headers for an HTTP 200 response
 	Headers200 *GetHealthResponse200Headers
-	// Headers422 the parsed response headers for an HTTP 422 response
-	Headers422 *GetHealthResponse422Headers
 	// Headers500 the parsed response headers for an HTTP 500 response
 	Headers500 *GetHealthResponse500Headers
 }
@@ -3799,11 +3892,6 @@ type GetHealthResponse struct {
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
 func (r GetHealthResponse) GetJSON200() *Health {
 	return r.JSON200
-}
-
-// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
-func (r GetHealthResponse) GetApplicationProblemJSON422() *Problem {
-	return r.ApplicationProblemJSON422
 }
 
 // GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
@@ -3845,11 +3933,6 @@ type GetLivenessResponse200Headers struct {
 	XRequestID *string
 }
 
-// GetLivenessResponse422Headers the declared response headers of an HTTP 422 response for GetLiveness
-type GetLivenessResponse422Headers struct {
-	XRequestID *string
-}
-
 // GetLivenessResponse500Headers the declared response headers of an HTTP 500 response for GetLiveness
 type GetLivenessResponse500Headers struct {
 	XRequestID *string
@@ -3860,14 +3943,10 @@ type GetLivenessResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Health
-	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
-	ApplicationProblemJSON422 *Problem
 	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
 	ApplicationProblemJSON500 *Problem
 	// Headers200 the parsed response headers for an HTTP 200 response
 	Headers200 *GetLivenessResponse200Headers
-	// Headers422 the parsed response headers for an HTTP 422 response
-	Headers422 *GetLivenessResponse422Headers
 	// Headers500 the parsed response headers for an HTTP 500 response
 	Headers500 *GetLivenessResponse500Headers
 }
@@ -3875,11 +3954,6 @@ type GetLivenessResponse struct {
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
 func (r GetLivenessResponse) GetJSON200() *Health {
 	return r.JSON200
-}
-
-// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
-func (r GetLivenessResponse) GetApplicationProblemJSON422() *Problem {
-	return r.ApplicationProblemJSON422
 }
 
 // GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
@@ -3921,11 +3995,6 @@ type GetReadinessResponse200Headers struct {
 	XRequestID *string
 }
 
-// GetReadinessResponse422Headers the declared response headers of an HTTP 422 response for GetReadiness
-type GetReadinessResponse422Headers struct {
-	XRequestID *string
-}
-
 // GetReadinessResponse500Headers the declared response headers of an HTTP 500 response for GetReadiness
 type GetReadinessResponse500Headers struct {
 	XRequestID *string
@@ -3942,16 +4011,12 @@ type GetReadinessResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Readiness
-	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
-	ApplicationProblemJSON422 *Problem
 	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
 	ApplicationProblemJSON500 *Problem
 	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
 	ApplicationProblemJSON503 *Problem
 	// Headers200 the parsed response headers for an HTTP 200 response
 	Headers200 *GetReadinessResponse200Headers
-	// Headers422 the parsed response headers for an HTTP 422 response
-	Headers422 *GetReadinessResponse422Headers
 	// Headers500 the parsed response headers for an HTTP 500 response
 	Headers500 *GetReadinessResponse500Headers
 	// Headers503 the parsed response headers for an HTTP 503 response
@@ -3961,11 +4026,6 @@ type GetReadinessResponse struct {
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
 func (r GetReadinessResponse) GetJSON200() *Readiness {
 	return r.JSON200
-}
-
-// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
-func (r GetReadinessResponse) GetApplicationProblemJSON422() *Problem {
-	return r.ApplicationProblemJSON422
 }
 
 // GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
@@ -4043,13 +4103,13 @@ func (c *ClientWithResponses) GetBatchWithResponse(ctx context.Context, batchID 
 //
 // Submitting the same content again is a replay: 200, and nothing changes. An open run (`running`, `incomplete`) is replaced as a whole by the next submission; only its start time stays if `startedAt` is absent. A final run (`completed`, `failed`) never changes: other content is refused with 409.
 //
-// A field that is `null` counts as absent. Unknown fields are ignored.
+// A field that is `null` counts as absent. Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/results (the `SubmitRun` operationId).
-func (c *ClientWithResponses) SubmitRunWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SubmitRunResponse, error) {
-	rsp, err := c.SubmitRunWithBody(ctx, contentType, body, reqEditors...)
+func (c *ClientWithResponses) SubmitRunWithBodyWithResponse(ctx context.Context, params *SubmitRunParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SubmitRunResponse, error) {
+	rsp, err := c.SubmitRunWithBody(ctx, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -4062,13 +4122,13 @@ func (c *ClientWithResponses) SubmitRunWithBodyWithResponse(ctx context.Context,
 //
 // Submitting the same content again is a replay: 200, and nothing changes. An open run (`running`, `incomplete`) is replaced as a whole by the next submission; only its start time stays if `startedAt` is absent. A final run (`completed`, `failed`) never changes: other content is refused with 409.
 //
-// A field that is `null` counts as absent. Unknown fields are ignored.
+// A field that is `null` counts as absent. Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/results (the `SubmitRun` operationId).
-func (c *ClientWithResponses) SubmitRunWithResponse(ctx context.Context, body SubmitRunJSONRequestBody, reqEditors ...RequestEditorFn) (*SubmitRunResponse, error) {
-	rsp, err := c.SubmitRun(ctx, body, reqEditors...)
+func (c *ClientWithResponses) SubmitRunWithResponse(ctx context.Context, params *SubmitRunParams, body SubmitRunJSONRequestBody, reqEditors ...RequestEditorFn) (*SubmitRunResponse, error) {
+	rsp, err := c.SubmitRun(ctx, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -4079,11 +4139,13 @@ func (c *ClientWithResponses) SubmitRunWithResponse(ctx context.Context, body Su
 //
 // Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
 //
+// Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.
+//
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/results/batch (the `SubmitBatch` operationId).
-func (c *ClientWithResponses) SubmitBatchWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SubmitBatchResponse, error) {
-	rsp, err := c.SubmitBatchWithBody(ctx, contentType, body, reqEditors...)
+func (c *ClientWithResponses) SubmitBatchWithBodyWithResponse(ctx context.Context, params *SubmitBatchParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SubmitBatchResponse, error) {
+	rsp, err := c.SubmitBatchWithBody(ctx, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -4094,11 +4156,13 @@ func (c *ClientWithResponses) SubmitBatchWithBodyWithResponse(ctx context.Contex
 //
 // Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
 //
+// Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.
+//
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/results/batch (the `SubmitBatch` operationId).
-func (c *ClientWithResponses) SubmitBatchWithResponse(ctx context.Context, body SubmitBatchJSONRequestBody, reqEditors ...RequestEditorFn) (*SubmitBatchResponse, error) {
-	rsp, err := c.SubmitBatch(ctx, body, reqEditors...)
+func (c *ClientWithResponses) SubmitBatchWithResponse(ctx context.Context, params *SubmitBatchParams, body SubmitBatchJSONRequestBody, reqEditors ...RequestEditorFn) (*SubmitBatchResponse, error) {
+	rsp, err := c.SubmitBatch(ctx, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -4235,7 +4299,7 @@ func (c *ClientWithResponses) ListAgentStatsWithResponse(ctx context.Context, re
 
 // GetHealthWithResponse Check that the server runs
 //
-// Answers while the server runs; does not query the database.
+// Responds while the server runs; does not query the database. Any query parameters are ignored.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -4250,7 +4314,7 @@ func (c *ClientWithResponses) GetHealthWithResponse(ctx context.Context, reqEdit
 
 // GetLivenessWithResponse Check liveness
 //
-// Same as `/health`. An orchestrator restarts a server that does not answer here.
+// Same as `/health`. An orchestrator restarts a server that does not respond here.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -6656,13 +6720,6 @@ func ParseGetHealthResponse(rsp *http.Response) (*GetHealthResponse, error) {
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
-		var dest Problem
-		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
-			return nil, err
-		}
-		response.ApplicationProblemJSON422 = &dest
-
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -6683,16 +6740,6 @@ func ParseGetHealthResponse(rsp *http.Response) (*GetHealthResponse, error) {
 			headers.XRequestID = &value
 		}
 		response.Headers200 = &headers
-	case rsp.StatusCode == 422:
-		var headers GetHealthResponse422Headers
-		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
-			var value string
-			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			}
-			headers.XRequestID = &value
-		}
-		response.Headers422 = &headers
 	case rsp.StatusCode == 500:
 		var headers GetHealthResponse500Headers
 		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
@@ -6729,13 +6776,6 @@ func ParseGetLivenessResponse(rsp *http.Response) (*GetLivenessResponse, error) 
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
-		var dest Problem
-		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
-			return nil, err
-		}
-		response.ApplicationProblemJSON422 = &dest
-
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -6756,16 +6796,6 @@ func ParseGetLivenessResponse(rsp *http.Response) (*GetLivenessResponse, error) 
 			headers.XRequestID = &value
 		}
 		response.Headers200 = &headers
-	case rsp.StatusCode == 422:
-		var headers GetLivenessResponse422Headers
-		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
-			var value string
-			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			}
-			headers.XRequestID = &value
-		}
-		response.Headers422 = &headers
 	case rsp.StatusCode == 500:
 		var headers GetLivenessResponse500Headers
 		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
@@ -6802,13 +6832,6 @@ func ParseGetReadinessResponse(rsp *http.Response) (*GetReadinessResponse, error
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
-		var dest Problem
-		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
-			return nil, err
-		}
-		response.ApplicationProblemJSON422 = &dest
-
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -6836,16 +6859,6 @@ func ParseGetReadinessResponse(rsp *http.Response) (*GetReadinessResponse, error
 			headers.XRequestID = &value
 		}
 		response.Headers200 = &headers
-	case rsp.StatusCode == 422:
-		var headers GetReadinessResponse422Headers
-		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
-			var value string
-			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			}
-			headers.XRequestID = &value
-		}
-		response.Headers422 = &headers
 	case rsp.StatusCode == 500:
 		var headers GetReadinessResponse500Headers
 		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {

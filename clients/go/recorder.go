@@ -343,11 +343,13 @@ func (r *Recorder) send(ctx context.Context, operation string, body []byte) erro
 func (r *Recorder) post(ctx context.Context, operation string, body []byte) error {
 	var sent, stored struct{ RunID, BatchID string }
 	_ = json.Unmarshal(body, &sent) // A spool entry may hold anything: the server validates it.
-	submit := r.client.SubmitRunWithBody
-	if operation == submitBatch {
-		submit = r.client.SubmitBatchWithBody
+	submit := func() (*http.Response, error) {
+		if operation == submitBatch {
+			return r.client.SubmitBatchWithBody(ctx, &SubmitBatchParams{}, "application/json", bytes.NewReader(body))
+		}
+		return r.client.SubmitRunWithBody(ctx, &SubmitRunParams{}, "application/json", bytes.NewReader(body))
 	}
-	response, content, err := read(submit(ctx, "application/json", bytes.NewReader(body))) //nolint:bodyclose // read closes it
+	response, content, err := read(submit()) //nolint:bodyclose // read closes it
 	if err == nil {
 		err = Check(response, content)
 	}

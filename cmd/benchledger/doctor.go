@@ -236,6 +236,8 @@ func (c *doctorCommand) checkSchema(ctx context.Context, d *diagnosis, queries *
 	default:
 		d.ok("schema", "version %d, up to date", state.SchemaVersion)
 	}
+	d.check(len(state.MissingPrivileges) == 0, "privileges", "the role in DATABASE_URL may do everything that a server does",
+		"the role in DATABASE_URL lacks privileges: grant "+strings.Join(state.MissingPrivileges, ", "))
 	d.check(state.IsWritable, "writes", "the database accepts writes", "the database does not accept writes: it is a standby, or read-only; point DATABASE_URL to the primary (target_session_attrs=read-write)")
 	keys, err := queries.ListKeys(ctx)
 	if err != nil {

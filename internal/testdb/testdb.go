@@ -7,6 +7,7 @@ package testdb
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"database/sql"
 	"encoding/hex"
@@ -15,6 +16,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -71,6 +73,29 @@ func URL(t testing.TB) string {
 func Empty(t testing.TB) string {
 	t.Helper()
 	return pgtestdb.Custom(t, config(t), pgtestdb.NoopMigrator{}).URL()
+}
+
+// WithoutPrivilege returns the connection string of a new database with the schema, whose
+// role lacks a privilege, like "select on api_keys".
+func WithoutPrivilege(t testing.TB, privilege string) string {
+	t.Helper()
+	url := URL(t)
+	owner, admin, role := Pool(t, url), Admin(t), "role_"+strings.ToLower(rand.Text())
+	exec := func(pool *pgxpool.Pool, statement string) {
+		t.Helper()
+		if _, err := pool.Exec(context.Background(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec(admin, "create role "+role)
+	exec(admin, "grant "+role+" to "+owner.Config().ConnConfig.User)
+	exec(owner, "grant select, insert, update, delete on all tables in schema public to "+role)
+	exec(owner, "revoke "+privilege+" from "+role)
+	t.Cleanup(func() {
+		exec(owner, "drop owned by "+role)
+		exec(admin, "drop role "+role)
+	})
+	return url + "&role=" + role
 }
 
 // Admin returns a pool with administrator rights on the server of the test databases.

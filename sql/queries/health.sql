@@ -1,10 +1,27 @@
 -- name: GetReadiness :one
--- Whether the database accepts writes, and the version of its schema. No row when it
--- has no schema.
+-- Whether the database accepts writes, the version of its schema, and which privileges a
+-- server needs and its role does not have, as "SELECT on api_keys". No row when it has no
+-- schema.
 select
     m.version as schema_version,
     m.dirty as schema_dirty,
-    (not pg_is_in_recovery() and current_setting('transaction_read_only') = 'off')::boolean as is_writable
+    (not pg_is_in_recovery() and current_setting('transaction_read_only') = 'off')::boolean as is_writable,
+    array(
+        select concat(needed.privilege, ' on ', needed.table_name)
+        from (
+            values
+            ('api_keys', 'SELECT'), ('api_keys', 'UPDATE'),
+            ('batch_runs', 'SELECT'), ('batch_runs', 'INSERT'), ('batch_runs', 'UPDATE'),
+            ('benchmark_runs', 'SELECT'), ('benchmark_runs', 'INSERT'), ('benchmark_runs', 'UPDATE'),
+            ('evaluation_results', 'SELECT'), ('evaluation_results', 'INSERT'),
+            ('evaluation_results', 'UPDATE'), ('evaluation_results', 'DELETE'),
+            ('run_telemetry', 'SELECT'), ('run_telemetry', 'INSERT'),
+            ('run_telemetry', 'UPDATE'), ('run_telemetry', 'DELETE')
+        ) as needed (table_name, privilege)
+        -- Null, hence not told, where there is no such table yet.
+        where not has_table_privilege(to_regclass(needed.table_name), needed.privilege)
+        order by needed.table_name, needed.privilege
+    )::text[] as missing_privileges
 from schema_migrations as m;
 
 -- name: GetDatabaseSettings :one

@@ -113,10 +113,12 @@ order by run_id
 for update;
 
 -- name: ListRunsDifferences :many
--- The columns in which submissions differ from the stored runs; no row for a run that
--- is the same. A part that only one side has is named as a whole. A start that was left
--- out equals only a start that was left out; who submitted the run makes no difference.
--- By run, its own columns first, then evaluations by position, then telemetry.
+-- The columns in which submissions differ from the stored runs, and the first 101
+-- characters of what is stored, as JSON; no row for a run that is the same. A part that
+-- only one side has is named as a whole; stored is '' where the run does not have it. A
+-- start that was left out equals only a start that was left out; who submitted the run
+-- makes no difference. By run, its own columns first, then evaluations by position, then
+-- telemetry; within these by column.
 -- Lock the runs before, in a separate statement: this one has to see what the holders
 -- of the locks stored.
 -- audit: it sorts the differences of the submitted runs, which it finds by their keys.
@@ -128,8 +130,8 @@ parts as (
         r.run_id,
         null as name,
         -1 as position,
-        to_jsonb(r) as stored,
-        to_jsonb((s).run) || jsonb_build_object('started_at', case
+        exact_json(r)::jsonb as stored,
+        exact_json((s).run)::jsonb || jsonb_build_object('started_at', case
             when ((s).run).started_at_given then ((s).run).started_at
             when not r.started_at_given then r.started_at
         end) as submitted
@@ -140,8 +142,8 @@ parts as (
         coalesce(stored.run_id, submitted.run_id),
         format('evaluations[%s]', coalesce(stored.position, submitted.position)),
         coalesce(stored.position, submitted.position),
-        to_jsonb(stored),
-        to_jsonb(submitted)
+        exact_json(stored)::jsonb,
+        exact_json(submitted)::jsonb
     from (
         select e.* from evaluation_results as e
         where e.run_id in (select ((s).run).run_id from submitted as s)
@@ -149,7 +151,12 @@ parts as (
     full join json_populate_recordset(null::evaluation_results, @evaluations::json) as submitted
         on submitted.run_id = stored.run_id and submitted.position = stored.position
     union all
-    select coalesce(stored.run_id, submitted.run_id), 'telemetry', 2147483647, to_jsonb(stored), to_jsonb(submitted)
+    select
+        coalesce(stored.run_id, submitted.run_id),
+        'telemetry',
+        2147483647,
+        exact_json(stored)::jsonb,
+        exact_json(submitted)::jsonb
     from (
         select t.* from run_telemetry as t
         where t.run_id in (select ((s).run).run_id from submitted as s)
@@ -157,18 +164,22 @@ parts as (
     full join json_populate_recordset(null::run_telemetry, @telemetry::json) as submitted
         on submitted.run_id = stored.run_id
 )
-select p.run_id::text as run_id, concat_ws('.', p.name, differing.key)::text as field
+select
+    p.run_id::text as run_id,
+    concat_ws('.', p.name, differing.key)::text as field,
+    coalesce(left(differing.stored::text, 101), '')::text as stored
 from parts as p
 cross join lateral (
-    select null as key where p.stored is null or p.submitted is null
+    select null as key, p.stored - '{id,run_id,position,created_at}'::text[] as stored
+    where p.stored is null or p.submitted is null
     union all
-    select stored.key
+    select stored.key, stored.value
     from jsonb_each(p.stored) as stored
     inner join jsonb_each(p.submitted) as submitted on submitted.key = stored.key
     where stored.value <> submitted.value
         and stored.key not in ('id', 'submitted_by', 'started_at_given', 'created_at')
 ) as differing
-order by p.run_id, p.position, differing.key;
+order by p.run_id, p.position, differing.key collate "C";
 
 -- name: UpdateRuns :exec
 -- Replaces all of many runs but their ids: their columns, evaluations and telemetry. A

@@ -79,16 +79,13 @@ where batch_id = @batch_id::text
 order by started_at, id;
 
 -- name: GetRun :one
--- A run with all it owns, in one snapshot: its evaluations as an array of JSON
--- objects in the order submitted, empty when there are none; its telemetry,
+-- A run with all it owns, in one snapshot: its evaluations as a JSON array of their
+-- rows in the order submitted, empty when there are none; its telemetry,
 -- whose id is null when there is none. No row when there is no such run.
 select
     sqlc.embed(r),
     coalesce((
-        select json_agg(json_build_object(
-            'id', e.id, 'runId', e.run_id, 'evaluatorName', e.evaluator_name, 'score', e.score,
-            'maxScore', e.max_score, 'details', e.details, 'createdAt', e.created_at
-        ) order by e.position)
+        select json_agg(exact_json(e) order by e.position)
         from evaluation_results as e
         where e.run_id = r.run_id
     ), '[]')::json as evaluations,
@@ -99,14 +96,11 @@ left join run_telemetry as t on t.run_id = r.run_id
 where r.run_id = @run_id;
 
 -- name: GetRunEvaluations :one
--- The evaluations of a run, as an array of JSON objects in the order submitted,
+-- The evaluations of a run, as a JSON array of their rows in the order submitted,
 -- empty when there are none. No row when there is no such run.
 select
     coalesce((
-        select json_agg(json_build_object(
-            'id', e.id, 'runId', e.run_id, 'evaluatorName', e.evaluator_name, 'score', e.score,
-            'maxScore', e.max_score, 'details', e.details, 'createdAt', e.created_at
-        ) order by e.position)
+        select json_agg(exact_json(e) order by e.position)
         from evaluation_results as e
         where e.run_id = r.run_id
     ), '[]')::json as evaluations

@@ -284,7 +284,7 @@ func (q *sequence) wantList(filters url.Values, want []string) {
 			if match == nil {
 				q.Fatalf("Link: %s", link)
 			}
-			target = match[1]
+			target = "/api/runs" + match[1] // It is relative to the request.
 		}
 	}
 	if !slices.IsSortedFunc(all, func(a, b any) int {

@@ -59,7 +59,7 @@ export interface paths {
          *
          *     Submitting the same content again is a replay: 200, and nothing changes. An open run (`running`, `incomplete`) is replaced as a whole by the next submission; only its start time stays if `startedAt` is absent. A final run (`completed`, `failed`) never changes: other content is refused with 409.
          *
-         *     A field that is `null` counts as absent. Unknown fields are ignored.
+         *     A field that is `null` counts as absent. Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.
          */
         post: operations["submit-run"];
         delete?: never;
@@ -80,6 +80,8 @@ export interface paths {
         /**
          * Open or complete a batch
          * @description Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
+         *
+         *     Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.
          */
         post: operations["submit-batch"];
         delete?: never;
@@ -241,7 +243,7 @@ export interface paths {
         };
         /**
          * Check that the server runs
-         * @description Answers while the server runs; does not query the database.
+         * @description Responds while the server runs; does not query the database. Any query parameters are ignored.
          */
         get: operations["get-health"];
         put?: never;
@@ -261,7 +263,7 @@ export interface paths {
         };
         /**
          * Check liveness
-         * @description Same as `/health`. An orchestrator restarts a server that does not answer here.
+         * @description Same as `/health`. An orchestrator restarts a server that does not respond here.
          */
         get: operations["get-liveness"];
         put?: never;
@@ -402,6 +404,8 @@ export interface components {
             batchId: string;
             /** @description Always true. */
             success: boolean;
+            /** @description The fields that are unknown, and therefore not stored, with the known field that was probably meant. */
+            warnings?: string[];
         };
         BatchSubmission: {
             /**
@@ -540,6 +544,8 @@ export interface components {
             outcome: "recorded" | "replayed" | "conflict" | "refused";
             /** @description The run ID, if the line has one. */
             runId?: string;
+            /** @description The fields that are unknown, and therefore not stored; at most 20. */
+            warnings?: string[];
         };
         Run: {
             agent: string;
@@ -595,6 +601,8 @@ export interface components {
             runId: string;
             /** @description Always true. */
             success: boolean;
+            /** @description The fields that are unknown, and therefore not stored, with the known field that was probably meant. */
+            warnings?: string[];
         };
         /** @enum {string} */
         RunStatus: "running" | "completed" | "failed" | "incomplete";
@@ -1129,7 +1137,10 @@ export interface operations {
     };
     "submit-run": {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Refuse unknown fields, instead of naming them in warnings. */
+                strict?: boolean;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -1465,7 +1476,10 @@ export interface operations {
     };
     "submit-batch": {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Refuse unknown fields, instead of naming them in warnings. */
+                strict?: boolean;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -1730,6 +1744,8 @@ export interface operations {
     "submit-runs": {
         parameters: {
             query?: {
+                /** @description Refuse unknown fields, instead of naming them in warnings. */
+                strict?: boolean;
                 /** @description each: every line is stored or refused on its own. atomic: all lines are stored, or none. */
                 mode?: "each" | "atomic";
             };
@@ -3234,32 +3250,6 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
-            /** @description The request is not valid; `errors` lists what is wrong. */
-            422: {
-                headers: {
-                    /** @description The request ID; every line of the server's log about the request has it. */
-                    "X-Request-Id"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "about:blank",
-                     *       "title": "Unprocessable Entity",
-                     *       "status": 422,
-                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
-                     *       "errors": [
-                     *         {
-                     *           "location": "body.evaluations[0].maxScore",
-                     *           "message": "expected number > 0"
-                     *         }
-                     *       ],
-                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
             /** @description The server failed; its log has the details. */
             500: {
                 headers: {
@@ -3308,32 +3298,6 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
-            /** @description The request is not valid; `errors` lists what is wrong. */
-            422: {
-                headers: {
-                    /** @description The request ID; every line of the server's log about the request has it. */
-                    "X-Request-Id"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "about:blank",
-                     *       "title": "Unprocessable Entity",
-                     *       "status": 422,
-                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
-                     *       "errors": [
-                     *         {
-                     *           "location": "body.evaluations[0].maxScore",
-                     *           "message": "expected number > 0"
-                     *         }
-                     *       ],
-                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
             /** @description The server failed; its log has the details. */
             500: {
                 headers: {
@@ -3379,32 +3343,6 @@ export interface operations {
                      *     }
                      */
                     "application/json": components["schemas"]["Readiness"];
-                };
-            };
-            /** @description The request is not valid; `errors` lists what is wrong. */
-            422: {
-                headers: {
-                    /** @description The request ID; every line of the server's log about the request has it. */
-                    "X-Request-Id"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "about:blank",
-                     *       "title": "Unprocessable Entity",
-                     *       "status": 422,
-                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
-                     *       "errors": [
-                     *         {
-                     *           "location": "body.evaluations[0].maxScore",
-                     *           "message": "expected number > 0"
-                     *         }
-                     *       ],
-                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description The server failed; its log has the details. */
