@@ -48,6 +48,8 @@ func init() {
 
 // Config is the configuration of a server.
 type Config struct {
+	// MetadataAsText returns metadata as a text of JSON instead of as an object.
+	MetadataAsText bool
 	// Pool reaches the database.
 	Pool *pgxpool.Pool
 	// APISecretKey is a key that may do everything, in addition to those in the database.

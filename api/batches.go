@@ -5,7 +5,6 @@ import (
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/benchledger/benchledger/db"
@@ -88,7 +87,7 @@ func (s *server) listBatches(ctx context.Context, q *db.Queries, input *listBatc
 	}
 	output.Body = make([]Batch, len(rows))
 	for i, row := range rows {
-		output.Body[i] = batchFromRow(row)
+		output.Body[i] = s.batchFromRow(row)
 	}
 	return output, nil
 }
@@ -103,7 +102,7 @@ func (s *server) getBatch(ctx context.Context, q *db.Queries, input *getBatchInp
 			return err
 		}
 		runs, err := q.ListRunsByBatch(ctx, string(input.BatchID))
-		output.Body = BatchDetails{batchFromRow(batch), runsFromRows(runs)}
+		output.Body = BatchDetails{s.batchFromRow(batch), s.runsFromRows(runs)}
 		return err
 	})
 	if db.Classify(err) == db.NotFound {
@@ -112,7 +111,7 @@ func (s *server) getBatch(ctx context.Context, q *db.Queries, input *getBatchInp
 	return output, err
 }
 
-func batchFromRow(row db.BatchSummary) Batch {
+func (s *server) batchFromRow(row db.BatchSummary) Batch {
 	return Batch{
 		BatchID:          row.BatchID,
 		CreatedAt:        UTCTime{row.CreatedAt},
@@ -121,7 +120,7 @@ func batchFromRow(row db.BatchSummary) Batch {
 		SuccessfulRuns:   row.SuccessfulRuns,
 		AvgScore:         row.AvgScore,
 		AvgWeightedScore: row.AvgWeightedScore,
-		Metadata:         Metadata{jsontext.Value(row.Metadata)},
+		Metadata:         s.metadata(row.Metadata),
 		SubmittedBy:      row.SubmittedBy,
 	}
 }

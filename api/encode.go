@@ -85,8 +85,11 @@ func appendValue(b []byte, v reflect.Value) []byte {
 	case *UTCTime:
 		return appendUTC(b, *value)
 	case *Metadata:
-		if value.text == nil {
+		switch {
+		case value.text == nil:
 			return append(b, "null"...)
+		case value.asText:
+			return appendText(b, string(value.text))
 		}
 		return append(b, value.text...)
 	}

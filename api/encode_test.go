@@ -56,7 +56,7 @@ func TestAppendJSONMatchesReflection(t *testing.T) {
 			case UTCTime:
 				drawn = moment.Draw(t, field.Name)
 			case Metadata:
-				drawn = Metadata{rapid.SampledFrom([]jsontext.Value{nil, jsontext.Value(`{}`), jsontext.Value(`{"a":[1,9007199254740993]}`)}).Draw(t, field.Name)}
+				drawn = Metadata{rapid.SampledFrom([]jsontext.Value{nil, jsontext.Value(`{}`), jsontext.Value(`{"a":[1,9007199254740993]}`)}).Draw(t, field.Name), rapid.Bool().Draw(t, "asText")}
 			default:
 				t.Fatalf("draw a %s for %s", value.Type(), field.Name)
 			}

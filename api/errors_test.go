@@ -44,6 +44,7 @@ func TestInvalidRuns(t *testing.T) {
 	notTime := []string{
 		`""`, `"yesterday"`, `"2025-11-17"`, `"2025-11-17T10:00:00"`, `"2025-13-01T00:00:00Z"`, `"2025-11-17T25:00:00Z"`,
 		`"2025-11-17 10:00:00Z"`, `"0000-12-31T23:59:59Z"`, `"10000-01-01T00:00:00Z"`, `"9999-12-31T23:59:59-01:00"`,
+		`"2025-11-17T10:00:00,5Z"`, `"2025-11-17T10:00:00+24:00"`, `"2025-11-17T10:00:00+01:60"`, `"2016-12-31T22:59:60Z"`, `"2016-12-31T23:59:61Z"`,
 		`253402300800000`, `-62135596800001`, `1e300`, `1e400`, `true`, `{}`, `[]`,
 	}
 	for _, name := range []string{"runId", "suite", "scenario", "tier", "agent"} {
@@ -108,10 +109,11 @@ func TestInvalidRuns(t *testing.T) {
 	for _, value := range append(notText, `null`, `""`, long, `"a\u0000b"`) {
 		check(inEvaluation("evaluatorName", value), "body.evaluations[1].evaluatorName")
 	}
-	for _, value := range append(notNumber, `null`) {
+	for _, value := range notNumber {
 		check(inEvaluation("score", value), "body.evaluations[1].score")
 		check(inEvaluation("maxScore", value), "body.evaluations[1].maxScore")
 	}
+	check(inEvaluation("maxScore", `null`), "body.evaluations[1].maxScore")
 	for _, value := range []string{`0`, `-1`, `-0`, `0.0`, `1e-400`} {
 		check(inEvaluation("maxScore", value), "body.evaluations[1].maxScore")
 	}
@@ -266,6 +268,33 @@ func TestMalformedText(t *testing.T) {
 	}
 }
 
+// Half an emoji, as from "😀".slice(0, 1), or NUL: the field is named, and in bulk the line.
+func TestTextThatCannotBeStored(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	run := encode(t, leastRun("run-1"))
+	for field, want := range map[string]string{
+		`"metadata":{"error":"\ud83d"}`:                                                              "a \\u escape is half of a surrogate pair, at byte 170 in metadata.error",
+		`"metadata":{"error":{"a":["ok","ok \ude00"]}}`:                                              "a \\u escape is half of a surrogate pair, at byte 184 in metadata.error.a[1]",
+		`"evaluations":[{"evaluatorName":"e","score":1,"maxScore":1,"details":"0123456789\ud83d!"}]`: "a \\u escape is half of a surrogate pair, at byte 229 in evaluations[0].details",
+		`"metadata":{"error":"\u0000"}`:                                                              "expected text without NUL characters in error",
+		`"metadata":{"a":{"b":["x","\u0000"]}}`:                                                      "expected text without NUL characters in a.b[1]",
+	} {
+		body := strings.TrimSuffix(run, "}") + "," + field + "}"
+		got := decode[struct{ Errors []api.FieldError }](s.submit(body)).Errors
+		if len(got) != 1 || got[0].Message != want {
+			t.Errorf("%s: %v, want %s", field, got, want)
+		}
+		receipts := s.submitBulk("", encode(t, leastRun("good"))+"\n"+body).wantReceipts()
+		if receipts[1].Line != 2 || len(receipts[1].Errors) != 1 || receipts[1].Errors[0].Message != want {
+			t.Errorf("%s: %v, want %s", field, receipts[1], want)
+		}
+	}
+	if got := s.submitBatch(`{"batchId":"a","metadata":{"x":"\udc00"}}`); got.status != http.StatusBadRequest || !strings.Contains(got.body, "in metadata.x") {
+		t.Errorf("a batch: %s", got.body)
+	}
+}
+
 func TestContentTypes(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
@@ -395,7 +424,7 @@ func TestCORS(t *testing.T) {
 	}
 	allowed := preflight(origin)
 	if allowed.header.Get("Access-Control-Allow-Origin") != origin || allowed.header.Get("Access-Control-Allow-Headers") != "authorization,content-type" ||
-		allowed.header.Get("Access-Control-Allow-Methods") != "POST" {
+		allowed.header.Get("Access-Control-Allow-Methods") != "POST" || allowed.header.Get("Access-Control-Max-Age") != "86400" {
 		t.Errorf("allowed: %v", allowed.header)
 	}
 	for _, from := range []string{"https://evil.example", origin + ".evil.example", "http://dashboard.example", "null"} {

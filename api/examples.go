@@ -17,7 +17,7 @@ var (
 		Agent: "claude-code", Model: new(Name("claude-sonnet-4")), Status: "completed",
 		StartedAt: &Time{Time: exampleStart}, CompletedAt: &Time{Time: exampleEnd},
 		TotalScore: new(0.85), WeightedScore: new(8.5), IsSuccessful: new(true), SuccessMetric: new(0.9),
-		Metadata: Metadata{jsontext.Value(`{"packageManager":"pnpm"}`)},
+		Metadata: Metadata{text: jsontext.Value(`{"packageManager":"pnpm"}`)},
 		Evaluations: []EvaluationSubmission{{
 			EvaluatorName: "install_success", Score: new(1.0), MaxScore: 1, Details: new(Text("pnpm install exited 0")),
 		}},
@@ -30,28 +30,28 @@ var (
 	exampleBatchSubmission = BatchSubmission{
 		BatchID: "batch-a", CreatedAt: &Time{Time: exampleStart}, CompletedAt: &Time{Time: exampleEnd},
 		TotalRuns: new(Count(1)), SuccessfulRuns: new(Count(1)), AvgScore: new(0.85), AvgWeightedScore: new(8.5),
-		Metadata: Metadata{jsontext.Value(`{"cli":"1.2.0"}`)},
+		Metadata: Metadata{text: jsontext.Value(`{"cli":"1.2.0"}`)},
 	}
 	exampleRun = Run{
 		ID: 1, RunID: "run-a1", BatchID: new("batch-a"), Suite: "update-deps", Scenario: "nx-pnpm-monorepo", Tier: "L1",
 		Agent: "claude-code", Model: new("claude-sonnet-4"), Status: "completed",
 		StartedAt: UTCTime{exampleStart}, CompletedAt: &UTCTime{exampleEnd},
 		TotalScore: new(0.85), WeightedScore: new(8.5), IsSuccessful: true, SuccessMetric: new(0.9),
-		Metadata: Metadata{jsontext.Value(`{"packageManager":"pnpm"}`)},
+		Metadata: Metadata{text: jsontext.Value(`{"packageManager":"pnpm"}`)},
 	}
 	exampleEvaluation = Evaluation{
-		ID: 1, RunID: "run-a1", EvaluatorName: "install_success", Score: 1, MaxScore: 1,
+		ID: 1, RunID: "run-a1", EvaluatorName: "install_success", Score: new(1.0), MaxScore: 1,
 		Details: new("pnpm install exited 0"), CreatedAt: UTCTime{exampleEnd},
 	}
 	exampleTelemetry = &Telemetry{
 		ID: 1, RunID: "run-a1", ToolCalls: new(int64(12)), TokensIn: new(int64(85000)), TokensOut: new(int64(2200)),
 		CostUSD: new(0.0123), DurationMs: new(int64(300000)), WorkspaceDir: new("results/workspaces/x"),
-		PromptSent: new("Update the dependencies."),
+		PromptSent: Prompt{new("Update the dependencies."), true},
 	}
 	exampleBatch = Batch{
 		BatchID: "batch-a", CreatedAt: UTCTime{exampleStart}, CompletedAt: &UTCTime{exampleEnd},
 		TotalRuns: 1, SuccessfulRuns: 1, AvgScore: new(0.85), AvgWeightedScore: new(8.5),
-		Metadata: Metadata{jsontext.Value(`{"cli":"1.2.0"}`)},
+		Metadata: Metadata{text: jsontext.Value(`{"cli":"1.2.0"}`)},
 	}
 	exampleStats      = Stats{TotalRuns: 1, SuccessfulRuns: 1, AvgScore: new(0.85), AvgWeightedScore: new(8.5)}
 	exampleAgentStats = AgentStats{Agent: "claude-code", Runs: 1, AvgScore: new(8.5), MinScore: new(8.5), MaxScore: new(8.5)}

@@ -113,12 +113,12 @@ func publicError(text []byte, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, jsontext.ErrDuplicateName):
-		return errors.New("a name appears twice in one object")
+	case errors.Is(err, jsontext.ErrDuplicateName) && errors.As(err, &syntactic):
+		return errors.New("a name appears twice in one object" + inField(syntactic.JSONPointer.Parent()))
 	case errors.As(err, &syntactic):
 		at := syntactic.ByteOffset
 		if bytes.HasPrefix(text[min(at, int64(len(text))):], []byte(`\u`)) {
-			return fmt.Errorf("half of a surrogate pair (\\u…) is no text, at byte %d%s", at, inField(syntactic.JSONPointer))
+			return fmt.Errorf("a \\u escape is half of a surrogate pair, at byte %d%s", at, inField(syntactic.JSONPointer))
 		}
 		return fmt.Errorf("not valid JSON in UTF-8, at byte %d%s", at, inField(syntactic.JSONPointer))
 	case errors.As(err, &semantic):

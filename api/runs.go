@@ -45,13 +45,13 @@ type RunDetails struct {
 
 // Evaluation is an evaluation as it is read back.
 type Evaluation struct {
-	ID            int64   `json:"id"`
-	RunID         string  `json:"runId"`
-	EvaluatorName string  `json:"evaluatorName"`
-	Score         float64 `json:"score"`
-	MaxScore      float64 `json:"maxScore"`
-	Details       *string `json:"details"`
-	CreatedAt     UTCTime `json:"createdAt" doc:"When it was stored."`
+	ID            int64    `json:"id"`
+	RunID         string   `json:"runId"`
+	EvaluatorName string   `json:"evaluatorName"`
+	Score         *float64 `json:"score" doc:"Null if the evaluator could not score."`
+	MaxScore      float64  `json:"maxScore"`
+	Details       *string  `json:"details"`
+	CreatedAt     UTCTime  `json:"createdAt" doc:"When it was stored."`
 }
 
 // Telemetry is the telemetry of a run as it is read back, null where it has none.
@@ -65,7 +65,26 @@ type Telemetry struct {
 	CostUSD      *float64 `json:"costUsd"`
 	DurationMs   *int64   `json:"durationMs"`
 	WorkspaceDir *string  `json:"workspaceDir"`
-	PromptSent   *string  `json:"promptSent"`
+	PromptSent   Prompt   `json:"promptSent,omitzero" doc:"The full prompt. Reading the telemetry alone leaves it out, unless asked for."`
+}
+
+// Prompt is a text or null. It is left out where it was not read.
+type Prompt struct {
+	text   *string
+	isRead bool
+}
+
+// Schema documents a Prompt.
+func (Prompt) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeString, Nullable: true}
+}
+
+// IsZero reports whether it is left out.
+func (p Prompt) IsZero() bool { return !p.isRead }
+
+// MarshalJSONTo writes the text.
+func (p Prompt) MarshalJSONTo(encoder *jsontext.Encoder) error {
+	return json.MarshalEncode(encoder, p.text)
 }
 
 type listRunsInput struct {
@@ -81,6 +100,11 @@ type listRunsOutput struct {
 
 type runInput struct {
 	RunID ID `path:"runId" doc:"The run ID, percent-encoded." example:"run-a1"`
+}
+
+type getRunTelemetryInput struct {
+	RunID   ID     `path:"runId" doc:"The run ID, percent-encoded." example:"run-a1"`
+	Include string `query:"include" enum:"prompt" doc:"prompt: return promptSent, too."`
 }
 
 type getRunOutput struct {
@@ -124,7 +148,7 @@ func (s *server) registerRuns() {
 	}, classRead, s.getRunEvaluations)
 	register(s, huma.Operation{
 		OperationID: "get-run-telemetry", Method: http.MethodGet, Path: "/api/runs/{runId}/telemetry", Tags: []string{"Runs"},
-		Summary: "Read a run's telemetry", Description: "Returns the telemetry of a run, including the prompt; `null` if the run has none.",
+		Summary: "Read a run's telemetry", Description: "Returns the telemetry of a run, `null` if the run has none. The prompt is only returned with `include=prompt`, or with the run.",
 		Security: readSecurity, Errors: errors,
 		Responses: map[string]*huma.Response{"200": {Description: "The telemetry.", Content: example(exampleTelemetry)}},
 	}, classRead, s.getRunTelemetry)
@@ -148,7 +172,7 @@ func (s *server) listRuns(ctx context.Context, q *db.Queries, input *listRunsInp
 	if last != nil {
 		output.Link = linkToNext(filters, input.Limit, runCursor(db.RunPosition{StartedAt: last.StartedAt, ID: last.ID}, filters))
 	}
-	output.Body = runsFromRows(rows)
+	output.Body = s.runsFromRows(rows)
 	return output, nil
 }
 
@@ -164,13 +188,13 @@ func (s *server) getRun(ctx context.Context, q *db.Queries, input *runInput) (*g
 		return nil, err
 	}
 	return &getRunOutput{Body: RunDetails{
-		Run:         runFromRow(row.BenchmarkRun),
+		Run:         s.runFromRow(row.BenchmarkRun),
 		Evaluations: evaluations,
 		Telemetry: telemetryFromRow(db.GetRunTelemetryRow{
 			RunID: row.BenchmarkRun.RunID, ID: row.TelemetryID, ToolCalls: row.ToolCalls,
 			TokensIn: row.TokensIn, TokensOut: row.TokensOut, CostUsd: row.CostUsd, DurationMs: row.DurationMs,
 			WorkspaceDir: row.WorkspaceDir, PromptSent: row.PromptSent,
-		}),
+		}, true),
 	}}, nil
 }
 
@@ -185,25 +209,29 @@ func (s *server) getRunEvaluations(ctx context.Context, q *db.Queries, input *ru
 	return &getRunEvaluationsOutput{Body: evaluations}, err
 }
 
-func (s *server) getRunTelemetry(ctx context.Context, q *db.Queries, input *runInput) (*getRunTelemetryOutput, error) {
-	row, err := q.GetRunTelemetry(ctx, string(input.RunID))
+func (s *server) getRunTelemetry(ctx context.Context, q *db.Queries, input *getRunTelemetryInput) (*getRunTelemetryOutput, error) {
+	withPrompt := input.Include == "prompt"
+	row, err := q.GetRunTelemetry(ctx, db.GetRunTelemetryParams{RunID: string(input.RunID), WithPrompt: withPrompt})
 	if db.Classify(err) == db.NotFound {
 		return nil, notFound("run", input.RunID)
 	} else if err != nil {
 		return nil, err
 	}
-	return &getRunTelemetryOutput{Body: telemetryFromRow(row)}, nil
+	return &getRunTelemetryOutput{Body: telemetryFromRow(row, withPrompt)}, nil
 }
 
-func runsFromRows(rows []db.BenchmarkRun) []Run {
+// metadata is stored metadata as it is returned.
+func (s *server) metadata(text []byte) Metadata { return Metadata{text, s.MetadataAsText} }
+
+func (s *server) runsFromRows(rows []db.BenchmarkRun) []Run {
 	runs := make([]Run, len(rows))
 	for i, row := range rows {
-		runs[i] = runFromRow(row)
+		runs[i] = s.runFromRow(row)
 	}
 	return runs
 }
 
-func runFromRow(row db.BenchmarkRun) Run {
+func (s *server) runFromRow(row db.BenchmarkRun) Run {
 	return Run{
 		ID:                row.ID,
 		RunID:             row.RunID,
@@ -223,7 +251,7 @@ func runFromRow(row db.BenchmarkRun) Run {
 		SpecialistEnabled: row.SpecialistEnabled,
 		SpecialistName:    row.SpecialistName,
 		SpecialistVersion: row.SpecialistVersion,
-		Metadata:          Metadata{jsontext.Value(row.Metadata)},
+		Metadata:          s.metadata(row.Metadata),
 		SubmittedBy:       row.SubmittedBy,
 	}
 }
@@ -249,7 +277,7 @@ func evaluationsFromJSON(encoded []byte) ([]Evaluation, error) {
 	return evaluations, nil
 }
 
-func telemetryFromRow(row db.GetRunTelemetryRow) *Telemetry {
+func telemetryFromRow(row db.GetRunTelemetryRow, withPrompt bool) *Telemetry {
 	if row.ID == nil {
 		return nil
 	}
@@ -262,6 +290,6 @@ func telemetryFromRow(row db.GetRunTelemetryRow) *Telemetry {
 		CostUSD:      row.CostUsd,
 		DurationMs:   row.DurationMs,
 		WorkspaceDir: row.WorkspaceDir,
-		PromptSent:   row.PromptSent,
+		PromptSent:   Prompt{row.PromptSent, withPrompt},
 	}
 }

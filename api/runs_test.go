@@ -2,16 +2,22 @@ package api_test
 
 import (
 	"compress/gzip"
+	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/benchledger/benchledger/api"
 )
 
 func escape(id string) string { return strings.ReplaceAll(url.PathEscape(id), "+", "%2B") }
@@ -222,13 +228,108 @@ func TestGetRun(t *testing.T) {
 	}
 }
 
+// A prompt may have hundreds of kilobytes, and pages read the telemetry of many runs.
+func TestGetRunTelemetry(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	s.submit(leastRun("run-1", object{"telemetry": object{"toolCalls": 3, "promptSent": "Do it."}})).want(http.StatusCreated)
+	s.submit(leastRun("run-2", object{"telemetry": object{"toolCalls": 3}})).want(http.StatusCreated)
+	telemetry := func(path string) object { return decode[object](s.get("/api/runs/" + path).want(http.StatusOK)) }
+	if got := telemetry("run-1/telemetry"); got["toolCalls"] != json.Number("3") || got["costUsd"] != nil || len(got) != 8 {
+		t.Errorf("without a prompt: %v", got)
+	}
+	for run, want := range map[string]any{"run-1": "Do it.", "run-2": nil} {
+		got := telemetry(run + "/telemetry?include=prompt")
+		if prompt, ok := got["promptSent"]; !ok || prompt != want {
+			t.Errorf("%s with its prompt: %v", run, got)
+		}
+		if got := telemetry(run)["telemetry"].(object); got["promptSent"] != want || len(got) != 9 {
+			t.Errorf("with the run: %v", got)
+		}
+	}
+	if faults := s.get("/api/runs/run-1/telemetry?include=all").wantProblem(http.StatusUnprocessableEntity); faults["query.include"] == "" {
+		t.Errorf("faults %v", faults)
+	}
+}
+
+// The dashboard of the system before parses metadata as text.
+func TestMetadataAsText(t *testing.T) {
+	t.Parallel()
+	stored := setup(t)
+	const metadata = `{"a":9007199254740993,"b":"\"😀\""}`
+	stored.submit(leastRun("run-1", object{"batchId": "batch-a", "metadata": json.RawMessage(metadata)})).want(http.StatusCreated)
+	stored.submit(leastRun("run-2", object{"batchId": "batch-a"})).want(http.StatusCreated)
+	stored.submitBatch(object{"batchId": "batch-a", "metadata": json.RawMessage(metadata)}).want(http.StatusCreated)
+	server := httptest.NewServer(api.New(api.Config{Pool: stored.pool, MetadataAsText: true, Logger: slog.New(slog.DiscardHandler)}))
+	t.Cleanup(server.Close)
+	read := func(path string) any { // The document describes an object.
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+path, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		var body any
+		if err := json.NewDecoder(response.Body).Decode(&body); err != nil {
+			t.Fatal(err)
+		}
+		return body
+	}
+	run := read("/api/runs/run-1").(object)["run"].(object)
+	batch := read("/api/batches/batch-a").(object)
+	for where, got := range map[string]any{
+		"get-run": run["metadata"], "list-runs": read("/api/runs").([]any)[1].(object)["metadata"], "get-batch": batch["metadata"],
+		"the runs of get-batch": batch["runs"].([]any)[0].(object)["metadata"], "list-batches": read("/api/batches").([]any)[0].(object)["metadata"],
+	} {
+		var decoded struct {
+			A json.Number
+			B string
+		}
+		if text, ok := got.(string); !ok || json.Unmarshal([]byte(text), &decoded) != nil || decoded.A != "9007199254740993" || decoded.B != `"😀"` {
+			t.Errorf("%s: %v", where, got)
+		}
+	}
+	if got, ok := read("/api/runs/run-2").(object)["run"].(object)["metadata"]; !ok || got != nil {
+		t.Errorf("no metadata: %v", got)
+	}
+}
+
+// A judge that could not score, of which a program makes NaN, hence null in JSON.
+func TestEvaluationWithoutScore(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	for _, submit := range []func(object) answer{
+		func(run object) answer { return s.submit(run) },
+		func(run object) answer { return s.submitBulk("", ndjson(t, run, leastRun(run["runId"].(string)+"-2"))) },
+	} {
+		id := strings.ToLower(rand.Text())
+		run := leastRun(id, object{"evaluations": []object{{"evaluatorName": "judge", "score": nil, "maxScore": 5}, {"evaluatorName": "tests", "score": 2, "maxScore": 5}}})
+		if got := submit(run); got.status >= http.StatusBadRequest {
+			t.Fatal(got.body)
+		}
+		got := decode[[]object](s.get("/api/runs/" + id + "/evaluations").want(http.StatusOK))
+		if score, ok := got[0]["score"]; len(got) != 2 || !ok || score != nil || got[1]["score"] != json.Number("2") {
+			t.Errorf("%v", got)
+		}
+		s.submit(run).want(http.StatusOK) // A replay.
+		run["evaluations"].([]object)[0]["score"] = 0
+		if faults := s.submit(run).wantProblem(http.StatusConflict); faults["body.evaluations[0].score"] != "differs from what is stored: null; " {
+			t.Errorf("faults %v", faults)
+		}
+	}
+}
+
 func TestLargeAnswersAreCompressed(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	s.submit(leastRun("large", object{"telemetry": object{"promptSent": strings.Repeat("Update the dependencies. ", 10_000)}})).want(http.StatusCreated)
+	s.submit(leastRun("a page", object{"metadata": object{"log": strings.Repeat("x", 1024)}})).want(http.StatusCreated)
 	s.submit(leastRun("small")).want(http.StatusCreated)
-	for id, want := range map[string]string{"large": "gzip", "small": ""} {
-		path := "/api/runs/" + id
+	for id, want := range map[string]string{"large": "gzip", "a page": "gzip", "small": ""} {
+		path := "/api/runs/" + url.PathEscape(id)
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+path, http.NoBody)
 		if err != nil {
 			t.Fatal(err)

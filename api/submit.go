@@ -55,7 +55,7 @@ func (s Status) isPlain() bool { return slices.Contains(statuses, s) }
 // EvaluationSubmission is the score that an evaluator gave a run.
 type EvaluationSubmission struct {
 	EvaluatorName Name     `json:"evaluatorName" doc:"The evaluator that gave the score."`
-	Score         *float64 `json:"score" nullable:"false" doc:"The score; it may be negative, or above maxScore."`
+	Score         *float64 `json:"score" doc:"The score; it may be negative, or above maxScore. Null if the evaluator could not score: then the evaluation counts in no average."`
 	MaxScore      float64  `json:"maxScore" exclusiveMinimum:"0" doc:"The maximum score."`
 	Details       *Text    `json:"details" required:"false" doc:"Free text, often JSON."`
 }
@@ -274,7 +274,7 @@ func submissionOf(run *RunSubmission, submittedBy *string) db.Submission {
 		submission.Evaluations = append(submission.Evaluations, db.EvaluationResult{
 			RunID: "", Position: 0, ID: 0, CreatedAt: time.Time{}, // assigned by the data layer
 			EvaluatorName: string(e.EvaluatorName),
-			Score:         *e.Score,
+			Score:         e.Score,
 			MaxScore:      e.MaxScore,
 			Details:       (*string)(e.Details),
 		})

@@ -194,6 +194,24 @@ func TestSubmitRunAgain(t *testing.T) {
 		s.submit(run).want(http.StatusOK)
 	})
 
+	t.Run("a leap second is the second after it", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		for sent, want := range map[string]string{
+			"2016-12-31T23:59:60Z":          "2017-01-01T00:00:00.000Z",
+			"2016-12-31T23:59:60.5Z":        "2017-01-01T00:00:00.500Z",
+			"2017-01-01T05:29:60+05:30":     "2017-01-01T00:00:00.000Z",
+			"2016-12-31t23:59:59.999999z":   "2016-12-31T23:59:59.999999Z",
+			"2017-01-01T23:58:59.000-23:59": "2017-01-02T23:57:59.000Z",
+		} {
+			s.submit(leastRun(sent, object{"startedAt": sent})).want(http.StatusCreated)
+			run := decode[struct{ Run object }](s.get("/api/runs/" + escape(sent)).want(http.StatusOK)).Run
+			if run["startedAt"] != want {
+				t.Errorf("%s reads back as %s, want %s", sent, run["startedAt"], want)
+			}
+		}
+	})
+
 	t.Run("other content for a finished run is refused, naming the fields", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
@@ -514,7 +532,7 @@ func wantRun(t *testing.T, s *service, submitted object) {
 	}
 
 	wantEqual(t, decode[any](s.get(path+"/evaluations").want(http.StatusOK)), decode[struct{ Evaluations any }](s.get(path)).Evaluations)
-	wantEqual(t, decode[any](s.get(path+"/telemetry").want(http.StatusOK)), decode[struct{ Telemetry any }](s.get(path)).Telemetry)
+	wantEqual(t, decode[any](s.get(path+"/telemetry?include=prompt").want(http.StatusOK)), decode[struct{ Telemetry any }](s.get(path)).Telemetry)
 }
 
 // wantEqual compares values by their canonical JSON.

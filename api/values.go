@@ -270,7 +270,11 @@ const (
 
 // Metadata is a JSON object, kept exactly as it was sent, with all digits of numbers.
 // Without text it is null.
-type Metadata struct{ text jsontext.Value }
+type Metadata struct {
+	text jsontext.Value
+	// asText writes the text as a JSON string.
+	asText bool
+}
 
 // Schema documents and validates Metadata.
 func (Metadata) Schema(huma.Registry) *huma.Schema {
@@ -288,8 +292,11 @@ func (m *Metadata) UnmarshalJSON(data []byte) error {
 
 // MarshalJSONTo writes the text.
 func (m Metadata) MarshalJSONTo(encoder *jsontext.Encoder) error {
-	if m.text == nil {
+	switch {
+	case m.text == nil:
 		return encoder.WriteToken(jsontext.Null)
+	case m.asText:
+		return encoder.WriteToken(jsontext.String(string(m.text)))
 	}
 	return encoder.WriteValue(m.text)
 }

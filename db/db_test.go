@@ -88,9 +88,9 @@ func fullRun(id string) db.Submission {
 			SubmittedBy: new("ci"),
 		},
 		Evaluations: []db.EvaluationResult{
-			{EvaluatorName: "install", Score: 1, MaxScore: 2, Details: new("exited 0")},
-			{EvaluatorName: "judge", Score: -2.5, MaxScore: 3},
-			{EvaluatorName: "install", Score: 7, MaxScore: 5, Details: new("")},
+			{EvaluatorName: "install", Score: new(1.0), MaxScore: 2, Details: new("exited 0")},
+			{EvaluatorName: "judge", Score: new(-2.5), MaxScore: 3},
+			{EvaluatorName: "install", Score: new(7.0), MaxScore: 5, Details: new("")},
 		},
 		Telemetry: &db.RunTelemetry{
 			ToolCalls: new(int64(12)), TokensIn: new(int64(85000)), TokensOut: new(int64(2200)),
@@ -111,7 +111,7 @@ func otherRun(id string) db.Submission {
 			SubmittedBy: new("a laptop"),
 		},
 		Evaluations: []db.EvaluationResult{
-			{EvaluatorName: "build", Score: 4, MaxScore: 9, Details: new("warned")},
+			{EvaluatorName: "build", Score: new(4.0), MaxScore: 9, Details: new("warned")},
 		},
 		Telemetry: &db.RunTelemetry{
 			ToolCalls: new(int64(1)), TokensIn: new(int64(2)), TokensOut: new(int64(3)),

@@ -72,7 +72,7 @@ type EvaluationResult struct {
 	Position      int32     `json:"position"`
 	ID            int64     `json:"id"`
 	EvaluatorName string    `json:"evaluator_name"`
-	Score         float64   `json:"score"`
+	Score         *float64  `json:"score"`
 	MaxScore      float64   `json:"max_score"`
 	Details       *string   `json:"details"`
 	CreatedAt     time.Time `json:"created_at"`

@@ -44,7 +44,7 @@ func TestOpen(t *testing.T) {
 		run := with(fullRun("run-1"), func(r *db.Submission) {
 			r.TotalScore, r.WeightedScore, r.SuccessMetric = new(0.30000000000000004), new(math.MaxFloat64), new(math.SmallestNonzeroFloat64)
 			r.SpecialistName = new("Zoë 😀")
-			r.Evaluations[0].Score, r.Evaluations[0].MaxScore = 0.30000000000000004, math.MaxFloat64
+			r.Evaluations[0].Score, r.Evaluations[0].MaxScore = new(0.30000000000000004), math.MaxFloat64
 			r.Evaluations[0].Details = new("Zoë 😀")
 			r.Telemetry.CostUsd = new(0.30000000000000004)
 		})

@@ -87,7 +87,7 @@ func TestCreateRun(t *testing.T) {
 		t.Parallel()
 		q, pool := setup(t)
 		_, err := db.CreateRun(t.Context(), q, with(fullRun("run-1"), func(r *db.Submission) {
-			r.Evaluations = []db.EvaluationResult{{EvaluatorName: "e", Score: 1, MaxScore: 1}, {EvaluatorName: "e"}}
+			r.Evaluations = []db.EvaluationResult{{EvaluatorName: "e", Score: new(1.0), MaxScore: 1}, {EvaluatorName: "e"}}
 		}))
 		wantKind(t, err, db.Invalid)
 		if name := db.ConstraintName(err); name != "evaluation_results_values_check" {
@@ -107,7 +107,7 @@ func TestCreateRun(t *testing.T) {
 		} {
 			run := leastRun(fmt.Sprint("run-", i))
 			run.TotalScore, run.WeightedScore, run.SuccessMetric = &score, &score, &score
-			run.Evaluations = []db.EvaluationResult{{EvaluatorName: "e", Score: score, MaxScore: math.Abs(score)}}
+			run.Evaluations = []db.EvaluationResult{{EvaluatorName: "e", Score: &score, MaxScore: math.Abs(score)}}
 			wantRun(t, q, run, create(t, q, run))
 		}
 	})
@@ -171,7 +171,7 @@ func variant(id string, i int) db.Submission {
 	run.BatchID, run.Agent, run.TotalScore = new(fmt.Sprint("batch-", i)), fmt.Sprint("agent-", i), new(float64(i))
 	list := make([]db.EvaluationResult, i%7)
 	for j := range list {
-		list[j] = db.EvaluationResult{EvaluatorName: fmt.Sprint("e", i), Score: float64(i), MaxScore: float64(j + 1)}
+		list[j] = db.EvaluationResult{EvaluatorName: fmt.Sprint("e", i), Score: new(float64(i)), MaxScore: float64(j + 1)}
 	}
 	run.Evaluations = list
 	if i%3 > 0 {
@@ -426,8 +426,8 @@ func TestListRunsDifferences(t *testing.T) {
 	evaluated := func(list ...db.EvaluationResult) db.Submission {
 		return with(leastRun(""), func(r *db.Submission) { r.Evaluations = list })
 	}
-	a := db.EvaluationResult{EvaluatorName: "a", Score: 1, MaxScore: 2, Details: new("text")}
-	b := db.EvaluationResult{EvaluatorName: "b", Score: 3, MaxScore: 4}
+	a := db.EvaluationResult{EvaluatorName: "a", Score: new(1.0), MaxScore: 2, Details: new("text")}
+	b := db.EvaluationResult{EvaluatorName: "b", Score: new(3.0), MaxScore: 4}
 	metadata := func(text string) db.Submission {
 		return with(leastRun(""), func(r *db.Submission) { r.Metadata = []byte(text) })
 	}
@@ -445,8 +445,10 @@ func TestListRunsDifferences(t *testing.T) {
 
 		{"evaluations again", evaluated(a, b, a), evaluated(a, b, a), nil},
 		{"another evaluator", evaluated(a, b), evaluated(a, with(b, func(e *db.EvaluationResult) { e.EvaluatorName = "c" })), []string{"evaluations[1].evaluator_name"}},
-		{"another score", evaluated(a, b), evaluated(with(a, func(e *db.EvaluationResult) { e.Score = 9 }), b), []string{"evaluations[0].score"}},
+		{"another score", evaluated(a, b), evaluated(with(a, func(e *db.EvaluationResult) { e.Score = new(9.0) }), b), []string{"evaluations[0].score"}},
 		{"another maximum", evaluated(a, b), evaluated(a, with(b, func(e *db.EvaluationResult) { e.MaxScore = 9 })), []string{"evaluations[1].max_score"}},
+		{"a score for none", evaluated(with(a, func(e *db.EvaluationResult) { e.Score = nil })), evaluated(a), []string{"evaluations[0].score"}},
+		{"no score, again", evaluated(with(a, func(e *db.EvaluationResult) { e.Score = nil })), evaluated(with(a, func(e *db.EvaluationResult) { e.Score = nil })), nil},
 		{"other details", evaluated(a, b), evaluated(with(a, func(e *db.EvaluationResult) { e.Details = new("other") }), b), []string{"evaluations[0].details"}},
 		{"details left out", evaluated(b, a), evaluated(b, with(a, func(e *db.EvaluationResult) { e.Details = nil })), []string{"evaluations[1].details"}},
 		{"details added", evaluated(b, a), evaluated(with(b, func(e *db.EvaluationResult) { e.Details = new("") }), a), []string{"evaluations[0].details"}},
@@ -559,7 +561,7 @@ func TestUpdateRuns(t *testing.T) {
 		for i, n := range []int{3, 1, 7, 7, 0, 2} {
 			list := make([]db.EvaluationResult, n)
 			for j := range list {
-				list[j] = db.EvaluationResult{EvaluatorName: fmt.Sprint("e", i, j), Score: float64(i), MaxScore: float64(j + 1), Details: new(fmt.Sprint(i))}
+				list[j] = db.EvaluationResult{EvaluatorName: fmt.Sprint("e", i, j), Score: new(float64(i)), MaxScore: float64(j + 1), Details: new(fmt.Sprint(i))}
 			}
 			run.Evaluations = list
 			update(t, q, run)
@@ -599,7 +601,7 @@ func TestUpdateRuns(t *testing.T) {
 		q, tx := begin(t, pool)
 		now := value[time.Time](t, tx, "select now()")
 		update(t, q, with(fullRun("run-1"), func(r *db.Submission) {
-			r.BatchID, r.Evaluations = new("batch-new"), slices.Repeat([]db.EvaluationResult{{EvaluatorName: "e", Score: 1, MaxScore: 1}}, 4)
+			r.BatchID, r.Evaluations = new("batch-new"), slices.Repeat([]db.EvaluationResult{{EvaluatorName: "e", Score: new(1.0), MaxScore: 1}}, 4)
 		}))
 		for _, e := range decodeEvaluations(t, get(t, q, "run-1").Evaluations) {
 			if !e.CreatedAt.Equal(now) { // over an earlier one, or new

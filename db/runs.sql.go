@@ -104,11 +104,18 @@ const getRunTelemetry = `-- name: GetRunTelemetry :one
 select
     r.run_id,
     t.id, t.tool_calls, t.tokens_in, t.tokens_out, t.cost_usd, t.duration_ms,
-    t.workspace_dir, t.prompt_sent
+    t.workspace_dir,
+    p.prompt_sent
 from benchmark_runs as r
 left join run_telemetry as t on t.run_id = r.run_id
-where r.run_id = $1
+left join run_telemetry as p on p.run_id = r.run_id and $1::boolean
+where r.run_id = $2
 `
+
+type GetRunTelemetryParams struct {
+	WithPrompt bool   `json:"with_prompt"`
+	RunID      string `json:"run_id"`
+}
 
 type GetRunTelemetryRow struct {
 	RunID        string   `json:"run_id"`
@@ -122,10 +129,10 @@ type GetRunTelemetryRow struct {
 	PromptSent   *string  `json:"prompt_sent"`
 }
 
-// The telemetry of a run; its id is null when there is none. No row when there
-// is no such run.
-func (q *Queries) GetRunTelemetry(ctx context.Context, runID string) (GetRunTelemetryRow, error) {
-	row := q.db.QueryRow(ctx, getRunTelemetry, runID)
+// The telemetry of a run, its prompt only if asked for; its id is null when there is none.
+// No row when there is no such run.
+func (q *Queries) GetRunTelemetry(ctx context.Context, arg GetRunTelemetryParams) (GetRunTelemetryRow, error) {
+	row := q.db.QueryRow(ctx, getRunTelemetry, arg.WithPrompt, arg.RunID)
 	var i GetRunTelemetryRow
 	err := row.Scan(
 		&i.RunID,

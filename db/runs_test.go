@@ -316,9 +316,9 @@ func setupRow(t testing.TB) (*db.Queries, *pgxpool.Pool) {
 
 // rowEvaluations are those that setupRow stores.
 var rowEvaluations = []db.EvaluationResult{
-	{ID: 203, RunID: "run-1", Position: 0, EvaluatorName: "first", Score: 6.5, MaxScore: 7.5, Details: new(`said "no"`), CreatedAt: noon.Add(time.Second)},
-	{ID: 202, RunID: "run-1", Position: 9, EvaluatorName: "middle", Score: 8.5, MaxScore: 9.5, Details: new(""), CreatedAt: noon},
-	{ID: 201, RunID: "run-1", Position: 10, EvaluatorName: "last", Score: 4.5, MaxScore: 5.5, CreatedAt: noon},
+	{ID: 203, RunID: "run-1", Position: 0, EvaluatorName: "first", Score: new(6.5), MaxScore: 7.5, Details: new(`said "no"`), CreatedAt: noon.Add(time.Second)},
+	{ID: 202, RunID: "run-1", Position: 9, EvaluatorName: "middle", Score: new(8.5), MaxScore: 9.5, Details: new(""), CreatedAt: noon},
+	{ID: 201, RunID: "run-1", Position: 10, EvaluatorName: "last", Score: new(4.5), MaxScore: 5.5, CreatedAt: noon},
 }
 
 func TestGetRun(t *testing.T) {
@@ -387,13 +387,16 @@ func TestGetRunTelemetry(t *testing.T) {
 		{RunID: "silent", ID: new(value[int64](t, pool, "select id from run_telemetry where run_id = 'silent'"))},
 		{RunID: "least"}, // It has none.
 	} {
-		row, err := q.GetRunTelemetry(t.Context(), want.RunID)
+		row, err := q.GetRunTelemetry(t.Context(), db.GetRunTelemetryParams{RunID: want.RunID, WithPrompt: true})
 		wantNoError(t, err)
 		wantEqual(t, row, want)
+		row, err = q.GetRunTelemetry(t.Context(), db.GetRunTelemetryParams{RunID: want.RunID})
+		wantNoError(t, err)
+		wantEqual(t, row, with(want, func(r *db.GetRunTelemetryRow) { r.PromptSent = nil }))
 	}
 
 	t.Run("gives no row for a run that is not there", func(t *testing.T) {
-		_, err := q.GetRunTelemetry(t.Context(), "RUN-1")
+		_, err := q.GetRunTelemetry(t.Context(), db.GetRunTelemetryParams{RunID: "RUN-1"})
 		wantKind(t, err, db.NotFound)
 	})
 }

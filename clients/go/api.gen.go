@@ -113,6 +113,21 @@ func (e SubmitRunsParamsMode) Valid() bool {
 	}
 }
 
+// Defines values for GetRunTelemetryParamsInclude.
+const (
+	GetRunTelemetryParamsIncludePrompt GetRunTelemetryParamsInclude = "prompt"
+)
+
+// Valid indicates whether the value is a known member of the GetRunTelemetryParamsInclude enum.
+func (e GetRunTelemetryParamsInclude) Valid() bool {
+	switch e {
+	case GetRunTelemetryParamsIncludePrompt:
+		return true
+	default:
+		return false
+	}
+}
+
 // AgentStats defines model for AgentStats.
 type AgentStats struct {
 	Agent string `json:"agent"`
@@ -243,7 +258,9 @@ type Evaluation struct {
 	ID            int64     `json:"id"`
 	MaxScore      float64   `json:"maxScore"`
 	RunID         string    `json:"runId"`
-	Score         float64   `json:"score"`
+
+	// Score Null if the evaluator could not score.
+	Score *float64 `json:"score"`
 }
 
 // EvaluationSubmission defines model for EvaluationSubmission.
@@ -257,8 +274,8 @@ type EvaluationSubmission struct {
 	// MaxScore The maximum score.
 	MaxScore float64 `json:"maxScore"`
 
-	// Score The score; it may be negative, or above maxScore.
-	Score float64 `json:"score"`
+	// Score The score; it may be negative, or above maxScore. Null if the evaluator could not score: then the evaluation counts in no average.
+	Score *float64 `json:"score"`
 }
 
 // FieldError defines model for FieldError.
@@ -482,15 +499,17 @@ type Stats struct {
 
 // Telemetry defines model for Telemetry.
 type Telemetry struct {
-	CostUSD      *float64 `json:"costUsd"`
-	DurationMs   *int64   `json:"durationMs"`
-	ID           int64    `json:"id"`
-	PromptSent   *string  `json:"promptSent"`
-	RunID        string   `json:"runId"`
-	TokensIn     *int64   `json:"tokensIn"`
-	TokensOut    *int64   `json:"tokensOut"`
-	ToolCalls    *int64   `json:"toolCalls"`
-	WorkspaceDir *string  `json:"workspaceDir"`
+	CostUSD    *float64 `json:"costUsd"`
+	DurationMs *int64   `json:"durationMs"`
+	ID         int64    `json:"id"`
+
+	// PromptSent The full prompt. Reading the telemetry alone leaves it out, unless asked for.
+	PromptSent   *string `json:"promptSent,omitempty"`
+	RunID        string  `json:"runId"`
+	TokensIn     *int64  `json:"tokensIn"`
+	TokensOut    *int64  `json:"tokensOut"`
+	ToolCalls    *int64  `json:"toolCalls"`
+	WorkspaceDir *string `json:"workspaceDir"`
 }
 
 // TelemetrySubmission defines model for TelemetrySubmission.
@@ -584,6 +603,15 @@ type ListRunsParams struct {
 	// Status Only runs with this status.
 	Status *RunStatus `form:"status,omitempty" json:"status,omitempty"`
 }
+
+// GetRunTelemetryParams defines parameters for GetRunTelemetry.
+type GetRunTelemetryParams struct {
+	// Include prompt: return promptSent, too.
+	Include *GetRunTelemetryParamsInclude `form:"include,omitempty" json:"include,omitempty"`
+}
+
+// GetRunTelemetryParamsInclude defines parameters for GetRunTelemetry.
+type GetRunTelemetryParamsInclude string
 
 // SubmitRunJSONRequestBody defines body for SubmitRun for application/json ContentType.
 type SubmitRunJSONRequestBody = RunSubmission
@@ -841,10 +869,10 @@ type ClientInterface interface {
 
 	// GetRunTelemetry Read a run's telemetry
 	//
-	// Returns the telemetry of a run, including the prompt; `null` if the run has none.
+	// Returns the telemetry of a run, `null` if the run has none. The prompt is only returned with `include=prompt`, or with the run.
 	//
 	// Corresponds with GET /api/runs/{runId}/telemetry (the `GetRunTelemetry` operationId).
-	GetRunTelemetry(ctx context.Context, runID string, reqEditors ...RequestEditorFn) (*http.Response, error)
+	GetRunTelemetry(ctx context.Context, runID string, params *GetRunTelemetryParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetStats Get statistics over all runs
 	//
@@ -1103,11 +1131,11 @@ func (c *Client) GetRunEvaluations(ctx context.Context, runID string, reqEditors
 
 // GetRunTelemetry Read a run's telemetry
 //
-// Returns the telemetry of a run, including the prompt; `null` if the run has none.
+// Returns the telemetry of a run, `null` if the run has none. The prompt is only returned with `include=prompt`, or with the run.
 //
 // Corresponds with GET /api/runs/{runId}/telemetry (the `GetRunTelemetry` operationId).
-func (c *Client) GetRunTelemetry(ctx context.Context, runID string, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewGetRunTelemetryRequest(c.Server, runID)
+func (c *Client) GetRunTelemetry(ctx context.Context, runID string, params *GetRunTelemetryParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetRunTelemetryRequest(c.Server, runID, params)
 	if err != nil {
 		return nil, err
 	}
@@ -1699,7 +1727,7 @@ func NewGetRunEvaluationsRequest(server string, runID string) (*http.Request, er
 }
 
 // NewGetRunTelemetryRequest constructs an http.Request for the GetRunTelemetry method
-func NewGetRunTelemetryRequest(server string, runID string) (*http.Request, error) {
+func NewGetRunTelemetryRequest(server string, runID string, params *GetRunTelemetryParams) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -1722,6 +1750,33 @@ func NewGetRunTelemetryRequest(server string, runID string) (*http.Request, erro
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Include != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "include", *params.Include, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
@@ -2032,12 +2087,12 @@ type ClientWithResponsesInterface interface {
 
 	// GetRunTelemetryWithResponse Read a run's telemetry
 	//
-	// Returns the telemetry of a run, including the prompt; `null` if the run has none.
+	// Returns the telemetry of a run, `null` if the run has none. The prompt is only returned with `include=prompt`, or with the run.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /api/runs/{runId}/telemetry (the `GetRunTelemetry` operationId).
-	GetRunTelemetryWithResponse(ctx context.Context, runID string, reqEditors ...RequestEditorFn) (*GetRunTelemetryResponse, error)
+	GetRunTelemetryWithResponse(ctx context.Context, runID string, params *GetRunTelemetryParams, reqEditors ...RequestEditorFn) (*GetRunTelemetryResponse, error)
 
 	// GetStatsWithResponse Get statistics over all runs
 	//
@@ -4254,13 +4309,13 @@ func (c *ClientWithResponses) GetRunEvaluationsWithResponse(ctx context.Context,
 
 // GetRunTelemetryWithResponse Read a run's telemetry
 //
-// Returns the telemetry of a run, including the prompt; `null` if the run has none.
+// Returns the telemetry of a run, `null` if the run has none. The prompt is only returned with `include=prompt`, or with the run.
 //
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /api/runs/{runId}/telemetry (the `GetRunTelemetry` operationId).
-func (c *ClientWithResponses) GetRunTelemetryWithResponse(ctx context.Context, runID string, reqEditors ...RequestEditorFn) (*GetRunTelemetryResponse, error) {
-	rsp, err := c.GetRunTelemetry(ctx, runID, reqEditors...)
+func (c *ClientWithResponses) GetRunTelemetryWithResponse(ctx context.Context, runID string, params *GetRunTelemetryParams, reqEditors ...RequestEditorFn) (*GetRunTelemetryResponse, error) {
+	rsp, err := c.GetRunTelemetry(ctx, runID, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}

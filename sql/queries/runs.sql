@@ -108,12 +108,14 @@ from benchmark_runs as r
 where r.run_id = @run_id;
 
 -- name: GetRunTelemetry :one
--- The telemetry of a run; its id is null when there is none. No row when there
--- is no such run.
+-- The telemetry of a run, its prompt only if asked for; its id is null when there is none.
+-- No row when there is no such run.
 select
     r.run_id,
     t.id, t.tool_calls, t.tokens_in, t.tokens_out, t.cost_usd, t.duration_ms,
-    t.workspace_dir, t.prompt_sent
+    t.workspace_dir,
+    p.prompt_sent
 from benchmark_runs as r
 left join run_telemetry as t on t.run_id = r.run_id
+left join run_telemetry as p on p.run_id = r.run_id and @with_prompt::boolean
 where r.run_id = @run_id;

@@ -159,7 +159,7 @@ func (q *sequence) wantRun(id string) {
 	if list, err := decode[[]any](q.get(path + "/evaluations").body); err != nil || fmt.Sprint(list) != fmt.Sprint(stored) {
 		q.Fatalf("evaluations read alone: %v, want %v (%v)", list, stored, err)
 	}
-	if alone, err := decode[object](q.get(path + "/telemetry").body); err != nil || fmt.Sprint(alone) != fmt.Sprint(got) {
+	if alone, err := decode[object](q.get(path + "/telemetry?include=prompt").body); err != nil || fmt.Sprint(alone) != fmt.Sprint(got) {
 		q.Fatalf("telemetry read alone: %v, want %v (%v)", alone, got, err)
 	}
 }

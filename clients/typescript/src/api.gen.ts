@@ -183,7 +183,7 @@ export interface paths {
         };
         /**
          * Read a run's telemetry
-         * @description Returns the telemetry of a run, including the prompt; `null` if the run has none.
+         * @description Returns the telemetry of a run, `null` if the run has none. The prompt is only returned with `include=prompt`, or with the run.
          */
         get: operations["get-run-telemetry"];
         put?: never;
@@ -453,8 +453,11 @@ export interface components {
             /** Format: double */
             maxScore: number;
             runId: string;
-            /** Format: double */
-            score: number;
+            /**
+             * Format: double
+             * @description Null if the evaluator could not score.
+             */
+            score: number | null;
         };
         EvaluationSubmission: {
             /** @description Free text, often JSON. */
@@ -468,9 +471,9 @@ export interface components {
             maxScore: number;
             /**
              * Format: double
-             * @description The score; it may be negative, or above maxScore.
+             * @description The score; it may be negative, or above maxScore. Null if the evaluator could not score: then the evaluation counts in no average.
              */
-            score: number;
+            score: number | null;
         };
         FieldError: {
             /**
@@ -681,7 +684,8 @@ export interface components {
             durationMs: number | null;
             /** Format: int64 */
             id: number;
-            promptSent: string | null;
+            /** @description The full prompt. Reading the telemetry alone leaves it out, unless asked for. */
+            promptSent?: string | null;
             runId: string;
             /** Format: int64 */
             tokensIn: number | null;
@@ -2694,7 +2698,10 @@ export interface operations {
     };
     "get-run-telemetry": {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description prompt: return promptSent, too. */
+                include?: "prompt";
+            };
             header?: never;
             path: {
                 /** @description The run ID, percent-encoded. */
