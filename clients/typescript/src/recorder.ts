@@ -372,7 +372,8 @@ export class BenchmarkLogger {
   /** Warns of what the server accepted, but did not understand. */
   #note(receipt: object): void {
     const { warnings } = receipt as { warnings?: string[] };
-    for (const warning of warnings ?? []) this.#warnOnce(`the server warns: ${warning}`);
+    if (!Array.isArray(warnings)) return; // Most receipts have none.
+    for (const warning of warnings) this.#warnOnce(`the server warns: ${warning}`);
   }
 
   #warnOnce(message: string, key = message, warned = this.#warned): void {
