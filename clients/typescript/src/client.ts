@@ -30,11 +30,11 @@ type Answer<Operation extends keyof operations> = operations[Operation]["respons
   : never;
 
 export interface ClientOptions {
-  /** The server address, like `https://benchledger.example`. */
+  /** The server address, like `https://benchledger.example`; a trailing `/api` is ignored. */
   url: string;
   /** The API key. Submitting needs one. */
   apiKey?: string | undefined;
-  /** Timeout for a response in milliseconds; 30,000 by default. */
+  /** Timeout for a response in milliseconds, from 1 to 2,147,483,647; 30,000 by default. */
   timeoutMs?: number | undefined;
   /** Replaces the global fetch. */
   fetch?: ((request: Request) => Promise<Response>) | undefined;
@@ -46,19 +46,43 @@ export class BenchLedgerError extends Error {
   constructor(
     /** The HTTP status. */
     readonly status: number,
-    /** The problem document; undefined if a proxy answered instead of the server. */
-    readonly problem: Problem | undefined,
+    readonly problem: Problem,
     /** How long the server asks to wait before a retry, in milliseconds; 0 if it does not ask. */
     readonly retryAfterMs = 0,
     message?: string,
   ) {
-    super(message ?? (problem ? explain(problem) : `the server answered ${status}`));
+    super(message ?? explain(problem));
   }
 
   /** Whether the same request may succeed later. Retrying a submission is always safe. */
   get retriable(): boolean {
-    return this.status === 408 || this.status === 429 || this.status >= 500;
+    return isTemporary(this.status);
   }
+}
+
+/** No response of a BenchLedger server: none, an incomplete one, or one of something else,
+ *  like a proxy. The server may still have processed the request. */
+export class UnreachableError extends Error {
+  override readonly name = "UnreachableError";
+  constructor(
+    message: string,
+    options: ErrorOptions = {},
+    /** The HTTP status, if something other than BenchLedger answered; 0 if a browser hides it. */
+    readonly status: number | undefined = undefined,
+    /** How long the response asks to wait before a retry, in milliseconds; 0 if it does not ask. */
+    readonly retryAfterMs = 0,
+  ) {
+    super(message, options);
+  }
+
+  /** Whether the same request may succeed later without a change to the address or the proxy. */
+  get retriable(): boolean {
+    return this.status === undefined || isTemporary(this.status);
+  }
+}
+
+function isTemporary(status: number): boolean {
+  return status === 408 || status === 425 || status === 429 || status >= 500;
 }
 
 function explain(problem: Problem): string {
@@ -66,13 +90,20 @@ function explain(problem: Problem): string {
   return `${problem.status} ${problem.title}: ${problem.detail}${faults.join("")} (request ${problem.requestId})`;
 }
 
-/** No response, or an incomplete one. The server may still have processed the request. */
-export class UnreachableError extends Error {
-  override readonly name = "UnreachableError";
-  constructor(url: string, cause: unknown) {
-    const why = [cause, (cause as Error | undefined)?.cause].flatMap((error) => (error instanceof Error && error.message ? [error.message] : []));
-    super(`no response from ${url}: ${why.join(": ") || String(cause)}`, { cause });
-  }
+function noResponse(url: string, cause: unknown): UnreachableError {
+  const why = [cause, (cause as Error | undefined)?.cause].flatMap((error) => (error instanceof Error && error.message ? [error.message] : []));
+  return new UnreachableError(`no response from ${url} (${why.join(": ") || String(cause)})`, { cause });
+}
+
+function foreignResponse(url: string, answer: string, status: number, retryAfterMs = 0): UnreachableError {
+  const message = `${url} answered ${answer}, which is not a response of BenchLedger: is the address right, or is a proxy in front of the server?`;
+  return new UnreachableError(message, {}, status, retryAfterMs);
+}
+
+/** Returns a server address in the form that requests begin with: without trailing slashes,
+ *  and without a trailing `/api`, which the path of each operation has. */
+export function serverAddress(url: string): string {
+  return url.replace(/\/+$/, "").replace(/(?<=[^/:])\/+api$/, "").replace(/\/+$/, "");
 }
 
 /** A client with one method per operation, of the same name. Every method throws
@@ -85,25 +116,31 @@ export class BenchLedger {
     if (!/^https?:\/\/[^/]/.test(options.url) || !URL.canParse(options.url)) {
       throw new TypeError(`"${options.url}" is not a server address: write it like https://benchledger.example`);
     }
-    this.url = options.url.replace(/\/+$/, "");
+    this.url = serverAddress(options.url);
     const send = options.fetch ?? ((request: Request) => fetch(request));
     const timeoutMs = options.timeoutMs ?? 30_000;
+    // setTimeout fires at once for more, and for what is not a number.
+    if (!(timeoutMs >= 1 && timeoutMs < 2 ** 31)) throw new RangeError(`timeoutMs is ${timeoutMs}: it must be from 1 to 2,147,483,647 milliseconds`);
     this.#api = createClient<paths>({
       baseUrl: this.url,
       headers: options.apiKey ? { Authorization: `Bearer ${options.apiKey}` } : {},
-      fetch: (request) => within(timeoutMs, request, send),
+      redirect: "manual", // Otherwise a POST becomes a GET.
+      fetch: async (request) => {
+        const [response, body] = await within(timeoutMs, request, send);
+        check(this.url, request.method, response, body);
+        return new Response(body, response);
+      },
       bodySerializer: (body: unknown) => (typeof body === "string" ? body : JSON.stringify(body)),
     });
-    this.#api.use({ onResponse: ({ request, response }) => check(request, response) });
   }
 
   /** Submits a run; a string is sent as its JSON. */
   submitRun = (body: RunSubmission | string, signal?: AbortSignal): Promise<RunReceipt> =>
-    this.#data(this.#api.POST("/api/results", { body: body as RunSubmission, ...withSignal(signal) }));
+    this.#receipt(body, "runId", this.#api.POST("/api/results", { body: body as RunSubmission, ...withSignal(signal) }));
 
   /** Submits a batch; a string is sent as its JSON. */
   submitBatch = (body: BatchSubmission | string, signal?: AbortSignal): Promise<BatchReceipt> =>
-    this.#data(this.#api.POST("/api/results/batch", { body: body as BatchSubmission, ...withSignal(signal) }));
+    this.#receipt(body, "batchId", this.#api.POST("/api/results/batch", { body: body as BatchSubmission, ...withSignal(signal) }));
 
   /** Submits up to 10,000 runs, and returns one receipt per run. In a string, each line is
    *  the JSON of a run. */
@@ -112,12 +149,14 @@ export class BenchLedger {
     const runs = typeof body === "string" ? body.split("\n").filter((line) => line.trim()) : body;
     const answer = this.#api.POST("/api/results/bulk", { body: body as RunSubmission[], params: { query }, parseAs: "text", headers, ...withSignal(signal) });
     return this.#data(
-      answer.then(({ data }) => {
+      answer.then(({ data, response }) => {
         const receipts = String(data).split("\n").filter(Boolean).map((line): Receipt => JSON.parse(line));
-        if (receipts.length !== runs.length || !receipts.every(({ outcome }) => outcome)) {
-          throw new Error(`a response without a receipt for each of ${runs.length} runs${isProxy}`);
+        const isReceipt = (run: RunSubmission | string, receipt: Receipt | undefined) =>
+          receipt?.outcome && (!isStored(receipt) || receipt.runId === decoded(run).runId);
+        if (receipts.length !== runs.length || !runs.every((run, i) => isReceipt(run, receipts[i]))) {
+          throw foreignResponse(this.url, `${response.status} without a receipt for each of ${runs.length} runs`, response.status);
         }
-        return { data: receipts };
+        return { data: receipts, response };
       }),
     );
   };
@@ -176,57 +215,95 @@ export class BenchLedger {
     }
   }
 
-  async #data<Body>(answer: Promise<{ data?: Body }>): Promise<Body> {
+  /** Returns the receipt if it is for what was sent: only that proves that it is stored. */
+  #receipt<Id extends string, Body extends { [id in Id]: string }>(
+    sent: { [id in Id]: string } | string,
+    id: Id,
+    answer: Promise<{ data?: Body; response: Response }>,
+  ): Promise<Body> {
+    return this.#data(
+      answer.then(({ data, response }) => {
+        if (data?.[id] === decoded(sent)[id]) return { data: data as Body, response };
+        throw foreignResponse(this.url, `${response.status} without a receipt for ${id} "${decoded(sent)[id]}"`, response.status);
+      }),
+    );
+  }
+
+  async #data<Body>(answer: Promise<{ data?: Body; response: Response }>): Promise<Body> {
     try {
-      const { data } = await answer;
-      if (data === undefined) throw new Error(`an empty response${isProxy}`);
+      const { data, response } = await answer;
+      if (data === undefined) throw foreignResponse(this.url, `${response.status} with an empty body`, response.status);
       return data;
     } catch (error) {
-      if (error instanceof BenchLedgerError || (error as Error).name === "AbortError") throw error;
-      throw new UnreachableError(this.url, error);
+      if (error instanceof BenchLedgerError || error instanceof UnreachableError || (error as Error).name === "AbortError") throw error;
+      if (error instanceof SyntaxError) throw foreignResponse(this.url, "with invalid JSON", 200);
+      throw noResponse(this.url, error);
     }
   }
 }
 
-/** Sends a request and reads the response within a timeout. (AbortSignal.any loses its
- *  timeouts in Node 20: https://github.com/nodejs/node/issues/54614.) */
-async function within(timeoutMs: number, request: Request, send: (request: Request) => Promise<Response>): Promise<Response> {
+/** Requests without a response yet. Nothing else refers to them, and Node's fetch no longer
+ *  sees an abort after a request was garbage-collected:
+ *  https://github.com/nodejs/undici/issues/4068. */
+const inFlight = new Set<Request>();
+
+/** Sends a request and reads the response within a timeout, even if send ignores the signal.
+ *  (AbortSignal.any loses its timeouts in Node 20: https://github.com/nodejs/node/issues/54614.) */
+async function within(timeoutMs: number, request: Request, send: (request: Request) => Promise<Response>): Promise<[Response, ArrayBuffer]> {
   const stop = new AbortController();
   const abort = () => stop.abort(request.signal.reason);
-  request.signal.addEventListener("abort", abort);
-  if (request.signal.aborted) abort();
-  const timer = setTimeout(() => stop.abort(new Error(`no response within ${timeoutMs} ms`)), timeoutMs);
+  const timer = setTimeout(() => stop.abort(new Error(`none within ${timeoutMs} ms`)), timeoutMs);
+  const sent = new Request(request, { signal: stop.signal });
+  inFlight.add(sent);
   try {
-    return await new Promise<Response>((resolve, reject) => {
+    return await new Promise((resolve, reject) => {
       stop.signal.addEventListener("abort", () => reject(stop.signal.reason));
-      send(new Request(request, { signal: stop.signal }))
-        .then(async (response) => resolve(new Response(await response.arrayBuffer(), response)))
+      request.signal.addEventListener("abort", abort);
+      if (request.signal.aborted) abort();
+      send(sent)
+        .then(async (response) => resolve([response, await response.arrayBuffer()]))
         .catch(reject);
     });
   } finally {
     clearTimeout(timer);
+    inFlight.delete(sent);
     request.signal.removeEventListener("abort", abort);
   }
 }
 
 const withSignal = (signal: AbortSignal | undefined) => (signal ? { signal } : {});
 
-const isProxy = ": is a proxy in front of the server?";
+/** Returns the members of a submission. */
+const decoded = <Submission extends object>(body: Submission | string): Partial<Submission> => (typeof body === "string" ? JSON.parse(body) : body);
 
-/** Throws a BenchLedgerError for an error response, and another error for a response that
- *  does not come from a BenchLedger server, like the page of a proxy. */
-async function check({ method }: Request, response: Response): Promise<void> {
-  const { status, headers } = response;
-  const contentType = headers.get("Content-Type") ?? "";
-  if (status === 200 || (status === 201 && method === "POST")) {
-    if (contentType.includes("json")) return;
-    throw new Error(`a response of type "${contentType}" instead of JSON${isProxy}`);
+const isStored = ({ outcome }: Receipt): boolean => outcome === "recorded" || outcome === "replayed";
+
+/** Throws a BenchLedgerError for an error response of the server, and an UnreachableError for
+ *  a response that does not come from a BenchLedger server, like the page of a proxy. */
+function check(url: string, method: string, response: Response, body: ArrayBuffer): void {
+  const { status, statusText, headers, type } = response;
+  const mediaType = (headers.get("Content-Type") ?? "").replace(/ *;.*/s, "").toLowerCase();
+  if ((status === 200 || (status === 201 && method === "POST")) && /^application\/(x-nd)?json$/.test(mediaType)) return;
+  const location = headers.get("Location");
+  if (type === "opaqueredirect" || (location !== null && status >= 300 && status < 400)) {
+    const to = location === null ? "" : ` to ${location}`;
+    throw new UnreachableError(`${url} redirects${to}: set the server address to where BenchLedger is`, {}, status);
   }
-  if (status < 400) throw new Error(`a response with status ${status}${isProxy}`);
-  const text = await response.text();
-  let problem: Problem | undefined;
-  if (contentType.startsWith("application/problem+json")) problem = JSON.parse(text);
-  throw new BenchLedgerError(status, problem, retryAfter(headers.get("Retry-After")));
+  const retryAfterMs = retryAfter(headers.get("Retry-After"));
+  const problem = status >= 400 && mediaType === "application/problem+json" ? parseProblem(status, body) : undefined;
+  if (problem) throw new BenchLedgerError(status, problem, retryAfterMs);
+  throw foreignResponse(url, `${status} ${statusText}`.trim() + (mediaType && ` (${mediaType})`), status, retryAfterMs);
+}
+
+/** Returns undefined if the body is not a problem document of BenchLedger. */
+function parseProblem(status: number, body: ArrayBuffer): Problem | undefined {
+  try {
+    const problem = JSON.parse(new TextDecoder().decode(body)) as Problem;
+    const texts = [problem.title, problem.detail, problem.requestId];
+    return problem.status === status && texts.every((text) => typeof text === "string") && Array.isArray(problem.errors ?? []) ? problem : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Parses a Retry-After header, seconds or a date, and returns milliseconds. */

@@ -89,9 +89,9 @@ class DiskSpool implements Spool {
     const entries: Spooled[] = [];
     let unreadable = 0;
     for (const file of names) {
-      const name = file.endsWith(".json.tmp") ? this.#rescue(file) : file;
-      if (!name?.endsWith(".json")) continue;
       try {
+        const name = file.endsWith(".json.tmp") ? this.#rescue(file) : file;
+        if (!name?.endsWith(".json")) continue;
         entries.push({ name, entry: read(join(this.where, name)) });
       } catch (error) {
         if (!missing(error)) unreadable++; // Otherwise another process delivered it.
@@ -111,7 +111,8 @@ class DiskSpool implements Spool {
       read(path);
       renameSync(path, join(this.where, whole));
       return whole;
-    } catch {
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== undefined) throw error; // It may be complete.
       rmSync(path, { force: true });
       return undefined;
     }
@@ -125,8 +126,8 @@ const missing = (error: unknown): boolean => (error as NodeJS.ErrnoException).co
 function read(path: string): Entry {
   const text = readFileSync(path, "utf8");
   const entry = JSON.parse(text) as Omit<Entry, "body"> & { body?: unknown };
-  const { body, operation, spooledAt } = entry ?? {};
-  if (typeof body !== "object" || !body || Array.isArray(body) || !["submit-run", "submit-batch"].includes(operation) || !Date.parse(spooledAt)) {
+  const { url, body, operation, spooledAt } = entry ?? {};
+  if (typeof url !== "string" || typeof body !== "object" || !body || Array.isArray(body) || !["submit-run", "submit-batch"].includes(operation) || !Date.parse(spooledAt)) {
     throw new Error("not a submission");
   }
   let raw = /"body"\s*:(.*)\}\s*$/s.exec(text)?.[1]?.trim() ?? "";

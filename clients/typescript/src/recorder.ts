@@ -8,14 +8,16 @@ import {
   type Problem,
   type Receipt,
   type RunSubmission,
+  serverAddress,
   UnreachableError,
 } from "./client.js";
 
 export * from "./client.js";
 
 export interface RecorderOptions extends ClientOptions {
-  /** How long the recorder retries to send the end of a run or batch, in milliseconds:
-   *  0 does not retry, 300,000 is the default. */
+  /** How long the recorder retries while the server does not respond, in milliseconds: 0 does
+   *  not retry, 300,000 is the default. Afterwards it tries each submission once, until the
+   *  server responds. */
   retryForMs?: number | undefined;
   /** Receives warnings about undelivered submissions; console.warn by default. */
   warn?: ((message: string) => void) | undefined;
@@ -90,6 +92,11 @@ export class BenchmarkLogger {
   /** Stop the background work. */
   readonly #stops = new Set<AbortController>();
   readonly #pending = new Set<Promise<unknown>>();
+  /** Until when failed submissions are retried; undefined if the server responds. */
+  #retryUntil: number | undefined;
+  /** The warnings that are not repeated, and those not repeated until the server responds. */
+  readonly #warned = new Set<string>();
+  readonly #warnedOfOutage = new Set<string>();
 
   constructor(options: RecorderOptions, spool?: Spool, context?: Context) {
     this.client = new BenchLedger(options);
@@ -98,13 +105,18 @@ export class BenchmarkLogger {
     this.#warn = options.warn ?? ((message) => console.warn(`benchledger: ${message}`));
     this.#spool = spool;
     this.#context = context;
-    if (!spool) return;
-    const { entries, unreadable } = spool.list();
-    const left = entries.filter(({ entry }) => entry.url === this.client.url);
+    const listed = this.#onDisk("read the submissions", (spool) => spool.list());
+    if (!spool || !listed) return;
+    const { entries, unreadable } = listed;
+    const left = entries.filter(({ entry }) => serverAddress(entry.url) === this.client.url);
     const elsewhere = new Set(entries.filter((one) => !left.includes(one)).map(({ entry }) => entry.url));
     if (elsewhere.size > 0) this.#warn(`${entries.length - left.length} submissions in ${spool.where} are for ${[...elsewhere].join(", ")}: see benchledger flush`);
     if (unreadable > 0) this.#warn(`${unreadable} files in ${spool.where} are not submissions`);
-    if (left.length > 0) this.#inBackground((signal) => this.#flush(left, spool, signal), `submissions of earlier runs stay in ${spool.where}`);
+    if (left.length === 0) return;
+    this.#inBackground(
+      (signal) => this.#flush(left, signal),
+      (error) => this.#warn(`${error.message}; submissions of earlier runs stay in ${spool.where}`),
+    );
   }
 
   /** Starts a run now, and announces it as running in the background. Returns its ID. */
@@ -164,14 +176,15 @@ export class BenchmarkLogger {
   }
 
   /** Records the run as completed. Returns when the server has stored the run, or, with a
-   *  spool, when the run stays there for later. Throws BenchLedgerError if the server
-   *  refuses the run. */
+   *  spool, when the run stays there for later, for example because the API key is wrong.
+   *  Throws BenchLedgerError if the server refuses the run. */
   async completeRun(...end: Parameters<RunLogger["completeRun"]>): Promise<Delivery> {
     return this.#current().completeRun(...end);
   }
 
-  /** Records the run as failed, with the error in its metadata. Returns like completeRun. */
-  async failRun(error: string, errorType?: ErrorType): Promise<Delivery> {
+  /** Records the run as failed. error, a text or what was caught, becomes the text
+   *  `metadata.error`. Returns like completeRun. */
+  async failRun(error: unknown, errorType?: ErrorType): Promise<Delivery> {
     return this.#current().failRun(error, errorType);
   }
 
@@ -201,18 +214,24 @@ export class BenchmarkLogger {
 
   /** Submits a started run or batch until it is stopped. A failure does no harm: the end
    *  repeats everything. */
-  #announce(operation: Entry["operation"], submission: object): AbortController {
-    const { body } = encode(submission);
-    return this.#inBackground((signal) => this.#send(operation, body, signal), "the start could not be announced; the end will still be recorded");
+  #announce(operation: Entry["operation"], submission: Sent): AbortController {
+    const { body } = this.#encode(submission);
+    return this.#inBackground(
+      (signal) => this.#send(operation, body, signal),
+      (error) => {
+        if (this.#warnedOfOutage.size > 0) return; // The end of another run has warned already.
+        this.#warnOnce(`${error.message}; the start could not be announced, but the end will still be recorded`, "start", this.#warnedOfOutage);
+      },
+    );
   }
 
-  #inBackground(work: (signal: AbortSignal) => Promise<unknown>, failed: string): AbortController {
+  #inBackground(work: (signal: AbortSignal) => Promise<unknown>, failed: (error: Error) => void): AbortController {
     const stop = new AbortController();
     this.#stops.add(stop);
     this.#track(
       work(stop.signal)
         .catch((error: Error) => {
-          if (!stop.signal.aborted) this.#warn(`${failed}: ${error.message}`);
+          if (!stop.signal.aborted) failed(error);
         })
         .finally(() => this.#stops.delete(stop)),
     );
@@ -226,57 +245,109 @@ export class BenchmarkLogger {
     return work;
   }
 
-  #deliver(operation: Entry["operation"], submission: object): Promise<Delivery> {
-    const { body, faults } = encode(submission);
+  #deliver(operation: Entry["operation"], submission: Sent): Promise<Delivery> {
+    const { body, faults } = this.#encode(submission);
     const entry: Entry = { url: this.client.url, operation, spooledAt: new Date().toISOString(), body };
-    let name: string | undefined;
-    try {
-      name = this.#spool?.put(entry); // First: the program may end before the response arrives.
-    } catch (error) {
-      this.#warn(`no spool: ${(error as Error).message}`);
-    }
-    const sent =
-      faults.length > 0
-        ? Promise.reject(refused(422, "It was not sent: it has values that JSON cannot represent. They were left out.", faults))
-        : this.#send(operation, body);
-    return this.#track(this.#finish(entry, name, sent));
+    // First: the program may end before the response arrives.
+    const name = this.#onDisk("store a submission", (spool) => spool.put(entry));
+    return this.#track(this.#finish(entry, name, faults));
   }
 
-  async #finish(entry: Entry, name: string | undefined, sent: Promise<void>): Promise<Delivery> {
+  async #finish(entry: Entry, name: string | undefined, faults: Fault[]): Promise<Delivery> {
     try {
-      await sent;
+      if (faults.length > 0) throw refused(422, "It was not sent: it has values that JSON cannot represent. They were left out.", faults);
+      await this.#sendEnd(entry, name !== undefined);
     } catch (error) {
       if (name === undefined || !this.#spool) throw error;
-      if (error instanceof BenchLedgerError && !error.retriable) {
-        const kept = this.#spool.refuse(name, entry, error);
+      const { where } = this.#spool;
+      if (isRefusal(error)) {
+        const kept = this.#onDisk("move a refused submission", (spool) => spool.refuse(name, entry, error)) ?? where;
         throw new BenchLedgerError(error.status, error.problem, 0, `${error.message} (kept in ${kept})`);
       }
-      this.#warn(`not delivered yet; it stays in ${this.#spool.where}: ${(error as Error).message}`);
+      const { message, status, retriable } = error as BenchLedgerError | UnreachableError;
+      this.#warnOnce(
+        `${message}; the ${noun(entry)} stays in ${where}, and so do later ones while this lasts. "benchledger flush" sends them.`,
+        retriable ? "spooled" : `spooled ${status}`,
+        this.#warnedOfOutage,
+      );
       return "spooled";
     }
-    if (name !== undefined) this.#spool?.remove(name);
+    if (name !== undefined) this.#onDisk("delete a delivered submission", (spool) => spool.remove(name));
     return "delivered";
   }
 
+  /** Sends the end of a run or batch. Warns if the first attempt fails, or takes two seconds. */
+  async #sendEnd(entry: Entry, isSpooled: boolean): Promise<void> {
+    const retrying = (why: string, until: number) => {
+      const where = isSpooled ? `safe in ${this.#spool?.where}` : "only in memory";
+      const more = until > Date.now() ? `; trying again until ${timeOfDay(until)}` : "";
+      const later = isSpooled ? `. "benchledger flush" sends it later.` : "";
+      this.#warnOnce(`${why}; the ${noun(entry)} is ${where}${more}${later}`, "retrying", this.#warnedOfOutage);
+    };
+    const start = Date.now();
+    const slow = setTimeout(() => retrying(`no response from ${this.client.url} (none within 2 s)`, this.#retryUntil ?? start + this.#retryForMs), 2000);
+    try {
+      await this.#send(entry.operation, entry.body, undefined, (error, until) => retrying(error.message, until));
+    } finally {
+      clearTimeout(slow);
+    }
+  }
+
   /** Submits a body, and retries while the server is unavailable. With a signal it runs in the
-   *  background and does not keep the program alive. Only a receipt proves that the submission
-   *  is stored: a proxy may have answered. */
-  #send(operation: Entry["operation"], body: string, signal?: AbortSignal): Promise<void> {
-    const sent = JSON.parse(body) as Stored;
-    return retry(
-      async () => {
-        const stored: Stored = operation === "submit-batch" ? await this.client.submitBatch(body, signal) : await this.client.submitRun(body, signal);
-        if (operation === "submit-batch" ? stored.batchId === sent.batchId : stored.runId === sent.runId) return;
-        throw new UnreachableError(this.client.url, new Error("it answered without a receipt: is a proxy in front of the server?"));
-      },
-      this.#retryForMs,
-      signal,
-    );
+   *  background and does not keep the program alive. */
+  async #send(operation: Entry["operation"], body: string, signal?: AbortSignal, retrying?: Retrying): Promise<void> {
+    const submit = operation === "submit-batch" ? this.client.submitBatch : this.client.submitRun;
+    this.#note(await this.#retry<object>(() => submit(body, signal), signal, retrying));
+  }
+
+  /** Calls attempt until it succeeds, the server refuses, the retry time is over, or the signal
+   *  aborts. Throws the last error. The retry time begins with the first failure of any
+   *  submission, and is over for all; after a success it begins anew. Between attempts, retry
+   *  waits as long as the server asks, plus a random part, so that clients do not all return at
+   *  once. Otherwise the wait grows to 10 seconds at most. */
+  async #retry<T>(attempt: () => Promise<T>, signal: AbortSignal | undefined, retrying?: Retrying): Promise<T> {
+    const longest = 10_000;
+    const start = Date.now();
+    for (let growing = 400; ; growing = Math.min(growing * 1.5, longest)) {
+      const attempted = Date.now();
+      try {
+        const result = await attempt();
+        this.#outageIsOver();
+        return result;
+      } catch (error) {
+        if (isRefusal(error)) this.#outageIsOver();
+        if (!(error instanceof BenchLedgerError || error instanceof UnreachableError) || !error.retriable) throw this.#withAdvice(error);
+        this.#retryUntil ??= attempted + this.#retryForMs;
+        const until = Math.min(this.#retryUntil, start + this.#retryForMs);
+        const asked = error.retryAfterMs;
+        const pause = asked > 0 ? asked + (Math.random() * Math.min(asked, longest)) / 2 : (growing * (1 + Math.random())) / 2;
+        if (Date.now() + pause > until) throw error;
+        retrying?.(error, until);
+        await wait(pause, signal);
+        if (signal?.aborted) throw error;
+      }
+    }
+  }
+
+  #outageIsOver(): void {
+    this.#retryUntil = undefined;
+    this.#warnedOfOutage.clear();
+  }
+
+  /** Adds to an error about the API key what to do. */
+  #withAdvice(error: unknown): unknown {
+    if (!(error instanceof BenchLedgerError) || !isAboutKey(error)) return error;
+    const isLocal = /^(localhost|127\.[\d.]+|\[::1\])$/.test(new URL(this.client.url).hostname);
+    const local = isLocal ? "; a local server (`benchledger serve`) accepts the key dev-local-key" : "";
+    return new BenchLedgerError(error.status, error.problem, 0, `${error.message}; set BENCHLEDGER_API_KEY (or apiKey) to a key with the scope submit${local}`);
   }
 
   /** Sends first the batches, so that they keep their createdAt, then the runs, many per request. */
-  async #flush(left: Spooled[], spool: Spool, signal: AbortSignal): Promise<void> {
-    const note = ({ name, entry }: Spooled, why?: BenchLedgerError) => (why ? spool.refuse(name, entry, why) : spool.remove(name));
+  async #flush(left: Spooled[], signal: AbortSignal): Promise<void> {
+    const note = ({ name, entry }: Spooled, why?: BenchLedgerError) =>
+      why
+        ? this.#onDisk("move a refused submission", (spool) => spool.refuse(name, entry, why))
+        : this.#onDisk("delete a delivered submission", (spool) => spool.remove(name));
     const alone = async (group: Spooled[]) => {
       for (const one of group) {
         const why = await this.#send(one.entry.operation, one.entry.body, signal).then(() => undefined, contentError);
@@ -288,37 +359,58 @@ export class BenchmarkLogger {
     while (runs.length > 0) {
       const group = runs.splice(0, flushRuns(runs));
       const lines = group.map(({ entry }) => `${entry.body}\n`).join("");
-      const receipts = await retry(() => this.client.submitRuns(lines, {}, signal), this.#retryForMs, signal).catch(contentError);
-      if (receipts instanceof BenchLedgerError) await alone(group); // One of them is at fault, for example too large.
-      else group.forEach((one, i) => note(one, refusal(receipts[i] as Receipt)));
+      const receipts = await this.#retry(() => this.client.submitRuns(lines, {}, signal), signal).catch(contentError);
+      if (receipts instanceof BenchLedgerError) {
+        await alone(group); // One of them is at fault, for example too large.
+        continue;
+      }
+      group.forEach((one, i) => note(one, refusal(receipts[i] as Receipt)));
+      receipts.forEach((receipt) => this.#note(receipt));
     }
   }
-}
 
-type Stored = { runId?: string; batchId?: string };
-type Fault = NonNullable<Problem["errors"]>[number];
+  /** Warns of what the server accepted, but did not understand. */
+  #note(receipt: object): void {
+    const { warnings } = receipt as { warnings?: string[] };
+    if (!Array.isArray(warnings)) return; // Most receipts have none.
+    for (const warning of warnings) this.#warnOnce(`the server warns: ${warning}`);
+  }
 
-/** Calls attempt until it succeeds, the server refuses, forMs have passed (0 allows one
- *  attempt), or the signal aborts. Throws the last error. Between attempts it waits as long as
- *  the server asks, plus a random part, so that clients do not all return at once. Otherwise
- *  the wait grows to 10 seconds at most. */
-async function retry<T>(attempt: () => Promise<T>, forMs: number, signal?: AbortSignal): Promise<T> {
-  const longest = 10_000;
-  const end = Date.now() + forMs;
-  for (let growing = 400; ; growing = Math.min(growing * 1.5, longest)) {
+  #warnOnce(message: string, key = message, warned = this.#warned): void {
+    if (warned.has(key)) return;
+    warned.add(key);
+    this.#warn(message);
+  }
+
+  /** Works on the spool, if there is one. A failure is only a warning: what the spool is for is
+   *  to lose nothing, not to stop the harness. */
+  #onDisk<T>(task: string, work: (spool: Spool) => T): T | undefined {
+    if (!this.#spool) return undefined;
     try {
-      return await attempt();
+      return work(this.#spool);
     } catch (error) {
-      const answered = error instanceof BenchLedgerError;
-      if (answered ? !error.retriable : !(error instanceof UnreachableError)) throw error;
-      const asked = answered ? error.retryAfterMs : 0;
-      const pause = asked > 0 ? asked + (Math.random() * Math.min(asked, longest)) / 2 : (growing * (1 + Math.random())) / 2;
-      if (Date.now() + pause > end) throw error;
-      await wait(pause, signal);
-      if (signal?.aborted) throw error;
+      const { message, code } = error as Error & { code?: string };
+      this.#warnOnce(`cannot ${task} in the spool ${this.#spool.where}: ${message}`, `${task} ${code ?? message}`);
+      return undefined;
     }
   }
+
+  /** Returns a submission as JSON, and the parts of it that JSON cannot represent. */
+  #encode(submission: Sent): { body: string; faults: Fault[] } {
+    const { body, faults, replaced } = encode(submission);
+    const [first] = replaced;
+    if (first !== undefined) {
+      const id = "runId" in submission ? `run ${submission.runId}` : `batch ${submission.batchId}`;
+      this.#warnOnce(`a text had a NUL or half a character (${id}, ${first}): replaced by U+FFFD`, "replaced");
+    }
+    return { body, faults };
+  }
 }
+
+type Sent = RunSubmission | BatchSubmission;
+type Fault = NonNullable<Problem["errors"]>[number];
+/** Is told of a failed attempt, and until when there are others. */
+type Retrying = (error: Error, until: number) => void;
 
 function wait(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
@@ -327,7 +419,7 @@ function wait(ms: number, signal?: AbortSignal): Promise<void> {
       signal?.removeEventListener("abort", done);
       resolve();
     };
-    const timer: ReturnType<typeof setTimeout> = setTimeout(done, ms);
+    const timer: ReturnType<typeof setTimeout> = setTimeout(done, Math.min(ms, 2 ** 31 - 1)); // More would be no wait at all.
     signal?.addEventListener("abort", done);
     if (signal?.aborted) done();
     if (signal && typeof timer === "object") timer.unref(); // In browsers it is a number.
@@ -341,11 +433,28 @@ function flushRuns(runs: Spooled[]): number {
   return tooMany < 0 ? runs.length : Math.max(1, tooMany);
 }
 
+/** Whether the server refuses the content of a submission. */
+function isRefusal(error: unknown): error is BenchLedgerError {
+  return error instanceof BenchLedgerError && !error.retriable && !isAboutKey(error);
+}
+
+function isAboutKey({ status }: BenchLedgerError): boolean {
+  return status === 401 || status === 403;
+}
+
 /** Returns an error that is about the submission; throws one about the API key or the state
  *  of the server. */
 function contentError(error: unknown): BenchLedgerError {
-  if (error instanceof BenchLedgerError && !error.retriable && error.status !== 401 && error.status !== 403) return error;
+  if (isRefusal(error)) return error;
   throw error;
+}
+
+const noun = ({ operation }: Entry): string => (operation === "submit-batch" ? "batch" : "run");
+
+/** Returns a time like 14:05:59. */
+function timeOfDay(time: number): string {
+  const date = new Date(time);
+  return Number.isNaN(date.getTime()) ? "the server responds" : date.toTimeString().slice(0, 8); // retryForMs may be Infinity.
 }
 
 /** Returns the error in a receipt, undefined if the run is stored. */
@@ -373,11 +482,50 @@ function newId(): string {
 }
 
 /** Returns a submission as JSON. Values that JSON cannot represent (NaN, a BigInt, a cycle)
- *  are left out and reported as faults, so that the rest is not lost. */
-function encode(submission: object): { body: string; faults: Fault[] } {
+ *  are left out and reported as faults, so that the rest is not lost. In texts, what the server
+ *  does not accept is replaced. */
+function encode(submission: object): { body: string; faults: Fault[]; replaced: string[] } {
   const faults: Fault[] = [];
+  const replaced: string[] = [];
   const body = JSON.stringify(encodable(submission, "body", [], faults)) ?? "{}";
-  return { body, faults };
+  if (!/\\u(0000|d[89a-f])/.test(body)) return { body, faults, replaced };
+  return { body: JSON.stringify(storable(JSON.parse(body), "body", replaced)), faults, replaced };
+}
+
+/** Returns a value with U+FFFD for each NUL and each half of a surrogate pair, as
+ *  `"😀".slice(0, 1)` makes it, and adds to replaced where that was. */
+function storable(value: unknown, location: string, replaced: string[]): unknown {
+  const replace = (text: string) => text.replace(/[\0\p{Surrogate}]/gu, "\ufffd");
+  if (typeof value === "string") {
+    const text = replace(value);
+    if (text !== value) replaced.push(location);
+    return text;
+  }
+  if (typeof value !== "object" || value === null) return value;
+  if (Array.isArray(value)) return value.map((item, i) => storable(item, `${location}[${i}]`, replaced));
+  const members = new Map<string, unknown>();
+  for (const [key, item] of Object.entries(value)) {
+    let name = replace(key);
+    const at = `${location}.${name}`;
+    if (name !== key) replaced.push(at);
+    while (members.has(name)) name += "\ufffd"; // Two keys may differ only in what is replaced.
+    members.set(name, storable(item, at, replaced));
+  }
+  return Object.fromEntries(members);
+}
+
+/** Returns what was thrown as a text: an Error with its name and its causes, like
+ *  `Error: no install (cause: TypeError: fetch failed)`. */
+function errorText(error: unknown, depth = 0): string {
+  if (error === undefined || error === null) return "no error was given";
+  try {
+    const text = String(error);
+    const { cause } = error as Error;
+    if (text === "[object Object]") return JSON.stringify(error);
+    return typeof error !== "object" || cause === undefined || depth === 5 ? text : `${text} (cause: ${errorText(cause, depth + 1)})`;
+  } catch {
+    return `an error without a text (${typeof error})`;
+  }
 }
 
 /** Returns a value without the parts that JSON cannot represent. inside holds the enclosing
@@ -460,12 +608,12 @@ export class RunLogger {
     });
   }
 
-  async failRun(error: string, errorType: ErrorType = "unknown"): Promise<Delivery> {
+  async failRun(error: unknown, errorType: ErrorType = "unknown"): Promise<Delivery> {
     return this.#end({
       status: "failed",
       completedAt: new Date().toISOString(),
       isSuccessful: false,
-      metadata: { error, errorType },
+      metadata: { error: errorText(error), errorType },
     });
   }
 

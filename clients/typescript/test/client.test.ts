@@ -95,7 +95,7 @@ test("errors say what the server says", async () => {
 
 test("a server that is not there, or does not answer, is an UnreachableError", async () => {
   await assert.rejects(new BenchLedger({ url: "http://127.0.0.1:4" }).getStats(), (error: UnreachableError) => {
-    assert.match(error.message, /no response from http:\/\/127\.0\.0\.1:4: .*ECONNREFUSED/);
+    assert.match(error.message, /^no response from http:\/\/127\.0\.0\.1:4 \(.*ECONNREFUSED.*\)$/);
     return error instanceof UnreachableError;
   });
   const silent = createServer(() => {}).listen(0, "127.0.0.1");
@@ -116,6 +116,93 @@ test("a server that is not there, or does not answer, is an UnreachableError", a
 test("an address that is none is told at once", () => {
   for (const url of ["localhost:8787", "", "ftp://localhost", "http://", "/api"]) {
     assert.throws(() => new BenchLedger({ url }), /is not a server address/, url);
+  }
+});
+
+test("a trailing slash, or /api, of an address is ignored", async () => {
+  for (const end of ["/", "/api", "/api/", "//api//"]) {
+    const client = new BenchLedger({ url: url + end });
+    assert.equal(client.url, url);
+    await client.getStats();
+  }
+  assert.equal(new BenchLedger({ url: "http://ledger.example/prefix/api" }).url, "http://ledger.example/prefix");
+  assert.equal(new BenchLedger({ url: "http://api/" }).url, "http://api");
+});
+
+test("a timeout that setTimeout does not support is told at once", () => {
+  for (const timeoutMs of [0, -1, NaN, Infinity, 2 ** 31]) {
+    assert.throws(() => new BenchLedger({ url, timeoutMs }), { name: "RangeError", message: `timeoutMs is ${timeoutMs}: it must be from 1 to 2,147,483,647 milliseconds` });
+  }
+  for (const timeoutMs of [1, 2 ** 31 - 1]) new BenchLedger({ url, timeoutMs });
+});
+
+test("a timeout and an abort hold though fetch ignores the signal", { timeout: 60_000 }, async () => {
+  const fetches = [() => new Promise<Response>(() => {}), async () => new Response(new ReadableStream({ start: (body) => body.enqueue(new Uint8Array(1)) }))];
+  for (const fetch of fetches) {
+    await assert.rejects(new BenchLedger({ url, fetch, timeoutMs: 50 }).getStats(), /^UnreachableError: no response from .* \(none within 50 ms\)$/);
+    await assert.rejects(new BenchLedger({ url, fetch }).getStats(AbortSignal.abort()), { name: "AbortError" });
+  }
+});
+
+test("an error response is the server's only if it is a problem document of BenchLedger", async () => {
+  const problem = { type: "about:blank", status: 422, title: "Unprocessable Entity", detail: "No.", requestId: "R" };
+  const text = (status: number, type: string) => ({ status, type, body: "<h1>No</h1>" });
+  const json = (status: number, type: string, body: unknown) => ({ status, type, body: JSON.stringify(body) });
+  let answer = text(200, "");
+  const way = await between(url, (incoming, outgoing) => {
+    incoming.resume();
+    outgoing.writeHead(answer.status, { "Content-Type": answer.type, "Retry-After": "7" }).end(answer.body);
+  });
+  const client = new BenchLedger({ url: way, apiKey });
+  const foreign = [
+    ...[400, 401, 403, 404, 408, 413, 421, 425, 429, 502].flatMap((status) => [text(status, "text/html; charset=utf-8"), text(status, "text/plain")]),
+    text(422, "application/problem+json"),
+    json(422, "application/json", problem),
+    json(404, "application/json", { message: "Not Found" }),
+    json(400, "application/problem+json", problem),
+    json(422, "application/problem+json", { ...problem, requestId: undefined }),
+    json(422, "application/problem+json", { ...problem, errors: { maxScore: ["too small"] } }),
+    json(422, "application/problem+json", [problem]),
+    json(200, "application/problem+json", { ...problem, status: 200 }),
+    json(201, "application/json", null),
+    json(201, "application/json", { success: true, runId: "another" }),
+    json(201, "application/json", { line: 1, runId: "another", outcome: "recorded" }),
+  ];
+  for (answer of foreign) {
+    for (const submitted of [client.submitRun(submission), client.submitRuns([submission])]) {
+      await assert.rejects(submitted, (error: UnreachableError) => {
+        assert.ok(error instanceof UnreachableError, String(error));
+        assert.ok(error.message.startsWith(`${way} answered ${answer.status} `), error.message);
+        assert.match(error.message, /, which is not a response of BenchLedger: is the address right, or is a proxy in front of the server\?$/);
+        assert.deepEqual([error.status, error.retriable], [answer.status, [408, 425, 429, 502].includes(answer.status)]);
+        if (error.retriable) assert.equal(error.retryAfterMs, 7000);
+        return true;
+      });
+    }
+  }
+  answer = text(404, "text/html; charset=utf-8");
+  await assert.rejects(client.getStats(), new RegExp(`^UnreachableError: ${way} answered 404 Not Found \\(text/html\\), which`));
+  answer = json(422, "application/problem+json", problem);
+  await assert.rejects(client.submitRun(submission), { name: "BenchLedgerError", status: 422, retriable: false });
+});
+
+test("a redirect is not followed, and says where it leads", async () => {
+  let requests = 0;
+  let location = "";
+  const way = await between(url, (incoming, outgoing) => {
+    requests++;
+    incoming.resume();
+    outgoing.writeHead(301, { Location: location }).end();
+  });
+  for (location of ["https://ledger.example/api/results", "/sign-in"]) {
+    requests = 0;
+    await assert.rejects(new BenchLedger({ url: way, apiKey }).submitRun(submission), {
+      name: "UnreachableError",
+      message: `${way} redirects to ${location}: set the server address to where BenchLedger is`,
+      status: 301,
+      retriable: false,
+    });
+    assert.equal(requests, 1);
   }
 });
 
@@ -169,6 +256,10 @@ test("a page in a browser reads, and submits, with the client as it is published
     const answered = await tab.evaluate(`import("/dist/client.js").then(({ BenchLedger }) =>
       new BenchLedger({ url: ${JSON.stringify(url)} }).getRun("none").catch((error) => [error.name, error.status, error.problem.detail]))`);
     assert.deepEqual(answered, ["BenchLedgerError", 404, "No run has this ID."]);
+    const moved = await between(url, (_incoming, outgoing) => outgoing.writeHead(301, { Location: url, "Access-Control-Allow-Origin": "*" }).end());
+    const redirected = await tab.evaluate(`import("/dist/client.js").then(({ BenchLedger }) =>
+      new BenchLedger({ url: ${JSON.stringify(moved)} }).getStats().catch((error) => error.message))`);
+    assert.equal(redirected, `${moved} redirects: set the server address to where BenchLedger is`);
     const runId = (await tab.evaluate(`import("/dist/recorder.js").then(async ({ BenchmarkLogger }) => {
       const logger = BenchmarkLogger.getInstance({ url: ${JSON.stringify(url)}, apiKey: ${JSON.stringify(apiKey)} });
       const runId = logger.startRun("suite", "in a browser", "L1", "agent");

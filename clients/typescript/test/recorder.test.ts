@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import { readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
+import { execFile, execFileSync } from "node:child_process";
+import { mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { join } from "node:path";
 import { before, describe, test } from "node:test";
+import { promisify } from "node:util";
 
-import { BenchLedger, BenchLedgerError, BenchmarkLogger, type NodeOptions, spoolDir } from "../src/node.js";
+import { BenchLedger, BenchLedgerError, BenchmarkLogger, type NodeOptions, spoolDir, UnreachableError } from "../src/node.js";
 import { apiKey, between, eventually, freePort, newDir, serve, start } from "./server.js";
 
 let url: string;
@@ -281,6 +282,11 @@ test("an answer that is no receipt loses nothing", async () => {
   const json = { "Content-Type": "application/json" };
   const answers: ((outgoing: ServerResponse) => void)[] = [
     (outgoing) => outgoing.writeHead(302, { Location: "/sign-in" }).end(),
+    (outgoing) => outgoing.writeHead(301, { Location: "https://ledger.example/api/results" }).end(),
+    (outgoing) => outgoing.writeHead(404, { "Content-Type": "text/html" }).end("<h1>404 Not Found</h1>"),
+    (outgoing) => outgoing.writeHead(403, { "Content-Type": "text/html" }).end("<h1>403 Forbidden</h1>"),
+    (outgoing) => outgoing.writeHead(413).end("too large"),
+    (outgoing) => outgoing.writeHead(400, json).end('{"error":"no such route"}'),
     (outgoing) => outgoing.writeHead(200, { "Content-Type": "text/html" }).end("<h1>Sign in</h1>"),
     (outgoing) => outgoing.writeHead(204).end(),
     (outgoing) => outgoing.writeHead(200, json).end(),
@@ -298,8 +304,13 @@ test("an answer that is no receipt loses nothing", async () => {
     const { batchId, deliveries } = await recordBatch(logger);
     await logger.close();
     assert.deepEqual(deliveries, Array(10).fill("spooled"));
-    await recorder(way, spool, { retryForMs: 0 }).close();
+    const said: string[] = [];
+    const second = recorder(way, spool, { retryForMs: 0, warn: (message) => said.push(message) });
+    await eventually("what is left was tried", () => said.length > 0);
+    await second.close();
+    assert.match(said.join("\n"), /^\S+ (answered|redirects to) .*; submissions of earlier runs stay in \S+$/);
     assert.equal(entries(spool).length, 11);
+    assert.deepEqual(entries(join(spool, "refused")), []);
     well = true;
     const next = recorder(way, spool);
     await eventually("the spool is empty", () => entries(spool).length === 0);
@@ -409,4 +420,273 @@ test("a batch of ten runs outlasts a server that is stopped and started again", 
   assert.deepEqual([batch.totalRuns, batch.successfulRuns, batch.avgScore, batch.avgWeightedScore], [10, 10, 1.125, 4.5]);
   assert.deepEqual(batch.runs.map(({ scenario, status }) => `${scenario} ${status}`).sort(), Array.from({ length: 10 }, (_, i) => `scenario-${i} completed`));
   assert.deepEqual(entries(spool), []);
+});
+
+test("a wrong or missing key keeps a run in the spool, and says which key to set", async () => {
+  for (const [wrong, status] of [["wrong", 403], [undefined, 401]] as const) {
+    const spool = newDir();
+    const said: string[] = [];
+    const options = { apiKey: wrong, retryForMs: 60_000, warn: (message: string) => said.push(message) };
+    const logger = recorder(url, spool, options);
+    const runs = [logger.startRun("suite", "key", "L1", "agent"), logger.startRun("suite", "key", "L1", "agent")];
+    for (const run of runs) assert.equal(await logger.forRun(run).completeRun(), "spooled");
+    await logger.close();
+    const lines = said.filter((line) => line.includes("stays in"));
+    assert.equal(lines.length, 1, said.join("\n"));
+    assert.ok(lines[0]?.startsWith(`${status} `), lines[0]);
+    const advice = "; set BENCHLEDGER_API_KEY (or apiKey) to a key with the scope submit; a local server (`benchledger serve`) accepts the key dev-local-key; ";
+    assert.ok(lines[0]?.includes(`${advice}the run stays in ${spool}, and so do later ones while this lasts. "benchledger flush" sends them.`), lines[0]);
+
+    said.length = 0;
+    const second = recorder(url, spool, options);
+    await eventually("what is left was tried", () => said.length > 0);
+    await second.close();
+    assert.ok(said[0]?.endsWith(`${advice}submissions of earlier runs stay in ${spool}`), said[0]);
+    assert.equal(entries(spool).length, 2);
+    assert.deepEqual(entries(join(spool, "refused")), []);
+
+    said.length = 0;
+    const third = recorder(url, newDir(), options);
+    third.startRun("suite", "key", "L1", "agent");
+    await eventually("the announcement was tried", () => said.length > 0);
+    assert.ok(said[0]?.endsWith(`${advice}the start could not be announced, but the end will still be recorded`), said[0]);
+    await third.close();
+
+    const next = recorder(url, spool);
+    await eventually("the spool is empty", () => entries(spool).length === 0);
+    await next.close();
+    for (const run of runs) assert.equal((await client.getRun(run)).run.status, "completed");
+  }
+});
+
+test("runs that were spooled for an address with /api are sent", async () => {
+  const spool = newDir();
+  for (const [name, address] of Object.entries({ api: `${url}/api`, slash: `${url}/api/` })) {
+    const body = { runId: `spooled-${name}`, suite: "s", scenario: "c", tier: "L1", agent: "a", status: "completed" };
+    writeFileSync(join(spool, `${name}.json`), JSON.stringify({ url: address, operation: "submit-run", spooledAt: "2025-11-17T10:00:00Z", body }));
+  }
+  const logger = recorder(`${url}/api/`, spool);
+  await eventually("the spool is empty", () => entries(spool).length === 0);
+  assert.equal(await logger.completeBatch("by-api"), "delivered");
+  await logger.close();
+  for (const name of ["api", "slash"]) assert.equal((await client.getRun(`spooled-${name}`)).run.status, "completed");
+});
+
+test("the time for retries is that of an outage, not of each run", async () => {
+  let well = false;
+  let requests = 0;
+  const way = await between(url, (incoming, _outgoing, forward) => {
+    requests++;
+    return well ? forward() : incoming.destroy();
+  });
+  const spool = newDir();
+  const said: string[] = [];
+  const logger = recorder(way, spool, { retryForMs: 2000, warn: (message) => said.push(message) });
+  const record = async () => {
+    await null;
+    logger.startRun("suite", "outage", "L1", "agent");
+    return logger.completeRun();
+  };
+  const start = Date.now();
+  const deliveries = await Promise.all([record(), record()]);
+  for (let i = 0; i < 4; i++) deliveries.push(await record());
+  assert.ok(Date.now() - start < 5000, `six runs take ${Date.now() - start} ms`);
+  assert.deepEqual(deliveries, Array(6).fill("spooled"));
+  requests = 0;
+  logger.startBatch();
+  await eventually("the start of a batch is tried", () => requests === 1);
+  assert.equal(await record(), "spooled");
+  const warnings = [
+    /^no response from \S+ \(.+\); the run is safe in \S+; trying again until \d\d:\d\d:\d\d\. "benchledger flush" sends it later\.$/,
+    /^no response from \S+ \(.+\); the run stays in \S+, and so do later ones while this lasts\. "benchledger flush" sends them\.$/,
+  ];
+  assert.equal(said.length, 2, said.join("\n"));
+  warnings.forEach((want, i) => assert.match(said[i] ?? "", want));
+
+  well = true;
+  assert.equal(await record(), "delivered");
+  well = false;
+  requests = 0;
+  assert.equal(await record(), "spooled");
+  assert.ok(requests > 2, `after a success, there are ${requests} attempts`);
+  await logger.close();
+  assert.equal(said.length, 4, said.join("\n"));
+  warnings.forEach((want, i) => assert.match(said[i + 2] ?? "", want));
+});
+
+test("a first attempt that hangs is told after two seconds", async () => {
+  let answer = (): void => {};
+  const answered = new Promise<void>((resolve) => (answer = resolve));
+  const way = await between(url, async (_incoming, _outgoing, forward) => {
+    await answered;
+    return forward();
+  });
+  const spool = newDir();
+  const said: string[] = [];
+  const logger = recorder(way, spool, { warn: (message) => said.push(message) });
+  const ended = ["one", "two"].map((batch) => logger.completeBatch(`hanging-${batch}`));
+  await eventually("there is a warning", () => said.length > 0);
+  answer();
+  assert.deepEqual(await Promise.all(ended), ["delivered", "delivered"]);
+  assert.equal(said.length, 1, said.join("\n"));
+  assert.match(said[0] ?? "", /^no response from \S+ \(none within 2 s\); the batch is safe in \S+; trying again until \d\d:\d\d:\d\d\. "benchledger flush" sends it later\.$/);
+  await logger.close();
+});
+
+describe("a program ends in time, though garbage is collected and the server is silent", { concurrency: true }, () => {
+  const silences: Record<string, (outgoing: ServerResponse) => void> = {
+    "before the response": () => {},
+    "in the response": (outgoing) => outgoing.writeHead(201, { "Content-Type": "application/json" }).write('{"success":'),
+  };
+  for (const [name, silence] of Object.entries(silences)) {
+    test(name, async () => {
+      const way = await between(url, (incoming, outgoing) => {
+        incoming.resume();
+        silence(outgoing);
+      });
+      const program = `
+        import { BenchmarkLogger } from ${JSON.stringify(new URL("../src/node.ts", import.meta.url).href)};
+        setInterval(gc, 100).unref();
+        const start = Date.now();
+        const logger = new BenchmarkLogger(${JSON.stringify({ url: way, apiKey, spool: newDir(), timeoutMs: 2000, retryForMs: 0 })});
+        logger.startBatch();
+        logger.startRun("suite", "silent", "L1", "agent");
+        logger.completeRun(1);
+        await logger.close();
+        process.on("exit", () => console.log(Date.now() - start));`;
+      const run = promisify(execFile)(process.execPath, ["--expose-gc", "--import", "tsx", "--input-type=module", "-e", program], { timeout: 60_000 });
+      const ms = Number((await run).stdout);
+      assert.ok(ms >= 2000 && ms < 30_000, `the program ends after ${ms} ms`);
+    });
+  }
+});
+
+test("half a character and NUL are replaced, and the run is delivered", async () => {
+  const said: string[] = [];
+  const logger = recorder(url, newDir(), { warn: (message) => said.push(message) });
+  const half = "result 😀".slice(0, 8);
+  const runId = logger.startRun("suite", `of ${half}`, "L1", "agent");
+  logger.logEvaluation(half, 1, 1, "\0 and \\u0000 and 😀");
+  logger.logTelemetry(1, 1, 1, 1, 1, null, `${half} ${half}`);
+  const metadata = { [half]: 1, ["result \ude00"]: 2, list: [{ text: half }], backslash: "\\ud83d" };
+  assert.equal(await logger.completeRun(1, 1, metadata), "delivered");
+  assert.equal(await logger.completeBatch("half-batch", { metadata: { half } }), "delivered");
+  const failed = logger.startRun("suite", "failed", "L1", "agent");
+  assert.equal(await logger.failRun(`exit 1: \0`), "delivered");
+  await logger.close();
+  const { run, evaluations, telemetry } = await client.getRun(runId);
+  assert.equal(run.scenario, "of result \ufffd");
+  assert.deepEqual(evaluations.map(({ evaluatorName, details }) => [evaluatorName, details]), [["result \ufffd", "\ufffd and \\u0000 and 😀"]]);
+  assert.equal(telemetry?.promptSent, "result \ufffd result \ufffd");
+  assert.deepEqual(run.metadata, { "result \ufffd": 1, "result \ufffd\ufffd": 2, list: [{ text: "result \ufffd" }], backslash: "\\ud83d" });
+  assert.equal((await client.getRun(failed)).run.metadata?.["error"], "exit 1: \ufffd");
+  assert.deepEqual(said, [`a text had a NUL or half a character (run ${runId}, body.scenario): replaced by U+FFFD`]);
+});
+
+test("a run that failed has the error that was caught as a text", async () => {
+  const logger = recorder(url, newDir());
+  const cycle = new Error("outer");
+  cycle.cause = cycle;
+  const caught: [error: unknown, text: string][] = [
+    ["a text", "a text"],
+    [new Error("x"), "Error: x"],
+    [new TypeError("no install", { cause: new Error("exit 1", { cause: "no network" }) }), "TypeError: no install (cause: Error: exit 1 (cause: no network))"],
+    [{ code: 7 }, '{"code":7}'],
+    [undefined, "no error was given"],
+    [Object.create(null), "an error without a text (object)"],
+  ];
+  for (const [error, text] of caught) {
+    const runId = logger.startRun("suite", "failed", "L1", "agent");
+    await logger.failRun(error, "agent");
+    assert.deepEqual((await client.getRun(runId)).run.metadata, { error: text, errorType: "agent" });
+  }
+  logger.startRun("suite", "failed", "L1", "agent");
+  assert.equal(await logger.failRun(cycle), "delivered");
+  await logger.close();
+});
+
+test("a spool that cannot be read or written is a warning", async () => {
+  const spool = join(newDir(), "spool");
+  writeFileSync(spool, "not a directory");
+  const said: string[] = [];
+  const logger = recorder(url, spool, { warn: (message) => said.push(message) });
+  assert.equal(await logger.completeBatch("without-spool"), "delivered");
+  assert.equal(await logger.completeBatch("without-spool-2"), "delivered");
+  await logger.close();
+  assert.equal(said.length, 2, said.join("\n"));
+  assert.match(said[0] ?? "", /^cannot read the submissions in the spool \S+: ENOTDIR/);
+  assert.match(said[1] ?? "", /^cannot store a submission in the spool \S+: EEXIST/);
+  const away = recorder("http://127.0.0.1:4", spool, { retryForMs: 0 });
+  await assert.rejects(away.completeBatch("lost"), UnreachableError);
+  await away.close();
+});
+
+test("a run is delivered though its file cannot be deleted", async () => {
+  const spool = newDir();
+  const way = await between(url, (_incoming, _outgoing, forward) => {
+    const [name] = entries(spool);
+    if (name) {
+      rmSync(join(spool, name), { recursive: true });
+      mkdirSync(join(spool, name)); // Only a file can be deleted.
+    }
+    return forward();
+  });
+  const said: string[] = [];
+  const logger = recorder(way, spool, { warn: (message) => said.push(message) });
+  assert.equal(await logger.completeBatch("undeletable"), "delivered");
+  await logger.close();
+  assert.match(said.join("\n"), /^cannot delete a delivered submission in the spool \S+: .*EISDIR/);
+});
+
+test("a refused run that cannot be moved stays, and does not keep others in the spool", async () => {
+  const spool = newDir();
+  writeFileSync(join(spool, "refused"), "not a directory");
+  mkdirSync(join(spool, "folder.json.tmp"));
+  utimesSync(join(spool, "folder.json.tmp"), 1, 1);
+  const said: string[] = [];
+  const logger = recorder(url, spool, { warn: (message) => said.push(message) });
+  logger.startRun("suite", "immovable", "L1", "agent");
+  logger.logEvaluation("judge", 1, 0);
+  await assert.rejects(logger.completeRun(), (error: BenchLedgerError) => error.status === 422 && error.message.endsWith(`(kept in ${spool})`));
+  await logger.close();
+  assert.equal(said.length, 2, said.join("\n"));
+  assert.match(said[0] ?? "", /^1 files in \S+ are not submissions$/);
+  assert.match(said[1] ?? "", /^cannot move a refused submission in the spool \S+: EEXIST/);
+  const refused = entries(spool);
+  const body = { runId: "after-immovable", suite: "s", scenario: "c", tier: "L1", agent: "a", status: "completed" };
+  writeFileSync(join(spool, "good.json"), JSON.stringify({ url, operation: "submit-run", spooledAt: new Date().toISOString(), body }));
+  const next = recorder(url, spool);
+  await eventually("the other run is sent", () => !entries(spool).includes("good.json"));
+  await next.close();
+  assert.deepEqual(entries(spool), refused);
+  assert.equal((await client.getRun("after-immovable")).run.status, "completed");
+});
+
+test("what the server warns of is said once", async () => {
+  const said: string[] = [];
+  const warnings = ["body.totalscore is not a known field: do you mean totalScore?"];
+  let bulk = 0;
+  const way = await between(url, async (incoming, outgoing) => {
+    let text = "";
+    for await (const chunk of incoming) text += chunk;
+    const lines = text.trim().split("\n").map((line) => JSON.parse(line));
+    const isBulk = incoming.url?.endsWith("/bulk");
+    if (isBulk) bulk++;
+    const receipts = lines.map(({ runId, batchId }, i) => (isBulk ? { line: i + 1, runId, outcome: "recorded", warnings: ["of a run that was left"] } : { success: true, runId, batchId, warnings }));
+    outgoing.writeHead(isBulk ? 200 : 201, { "Content-Type": isBulk ? "application/x-ndjson" : "application/json" });
+    outgoing.end(receipts.map((receipt) => JSON.stringify(receipt)).join("\n"));
+  });
+  const spool = newDir();
+  const body = { runId: "left", suite: "s", scenario: "c", tier: "L1", agent: "a", status: "completed" };
+  writeFileSync(join(spool, "left.json"), JSON.stringify({ url: way, operation: "submit-run", spooledAt: new Date().toISOString(), body }));
+  const logger = recorder(way, spool, { warn: (message) => said.push(message) });
+  await eventually("what was left is sent", () => entries(spool).length === 0 && said.length > 0);
+  for (let i = 0; i < 2; i++) {
+    logger.startRun("suite", "warned", "L1", "agent");
+    assert.equal(await logger.completeRun(), "delivered");
+    assert.equal(await logger.completeBatch(`warned-${i}`), "delivered");
+  }
+  await logger.close();
+  assert.equal(bulk, 1);
+  assert.deepEqual(said, ["the server warns: of a run that was left", `the server warns: ${warnings[0]}`]);
 });
