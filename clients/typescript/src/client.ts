@@ -171,9 +171,9 @@ export class BenchLedger {
   getRunEvaluations = (runId: string, signal?: AbortSignal): Promise<Evaluation[]> =>
     this.#data(this.#api.GET("/api/runs/{runId}/evaluations", { params: { path: { runId } }, ...withSignal(signal) }));
 
-  /** Returns null if the run has no telemetry. */
-  getRunTelemetry = (runId: string, signal?: AbortSignal): Promise<Telemetry> =>
-    this.#data(this.#api.GET("/api/runs/{runId}/telemetry", { params: { path: { runId } }, ...withSignal(signal) }));
+  /** Returns null if the run has no telemetry. promptSent is absent without `include: "prompt"`. */
+  getRunTelemetry = (runId: string, query: Query<"get-run-telemetry"> = {}, signal?: AbortSignal): Promise<Telemetry> =>
+    this.#data(this.#api.GET("/api/runs/{runId}/telemetry", { params: { path: { runId }, query }, ...withSignal(signal) }));
 
   /** Returns a page of batches, newest first. eachBatch returns all batches. */
   listBatches = (query: Query<"list-batches"> = {}, signal?: AbortSignal): Promise<Batch[]> =>

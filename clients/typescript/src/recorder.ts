@@ -165,8 +165,8 @@ export class BenchmarkLogger {
     return only;
   }
 
-  /** Adds the score of an evaluator to the run. */
-  logEvaluation(evaluatorName: string, score: number, maxScore: number, details?: string | null): void {
+  /** Adds the score of an evaluator to the run; null or NaN if it could not score. */
+  logEvaluation(evaluatorName: string, score: number | null, maxScore: number, details?: string | null): void {
     this.#current().logEvaluation(evaluatorName, score, maxScore, details);
   }
 
@@ -566,7 +566,8 @@ export class RunLogger {
     return this.#run.runId;
   }
 
-  logEvaluation(evaluatorName: string, score: number, maxScore: number, details?: string | null): void {
+  logEvaluation(evaluatorName: string, score: number | null, maxScore: number, details?: string | null): void {
+    if (Number.isNaN(score)) score = null;
     this.#open().evaluations?.push({ evaluatorName, score, maxScore, details: details ?? null });
   }
 

@@ -44,13 +44,14 @@ test("every operation answers what the server sends", async () => {
       [
         { line: 1, runId: "second", outcome: "recorded" },
         { line: 2, runId: "a run/1", outcome: "replayed" },
-        { line: 3, runId: "a run/1", outcome: "conflict", errors: [{ location: "body.totalScore", message: "differs from what is stored" }] },
+        { line: 3, runId: "a run/1", outcome: "conflict", errors: [{ location: "body.totalScore", message: "differs from what is stored: 0.5" }] },
       ],
     ],
     ["listRuns", await client.listRuns({ suite: "suite", limit: 1 }), await read("/api/runs?suite=suite&limit=1")],
     ["getRun", await client.getRun("a run/1"), await read("/api/runs/a%20run%2F1")],
     ["getRunEvaluations", await client.getRunEvaluations("a run/1"), await read("/api/runs/a%20run%2F1/evaluations")],
     ["getRunTelemetry", await client.getRunTelemetry("a run/1"), await read("/api/runs/a%20run%2F1/telemetry")],
+    ["getRunTelemetry", await client.getRunTelemetry("a run/1", { include: "prompt" }), await read("/api/runs/a%20run%2F1/telemetry?include=prompt")],
     ["getRunTelemetry", await client.getRunTelemetry("second"), null],
     ["listBatches", await client.listBatches(), await read("/api/batches")],
     ["getBatch", await client.getBatch("batch"), await read("/api/batches/batch")],
@@ -81,8 +82,8 @@ test("lists go from page to page", async () => {
 test("errors say what the server says", async () => {
   await assert.rejects(client.getRun("none"), (error: BenchLedgerError) => {
     assert.equal(error.status, 404);
-    assert.equal(error.problem?.detail, "No run has this ID.");
-    assert.match(error.message, /^404 Not Found: No run has this ID\. \(request .+\)$/);
+    assert.equal(error.problem?.detail, 'No run has the ID "none".');
+    assert.match(error.message, /^404 Not Found: No run has the ID "none"\. \(request .+\)$/);
     return error instanceof BenchLedgerError && !error.retriable;
   });
   await assert.rejects(client.submitRun({ ...submission, evaluations: [{ evaluatorName: "judge", score: 1, maxScore: 0 }] }), {
@@ -255,7 +256,7 @@ test("a page in a browser reads, and submits, with the client as it is published
     assert.deepEqual(stats, await client.getStats());
     const answered = await tab.evaluate(`import("/dist/client.js").then(({ BenchLedger }) =>
       new BenchLedger({ url: ${JSON.stringify(url)} }).getRun("none").catch((error) => [error.name, error.status, error.problem.detail]))`);
-    assert.deepEqual(answered, ["BenchLedgerError", 404, "No run has this ID."]);
+    assert.deepEqual(answered, ["BenchLedgerError", 404, 'No run has the ID "none".']);
     const moved = await between(url, (_incoming, outgoing) => outgoing.writeHead(301, { Location: url, "Access-Control-Allow-Origin": "*" }).end());
     const redirected = await tab.evaluate(`import("/dist/client.js").then(({ BenchLedger }) =>
       new BenchLedger({ url: ${JSON.stringify(moved)} }).getStats().catch((error) => error.message))`);

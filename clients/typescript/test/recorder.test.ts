@@ -319,12 +319,24 @@ test("an answer that is no receipt loses nothing", async () => {
   }
 });
 
+test("an evaluator that could not score does not cost the run", async () => {
+  const logger = recorder(url, newDir());
+  const runId = logger.startRun("suite", "unscored", "L1", "agent");
+  logger.logEvaluation("NaN", NaN, 2);
+  logger.logEvaluation("null", null, 2);
+  logger.logEvaluation("scored", 0, 2);
+  assert.equal(await logger.completeRun(1, 1), "delivered");
+  const evaluations = (await (await fetch(`${url}/api/runs/${runId}/evaluations`)).json()) as { score: number | null }[];
+  assert.deepEqual(evaluations.map(({ score }) => score), [null, null, 0]);
+  await logger.close();
+});
+
 test("values that JSON has no form for are left out, and the rest is kept", async () => {
   const spool = newDir();
   const logger = recorder(url, spool);
   const runId = logger.startRun("suite", "odd values", "L1", "agent");
   logger.logEvaluation("good", 1, 2);
-  logger.logEvaluation("divided by zero", 0 / 0, 2);
+  logger.logEvaluation("divided by zero", 1 / 0, 2);
   const cycle: Record<string, unknown> = { fine: 1 };
   cycle["self"] = cycle;
   await assert.rejects(logger.completeRun(1 / 0, 1, { commit: "abc", big: 2n ** 60n, cycle, nan: NaN }), (error: BenchLedgerError) => {
