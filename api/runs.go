@@ -125,7 +125,7 @@ func (s *server) registerRuns() {
 		Summary: "List runs",
 		Description: "Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. " +
 			"If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read " +
-			"is on one of the pages, whatever is submitted meanwhile. Prompts are only in the telemetry of each run.",
+			"is on exactly one of the pages, whatever is submitted meanwhile, unless its own `startedAt` is changed: then it moves in the list, and may be missed or come twice. Prompts are only in the telemetry of each run.",
 		Security: readSecurity, Errors: []int{http.StatusUnprocessableEntity},
 		Responses: map[string]*huma.Response{"200": {Description: "A page of runs.", Content: example([]Run{exampleRun})}},
 	}, classRead, s.listRuns)

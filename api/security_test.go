@@ -12,8 +12,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -232,4 +234,64 @@ func TestKeysAreComparedInConstantTime(t *testing.T) {
 	if compared != 2 {
 		t.Errorf("%d comparisons in constant time, want those of the shared key and of keys of one's own", compared)
 	}
+}
+
+// A proxy may serve BenchLedger below a path of its own.
+func TestBehindAPrefix(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	for i := range 3 {
+		s.submit(leastRun(fmt.Sprint("run-", i), object{"batchId": fmt.Sprint("batch-", i)})).want(http.StatusCreated)
+	}
+	target, err := url.Parse(s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httptest.NewServer(http.StripPrefix("/benchledger", httputil.NewSingleHostReverseProxy(target)))
+	t.Cleanup(proxy.Close)
+	get := func(address string) (string, *http.Response) {
+		t.Helper()
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		body, err := io.ReadAll(response.Body)
+		if err != nil || response.StatusCode != http.StatusOK {
+			t.Fatalf("%s: status %d, %v", address, response.StatusCode, err)
+		}
+		return string(body), response
+	}
+	resolve := func(response *http.Response, reference string) string {
+		t.Helper()
+		resolved, err := response.Request.URL.Parse(reference)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resolved.String()
+	}
+	for _, list := range []string{"/api/runs?limit=2", "/api/batches?limit=2"} {
+		_, first := get(proxy.URL + "/benchledger" + list)
+		body, _ := get(resolve(first, nextLink.FindStringSubmatch(first.Header.Get("Link"))[1]))
+		if !strings.Contains(body, `"run-0"`) && !strings.Contains(body, `"batch-0"`) {
+			t.Errorf("%s: the second page is %s", list, body)
+		}
+	}
+	page, response := get(proxy.URL + "/benchledger/docs")
+	references := regexp.MustCompile(`(?:href|src)="([^"]+)"`).FindAllStringSubmatch(page, -1)
+	if len(references) < 4 {
+		t.Fatalf("%d references in %s", len(references), page)
+	}
+	for _, reference := range references {
+		get(resolve(response, reference[1]))
+	}
+	spec := regexp.MustCompile(`"swaggerJsonUrl":"([^"]+)"`).FindStringSubmatch(page)
+	if spec == nil {
+		t.Fatal("the page does not name the document")
+	}
+	get(resolve(response, spec[1]))
 }

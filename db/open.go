@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -30,10 +31,12 @@ const (
 	connectTimeout = 2 * time.Second
 )
 
-// checkEncoding refuses a database that cannot store every text.
+// ErrEncoding is the error of a database that cannot store every text.
+var ErrEncoding = errors.New("the encoding of the database has to be UTF8")
+
 func checkEncoding(connection *pgx.Conn) error {
 	if encoding := connection.PgConn().ParameterStatus("server_encoding"); encoding != "UTF8" {
-		return fmt.Errorf("the encoding of the database is %s, and has to be UTF8: create another one with createdb --encoding=UTF8 --template=template0", encoding)
+		return fmt.Errorf("%w, and is %s: create another one with createdb --encoding=UTF8 --template=template0", ErrEncoding, encoding)
 	}
 	return nil
 }

@@ -3,8 +3,7 @@ package db_test
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
-	"fmt"
+	"errors"
 	"math"
 	"net"
 	"slices"
@@ -75,18 +74,13 @@ func TestOpen(t *testing.T) {
 
 	t.Run("refuses a database that cannot store every text", func(t *testing.T) {
 		t.Parallel()
-		admin := testdb.Admin(t)
 		for _, encoding := range []string{"LATIN1", "SQL_ASCII"} {
-			name := "encoding_" + strings.ToLower(rand.Text())
-			exec(t, admin, "create database "+name+" encoding '"+encoding+"' locale 'C' template template0")
-			t.Cleanup(func() { _, _ = admin.Exec(context.WithoutCancel(t.Context()), "drop database "+name+" with (force)") })
-			config := admin.Config().ConnConfig
-			address := fmt.Sprintf("postgres://%s:%s@%s:%d/%s?sslmode=disable", config.User, config.Password, config.Host, config.Port, name)
+			address := testdb.WithEncoding(t, encoding)
 			_, versionErr := db.ReadSchemaVersion(t.Context(), address)
 			pool, err := db.Open(t.Context(), address)
 			wantNoError(t, err)
 			for _, err := range []error{pool.Ping(t.Context()), versionErr} {
-				if err == nil || !strings.Contains(err.Error(), "is "+encoding+", and has to be UTF8") || !strings.Contains(err.Error(), "createdb --encoding=UTF8") {
+				if !errors.Is(err, db.ErrEncoding) || !strings.Contains(err.Error(), "is "+encoding+": create another one with createdb --encoding=UTF8") {
 					t.Errorf("%s: error %v", encoding, err)
 				}
 			}

@@ -848,7 +848,7 @@ type ClientInterface interface {
 
 	// ListRuns List runs
 	//
-	// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on one of the pages, whatever is submitted meanwhile. Prompts are only in the telemetry of each run.
+	// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on exactly one of the pages, whatever is submitted meanwhile, unless its own `startedAt` is changed: then it moves in the list, and may be missed or come twice. Prompts are only in the telemetry of each run.
 	//
 	// Corresponds with GET /api/runs (the `ListRuns` operationId).
 	ListRuns(ctx context.Context, params *ListRunsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1080,7 +1080,7 @@ func (c *Client) SubmitRuns(ctx context.Context, params *SubmitRunsParams, body 
 
 // ListRuns List runs
 //
-// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on one of the pages, whatever is submitted meanwhile. Prompts are only in the telemetry of each run.
+// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on exactly one of the pages, whatever is submitted meanwhile, unless its own `startedAt` is changed: then it moves in the list, and may be missed or come twice. Prompts are only in the telemetry of each run.
 //
 // Corresponds with GET /api/runs (the `ListRuns` operationId).
 func (c *Client) ListRuns(ctx context.Context, params *ListRunsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -2060,7 +2060,7 @@ type ClientWithResponsesInterface interface {
 
 	// ListRunsWithResponse List runs
 	//
-	// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on one of the pages, whatever is submitted meanwhile. Prompts are only in the telemetry of each run.
+	// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on exactly one of the pages, whatever is submitted meanwhile, unless its own `startedAt` is changed: then it moves in the list, and may be missed or come twice. Prompts are only in the telemetry of each run.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -4264,7 +4264,7 @@ func (c *ClientWithResponses) SubmitRunsWithResponse(ctx context.Context, params
 
 // ListRunsWithResponse List runs
 //
-// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on one of the pages, whatever is submitted meanwhile. Prompts are only in the telemetry of each run.
+// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on exactly one of the pages, whatever is submitted meanwhile, unless its own `startedAt` is changed: then it moves in the list, and may be missed or come twice. Prompts are only in the telemetry of each run.
 //
 // Returns a wrapper object for the known response body format(s).
 //

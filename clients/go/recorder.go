@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -161,9 +162,12 @@ func (r *Recorder) StartRun(run RunSubmission) *RunRecorder {
 // ID returns the run ID.
 func (r *RunRecorder) ID() string { return r.run.RunID }
 
-// Evaluate adds the score of an evaluator. details may be empty.
+// Evaluate adds the score of an evaluator, NaN if it could not score. details may be empty.
 func (r *RunRecorder) Evaluate(evaluator string, score, maxScore float64, details string) {
-	evaluation := EvaluationSubmission{EvaluatorName: evaluator, Score: score, MaxScore: maxScore}
+	evaluation := EvaluationSubmission{EvaluatorName: evaluator, MaxScore: maxScore}
+	if !math.IsNaN(score) {
+		evaluation.Score = &score
+	}
 	if details != "" {
 		evaluation.Details = &details
 	}

@@ -225,7 +225,7 @@ func (c *runCommand) Run() error {
 	}
 	fmt.Println()
 	if err := show(&c.readFlags, table.Row{"evaluator", "score", "of", "details"}, found.Evaluations, func(e benchledger.Evaluation) table.Row {
-		return table.Row{e.EvaluatorName, &e.Score, &e.MaxScore, e.Details}
+		return table.Row{e.EvaluatorName, e.Score, &e.MaxScore, e.Details}
 	}); err != nil || found.Telemetry == nil {
 		return err
 	}

@@ -154,6 +154,9 @@ func (c *doctorCommand) checkDatabase(ctx context.Context, d *diagnosis, own boo
 	case err != nil && own:
 		d.warn("database", "no server with its own database in %s runs here, so there is no database to check", c.DataDir)
 		return
+	case errors.Is(err, db.ErrEncoding):
+		d.fail("encoding", "%s", db.ErrEncoding.Error()+": create another database with createdb --encoding=UTF8 --template=template0")
+		return
 	case err != nil:
 		d.fail("database", "%s: is it running, and are the user and the password in DATABASE_URL correct?", oneLine(err))
 		return
@@ -162,7 +165,7 @@ func (c *doctorCommand) checkDatabase(ctx context.Context, d *diagnosis, own boo
 	d.check(major >= oldestPostgreSQL, "database",
 		fmt.Sprintf("PostgreSQL %d.%d, round trip %s, %s of data", major, settings.ServerVersion%10_000, took.Round(100*time.Microsecond), bytesOf(uint64(max(0, settings.SizeBytes)))),
 		fmt.Sprintf("PostgreSQL %d is too old: use %d or newer", major, oldestPostgreSQL))
-	d.check(settings.Encoding == "UTF8", "encoding", "UTF8", "the database has the encoding "+settings.Encoding+": create one with UTF8 (createdb --encoding=UTF8 --template=template0)")
+	d.ok("encoding", "UTF8")
 	d.check(settings.Fsync && settings.FullPageWrites && settings.SynchronousCommit != "off", "durability",
 		"what is acknowledged is on disk (fsync, full_page_writes, synchronous_commit)",
 		"what is acknowledged may be lost in a crash: fsync, full_page_writes and synchronous_commit must be on")

@@ -189,6 +189,8 @@ func TestDoctor(t *testing.T) {
 		"migrations nowhere":   {[]string{"DATABASE_MIGRATE_URL=postgres://nobody:wrong@127.0.0.1:1/none"}, "FAIL  migrations"},
 		"migrations":           {[]string{"DATABASE_MIGRATE_URL=" + database}, "ok    migrations"},
 		"another schema":       {[]string{"DATABASE_URL=" + denied}, "FAIL  schema"},
+		"no privilege":         {[]string{"DATABASE_URL=" + testdb.WithoutPrivilege(t, "select on evaluation_results")}, "FAIL  privileges     the role in DATABASE_URL lacks privileges: grant SELECT on evaluation_results"},
+		"another encoding":     {[]string{"DATABASE_URL=" + testdb.WithEncoding(t, "LATIN1")}, "FAIL  encoding"},
 		"an address taken":     {[]string{"ADDR=" + other.Addr().String()}, "FAIL  server         another program listens"},
 		"no connection string": {[]string{"DATABASE_URL=postgres://host:port/"}, "FAIL  database"},
 		"an empty database":    {[]string{"DATABASE_URL=" + testdb.Empty(t)}, "warn  schema         there is no schema"},

@@ -98,6 +98,26 @@ func WithoutPrivilege(t testing.TB, privilege string) string {
 	return url + "&role=" + role
 }
 
+// WithEncoding returns the connection string of a new, empty database with an encoding.
+func WithEncoding(t testing.TB, encoding string) string {
+	t.Helper()
+	admin, name := Admin(t), "encoding_"+strings.ToLower(rand.Text())
+	if _, err := admin.Exec(context.Background(), "create database "+name+" encoding '"+encoding+"' locale 'C' template template0"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = admin.Exec(context.Background(), "drop database "+name+" with (force)") })
+	address, err := server() // It has worked for Admin.
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed.Path = "/" + name
+	return parsed.String()
+}
+
 // Admin returns a pool with administrator rights on the server of the test databases.
 func Admin(t testing.TB) *pgxpool.Pool {
 	t.Helper()

@@ -123,7 +123,7 @@ export interface paths {
         };
         /**
          * List runs
-         * @description Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on one of the pages, whatever is submitted meanwhile. Prompts are only in the telemetry of each run.
+         * @description Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on exactly one of the pages, whatever is submitted meanwhile, unless its own `startedAt` is changed: then it moves in the list, and may be missed or come twice. Prompts are only in the telemetry of each run.
          */
         get: operations["list-runs"];
         put?: never;
