@@ -60,7 +60,7 @@ func Open(ctx context.Context, url string, tracers ...pgx.QueryTracer) (*pgxpool
 	}
 	// What defaults of the database or its roles would change: texts are UTF-8, and values
 	// come in binary form, in which extra_float_digits, datestyle and bytea_output play no
-	// part (see also the function exact_json). In the modes for poolers pgx would ask for
+	// part; a query that makes JSON of numbers sets extra_float_digits. In the modes for poolers pgx would ask for
 	// values as text; this one works behind a pooler as well.
 	config.ConnConfig.RuntimeParams["client_encoding"] = "UTF8"
 	if mode := config.ConnConfig.DefaultQueryExecMode; mode == pgx.QueryExecModeExec || mode == pgx.QueryExecModeSimpleProtocol {

@@ -15,8 +15,10 @@ const getRun = `-- name: GetRun :one
 select
     r.run_id, r.id, r.batch_id, r.suite, r.scenario, r.tier, r.agent, r.model, r.status, r.started_at, r.started_at_given, r.completed_at, r.total_score, r.weighted_score, r.is_successful, r.success_metric, r.specialist_enabled, r.specialist_name, r.specialist_version, r.metadata, r.submitted_by,
     coalesce((
-        select json_agg(exact_json(e) order by e.position)
+        select json_agg(e order by e.position)
         from evaluation_results as e
+        -- All digits of numbers, whatever the session is set to.
+        cross join (select set_config('extra_float_digits', '1', true)) as exact
         where e.run_id = r.run_id
     ), '[]')::json as evaluations,
     t.id as telemetry_id, t.tool_calls, t.tokens_in, t.tokens_out, t.cost_usd, t.duration_ms,
@@ -83,8 +85,10 @@ func (q *Queries) GetRun(ctx context.Context, runID string) (GetRunRow, error) {
 const getRunEvaluations = `-- name: GetRunEvaluations :one
 select
     coalesce((
-        select json_agg(exact_json(e) order by e.position)
+        select json_agg(e order by e.position)
         from evaluation_results as e
+        -- All digits of numbers, whatever the session is set to.
+        cross join (select set_config('extra_float_digits', '1', true)) as exact
         where e.run_id = r.run_id
     ), '[]')::json as evaluations
 from benchmark_runs as r

@@ -122,7 +122,10 @@ for update;
 -- Lock the runs before, in a separate statement: this one has to see what the holders
 -- of the locks stored.
 -- audit: it sorts the differences of the submitted runs, which it finds by their keys.
-with submitted as materialized (
+with exact as materialized ( -- JSON has all digits of numbers, whatever the session is set to
+    select set_config('extra_float_digits', '1', true)
+),
+submitted as materialized (
     select r as run from json_populate_recordset(null::benchmark_runs, @runs::json) as r
 ),
 parts as (
@@ -130,39 +133,42 @@ parts as (
         r.run_id,
         null as name,
         -1 as position,
-        exact_json(r)::jsonb as stored,
-        exact_json((s).run)::jsonb || jsonb_build_object('started_at', case
+        to_jsonb(r) as stored,
+        to_jsonb((s).run) || jsonb_build_object('started_at', case
             when ((s).run).started_at_given then ((s).run).started_at
             when not r.started_at_given then r.started_at
         end) as submitted
     from submitted as s
     inner join benchmark_runs as r on r.run_id = ((s).run).run_id
+    cross join exact
     union all
     select
         coalesce(stored.run_id, submitted.run_id),
         format('evaluations[%s]', coalesce(stored.position, submitted.position)),
         coalesce(stored.position, submitted.position),
-        exact_json(stored)::jsonb,
-        exact_json(submitted)::jsonb
+        to_jsonb(stored),
+        to_jsonb(submitted)
     from (
         select e.* from evaluation_results as e
         where e.run_id in (select ((s).run).run_id from submitted as s)
     ) as stored
     full join json_populate_recordset(null::evaluation_results, @evaluations::json) as submitted
         on submitted.run_id = stored.run_id and submitted.position = stored.position
+    cross join exact
     union all
     select
         coalesce(stored.run_id, submitted.run_id),
         'telemetry',
         2147483647,
-        exact_json(stored)::jsonb,
-        exact_json(submitted)::jsonb
+        to_jsonb(stored),
+        to_jsonb(submitted)
     from (
         select t.* from run_telemetry as t
         where t.run_id in (select ((s).run).run_id from submitted as s)
     ) as stored
     full join json_populate_recordset(null::run_telemetry, @telemetry::json) as submitted
         on submitted.run_id = stored.run_id
+    cross join exact
 )
 select
     p.run_id::text as run_id,

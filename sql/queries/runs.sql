@@ -85,8 +85,10 @@ order by started_at, id;
 select
     sqlc.embed(r),
     coalesce((
-        select json_agg(exact_json(e) order by e.position)
+        select json_agg(e order by e.position)
         from evaluation_results as e
+        -- All digits of numbers, whatever the session is set to.
+        cross join (select set_config('extra_float_digits', '1', true)) as exact
         where e.run_id = r.run_id
     ), '[]')::json as evaluations,
     t.id as telemetry_id, t.tool_calls, t.tokens_in, t.tokens_out, t.cost_usd, t.duration_ms,
@@ -100,8 +102,10 @@ where r.run_id = @run_id;
 -- empty when there are none. No row when there is no such run.
 select
     coalesce((
-        select json_agg(exact_json(e) order by e.position)
+        select json_agg(e order by e.position)
         from evaluation_results as e
+        -- All digits of numbers, whatever the session is set to.
+        cross join (select set_config('extra_float_digits', '1', true)) as exact
         where e.run_id = r.run_id
     ), '[]')::json as evaluations
 from benchmark_runs as r
