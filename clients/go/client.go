@@ -7,11 +7,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
-	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -20,8 +19,9 @@ import (
 	"time"
 )
 
-// New returns a client for the server at address, like http://127.0.0.1:8787. It sends
-// key with every request unless key is empty. Submitting needs a key.
+// New returns a client for the server at address, like http://127.0.0.1:8787, with or without
+// /api at its end. It sends key with every request unless key is empty. Submitting needs a
+// key. The client follows no redirects: a submission would become a GET.
 func New(address, key string, options ...ClientOption) (*ClientWithResponses, error) {
 	parsed, err := url.Parse(address)
 	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
@@ -33,7 +33,32 @@ func New(address, key string, options ...ClientOption) (*ClientWithResponses, er
 			return nil
 		})}, options...)
 	}
-	return NewClientWithResponses(address, options...)
+	return NewClientWithResponses(normalize(address), append(options, withoutRedirects)...)
+}
+
+// withoutRedirects is the last option, and does not change the given HTTP client.
+func withoutRedirects(c *Client) error {
+	own := http.Client{}
+	switch given := c.Client.(type) {
+	case nil:
+	case *http.Client:
+		own = *given
+	default:
+		return nil
+	}
+	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	c.Client = &own
+	return nil
+}
+
+// normalize returns a server address without /api, which the paths of operations begin with,
+// and without slashes at its end.
+func normalize(address string) string {
+	address = strings.TrimRight(address, "/")
+	if parsed, err := url.Parse(address); err == nil && strings.HasSuffix(parsed.Path, "/api") { // A host may be called api, too.
+		address = strings.TrimRight(strings.TrimSuffix(address, "/api"), "/")
+	}
+	return address
 }
 
 // FromEnvironment returns the server address and the API key from the environment:
@@ -55,22 +80,20 @@ func FromEnvironment() (address, key string) {
 	return address, first("BENCHLEDGER_API_KEY", "ZE_BENCHMARKS_API_KEY")
 }
 
-// Error is an error response of the server.
+// Error is an error response of the server: a problem document.
 type Error struct {
 	// Status is the HTTP status.
 	Status int
-	// Problem is the problem document; its fields are empty if a proxy answered instead
-	// of the server.
+	// Problem is the problem document.
 	Problem Problem
 	// RetryAfter is how long the server asks to wait before a retry, 0 if it does not ask.
 	RetryAfter time.Duration
+	// advice says what to do.
+	advice string
 }
 
-// Error returns the status, the message and the invalid fields.
+// Error returns the status, the message, the invalid fields, and what to do about the API key.
 func (e *Error) Error() string {
-	if e.Problem.Detail == "" {
-		return fmt.Sprintf("the server answered %d %s", e.Status, http.StatusText(e.Status))
-	}
 	text := fmt.Sprintf("%d %s: %s", e.Status, e.Problem.Title, e.Problem.Detail)
 	for _, fault := range e.Problem.Errors {
 		text += fmt.Sprintf(" %s: %s.", fault.Location, fault.Message)
@@ -78,32 +101,153 @@ func (e *Error) Error() string {
 	if e.Problem.RequestID != "" {
 		text += fmt.Sprintf(" (request %s)", e.Problem.RequestID)
 	}
-	return text
+	return text + e.advice
 }
 
 // Retriable reports whether the same request may succeed later. Retrying a submission is
 // always safe.
-func (e *Error) Retriable() bool {
-	return e.Status == http.StatusRequestTimeout || e.Status == http.StatusTooManyRequests || e.Status >= http.StatusInternalServerError
+func (e *Error) Retriable() bool { return retriableStatus(e.Status) }
+
+func retriableStatus(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return true
+	}
+	return status >= http.StatusInternalServerError
 }
 
-// Check returns nil for a successful response, an *Error for an error response, and another
-// error for a response that does not come from a BenchLedger server, like the page of a
-// proxy. Call it with the HTTPResponse and the Body of an operation's response.
-func Check(response *http.Response, body []byte) error {
-	status, contentType := response.StatusCode, response.Header.Get("Content-Type")
+// isAboutKey reports whether the API key is missing, invalid, or lacks the scope.
+func (e *Error) isAboutKey() bool {
+	return e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden
+}
+
+// keyAdvice says which API key a request needs.
+func keyAdvice(request *http.Request) string {
+	scope := "read"
+	if request.Method == http.MethodPost {
+		scope = "submit"
+	}
+	advice := "; set BENCHLEDGER_API_KEY (or APIKey, --api-key) to a key with the scope " + scope
+	if host := request.URL.Hostname(); host == "localhost" || net.ParseIP(host).IsLoopback() {
+		advice += "; a local server (`benchledger serve`) accepts the key dev-local-key"
+	}
+	return advice
+}
+
+// ForeignError is a response that does not come from BenchLedger, but from another web server
+// or from a proxy. It says nothing about what was submitted.
+type ForeignError struct {
+	// Server is the server address.
+	Server string
+	// Status is the HTTP status, and ContentType the media type, which may be empty.
+	Status      int
+	ContentType string
+	// Location is where a redirect leads to.
+	Location string
+	// RetryAfter is how long to wait before a retry, 0 if the response does not say it.
+	RetryAfter time.Duration
+}
+
+// Error returns the server address, the status, and what may be wrong.
+func (e *ForeignError) Error() string {
+	if e.Location != "" {
+		return fmt.Sprintf("%s redirects to %s: set the server address to where BenchLedger is", e.Server, e.Location)
+	}
+	answer := strings.TrimSpace(fmt.Sprintf("%d %s", e.Status, http.StatusText(e.Status)))
+	if e.ContentType != "" {
+		answer += fmt.Sprintf(" (%s)", e.ContentType)
+	}
+	return fmt.Sprintf("%s answered %s, which is not a response of BenchLedger: is the address right, or is a proxy in front of the server?", e.Server, answer)
+}
+
+// Retriable reports whether the same request may succeed later.
+func (e *ForeignError) Retriable() bool { return retriableStatus(e.Status) }
+
+// Check returns nil for a successful response, an *Error for an error response, and a
+// *ForeignError for a response that does not come from BenchLedger. Call it with the
+// HTTPResponse and the Body of an operation's response. A successful response must have the
+// members, if it is an object, and if it is an array, its first element must.
+func Check(response *http.Response, body []byte, members ...string) error {
+	status := response.StatusCode
 	if status == http.StatusOK || status == http.StatusCreated && response.Request.Method == http.MethodPost {
-		if strings.Contains(contentType, "json") {
-			return nil
+		if !strings.Contains(response.Header.Get("Content-Type"), "json") || !hasMembers(body, members) {
+			return foreign(response)
 		}
-		return fmt.Errorf("%s answered with %q instead of JSON: is a proxy in front of the server?", response.Request.URL.Redacted(), contentType)
+		return nil
 	}
-	if status < http.StatusBadRequest {
-		return fmt.Errorf("%s answered %d %s: is a proxy in front of the server?", response.Request.URL.Redacted(), status, http.StatusText(status))
+	problem, isOurs := readProblem(response, body)
+	if !isOurs {
+		return foreign(response)
 	}
-	failed := &Error{Status: status, RetryAfter: retryAfter(response.Header.Get("Retry-After"))}
-	_ = json.Unmarshal(body, &failed.Problem) // A proxy may have answered, without a problem document.
+	failed := &Error{Status: status, Problem: problem, RetryAfter: retryAfter(response.Header.Get("Retry-After"))}
+	if failed.isAboutKey() {
+		failed.advice = keyAdvice(response.Request)
+	}
 	return failed
+}
+
+// readProblem reads a problem document, and reports whether it is one of BenchLedger.
+func readProblem(response *http.Response, body []byte) (problem Problem, isOurs bool) {
+	var has struct {
+		Title, Detail, RequestID *string
+		Status                   int
+	}
+	if mediaType(response) != "application/problem+json" || json.Unmarshal(body, &has) != nil || json.Unmarshal(body, &problem) != nil {
+		return Problem{}, false
+	}
+	return problem, has.Title != nil && has.Detail != nil && has.RequestID != nil && has.Status == response.StatusCode
+}
+
+func mediaType(response *http.Response) string {
+	name, _, _ := strings.Cut(response.Header.Get("Content-Type"), ";")
+	return strings.ToLower(strings.TrimSpace(name))
+}
+
+// hasMembers reports whether a text begins with an object that has the members, or is an
+// array that does.
+func hasMembers(body []byte, members []string) bool {
+	if len(members) == 0 {
+		return true
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	if bytes.HasPrefix(bytes.TrimSpace(body), []byte("[")) {
+		if _, err := decoder.Token(); err != nil || !decoder.More() {
+			return err == nil
+		}
+	}
+	var object map[string]json.RawMessage
+	if decoder.Decode(&object) != nil {
+		return false
+	}
+	for _, member := range members {
+		if _, found := object[member]; !found {
+			return false
+		}
+	}
+	return true
+}
+
+func foreign(response *http.Response) *ForeignError {
+	e := &ForeignError{
+		Server: serverOf(response.Request), Status: response.StatusCode,
+		ContentType: mediaType(response), RetryAfter: retryAfter(response.Header.Get("Retry-After")),
+	}
+	if to, err := response.Location(); err == nil && response.StatusCode < http.StatusBadRequest {
+		e.Location = to.Redacted()
+	}
+	return e
+}
+
+// serverOf returns the server address that a request was sent to.
+func serverOf(request *http.Request) string {
+	address := *request.URL
+	address.RawQuery = ""
+	text := address.Redacted()
+	end := strings.LastIndex(text, "/api/")
+	if end < 0 {
+		end = strings.LastIndex(text, "/") // Like /health.
+	}
+	return text[:end]
 }
 
 // retryAfter parses a Retry-After header: seconds, or a date.
@@ -117,63 +261,44 @@ func retryAfter(header string) time.Duration {
 	return 0
 }
 
-// Retry calls attempt until it succeeds, returns an *Error that is not Retriable, maxDuration
-// has passed (0 allows one attempt), or ctx ends. It returns the last error. Between attempts
-// it waits as long as the server asks, plus a random part, so that clients do not all return
-// at once. Otherwise the wait grows to 10 seconds at most.
-func Retry(ctx context.Context, maxDuration time.Duration, attempt func() error) error {
-	const longest = 10 * time.Second
-	end := time.Now().Add(maxDuration)
-	for growing := 400 * time.Millisecond; ; growing = min(growing*3/2, longest) {
-		err := attempt()
-		pause := growing/2 + jitter(growing/2)
-		var answered *Error
-		if errors.As(err, &answered) {
-			if !answered.Retriable() {
-				return err
-			}
-			if answered.RetryAfter > 0 {
-				pause = answered.RetryAfter + jitter(min(answered.RetryAfter, longest)/2)
-			}
-		}
-		if err == nil || time.Now().Add(pause).After(end) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(pause):
-		}
-	}
-}
+// LineReceipt is the receipt of a line, with the warnings about it.
+type LineReceipt struct {
+	Receipt
 
-func jitter(most time.Duration) time.Duration {
-	return rand.N(most + 1) //nolint:gosec // G404: not a secret
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // SubmitLines submits runs, one JSON object per line, and returns one receipt per run.
-func (c *ClientWithResponses) SubmitLines(ctx context.Context, lines io.Reader) ([]Receipt, error) {
-	response, err := c.SubmitRunsWithBodyWithResponse(ctx, &SubmitRunsParams{}, "application/x-ndjson", lines)
+func (c *ClientWithResponses) SubmitLines(ctx context.Context, lines io.Reader) ([]LineReceipt, error) {
+	sent, err := io.ReadAll(lines)
+	if err != nil {
+		return nil, fmt.Errorf("read the runs: %w", err)
+	}
+	count := 0
+	for line := range bytes.Lines(sent) {
+		if len(bytes.TrimSpace(line)) > 0 {
+			count++
+		}
+	}
+	response, content, err := read(c.SubmitRunsWithBody(ctx, &SubmitRunsParams{}, "application/x-ndjson", bytes.NewReader(sent))) //nolint:bodyclose // read closes it
+	if err == nil {
+		err = Check(response, content)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if err := Check(response.HTTPResponse, response.Body); err != nil {
-		return nil, err
-	}
-	var receipts []Receipt
-	decoder := json.NewDecoder(bytes.NewReader(response.Body))
-	for {
-		var receipt Receipt
-		if err := decoder.Decode(&receipt); errors.Is(err, io.EOF) {
-			return receipts, nil
-		} else if err != nil {
-			return nil, fmt.Errorf("read receipts: %w", err)
-		}
-		if !receipt.Outcome.Valid() || int(receipt.Line) != len(receipts)+1 {
-			return nil, errors.New("the response has no receipts: is a proxy in front of the server?")
+	receipts := make([]LineReceipt, 0, count)
+	for decoder := json.NewDecoder(bytes.NewReader(content)); decoder.More(); {
+		var receipt LineReceipt
+		if err := decoder.Decode(&receipt); err != nil || !receipt.Outcome.Valid() || int(receipt.Line) != len(receipts)+1 {
+			return nil, foreign(response)
 		}
 		receipts = append(receipts, receipt)
 	}
+	if len(receipts) != count {
+		return nil, foreign(response)
+	}
+	return receipts, nil
 }
 
 // EachRun returns all runs that match params, page by page. It stops after an error.
@@ -183,7 +308,7 @@ func (c *ClientWithResponses) EachRun(ctx context.Context, params ListRunsParams
 
 // EachRunAs is EachRun with another type for a run. json.RawMessage keeps all digits of numbers.
 func EachRunAs[T any](ctx context.Context, c *ClientWithResponses, params ListRunsParams) iter.Seq2[T, error] {
-	return pages[T](func(cursor *string) (*http.Response, []byte, error) {
+	return pages[T]("runId", func(cursor *string) (*http.Response, []byte, error) {
 		if cursor != nil {
 			params.Cursor = cursor
 		}
@@ -198,7 +323,7 @@ func (c *ClientWithResponses) EachBatch(ctx context.Context, params ListBatchesP
 
 // EachBatchAs is EachBatch with another type for a batch; see EachRunAs.
 func EachBatchAs[T any](ctx context.Context, c *ClientWithResponses, params ListBatchesParams) iter.Seq2[T, error] {
-	return pages[T](func(cursor *string) (*http.Response, []byte, error) {
+	return pages[T]("batchId", func(cursor *string) (*http.Response, []byte, error) {
 		if cursor != nil {
 			params.Cursor = cursor
 		}
@@ -216,17 +341,18 @@ func read(response *http.Response, err error) (*http.Response, []byte, error) {
 	return response, content, err
 }
 
-func pages[T any](get func(cursor *string) (*http.Response, []byte, error)) iter.Seq2[T, error] {
+// pages returns the items of all pages. Each has the member.
+func pages[T any](member string, get func(cursor *string) (*http.Response, []byte, error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var cursor *string
 		for {
 			response, content, err := get(cursor) //nolint:bodyclose // read to its end, and closed
 			var page []T
 			if err == nil {
-				err = Check(response, content)
+				err = Check(response, content, member)
 			}
-			if err == nil {
-				err = json.Unmarshal(content, &page)
+			if err == nil && json.Unmarshal(content, &page) != nil {
+				err = foreign(response)
 			}
 			if err != nil {
 				yield(*new(T), err)

@@ -1,11 +1,15 @@
 package benchledger
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // encode returns a submission as JSON. Values that JSON cannot represent (NaN, a channel,
@@ -78,6 +82,74 @@ func encodable(value reflect.Value, at string, inside []uintptr, faults *[]Field
 	}
 	*faults = append(*faults, FieldError{Location: at, Message: err.Error()})
 	return nil
+}
+
+var (
+	// invalidText matches what PostgreSQL cannot store in a text: NUL, and half of a surrogate
+	// pair. \ufffd is how encoding/json writes a byte that is not UTF-8. Pairs and other escapes
+	// are matched too, so that each match begins where an escape does.
+	invalidText = regexp.MustCompile(`(?i)\\ud[89ab]..\\ud[c-f]..|\\(?:u0000|ufffd|ud[89a-f]..)|\\.`)
+	// suspicious finds texts where invalidText may find some, in a fraction of the time.
+	suspicious = regexp.MustCompile(`\\u(?:0000|[fF]{3}[dD]|[dD][89a-fA-F])`)
+)
+
+// replaceInvalidText replaces what is no text in the strings of a submission by U+FFFD. It
+// returns the run or batch ID, and one of the fields where it was, "" where all is text.
+func replaceInvalidText(body []byte) (valid []byte, id, field string) {
+	if !suspicious.Match(body) && utf8.Valid(body) {
+		return body, "", ""
+	}
+	replaced := func(by string) []byte {
+		marked := invalidText.ReplaceAllFunc(body, func(escape []byte) []byte {
+			if len(escape) == len(`\u0000`) {
+				return []byte(by)
+			}
+			return escape // A pair, or an escape of one letter.
+		})
+		return bytes.ToValidUTF8(marked, []byte(by))
+	}
+	var submission map[string]any
+	decoder := json.NewDecoder(bytes.NewReader(replaced(`\u0000`)))
+	decoder.UseNumber()
+	if decoder.Decode(&submission) != nil {
+		return body, "", "" // The server says what is wrong with it.
+	}
+	if field = fieldWithNUL(submission, "body"); field == "" {
+		return body, "", ""
+	}
+	for _, name := range []string{"batchId", "runId"} {
+		if text, ok := submission[name].(string); ok {
+			id = strings.ReplaceAll(text, "\x00", "\ufffd")
+		}
+	}
+	return replaced(`\ufffd`), id, field
+}
+
+// fieldWithNUL returns where a value has a text with NUL, the first by name.
+func fieldWithNUL(value any, at string) string {
+	switch value := value.(type) {
+	case string:
+		if strings.Contains(value, "\x00") {
+			return at
+		}
+	case []any:
+		for i, item := range value {
+			if found := fieldWithNUL(item, fmt.Sprintf("%s[%d]", at, i)); found != "" {
+				return found
+			}
+		}
+	case map[string]any:
+		for _, key := range slices.Sorted(maps.Keys(value)) {
+			name := at + "." + strings.ReplaceAll(key, "\x00", "\ufffd")
+			if strings.Contains(key, "\x00") {
+				return name
+			}
+			if found := fieldWithNUL(value[key], name); found != "" {
+				return found
+			}
+		}
+	}
+	return ""
 }
 
 // isEmpty reports whether encoding/json leaves out the value of a field with omitempty.

@@ -74,3 +74,41 @@ func TestEncodeWithoutFaults(t *testing.T) {
 		})
 	}
 }
+
+// TestReplaceInvalidText sees that all that is no text becomes U+FFFD, and nothing else changes.
+func TestReplaceInvalidText(t *testing.T) {
+	t.Parallel()
+	valid := func(submission any) (string, string) {
+		body, faults := encode(submission)
+		if len(faults) > 0 {
+			t.Fatal(faults)
+		}
+		body, id, field := replaceInvalidText(body)
+		return string(body), id + " " + field
+	}
+	const rest = `,"runId":"r","scenario":"","status":"","suite":"","tier":""}`
+	for _, test := range []struct {
+		run         RunSubmission
+		want, field string
+	}{
+		{RunSubmission{RunID: "r", Agent: "a\x00b"}, `{"agent":"a\ufffdb"` + rest, "r body.agent"},
+		{RunSubmission{RunID: "r", Agent: "a\xffb"}, `{"agent":"a\ufffdb"` + rest, "r body.agent"},
+		{RunSubmission{RunID: "r", Agent: `a\u0000 \` + "\x00"}, `{"agent":"a\\u0000 \\\ufffd"` + rest, "r body.agent"},
+		{RunSubmission{RunID: "r", Agent: `\u0000 \ud800 � 😀 <` + "\n"}, `{"agent":"\\u0000 \\ud800 � 😀 \u003c\n"` + rest, " "},
+		{
+			RunSubmission{RunID: "r", Metadata: map[string]any{"b": []any{1, map[string]any{"\x00": json.Number("1e999")}}, "c": "\x00"}},
+			`{"agent":"","metadata":{"b":[1,{"\ufffd":1e999}],"c":"\ufffd"}` + rest, "r body.metadata.b[1].\ufffd",
+		},
+		{
+			RunSubmission{RunID: "r", Metadata: map[string]any{"raw": json.RawMessage(`"\uD83D\uDE00 \uD800 \udc00\ud83d\\ud800 ` + "\xff" + `"`)}},
+			`{"agent":"","metadata":{"raw":"\uD83D\uDE00 \ufffd \ufffd\ufffd\\ud800 \ufffd"}` + rest, "r body.metadata.raw",
+		},
+	} {
+		if got, field := valid(test.run); got != test.want || field != test.field {
+			t.Errorf("%s, %q, want %s, %q", got, field, test.want, test.field)
+		}
+	}
+	if got, field := valid(BatchSubmission{BatchID: "b\x00"}); got != `{"batchId":"b\ufffd"}` || field != "b\ufffd body.batchId" {
+		t.Errorf("%s, %q", got, field)
+	}
+}

@@ -11,9 +11,9 @@ import (
 	"maps"
 	"math"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,8 +26,9 @@ import (
 type RecorderOptions struct {
 	// URL is the server address and APIKey the API key; FromEnvironment gives the defaults.
 	URL, APIKey string
-	// RetryFor is how long the recorder retries to send the end of a run or batch before it
-	// leaves it in the spool: 0 does not retry, nil is 5 minutes.
+	// RetryFor is how long the recorder retries to send the ends of runs and batches while the
+	// server is unavailable. After that it sends each once, and leaves it in the spool, until
+	// the server is available again. 0 does not retry, nil is 5 minutes.
 	RetryFor *time.Duration
 	// Spool is the directory for undelivered submissions; SpoolDir if empty.
 	Spool string
@@ -41,11 +42,14 @@ type RecorderOptions struct {
 // none: the end of a run is written to disk before it is sent, and stays there until the
 // server has stored it.
 type Recorder struct {
-	client   *ClientWithResponses
-	url      string
-	retryFor time.Duration
-	spool    *spool
-	log      *slog.Logger
+	client  *ClientWithResponses
+	url     string
+	retrier Retrier
+	spool   *spool
+	log     *slog.Logger
+	mu      sync.Mutex
+	// said holds the warnings that are not repeated.
+	said map[string]bool
 	// background holds what Close ends: announcements, and the submissions of earlier recorders.
 	background sync.WaitGroup
 	ctx        context.Context
@@ -61,14 +65,14 @@ func NewRecorder(options RecorderOptions) (*Recorder, error) {
 	}
 	left, unreadable, err := r.spool.list("")
 	if err != nil {
-		return nil, fmt.Errorf("read the spool: %w", err)
+		r.log.Warn("the spool cannot be read: what earlier recorders left in it is not sent", "spool", r.spool.dir, "error", err)
 	}
 	left, elsewhere := forServer(left, r.url)
 	if len(elsewhere) > 0 || unreadable > 0 {
 		r.log.Warn("the spool has submissions that this recorder does not send: see benchledger flush", "spool", r.spool.dir, "otherServers", elsewhere, "unreadable", unreadable)
 	}
 	r.background.Go(func() {
-		if _, err := r.flush(r.ctx, left); err != nil && r.ctx.Err() == nil {
+		if _, err := r.flush(r.ctx, left, nil); err != nil && r.ctx.Err() == nil {
 			r.log.Warn("submissions of earlier runs stay in the spool", "spool", r.spool.dir, "error", err)
 		}
 	})
@@ -95,20 +99,17 @@ func newRecorder(options RecorderOptions) (*Recorder, error) {
 	if options.Logger == nil {
 		options.Logger = slog.Default()
 	}
+	var noSpool error
 	if options.Spool == "" {
-		dir, err := SpoolDir()
-		if err != nil {
-			return nil, err
-		}
-		options.Spool = dir
+		options.Spool, noSpool = SpoolDir()
 	}
 	client, err := New(address, key, WithHTTPClient(options.HTTPClient))
 	if err != nil {
 		return nil, err
 	}
 	r := &Recorder{
-		client: client, url: strings.TrimRight(address, "/"), retryFor: *options.RetryFor, log: options.Logger,
-		spool: &spool{dir: options.Spool, delivering: map[string]bool{}},
+		client: client, url: normalize(address), retrier: Retrier{For: *options.RetryFor}, log: options.Logger,
+		spool: &spool{dir: options.Spool, err: noSpool, delivering: map[string]bool{}}, said: map[string]bool{},
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r, nil
@@ -296,29 +297,47 @@ func (b *BatchRecorder) Complete(ctx context.Context, summary BatchSummary) (Del
 // end repeats everything.
 func (r *Recorder) announce(operation string, submission any) context.CancelFunc {
 	ctx, stop := context.WithCancel(r.ctx)
-	body, _ := encode(submission)
+	body, _ := r.encode(submission)
 	r.background.Go(func() {
-		if err := r.send(ctx, operation, body); err != nil && ctx.Err() == nil {
+		if err := r.send(ctx, operation, body, nil); err != nil && ctx.Err() == nil && r.first("announcement") {
 			r.log.Warn("the start could not be announced; the end will still be recorded", "error", err)
 		}
 	})
 	return stop
 }
 
+// encode returns a submission as JSON whose texts the server can store.
+func (r *Recorder) encode(submission any) (body []byte, faults []FieldError) {
+	body, faults = encode(submission)
+	body, id, field := replaceInvalidText(body)
+	if field != "" && r.first("text") {
+		r.log.Warn(fmt.Sprintf("a text had a NUL or half a character (%s, %s): replaced by U+FFFD", id, field))
+	}
+	return body, faults
+}
+
 // deliver writes a submission to the spool, sends it, and removes it from the spool when the
 // server has stored it.
 func (r *Recorder) deliver(ctx context.Context, operation string, submission any) (Delivery, error) {
-	body, faults := encode(submission)
+	body, faults := r.encode(submission)
 	e := entry{URL: r.url, Operation: operation, SpooledAt: time.Now().UTC(), Body: body}
 	name, spoolErr := r.spool.put(e)
 	defer r.spool.release(name)
+	safe := "; the run is safe in " + r.spool.dir
+	if spoolErr != nil {
+		safe = ""
+		if r.first("spool") {
+			r.log.Warn("the spool cannot be written: a run that the server does not store is lost", "spool", r.spool.dir, "error", spoolErr)
+		}
+	}
 	var err error
 	if len(faults) > 0 {
 		err = refused(http.StatusUnprocessableEntity, "It was not sent: it has values that JSON cannot represent. They were left out.", faults)
 	} else {
-		err = r.send(ctx, operation, body)
+		err = r.send(ctx, operation, body, r.noResponse(safe))
 	}
 	var answered *Error
+	again, _ := retriable(err)
 	switch {
 	case spoolErr != nil:
 		if err != nil {
@@ -327,25 +346,77 @@ func (r *Recorder) deliver(ctx context.Context, operation string, submission any
 		return Delivered, nil
 	case err == nil:
 		return Delivered, r.spool.remove(name)
-	case errors.As(err, &answered) && !answered.Retriable():
+	case errors.As(err, &answered) && answered.isAboutContent():
 		if moved := r.spool.refuse(name, e, answered); moved != nil {
 			return Refused, errors.Join(err, moved)
 		}
 		return Refused, fmt.Errorf("%w (kept in %s)", err, filepath.Join(r.spool.dir, refusedDir, name))
+	case again && ctx.Err() == nil: // noResponse has said it.
+	case r.first("undelivered"):
+		r.log.Warn(fmt.Sprintf(`not delivered: %v%s. "benchledger flush" sends it later.`, err, safe))
 	}
-	r.log.Warn("not delivered yet; it stays in the spool", "spool", r.spool.dir, "error", err)
 	return Spooled, nil
 }
 
-// send submits a body, and retries for RetryFor while the server is unavailable.
-func (r *Recorder) send(ctx context.Context, operation string, body []byte) error {
-	return Retry(ctx, r.retryFor, func() error { return r.post(ctx, operation, body) })
+// noResponse returns a function that says that the server does not respond, and where the
+// run is.
+func (r *Recorder) noResponse(safe string) func(why error, until time.Time) {
+	return func(why error, until time.Time) {
+		text := fmt.Sprintf("no response from %s (%v)%s", redacted(r.url), why, safe)
+		if !until.IsZero() {
+			text += "; trying again until " + until.Format(time.TimeOnly)
+		}
+		if safe != "" {
+			text += `. "benchledger flush" sends it later.`
+		}
+		r.log.Warn(text)
+	}
+}
+
+// redacted returns a server address without its password.
+func redacted(address string) string {
+	parsed, err := url.Parse(address)
+	if err != nil {
+		return address
+	}
+	return parsed.Redacted()
+}
+
+// first reports whether a warning was not given before, or not since forget.
+func (r *Recorder) first(warning string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	said := r.said[warning]
+	r.said[warning] = true
+	return !said
+}
+
+func (r *Recorder) forget(warnings ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, warning := range warnings {
+		delete(r.said, warning)
+	}
+}
+
+// send submits a body, and retries for RetryFor while the server is unavailable. notify is
+// that of Retrier.Do.
+func (r *Recorder) send(ctx context.Context, operation string, body []byte, notify func(why error, until time.Time)) error {
+	err := r.retrier.Do(ctx, func() error { return r.post(ctx, operation, body) }, notify)
+	if err == nil {
+		r.forget("announcement", "undelivered")
+	}
+	return err
 }
 
 // post submits a body once. Only a receipt for it proves that it is stored: a proxy may have
 // answered.
 func (r *Recorder) post(ctx context.Context, operation string, body []byte) error {
-	var sent, stored struct{ RunID, BatchID string }
+	type receipt struct {
+		RunID, BatchID string
+		Warnings       []string
+	}
+	var sent, stored receipt
 	_ = json.Unmarshal(body, &sent) // A spool entry may hold anything: the server validates it.
 	submit := func() (*http.Response, error) {
 		if operation == submitBatch {
@@ -361,9 +432,19 @@ func (r *Recorder) post(ctx context.Context, operation string, body []byte) erro
 		return err
 	}
 	if json.Unmarshal(content, &stored) != nil || operation == submitRun && stored.RunID != sent.RunID || operation == submitBatch && stored.BatchID != sent.BatchID {
-		return fmt.Errorf("%s answered without a receipt: is a proxy in front of the server?", r.url)
+		return foreign(response)
 	}
+	r.warn(stored.Warnings)
 	return nil
+}
+
+// warn logs the warnings in a receipt, each once.
+func (r *Recorder) warn(warnings []string) {
+	for _, warning := range warnings {
+		if r.first("receipt: " + warning) {
+			r.log.Warn("the server stored a submission with a warning: " + warning)
+		}
+	}
 }
 
 // FlushOptions configure Flush.
@@ -401,20 +482,23 @@ func Flush(ctx context.Context, options FlushOptions) (Flushed, error) {
 	if err != nil {
 		return Flushed{}, fmt.Errorf("read the spool: %w", err)
 	}
-	entries, elsewhere := forServer(entries, cmp.Or(strings.TrimRight(options.From, "/"), r.url))
-	flushed, err := r.flush(ctx, entries)
+	entries, elsewhere := forServer(entries, cmp.Or(normalize(options.From), r.url))
+	flushed, err := r.flush(ctx, entries, r.noResponse(""))
 	flushed.Elsewhere, flushed.Unreadable = elsewhere, unreadable
+	if err != nil {
+		err = fmt.Errorf("%w (what is left stays in %s)", err, r.spool.dir)
+	}
 	return flushed, err
 }
 
 // forServer returns the entries for a server, and counts those for other servers.
-func forServer(entries []entry, url string) (its []entry, elsewhere map[string]int) {
+func forServer(entries []entry, server string) (its []entry, elsewhere map[string]int) {
 	elsewhere = map[string]int{}
 	for _, e := range entries {
-		if e.URL == url {
+		if address := normalize(e.URL); address == server {
 			its = append(its, e)
 		} else {
-			elsewhere[e.URL]++
+			elsewhere[address]++
 		}
 	}
 	return its, elsewhere
@@ -427,8 +511,8 @@ const (
 )
 
 // flush sends first the batches, so that they keep their createdAt, then the runs, many per
-// request.
-func (r *Recorder) flush(ctx context.Context, entries []entry) (Flushed, error) {
+// request. notify is that of Retrier.Do.
+func (r *Recorder) flush(ctx context.Context, entries []entry, notify func(why error, until time.Time)) (Flushed, error) {
 	flushed := Flushed{Left: len(entries)}
 	note := func(e entry, why *Error) error {
 		flushed.Left--
@@ -442,7 +526,7 @@ func (r *Recorder) flush(ctx context.Context, entries []entry) (Flushed, error) 
 	}
 	alone := func(group []entry) error {
 		for _, e := range group {
-			err := r.send(ctx, e.Operation, e.Body)
+			err := r.send(ctx, e.Operation, e.Body, notify)
 			var answered *Error
 			if err != nil && (!errors.As(err, &answered) || !answered.isAboutContent()) {
 				return err
@@ -465,14 +549,11 @@ func (r *Recorder) flush(ctx context.Context, entries []entry) (Flushed, error) 
 			lines.WriteByte('\n')
 			group, runs = append(group, runs[0]), runs[1:]
 		}
-		var receipts []Receipt
-		err := Retry(ctx, r.retryFor, func() (err error) {
+		var receipts []LineReceipt
+		err := r.retrier.Do(ctx, func() (err error) {
 			receipts, err = r.client.SubmitLines(ctx, bytes.NewReader(lines.Bytes()))
-			if err == nil && len(receipts) != len(group) {
-				err = fmt.Errorf("%d receipts for %d runs", len(receipts), len(group))
-			}
 			return err
-		})
+		}, notify)
 		var answered *Error
 		if errors.As(err, &answered) && answered.isAboutContent() {
 			err = alone(group) // One of them is at fault, for example too large.
@@ -482,6 +563,7 @@ func (r *Recorder) flush(ctx context.Context, entries []entry) (Flushed, error) 
 			return flushed, err
 		}
 		for i, receipt := range receipts {
+			r.warn(receipt.Warnings)
 			if err := note(group[i], receipt.refusal()); err != nil {
 				return flushed, err
 			}
@@ -503,9 +585,7 @@ func partition(entries []entry, is func(entry) bool) (those, others []entry) {
 
 // isAboutContent reports whether the submission is at fault, and not the API key or the
 // state of the server.
-func (e *Error) isAboutContent() bool {
-	return !e.Retriable() && e.Status != http.StatusUnauthorized && e.Status != http.StatusForbidden
-}
+func (e *Error) isAboutContent() bool { return !e.Retriable() && !e.isAboutKey() }
 
 // refusal returns the error in a receipt, nil if the run is stored.
 func (r Receipt) refusal() *Error {

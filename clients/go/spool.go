@@ -58,6 +58,8 @@ const (
 // folder refused, with the reason.
 type spool struct {
 	dir string
+	// err is why there is no directory.
+	err error
 	mu  sync.Mutex
 	// delivering holds the names of the entries that this process is sending.
 	delivering map[string]bool
@@ -77,6 +79,9 @@ func (s *spool) put(e entry) (string, error) {
 }
 
 func (s *spool) write(name string, e entry) error {
+	if s.err != nil {
+		return s.err
+	}
 	text, err := json.Marshal(e)
 	if err != nil {
 		return err
@@ -138,6 +143,9 @@ func (s *spool) release(name string) {
 // list returns the entries in a folder of the spool, oldest first, without those that this
 // process is sending. unreadable counts files that are not entries.
 func (s *spool) list(folder string) (entries []entry, unreadable int, err error) {
+	if s.err != nil {
+		return nil, 0, s.err
+	}
 	files, err := os.ReadDir(filepath.Join(s.dir, folder))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, 0, nil

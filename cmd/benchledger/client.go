@@ -9,6 +9,7 @@ import (
 	"io"
 	"iter"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
 	"strings"
@@ -31,6 +32,15 @@ type serverFlags struct {
 func (f *serverFlags) connect() (*benchledger.ClientWithResponses, error) {
 	address, key := benchledger.FromEnvironment()
 	return benchledger.New(cmp.Or(f.URL, address), cmp.Or(f.APIKey, key), benchledger.WithHTTPClient(&http.Client{Timeout: 5 * time.Minute}))
+}
+
+// serverOf returns the address of a client's server.
+func serverOf(client *benchledger.ClientWithResponses) string {
+	text := client.ClientInterface.(*benchledger.Client).Server
+	if address, err := url.Parse(text); err == nil {
+		text = address.Redacted()
+	}
+	return strings.TrimSuffix(text, "/")
 }
 
 // interruptible returns a context that ends with Ctrl-C, once.
@@ -77,6 +87,25 @@ func show[T any](f *readFlags, head table.Row, rows []T, row func(T) table.Row) 
 	return nil
 }
 
+// get returns the body of a response, and what it is. A response of the operation has the
+// member: another web server may answer with other JSON.
+func get[T any](response *http.Response, err error, member string) (body []byte, value T, _ error) {
+	if err != nil {
+		return nil, value, withHint(err)
+	}
+	defer response.Body.Close()
+	if body, err = io.ReadAll(response.Body); err != nil {
+		return nil, value, withHint(err)
+	}
+	if err := benchledger.Check(response, body, member); err != nil {
+		return nil, value, err
+	}
+	if err := json.Unmarshal(body, &value); err != nil {
+		return nil, value, fmt.Errorf("the response is not one of BenchLedger: %w", err)
+	}
+	return body, value, nil
+}
+
 // shown is a value as a table has it: nothing for null, and no control characters,
 // which would speak to the terminal.
 func shown(value any) string {
@@ -113,8 +142,8 @@ func shown(value any) string {
 
 // withHint says what to do about an error of the network.
 func withHint(err error) error {
-	var answered *benchledger.Error
-	if err == nil || errors.As(err, &answered) || errors.Is(err, context.Canceled) {
+	var unreachable *url.Error
+	if !errors.As(err, &unreachable) || errors.Is(err, context.Canceled) {
 		return err
 	}
 	return fmt.Errorf("%w: is the server running? Set its address with --url or BENCHLEDGER_URL", err)
@@ -209,17 +238,14 @@ func (c *runCommand) Run() error {
 	if err != nil {
 		return err
 	}
-	response, err := client.GetRunWithResponse(ctx, c.ID)
-	if err == nil {
-		err = benchledger.Check(response.HTTPResponse, response.Body)
-	}
+	response, err := client.GetRun(ctx, c.ID) //nolint:bodyclose // get closes it
+	body, found, err := get[benchledger.RunDetails](response, err, "run")
 	if err != nil {
-		return withHint(err)
+		return err
 	}
 	if c.JSON {
-		return printBody(response.Body)
+		return printBody(body)
 	}
-	found := response.JSON200
 	if err := showRuns(&c.readFlags, []benchledger.Run{found.Run}); err != nil {
 		return err
 	}
@@ -278,17 +304,14 @@ func (c *batchCommand) Run() error {
 	if err != nil {
 		return err
 	}
-	response, err := client.GetBatchWithResponse(ctx, c.ID)
-	if err == nil {
-		err = benchledger.Check(response.HTTPResponse, response.Body)
-	}
+	response, err := client.GetBatch(ctx, c.ID) //nolint:bodyclose // get closes it
+	body, b, err := get[benchledger.BatchDetails](response, err, "batchId")
 	if err != nil {
-		return withHint(err)
+		return err
 	}
 	if c.JSON {
-		return printBody(response.Body)
+		return printBody(body)
 	}
-	b := response.JSON200
 	if err := showBatches(&c.readFlags, []benchledger.Batch{{
 		BatchID: b.BatchID, CreatedAt: b.CreatedAt, CompletedAt: b.CompletedAt, TotalRuns: b.TotalRuns,
 		SuccessfulRuns: b.SuccessfulRuns, AvgScore: b.AvgScore, AvgWeightedScore: b.AvgWeightedScore,
@@ -313,25 +336,21 @@ func (c *statsCommand) Run() error {
 		return err
 	}
 	if c.Agents {
-		response, err := client.ListAgentStatsWithResponse(ctx)
-		if err == nil {
-			err = benchledger.Check(response.HTTPResponse, response.Body)
-		}
+		response, err := client.ListAgentStats(ctx) //nolint:bodyclose // get closes it
+		_, agents, err := get[[]benchledger.AgentStats](response, err, "agent")
 		if err != nil {
-			return withHint(err)
+			return err
 		}
-		return show(&c.readFlags, table.Row{"agent", "runs", "average", "lowest", "highest"}, *response.JSON200, func(a benchledger.AgentStats) table.Row {
+		return show(&c.readFlags, table.Row{"agent", "runs", "average", "lowest", "highest"}, agents, func(a benchledger.AgentStats) table.Row {
 			return table.Row{a.Agent, a.Runs, a.AvgScore, a.MinScore, a.MaxScore}
 		})
 	}
-	response, err := client.GetStatsWithResponse(ctx)
-	if err == nil {
-		err = benchledger.Check(response.HTTPResponse, response.Body)
-	}
+	response, err := client.GetStats(ctx) //nolint:bodyclose // get closes it
+	_, stats, err := get[benchledger.Stats](response, err, "totalRuns")
 	if err != nil {
-		return withHint(err)
+		return err
 	}
-	return show(&c.readFlags, table.Row{"completed runs", "successful", "average", "weighted"}, []benchledger.Stats{*response.JSON200}, func(s benchledger.Stats) table.Row {
+	return show(&c.readFlags, table.Row{"completed runs", "successful", "average", "weighted"}, []benchledger.Stats{stats}, func(s benchledger.Stats) table.Row {
 		return table.Row{s.TotalRuns, s.SuccessfulRuns, s.AvgScore, s.AvgWeightedScore}
 	})
 }

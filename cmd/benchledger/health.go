@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
 	"time"
+
+	benchledger "github.com/benchledger/benchledger/clients/go"
 )
 
 type healthCommand struct {
@@ -55,5 +58,8 @@ func checkReadiness(ctx context.Context, addr string, timeout time.Duration) (in
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, 4096))
+	if foreign := (*benchledger.ForeignError)(nil); err == nil && errors.As(benchledger.Check(response, body, "status"), &foreign) {
+		return 0, "", foreign
+	}
 	return response.StatusCode, strings.TrimSpace(string(body)), err
 }

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,6 +23,10 @@ func TestHealth(t *testing.T) {
 	server.wait()
 	code, stdout, stderr := run(t, nil, "health", "--addr=127.0.0.1:"+port)
 	wantOutput(t, code, stdout+stderr, 1, "connection refused")
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<p>ready") }))
+	t.Cleanup(other.Close)
+	code, stdout, stderr = run(t, nil, "health", "--addr="+strings.TrimPrefix(other.URL, "http://"))
+	wantOutput(t, code, stdout+stderr, 1, other.URL+" answered 200 OK (text/html), which is not a response of BenchLedger")
 	code, stdout, stderr = run(t, nil, "health", "--addr=nowhere")
 	wantOutput(t, code, stdout+stderr, 1, "is not HOST:PORT")
 }

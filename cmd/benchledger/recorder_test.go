@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -38,6 +39,11 @@ func recorder(t *testing.T, address, dir string, options ...func(*benchledger.Re
 	}
 	t.Cleanup(recorder.Close)
 	return recorder
+}
+
+// logTo has a recorder log to a buffer.
+func logTo(log io.Writer) func(*benchledger.RecorderOptions) {
+	return func(o *benchledger.RecorderOptions) { o.Logger = slog.New(slog.NewTextHandler(log, nil)) }
 }
 
 type testWriter struct{ t *testing.T }
@@ -232,7 +238,8 @@ func TestRecorder(t *testing.T) {
 		}
 		wantSpool(t, dir, 11, 0)
 		gone.Store(false)
-		recorder(t, way, dir)
+		readdress(t, dir, way, way+"/api") // As earlier versions wrote it.
+		recorder(t, way+"/api/", dir)
 		eventually(t, "the spool is empty", func() bool { return !exists(t, dir+"/*.json") })
 		server.wantBatch(batch)
 	})
@@ -251,10 +258,11 @@ func TestRecorder(t *testing.T) {
 		wantOutput(t, code, stdout+stderr, 1, "0 delivered, 0 refused, 11 left", "connection refused")
 		wantSpool(t, dir, 13, 0)
 		var log syncBuffer
-		recorder(t, server.url, dir, func(o *benchledger.RecorderOptions) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) }).Close()
+		recorder(t, server.url, dir, logTo(&log)).Close()
 		if text := log.String(); !strings.Contains(text, "see benchledger flush") || !strings.Contains(text, nowhere+":11") || !strings.Contains(text, "unreadable=2") {
 			t.Errorf("a recorder for another server logs: %s", text)
 		}
+		readdress(t, dir, nowhere, nowhere+"/api") // As earlier versions wrote it.
 		code, stdout, stderr = run(t, env, "flush", "--from="+nowhere+"/")
 		wantOutput(t, code, stdout+stderr, 0, "11 delivered, 0 refused, 0 left")
 		server.wantBatch(batch)
@@ -296,11 +304,101 @@ func TestRecorder(t *testing.T) {
 		readdress(t, dir, "http://127.0.0.1:1", server.url)
 		env := append(submitEnv(server.url), "BENCHLEDGER_SPOOL="+dir)
 		code, stdout, stderr := run(t, env, "flush", "--api-key=wrong")
-		wantOutput(t, code, stdout+stderr, 1, "11 left", "403")
+		wantOutput(t, code, stdout+stderr, 1, "11 left", "403", "BENCHLEDGER_API_KEY", "--api-key", "scope submit", "dev-local-key", "what is left stays in "+dir)
 		wantSpool(t, dir, 11, 0)
 		code, stdout, stderr = run(t, env, "flush")
 		wantOutput(t, code, stdout+stderr, 0, "11 delivered")
 		server.wantBatch(batch)
+	})
+
+	t.Run("a recorder without the right key refuses nothing", func(t *testing.T) {
+		t.Parallel()
+		var log syncBuffer
+		var requests atomic.Int64
+		way := between(t, server.url, func(_ http.ResponseWriter, _ *http.Request, forward func()) {
+			requests.Add(1)
+			forward()
+		})
+		dir := t.TempDir()
+		recorder := recorder(t, way, dir, logTo(&log), func(o *benchledger.RecorderOptions) { o.APIKey = "wrong" })
+		batch := recorder.StartBatch()
+		eventually(t, "the announcement fails", func() bool { return strings.Contains(log.String(), "the start could not be announced") })
+		for range 3 {
+			if delivery, err := batch.StartRun(attempt("keyless")).Complete(t.Context(), benchledger.RunResult{}); delivery != benchledger.Spooled || err != nil {
+				t.Errorf("%s, %v", delivery, err)
+			}
+		}
+		recorder.Close()
+		wantSpool(t, dir, 3, 0)
+		text := log.String()
+		wantOutput(t, 0, text, 0, "403", "Invalid API key", "set BENCHLEDGER_API_KEY (or APIKey, --api-key) to a key with the scope submit", "dev-local-key", "the run is safe in "+dir, "benchledger flush")
+		if strings.Count(text, "not delivered") != 1 || strings.Count(text, "could not be announced") != 1 || requests.Load() > 7 {
+			t.Errorf("%d requests of 3 runs and a batch; it logs %s", requests.Load(), text)
+		}
+	})
+
+	t.Run("the user reads of an outage once", func(t *testing.T) {
+		t.Parallel()
+		const nowhere = "http://127.0.0.1:1"
+		dir := t.TempDir()
+		var log syncBuffer
+		recorder := recorder(t, nowhere+"/api", dir, logTo(&log), func(o *benchledger.RecorderOptions) { o.RetryFor = new(5 * time.Second) })
+		end := func() {
+			if delivery, err := recorder.StartRun(attempt("outage")).Complete(t.Context(), benchledger.RunResult{}); delivery != benchledger.Spooled || err != nil {
+				t.Errorf("%s, %v", delivery, err)
+			}
+		}
+		var ends sync.WaitGroup
+		for range 5 {
+			ends.Go(end)
+		}
+		ends.Wait()
+		for range 5 {
+			end()
+		}
+		recorder.Close()
+		wantSpool(t, dir, 10, 0)
+		text := regexp.MustCompile(`\d\d:\d\d:\d\d\.`).ReplaceAllString(log.String(), "HH:MM:SS.")
+		first := "no response from " + nowhere + " (connection refused); the run is safe in " + dir + "; trying again until HH:MM:SS. \\\"benchledger flush\\\" sends it later."
+		second := "no response from " + nowhere + " (connection refused); the run is safe in " + dir + ". \\\"benchledger flush\\\" sends it later."
+		if strings.Count(text, first) != 1 || strings.Count(text, second) != 1 || strings.Count(text, "could not be announced") > 1 || strings.Count(text, "\n") > 3 {
+			t.Errorf("it logs %s", text)
+		}
+	})
+
+	t.Run("text that the server cannot store", func(t *testing.T) {
+		t.Parallel()
+		var log syncBuffer
+		recorder := recorder(t, server.url, t.TempDir(), logTo(&log))
+		for i := range 2 {
+			run := recorder.StartRun(benchledger.RunSubmission{RunID: fmt.Sprint("text-", i), Suite: "suite", Scenario: "NUL\x00", Tier: "L1", Agent: "half \xf0\x9f"})
+			run.Evaluate("judge\x00", 1, 1, "\xff")
+			run.Telemetry(benchledger.TelemetrySubmission{PromptSent: new("a\x00b"), WorkspaceDir: new("\xc3(")})
+			if delivery, err := run.Fail(t.Context(), errors.New("cut \xe2\x82"), ""); delivery != benchledger.Delivered || err != nil {
+				t.Errorf("%s, %v", delivery, err)
+			}
+			_, body := server.request(http.MethodGet, "/api/runs/"+run.ID(), "")
+			wantOutput(t, 0, body, 0, "\"NUL\ufffd\"", "\"half \ufffd", "\"judge\ufffd\"", "\"cut \ufffd", "\"a\ufffdb\"")
+		}
+		if text := log.String(); strings.Count(text, "replaced by U+FFFD") != 1 || !strings.Contains(text, "a text had a NUL or half a character (text-0, body.agent): replaced by U+FFFD") {
+			t.Errorf("it logs %s", text)
+		}
+	})
+
+	t.Run("what the server warns of is logged once", func(t *testing.T) {
+		t.Parallel()
+		way := between(t, server.url, func(w http.ResponseWriter, r *http.Request, _ func()) {
+			var sent struct{ RunID, BatchID string }
+			_ = json.NewDecoder(r.Body).Decode(&sent)
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusCreated)
+			fmt.Fprintf(w, `{"success":true,"runId":%q,"batchId":%q,"warnings":["unknown field body.scor"]}`, sent.RunID, sent.BatchID)
+		})
+		var log syncBuffer
+		recordBatch(t, recorder(t, way, t.TempDir(), logTo(&log)))
+		if text := log.String(); strings.Count(text, "unknown field body.scor") != 1 {
+			t.Errorf("it logs %s", text)
+		}
 	})
 
 	t.Run("a run is announced, and a failed one says why", func(t *testing.T) {
@@ -344,21 +442,31 @@ func TestRecorder(t *testing.T) {
 	t.Run("without a disk, runs are sent all the same", func(t *testing.T) {
 		t.Parallel()
 		file := write(t, t.TempDir(), "file", "")
-		recorder, err := benchledger.NewRecorder(benchledger.RecorderOptions{URL: server.url, APIKey: localKey, Spool: file})
-		if err == nil {
-			recorder.Close()
-			t.Error("a file is taken for a spool")
-		}
 		dir := filepath.Join(t.TempDir(), "spool")
-		options := benchledger.RecorderOptions{URL: server.url, APIKey: localKey, Spool: dir, RetryFor: new(time.Duration(0))}
-		recorder, err = benchledger.NewRecorder(options)
-		if err != nil {
-			t.Fatal(err)
+		for _, test := range []struct {
+			spool string
+			want  []string
+		}{
+			{file, []string{"the spool cannot be read", "the spool cannot be written", "not a directory"}},
+			{dir, []string{"the spool cannot be written", "not a directory"}},
+		} {
+			var log syncBuffer
+			recorder := recorder(t, server.url, test.spool, logTo(&log))
+			if test.spool == dir {
+				write(t, filepath.Dir(dir), "spool", "") // The directory cannot be made now.
+			}
+			for range 2 {
+				if delivery, err := recorder.StartRun(attempt("no disk")).Complete(t.Context(), benchledger.RunResult{}); delivery != benchledger.Delivered || err != nil {
+					t.Errorf("%s, %v", delivery, err)
+				}
+			}
+			wantOutput(t, 0, log.String(), 0, test.want...)
+			if strings.Count(log.String(), "cannot be written") != 1 {
+				t.Errorf("it logs %s", log.String())
+			}
 		}
-		t.Cleanup(recorder.Close)
-		write(t, filepath.Dir(dir), "spool", "") // The directory cannot be made now.
-		if delivery, err := recorder.StartRun(attempt("no disk")).Complete(t.Context(), benchledger.RunResult{}); delivery != benchledger.Delivered || err != nil {
-			t.Errorf("%s, %v", delivery, err)
+		if delivery, err := recorder(t, "http://127.0.0.1:1", file, away).StartRun(attempt("no disk")).Complete(t.Context(), benchledger.RunResult{}); delivery != "" || err == nil {
+			t.Errorf("%s, %v, though the run is nowhere", delivery, err)
 		}
 	})
 }
@@ -380,6 +488,9 @@ func TestRecorderKeeps(t *testing.T) {
 			w.Header().Set("Content-Type", "text/html")
 			fmt.Fprint(w, "<h1>Sign in</h1>")
 		},
+		"another address": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://other.example"+r.URL.Path, http.StatusPermanentRedirect)
+		},
 		"nothing":              func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) },
 		"nothing, as JSON":     func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Type", "application/json") },
 		"a way without an end": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotModified) },
@@ -387,33 +498,62 @@ func TestRecorderKeeps(t *testing.T) {
 			w.Header().Set("Content-Type", "application/json")
 			fmt.Fprint(w, `{"success":true,"runId":"another"}`)
 		},
+		"an array of other JSON": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			fmt.Fprint(w, `[{"hello":"world"}]`)
+		},
+		"its own 404": http.NotFound,
+		"its own 400": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<p>no</p>", http.StatusBadRequest) },
+		"its own 403": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<p>no</p>", http.StatusForbidden) },
+		"its own 413": func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "<p>no</p>", http.StatusRequestEntityTooLarge)
+		},
+		"its own 421": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusMisdirectedRequest) },
+		"a 422 of another API": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusUnprocessableEntity)
+			fmt.Fprint(w, `["title","detail"]`)
+		},
 	} {
 		t.Run("where a proxy answers with "+name, func(t *testing.T) {
 			t.Parallel()
-			way := between(t, server.url, func(w http.ResponseWriter, r *http.Request, _ func()) { answer(w, r) })
+			var posts atomic.Int64
+			way := between(t, server.url, func(w http.ResponseWriter, r *http.Request, _ func()) {
+				if r.Method == http.MethodPost {
+					posts.Add(1)
+				}
+				answer(w, r)
+			})
+			want := "which is not a response of BenchLedger"
+			switch name {
+			case "a page to sign in":
+				want = way + " redirects to " + way + "/sign-in: set the server address to where BenchLedger is"
+			case "another address":
+				want = way + " redirects to https://other.example/api/"
+			}
 			dir := t.TempDir()
-			recorder := recorder(t, way, dir, once)
+			var log syncBuffer
+			recorder := recorder(t, way, dir, logTo(&log))
 			if delivery, err := recorder.StartRun(attempt("intercepted")).Complete(t.Context(), benchledger.RunResult{}); delivery != benchledger.Spooled || err != nil {
 				t.Errorf("%s, %v", delivery, err)
 			}
 			if delivery, err := recorder.StartBatch().Complete(t.Context(), benchledger.BatchSummary{}); delivery != benchledger.Spooled || err != nil {
 				t.Errorf("%s, %v", delivery, err)
 			}
+			recorder.Close()
 			wantSpool(t, dir, 2, 0)
-			code, stdout, stderr := run(t, append(submitEnv(way), "BENCHLEDGER_SPOOL="+dir), "flush", "--retry-for=0")
-			wantOutput(t, code, stdout+stderr, 1, "0 delivered, 0 refused, 2 left")
-			wantSpool(t, dir, 2, 0)
-			code, stdout, stderr = runIn(t, t.TempDir(), submitted("intercepted"), submitEnv(way), "submit", "-", "--retry-for=0")
-			wantOutput(t, code, stdout+stderr, exitUndelivered, "0 recorded, 0 replayed, 0 refused, 1 undelivered")
-			if name == "some other JSON" {
-				return
+			wantOutput(t, 0, log.String(), 0, want, "the run is safe in "+dir)
+			if n := posts.Load(); n > 4 {
+				t.Errorf("%d requests for a run and a batch", n)
 			}
-			for _, command := range []string{"runs", "run x", "batches", "batch x", "stats", "stats --agents"} {
+			code, stdout, stderr := run(t, append(submitEnv(way), "BENCHLEDGER_SPOOL="+dir), "flush")
+			wantOutput(t, code, stdout+stderr, 1, "0 delivered, 0 refused, 2 left", want)
+			wantSpool(t, dir, 2, 0)
+			code, stdout, stderr = runIn(t, t.TempDir(), submitted("intercepted"), submitEnv(way), "submit", "-")
+			wantOutput(t, code, stdout+stderr, exitUndelivered, "0 recorded, 0 replayed, 0 refused, 1 undelivered", want)
+			for _, command := range []string{"runs", "runs --json", "run x", "run x --json", "batches", "batch x", "stats", "stats --agents"} {
 				code, stdout, stderr := run(t, submitEnv(way), strings.Fields(command)...)
-				wantOutput(t, code, stdout+stderr, 1, "benchledger: ")
-				if strings.Contains(stderr, "panic") {
-					t.Errorf("%s: %s", command, stderr)
-				}
+				wantOutput(t, code, stdout+stderr, 1, "benchledger: ", want)
 			}
 		})
 	}

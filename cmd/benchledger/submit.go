@@ -7,10 +7,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"io/fs"
+	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -42,13 +46,15 @@ type submitCommand struct {
 	Files       []string      `arg:"" name:"file" help:"Files of runs: one per line (NDJSON), a JSON array, or one object; optionally compressed by gzip. - is standard input."`
 	Concurrency int           `default:"4" placeholder:"N" help:"Number of concurrent requests; ${default} by default."`
 	RetryFor    time.Duration `default:"2m" placeholder:"DURATION" help:"How long to retry a request while the server is unavailable; 0 does not retry, ${default} by default."`
-	Refused     string        `default:"refused.ndjson" placeholder:"FILE" help:"File for the runs that the server refuses, with the reasons; ${default} by default."`
+	Refused     string        `default:"refused.ndjson" placeholder:"FILE" help:"File for the runs that the server refuses, with the reasons; ${default} by default. Once the runs in it are corrected, submit that file."`
 	Undelivered string        `default:"undelivered.ndjson" placeholder:"FILE" help:"File for the runs that could not be delivered; ${default} by default."`
 }
 
 func (submitCommand) Help() string {
-	return "Submitting a run again is safe: what is already stored counts as a replay. To continue a submission that was stopped, run the same command again.\n\n" +
-		"Exit status: 0 when all runs are stored, 1 when some could not be delivered, 2 when all were delivered and some refused."
+	return "Submitting a run again is safe: what is already stored counts as a replay. To continue a submission that was stopped, run the same command again. " +
+		"Lines with the same run ID are stored in their order, across all files.\n\n" +
+		"A file of refused runs can be submitted too: of each line, the text in run is submitted. Edit that text first.\n\n" +
+		"Exit status: 0 when all runs are stored, 1 when some could not be delivered or a file could not be read, 2 when all were delivered and some refused."
 }
 
 // Validate refuses what means nothing.
@@ -59,83 +65,124 @@ func (c *submitCommand) Validate() error {
 	return checkRetryFor(c.RetryFor)
 }
 
-// source is where a run comes from.
+// source is a run, and where it comes from.
 type source struct {
+	// n counts the runs of all files.
+	n    int
 	file string
 	// line is that of the file; of an array, the element.
 	line int
 	raw  []byte
+	// id is a hash of the run ID, 0 where the line has none.
+	id uint64
+	// size is how much of the file it is, compressed where that is.
+	size int64
 }
 
-// group is what a request submits. size is how much of the files it is, compressed
-// where they are.
-type group struct {
-	runs []source
-	size int64
+// String names the line.
+func (s source) String() string {
+	file := s.file
+	if file == "-" {
+		file = "standard input"
+	}
+	return fmt.Sprintf("line %d of %s", s.line, file)
 }
 
 // submission counts what becomes of runs.
 type submission struct {
-	retryFor time.Duration
-	mu       sync.Mutex
-	outcomes map[benchledger.ReceiptOutcome]int
+	client  *benchledger.ClientWithResponses
+	retrier *benchledger.Retrier
+	// stop ends the submission.
+	stop context.CancelCauseFunc
+	mu   sync.Mutex
+	// total is the size of all files, -1 where it is not known, and done what was submitted of them.
+	total, done int64
+	outcomes    map[benchledger.ReceiptOutcome]int
 	// undelivered counts runs that did not reach the server, and why says the reason.
 	undelivered int
 	why         error
-	// away says that the server has not answered for retryFor: then one attempt is enough,
-	// until it does again.
-	away    bool
-	refused *lineFile
-	left    *lineFile
-	bar     *progressbar.ProgressBar
+	refused     *lineFile
+	left        *lineFile
+	// reasons are why the first runs were refused.
+	reasons  []finding
+	warnings map[string]*finding
+	bar      *progressbar.ProgressBar
 }
+
+// finding is what the server says about some lines.
+type finding struct {
+	text  string
+	first source
+	lines int
+}
+
+// How many findings are printed.
+const (
+	maxReasons  = 3
+	maxWarnings = 10
+)
 
 // Run submits.
 func (c *submitCommand) Run() error {
-	ctx, stop := interruptible()
-	defer stop()
+	interrupted, end := interruptible()
+	defer end()
+	ctx, stop := context.WithCancelCause(interrupted)
+	defer stop(nil)
 	client, err := c.connect()
 	if err != nil {
 		return err
 	}
+	total := c.size()
 	s := &submission{
-		retryFor: c.RetryFor, outcomes: map[benchledger.ReceiptOutcome]int{}, bar: c.bar(),
+		client: client, retrier: &benchledger.Retrier{For: c.RetryFor}, stop: stop,
+		total: total, outcomes: map[benchledger.ReceiptOutcome]int{}, warnings: map[string]*finding{}, bar: newBar(total),
 		refused: &lineFile{path: c.Refused}, left: &lineFile{path: c.Undelivered},
 	}
 	reported := s.report()
-	groups := make(chan group)
+	groups := make([]chan []source, c.Concurrency)
 	var workers sync.WaitGroup
-	for range c.Concurrency {
-		workers.Go(func() {
-			for group := range groups {
-				s.send(ctx, client, group)
-			}
-		})
+	for i := range groups {
+		groups[i] = make(chan []source, 1) // So that a worker that waits does not keep the others waiting.
+		workers.Go(func() { s.work(ctx, groups[i]) })
 	}
-	readErr := c.read(ctx, groups)
-	close(groups)
+	unreadable := c.read(ctx, groups)
+	for _, each := range groups {
+		close(each)
+	}
 	workers.Wait()
-	_ = s.bar.Finish() // Only the progress bar.
+	if ctx.Err() == nil {
+		_ = s.bar.Finish() // Only the progress bar.
+	} else if onTerminal() {
+		_ = s.bar.Exit()
+	}
 	reported()
 	if err := errors.Join(s.refused.close(), s.left.close()); err != nil {
 		return err
 	}
-	return s.result(ctx, readErr)
+	return s.result(ctx, unreadable)
 }
 
-// bar is drawn on a terminal, by the bytes of the files.
-func (c *submitCommand) bar() *progressbar.ProgressBar {
+// size is that of all files, -1 where it is not known.
+func (c *submitCommand) size() int64 {
 	total := int64(0)
 	for _, file := range c.Files {
-		info, err := os.Stat(file)
-		if file == "-" || err != nil || !info.Mode().IsRegular() {
-			total = -1
-			break
+		switch info, err := os.Stat(file); {
+		case file == "-":
+			return -1
+		case err != nil || info.IsDir(): // It cannot be read.
+		case !info.Mode().IsRegular():
+			return -1
+		default:
+			total += info.Size()
 		}
-		total += info.Size()
 	}
+	return total
+}
+
+// newBar returns a progress bar by the size of the files. It is drawn on a terminal.
+func newBar(total int64) *progressbar.ProgressBar {
 	return progressbar.NewOptions64(
-		total, progressbar.OptionSetDescription("submitting"), progressbar.OptionSetWriter(os.Stderr),
+		total, progressbar.OptionSetDescription("0 runs"), progressbar.OptionSetWriter(os.Stderr),
 		progressbar.OptionSetVisibility(onTerminal()),
 		progressbar.OptionShowBytes(true), progressbar.OptionShowTotalBytes(true), progressbar.OptionFullWidth(),
 		progressbar.OptionThrottle(65*time.Millisecond), progressbar.OptionSetRenderBlankState(true),
@@ -174,26 +221,63 @@ func (s *submission) counts() string {
 }
 
 // result says what became of all runs, and how to go on.
-func (s *submission) result(ctx context.Context, readErr error) error {
+func (s *submission) result(ctx context.Context, unreadable error) error {
 	refused := s.outcomes["refused"] + s.outcomes["conflict"]
 	fmt.Println(s.counts())
 	if refused > 0 {
 		fmt.Printf("refused runs, with the reasons: %s\n", s.refused.path)
+		for _, reason := range s.reasons {
+			fmt.Printf("  %s: %s\n", reason.first, shown(reason.text))
+		}
+	}
+	s.printWarnings()
+	var failed *benchledger.Error
+	switch {
+	case errors.As(context.Cause(ctx), &failed):
+		return exitError{exitUndelivered, failed.Error()}
+	case ctx.Err() != nil:
+		return exitError{exitUndelivered, fmt.Sprintf("stopped at %s; run the same command again", s.position())}
 	}
 	if s.undelivered > 0 {
 		fmt.Printf("undelivered runs: %s (%v); submit that file when the server is available again\n", s.left.path, withHint(s.why))
+		unreadable = errors.Join(unreadable, fmt.Errorf("%d runs could not be delivered", s.undelivered))
 	}
 	switch {
-	case ctx.Err() != nil:
-		return exitError{exitUndelivered, "stopped before the end: run the same command again; retrying is safe"}
-	case readErr != nil:
-		return readErr
-	case s.undelivered > 0:
-		return exitError{exitUndelivered, fmt.Sprintf("%d runs could not be delivered", s.undelivered)}
+	case unreadable != nil:
+		return exitError{exitUndelivered, unreadable.Error()}
 	case refused > 0:
 		return exitError{exitRefused, fmt.Sprintf("%d runs were refused", refused)}
 	}
 	return nil
+}
+
+// printWarnings prints the warnings of the server in the order of their first lines.
+func (s *submission) printWarnings() {
+	warnings := slices.SortedFunc(maps.Values(s.warnings), func(a, b *finding) int { return a.first.n - b.first.n })
+	for i, warning := range warnings {
+		if i == maxWarnings {
+			fmt.Printf("and %d more warnings\n", len(warnings)-maxWarnings)
+			break
+		}
+		fmt.Printf("warning: %s (%d lines, the first is %s)\n", shown(warning.text), warning.lines, warning.first)
+	}
+}
+
+// position says how far the submission is.
+func (s *submission) position() string {
+	if s.total > 0 {
+		return fmt.Sprintf("%d %%", min(100, 100*s.done/s.total))
+	}
+	return fmt.Sprintf("%d runs", s.submitted())
+}
+
+// submitted counts the runs whose outcome is known.
+func (s *submission) submitted() int {
+	n := s.undelivered
+	for _, runs := range s.outcomes {
+		n += runs
+	}
+	return n
 }
 
 // exitError ends the program with a status of its own.
@@ -204,46 +288,129 @@ type exitError struct {
 
 func (e exitError) Error() string { return e.message }
 
-// send submits a group, again where the server cannot take it, and notes what became
-// of it.
-func (s *submission) send(ctx context.Context, client *benchledger.ClientWithResponses, group group) {
+// work submits groups, one after the other. Once a run is undelivered, so are the lines about
+// it that follow: they would be stored before it.
+func (s *submission) work(ctx context.Context, groups <-chan []source) {
+	undelivered := map[uint64]bool{}
+	var why error
+	for group := range groups {
+		var next, overtaking []source
+		for _, run := range group {
+			if run.id != 0 && undelivered[run.id] {
+				overtaking = append(overtaking, run)
+			} else {
+				next = append(next, run)
+			}
+		}
+		receipts, err := s.send(ctx, next)
+		var failed *benchledger.Error
+		switch {
+		case ctx.Err() != nil && err != nil:
+			return
+		case errors.As(err, &failed) && (failed.Status == http.StatusUnauthorized || failed.Status == http.StatusForbidden):
+			s.stop(failed)
+			return
+		}
+		if err != nil {
+			why = err
+			for _, run := range next {
+				if run.id != 0 {
+					undelivered[run.id] = true
+				}
+			}
+		}
+		s.note(next, receipts, err)
+		s.note(overtaking, nil, why)
+	}
+}
+
+// send submits a group, again where the server cannot take it.
+func (s *submission) send(ctx context.Context, group []source) (receipts []benchledger.LineReceipt, err error) {
+	if len(group) == 0 {
+		return nil, nil
+	}
 	var body bytes.Buffer
-	for _, run := range group.runs {
-		body.Write(run.raw)
+	for _, run := range group {
+		if run.raw[0] == '[' {
+			body.WriteString("null") // A body that begins with [ is an array of runs; this line is none, either way.
+		} else {
+			body.Write(run.raw)
+		}
 		body.WriteByte('\n')
 	}
-	s.mu.Lock()
-	retryFor := s.retryFor
-	if s.away {
-		retryFor = 0
-	}
-	s.mu.Unlock()
-	var receipts []benchledger.Receipt
-	err := benchledger.Retry(ctx, retryFor, func() (err error) {
-		receipts, err = client.SubmitLines(ctx, bytes.NewReader(body.Bytes()))
-		if err == nil && len(receipts) != len(group.runs) {
-			err = fmt.Errorf("%d receipts for %d runs", len(receipts), len(group.runs))
-		}
+	err = s.retrier.Do(ctx, func() (err error) {
+		receipts, err = s.client.SubmitLines(ctx, bytes.NewReader(body.Bytes()))
 		return err
-	})
+	}, s.waiting)
+	return receipts, err
+}
 
+// waiting tells that the server does not respond.
+func (s *submission) waiting(why error, until time.Time) {
+	if until.IsZero() {
+		return // The result tells it.
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.away = err != nil
-	for i, run := range group.runs {
+	if onTerminal() {
+		_ = s.bar.Clear()
+	}
+	fmt.Fprintf(os.Stderr, "waiting for %s: %v\n", serverOf(s.client), why)
+}
+
+// note notes what became of a group.
+func (s *submission) note(group []source, receipts []benchledger.LineReceipt, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, run := range group {
+		s.done += run.size
 		if err != nil {
 			s.undelivered++
 			s.why = err
 			s.left.write(jsontext.Value(run.raw))
 			continue
 		}
-		outcome := receipts[i].Outcome
-		s.outcomes[outcome]++
-		if outcome == "refused" || outcome == "conflict" {
-			s.refused.write(refusedRun{File: run.file, Line: run.line, Outcome: string(outcome), Errors: receipts[i].Errors, Run: string(run.raw)})
+		receipt := receipts[i]
+		s.outcomes[receipt.Outcome]++
+		if receipt.Outcome == "refused" || receipt.Outcome == "conflict" {
+			s.refused.write(refusedRun{File: run.file, Line: run.line, Outcome: string(receipt.Outcome), Errors: receipt.Errors, Run: string(run.raw)})
+			s.noteReason(run, receipt)
+		}
+		for _, text := range receipt.Warnings {
+			s.noteWarning(run, text)
 		}
 	}
-	_ = s.bar.Add64(group.size) // Only the progress bar.
+	s.bar.Describe(fmt.Sprintf("%d runs", s.submitted()))
+	_ = s.bar.Set64(s.done) // Only the progress bar.
+}
+
+// noteReason keeps why the first runs were refused.
+func (s *submission) noteReason(run source, receipt benchledger.LineReceipt) {
+	text := string(receipt.Outcome)
+	if len(receipt.Errors) > 0 {
+		text = receipt.Errors[0].Location + ": " + receipt.Errors[0].Message
+	}
+	s.reasons = append(s.reasons, finding{text: text, first: run.where()})
+	slices.SortFunc(s.reasons, func(a, b finding) int { return a.first.n - b.first.n })
+	s.reasons = s.reasons[:min(maxReasons, len(s.reasons))]
+}
+
+func (s *submission) noteWarning(run source, text string) {
+	warning := s.warnings[text]
+	if warning == nil {
+		warning = &finding{text: text, first: run.where()}
+		s.warnings[text] = warning
+	}
+	warning.lines++
+	if run.n < warning.first.n {
+		warning.first = run.where()
+	}
+}
+
+// where returns the source without the text.
+func (s source) where() source {
+	s.raw = nil
+	return s
 }
 
 // refusedRun is a line of the file of what was refused. Run is its text, which may be
@@ -299,41 +466,89 @@ func (f *lineFile) close() error {
 	return f.err
 }
 
-// read groups the runs of all files.
-func (c *submitCommand) read(ctx context.Context, groups chan<- group) error {
-	var next group
-	size := 0
-	flush := func() error {
-		if len(next.runs) == 0 {
+// read groups the runs of all files. Lines with the same run ID go to the same channel, so that
+// they arrive in their order. It returns what could not be read.
+func (c *submitCommand) read(ctx context.Context, to []chan []source) error {
+	groups, sizes := make([][]source, len(to)), make([]int, len(to))
+	flush := func(i int) error {
+		if len(groups[i]) == 0 {
 			return nil
 		}
 		select {
-		case groups <- next:
-			next, size = group{}, 0
+		case to[i] <- groups[i]:
+			groups[i], sizes[i] = nil, 0
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
+	seed := maphash.MakeSeed()
+	n := 0
+	var unreadable []error
 	for _, file := range c.Files {
-		err := readFile(file, &next.size, func(line int, raw []byte) error {
-			if len(next.runs) == groupRuns || size+len(raw) > groupBytes {
-				if err := flush(); err != nil {
+		var read, before int64
+		err := readFile(file, &read, func(line int, raw []byte) error {
+			n++
+			// What was read may wait in buffers; what exceeds them was space between runs.
+			unused := read - before
+			run := source{n: n, file: file, line: line, size: max(min(unused, int64(len(raw))+1), unused-buffered)}
+			before += run.size
+			var id string
+			if run.raw, id = submittedRun(raw); id != "" {
+				run.id = maphash.String(seed, id)
+			}
+			i := int(run.id % uint64(len(to)))
+			if len(groups[i]) == groupRuns || sizes[i]+len(run.raw) > groupBytes {
+				if err := flush(i); err != nil {
 					return err
 				}
 			}
-			next.runs, size = append(next.runs, source{file, line, raw}), size+len(raw)
+			groups[i], sizes[i] = append(groups[i], run), sizes[i]+len(run.raw)
 			return nil
 		})
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if named := (*fs.PathError)(nil); errors.As(err, &named) {
+			err = named.Err
+		}
 		if err != nil {
-			if named := (*fs.PathError)(nil); errors.As(err, &named) {
-				err = named.Err
-			}
-			return errors.Join(fmt.Errorf("%s: %w", file, err), flush())
+			unreadable = append(unreadable, fmt.Errorf("%s: %w", file, err))
 		}
 	}
-	return flush()
+	for i := range groups {
+		if err := flush(i); err != nil {
+			return err
+		}
+	}
+	return errors.Join(unreadable...)
 }
+
+// submittedRun returns the text of a run, and its ID where it has one. The line may be one of a
+// file of refused runs.
+func submittedRun(line []byte) (raw []byte, id string) {
+	var fields struct {
+		RunID   string         `json:"runId"`
+		Outcome jsontext.Value `json:"outcome"`
+		Run     jsontext.Value `json:"run"`
+	}
+	anyText := json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if json.Unmarshal(line, &fields, anyText) != nil || fields.RunID != "" {
+		return line, fields.RunID // Where it is not valid, the server says so.
+	}
+	var text string
+	if fields.Outcome.Kind() != '"' || json.Unmarshal(fields.Run, &text, anyText) != nil {
+		return line, ""
+	}
+	if raw = bytes.TrimSpace([]byte(strings.NewReplacer("\n", " ", "\r", " ").Replace(text))); len(raw) == 0 {
+		return line, ""
+	}
+	_ = json.Unmarshal(raw, &fields, anyText)
+	return raw, fields.RunID
+}
+
+// buffered is how much of a file is read ahead at most.
+const buffered = 256 << 10
 
 // countingReader adds up how much is read.
 type countingReader struct {
@@ -359,19 +574,15 @@ func readFile(path string, size *int64, yield func(line int, raw []byte) error) 
 		defer file.Close()
 		input = file
 	}
-	buffered := bufio.NewReaderSize(countingReader{input, size}, 64<<10)
-	if magic, _ := buffered.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
-		unpacked, err := gzip.NewReader(buffered)
+	counted := bufio.NewReaderSize(countingReader{input, size}, 64<<10)
+	if magic, _ := counted.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
+		unpacked, err := gzip.NewReader(counted)
 		if err != nil {
 			return err
 		}
-		buffered = bufio.NewReaderSize(unpacked, 64<<10)
+		return readRuns(unpacked, yield)
 	}
-	const mark = "\ufeff" // What some editors begin a file with.
-	if start, _ := buffered.Peek(len(mark)); string(start) == mark {
-		_, _ = buffered.Discard(len(mark))
-	}
-	return readRuns(buffered, yield)
+	return readRuns(counted, yield)
 }
 
 // readRuns calls yield for each run, as a text of one line.

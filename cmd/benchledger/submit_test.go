@@ -12,11 +12,16 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 
+	"github.com/creack/pty"
+
+	benchledger "github.com/benchledger/benchledger/clients/go"
 	"github.com/benchledger/benchledger/internal/testdb"
 )
 
@@ -117,6 +122,7 @@ func TestSubmit(t *testing.T) {
 			}
 			got = append(got, fmt.Sprint(refused.Line, " ", refused.Outcome, " ", refused.Errors[0].Location, " ", refused.Run[:4]))
 		}
+		slices.Sort(got) // The requests are concurrent.
 		if want := "2 refused body {bad; 4 refused body.status {\"ru"; strings.Join(got, "; ") != want {
 			t.Errorf("refused %v, want %s", got, want)
 		}
@@ -125,16 +131,215 @@ func TestSubmit(t *testing.T) {
 	t.Run("says what is wrong with its input", func(t *testing.T) {
 		t.Parallel()
 		dir := t.TempDir()
+		first, last := write(t, dir, "first", submitted("read-1")), write(t, dir, "last", submitted("read-2"))
 		for file, want := range map[string]string{
-			"none":                                 "no such file",
-			write(t, dir, "text", "some text\n"):   "neither lines of JSON nor a JSON array",
-			write(t, dir, "cut.json", `[{"a":1},`): "neither lines of JSON nor a JSON array",
+			"none": "none: no such file",
+			dir:    dir + ": is a directory",
+			write(t, dir, "cut.gz", zipped(t, submitted("x"))[:20]): "cut.gz: unexpected EOF",
+			write(t, dir, "cut.json", `[{"a":1},`):                  "cut.json: neither lines of JSON nor a JSON array",
 		} {
-			code, stdout, stderr := runIn(t, dir, "", env, "submit", file)
-			wantOutput(t, code, stdout+stderr, 1, want, filepath.Base(file))
+			// The files around it are submitted.
+			code, stdout, stderr := runIn(t, dir, "", env, "submit", first, file, last)
+			wantOutput(t, code, stdout+stderr, exitUndelivered, want)
+			if !strings.Contains(stdout, "2 recorded") && !strings.Contains(stdout, "2 replayed") {
+				t.Errorf("beside %s: %s", file, stdout)
+			}
 		}
-		code, stdout, stderr := runIn(t, dir, submitted("x"), submitEnv("localhost:8787"), "submit", "-")
+		code, stdout, stderr := runIn(t, dir, "", env, "submit", "none", "neither", first)
+		wantOutput(t, code, stdout+stderr, exitUndelivered, "1 replayed", "none: no such file", "neither: no such file")
+		code, stdout, stderr = runIn(t, dir, submitted("x"), submitEnv("localhost:8787"), "submit", "-")
 		wantOutput(t, code, stdout+stderr, 1, "not a server address")
+	})
+
+	t.Run("refuses lines that are no runs, each for itself", func(t *testing.T) {
+		t.Parallel()
+		const noNumber = `{"runId":"f1","totalScore":NaN}` + "\n"
+		content := noNumber + noNumber + submitted("after-NaN") + "\n"
+		for name, input := range map[string]string{"a pipe": content, "gzip": zipped(t, content)} {
+			dir := t.TempDir()
+			code, stdout, stderr := runIn(t, dir, input, env, "submit", "-")
+			wantOutput(t, code, name+": "+stdout+stderr, exitRefused, "2 refused, 0 undelivered", "line 1 of standard input: body: not valid JSON", "line 2 of standard input")
+			if !strings.Contains(stdout, "1 recorded") && !strings.Contains(stdout, "1 replayed") {
+				t.Errorf("%s: %s", name, stdout)
+			}
+		}
+		// The second request begins like an array.
+		var all strings.Builder
+		for i := range groupRuns {
+			all.WriteString(submitted(fmt.Sprint("before-array-", i)) + "\n")
+		}
+		all.WriteString("[1]\n" + submitted("after-array"))
+		code, stdout, stderr := runIn(t, t.TempDir(), all.String(), env, "submit", "-", "--concurrency=1")
+		wantOutput(t, code, stdout+stderr, exitRefused, "501 recorded, 0 replayed, 1 refused, 0 undelivered", "line 501 of standard input: body: expected object")
+		// The first three reasons are printed.
+		faulty := strings.Repeat(strings.Replace(submitted("faulty"), "}", `,"totalScore":"high"}`, 1)+"\n", 5)
+		code, stdout, stderr = runIn(t, t.TempDir(), faulty, env, "submit", "-", "--concurrency=1")
+		wantOutput(t, code, stdout+stderr, exitRefused, "line 1 of standard input: body.totalScore: expected number", "line 3 of")
+		if strings.Contains(stdout, "line 4 of") {
+			t.Errorf("more than three reasons: %s", stdout)
+		}
+	})
+
+	t.Run("stores the lines of a run in their order", func(t *testing.T) {
+		t.Parallel()
+		// Each of the two lines fills most of a request; between them are enough runs for the
+		// other workers. The first request waits until another one has been stored.
+		large := func(status, score string) string {
+			return fmt.Sprintf(`{"runId":"x","suite":"s","scenario":"c","tier":"L1","agent":"a","status":%q,"totalScore":%s,"telemetry":{"promptSent":%q}}`+"\n", status, score, strings.Repeat("x", groupBytes*3/4))
+		}
+		var all strings.Builder
+		all.WriteString(large("incomplete", "0.1"))
+		for i := range groupRuns {
+			all.WriteString(submitted(fmt.Sprint("ordered-", i)) + "\n")
+		}
+		all.WriteString(large("completed", "0.9"))
+		stored := make(chan struct{})
+		var once sync.Once
+		way := between(t, server.url, func(_ http.ResponseWriter, r *http.Request, forward func()) {
+			body, _ := io.ReadAll(r.Body)
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			if bytes.Contains(body, []byte(`"incomplete"`)) {
+				<-stored
+				forward()
+				return
+			}
+			forward()
+			once.Do(func() { close(stored) })
+		})
+		code, stdout, stderr := runIn(t, t.TempDir(), all.String(), submitEnv(way), "submit", "-")
+		wantOutput(t, code, stdout+stderr, 0, "502 recorded")
+		if _, body := server.request(http.MethodGet, "/api/runs/x", ""); !strings.Contains(body, `"totalScore":0.9`) {
+			t.Errorf("the run is not that of its last line: %.300s", body)
+		}
+	})
+
+	t.Run("a line does not overtake an undelivered one of the same run", func(t *testing.T) {
+		t.Parallel()
+		line := func(run, status string) string {
+			return strings.Replace(submitted(run), "completed", status, 1) + "\n"
+		}
+		first := line("late", "incomplete") + strings.Repeat(line("early", "incomplete"), groupRuns-1)
+		second := line("late", "completed") + line("other", "completed")
+		var n atomic.Int32
+		way := between(t, server.url, func(_ http.ResponseWriter, r *http.Request, forward func()) {
+			if n.Add(1) == 1 {
+				_, _ = io.Copy(io.Discard, r.Body)
+				panic(http.ErrAbortHandler)
+			}
+			forward()
+		})
+		dir := t.TempDir()
+		code, stdout, stderr := runIn(t, dir, first+second, submitEnv(way), "submit", "-", "--concurrency=1", "--retry-for=0")
+		wantOutput(t, code, stdout+stderr, exitUndelivered, "1 recorded, 0 replayed, 0 refused, 501 undelivered")
+		content, err := os.ReadFile(filepath.Join(dir, "undelivered.ndjson"))
+		if want := first + line("late", "completed"); err != nil || string(content) != want {
+			t.Errorf("%v, undelivered.ndjson has %d lines, which are not those that are undelivered, in their order", err, bytes.Count(content, []byte("\n")))
+		}
+		code, stdout, stderr = runIn(t, dir, "", env, "submit", "undelivered.ndjson")
+		wantOutput(t, code, stdout+stderr, 0, "0 undelivered")
+		if _, body := server.request(http.MethodGet, "/api/runs/late", ""); !strings.Contains(body, `"status":"completed"`) {
+			t.Errorf("the run: %s", body)
+		}
+	})
+
+	t.Run("takes a file of refused runs", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		wrong := strings.Replace(submitted("corrected"), "completed", "done", 1)
+		code, stdout, stderr := runIn(t, dir, "\n"+wrong, env, "submit", "-")
+		wantOutput(t, code, stdout+stderr, exitRefused, "1 refused", "refused.ndjson")
+		code, stdout, stderr = runIn(t, dir, "", env, "submit", "refused.ndjson")
+		wantOutput(t, code, stdout+stderr, exitRefused, "1 refused", "refused-2.ndjson", "line 1 of refused.ndjson: body.status: ")
+		again, err := os.ReadFile(filepath.Join(dir, "refused-2.ndjson"))
+		var refused refusedRun
+		if err != nil || json.Unmarshal(again, &refused) != nil || refused.File != "refused.ndjson" || refused.Line != 1 || refused.Run != wrong {
+			t.Errorf("%v, %s", err, again)
+		}
+		write(t, dir, "refused.ndjson", strings.Replace(string(again), `\"done\"`, `\"completed\"`, 1))
+		code, stdout, stderr = runIn(t, dir, "", env, "submit", "refused.ndjson")
+		wantOutput(t, code, stdout+stderr, 0, "1 recorded")
+		if response, _ := server.request(http.MethodGet, "/api/runs/corrected", ""); response.StatusCode != http.StatusOK {
+			t.Errorf("the corrected run: %s", response.Status)
+		}
+	})
+
+	t.Run("prints the warnings of the server", func(t *testing.T) {
+		t.Parallel()
+		way := between(t, server.url, func(w http.ResponseWriter, r *http.Request, _ func()) {
+			body, _ := io.ReadAll(r.Body)
+			w.Header().Set("Content-Type", "application/x-ndjson")
+			for i := range strings.Count(string(body), "\n") {
+				fmt.Fprintf(w, `{"line":%d,"outcome":"recorded","warnings":["unknown field %d","unknown field tier2"]}`+"\n", i+1, i%12)
+			}
+		})
+		code, stdout, stderr := runIn(t, t.TempDir(), strings.Repeat(submitted("warned")+"\n", 24), submitEnv(way), "submit", "-")
+		wantOutput(t, code, stdout+stderr, 0, "24 recorded",
+			"warning: unknown field 0 (2 lines, the first is line 1 of standard input)", "warning: unknown field tier2 (24 lines, the first is line 1 of standard input)",
+			"warning: unknown field 8 (2 lines, the first is line 9 of standard input)", "and 3 more warnings")
+	})
+
+	t.Run("says that it waits, once", func(t *testing.T) {
+		t.Parallel()
+		code, stdout, stderr := runIn(t, t.TempDir(), submitted("waiting")+"\n"+submitted("waiting-2"), submitEnv("http://127.0.0.1:1/"), "submit", "-", "--retry-for=4s")
+		wantOutput(t, code, stdout+stderr, exitUndelivered, "2 undelivered")
+		if n := strings.Count(stderr, "waiting for http://127.0.0.1:1: connection refused\n"); n != 1 {
+			t.Errorf("it says it %d times: %s", n, stderr)
+		}
+	})
+
+	t.Run("tells on a terminal how far it is, and stays there", func(t *testing.T) {
+		t.Parallel()
+		hung := make(chan struct{}, 1)
+		var n atomic.Int32
+		way := between(t, server.url, func(_ http.ResponseWriter, r *http.Request, forward func()) {
+			if n.Add(1) == 1 {
+				forward()
+				return
+			}
+			_, _ = io.Copy(io.Discard, r.Body)
+			hung <- struct{}{}
+			<-r.Context().Done()
+		})
+		var all strings.Builder
+		for i := range 2 * groupRuns {
+			fmt.Fprintln(&all, submitted(fmt.Sprintf("half-%03d", i)))
+		}
+		dir := t.TempDir()
+		file := write(t, dir, "runs.ndjson", all.String())
+		terminal, screen, err := pty.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer terminal.Close()
+		var drawn syncBuffer
+		go func() { _, _ = io.Copy(&drawn, terminal) }()
+		p := command(t, submitEnv(way), "submit", file, "--concurrency=1")
+		p.cmd.Dir, p.cmd.Stderr = dir, screen
+		p.start()
+		<-hung
+		p.signal(syscall.SIGINT)
+		wantOutput(t, p.wait(), p.stdout.String(), exitUndelivered, "500 recorded, 0 replayed, 0 refused, 0 undelivered")
+		eventually(t, "it says where it stopped", func() bool { return strings.Contains(drawn.String(), "stopped at 50 %") })
+		screen.Close()
+		wantOutput(t, 0, drawn.String(), 0, "500 runs", "%; run the same command again")
+		if strings.Contains(drawn.String(), "100%") {
+			t.Errorf("the bar goes on to its end: %q", drawn.String())
+		}
+		if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+			t.Errorf("%v, %v: what was stopped is in a file", entries, err)
+		}
+	})
+
+	t.Run("skips a byte order mark", func(t *testing.T) {
+		t.Parallel()
+		client, err := benchledger.New(server.url, localKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		receipts, err := client.SubmitLines(t.Context(), strings.NewReader("\ufeff"+submitted("marked-body")))
+		if err != nil || len(receipts) != 1 || receipts[0].Outcome != benchledger.ReceiptOutcomeRecorded {
+			t.Errorf("%v, %v", receipts, err)
+		}
 	})
 
 	t.Run("repeats what the server cannot take, and what was answered by nobody", func(t *testing.T) {
@@ -236,12 +441,18 @@ func TestSubmit(t *testing.T) {
 		}
 	})
 
-	t.Run("a wrong key is told at once, and never shown", func(t *testing.T) {
+	t.Run("stops at once without the right key, which it never shows", func(t *testing.T) {
 		t.Parallel()
-		code, stdout, stderr := runIn(t, t.TempDir(), submitted("x"), submitEnv(server.url), "submit", "-", "--api-key=secret-key")
-		wantOutput(t, code, stdout+stderr, exitUndelivered, "403", "Invalid API key")
-		if strings.Contains(stdout+stderr, "secret-key") {
-			t.Error("the key is shown")
+		for key, want := range map[string]string{"secret-key": "403", "": "401"} {
+			dir := t.TempDir()
+			code, stdout, stderr := runIn(t, dir, strings.Repeat(submitted("x")+"\n", 3*groupRuns), []string{"BENCHLEDGER_URL=" + server.url}, "submit", "-", "--api-key="+key)
+			wantOutput(t, code, stdout+stderr, exitUndelivered, want, "API key", "BENCHLEDGER_API_KEY", "--api-key", "scope submit", "dev-local-key")
+			if strings.Contains(stdout+stderr, "secret-key") {
+				t.Error("the key is shown")
+			}
+			if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+				t.Errorf("%v, %v: it writes files", entries, err)
+			}
 		}
 	})
 
@@ -260,7 +471,16 @@ func TestSubmit(t *testing.T) {
 		p.start()
 		<-arrived
 		p.signal(syscall.SIGINT)
-		wantOutput(t, p.wait(), p.stdout.String()+p.stderr.String(), exitUndelivered, "run the same command again")
+		wantOutput(t, p.wait(), p.stdout.String()+p.stderr.String(), exitUndelivered, "stopped at 0 %; run the same command again")
+		if exists(t, dir+"/*undelivered*") {
+			t.Error("what was stopped counts as undelivered")
+		}
+		p = command(t, submitEnv(way), "submit", "-")
+		p.cmd.Dir, p.cmd.Stdin = dir, strings.NewReader(submitted("stopped"))
+		p.start()
+		<-arrived
+		p.signal(syscall.SIGINT)
+		wantOutput(t, p.wait(), p.stdout.String()+p.stderr.String(), exitUndelivered, "stopped at 0 runs; run the same command again")
 		code, stdout, stderr := runIn(t, dir, "", env, "submit", file)
 		wantOutput(t, code, stdout+stderr, 0, "1 recorded")
 	})

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -40,9 +39,13 @@ type Reader struct {
 
 // NewReader returns a reader of values that take a line each or, where the first character
 // is a [, are the elements of an array. A value has at most maxBytes; 0 is any number. It
-// returns io.EOF where there is no value at all.
+// returns io.EOF where there is no value at all. A byte order mark before them is skipped.
 func NewReader(r io.Reader, maxBytes int) (*Reader, error) {
 	reader := &Reader{maxBytes: maxBytes, input: bufio.NewReaderSize(r, 64<<10)}
+	const mark = "\ufeff"
+	if start, _ := reader.input.Peek(len(mark)); string(start) == mark {
+		_, _ = reader.input.Discard(len(mark)) // It was peeked.
+	}
 	first, err := reader.skipSpace()
 	if err != nil {
 		return nil, err
@@ -57,40 +60,50 @@ func NewReader(r io.Reader, maxBytes int) (*Reader, error) {
 
 // NewFileReader is NewReader for files that people write: values may have any size, and
 // may also take several lines, or share one. They do where neither of the first two lines
-// is an object.
+// is an object, and the first value is one that takes several lines, or the first line has
+// several. All other lines stand for themselves, valid or not.
 func NewFileReader(r io.Reader) (*Reader, error) {
 	reader, err := NewReader(r, 0)
 	if err != nil || !reader.ByLine {
 		return reader, err
 	}
-	var first []Value
-	for len(first) < 2 {
-		value, err := reader.line()
-		if errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			return nil, err
-		}
-		first = append(first, value)
+	var head bytes.Buffer
+	byLine := takesLines(&head, io.TeeReader(reader.input, &head))
+	reader.input = bufio.NewReaderSize(io.MultiReader(&head, reader.input), 64<<10)
+	if !byLine {
+		reader.ByLine, reader.next = false, newDecoder(reader.input, 0).value
 	}
-	if slices.ContainsFunc(first, func(v Value) bool { return isObject(v.Text) }) {
-		reader.next = func() (Value, error) {
-			if len(first) == 0 {
-				return reader.line()
-			}
-			value := first[0]
-			first = first[1:]
-			return value, nil
-		}
-		return reader, nil
-	}
-	var text bytes.Buffer
-	for _, line := range first {
-		text.Write(line.Text)
-		text.WriteByte('\n')
-	}
-	reader.ByLine, reader.next = false, newDecoder(io.MultiReader(&text, reader.input), 0).value
 	return reader, nil
+}
+
+// takesLines reports whether values take a line each. head has what was read of the input.
+func takesLines(head *bytes.Buffer, input io.Reader) bool {
+	lines := &Reader{input: bufio.NewReader(input)}
+	first, err := lines.line()
+	if err != nil || isObject(first.Text) {
+		return true
+	}
+	if second, err := lines.line(); err == nil && isObject(second.Text) {
+		return true
+	}
+	if areObjects(newDecoder(bytes.NewReader(first.Text), 0)) {
+		return false
+	}
+	value, err := newDecoder(io.MultiReader(bytes.NewReader(head.Bytes()), input), 0).value()
+	return err != nil || !isObject(value.Text) || bytes.IndexByte(value.Text, '\n') < 0
+}
+
+// areObjects reports whether all values are objects.
+func areObjects(values *decoder) bool {
+	for {
+		value, err := values.value()
+		if err != nil {
+			return errors.Is(err, io.EOF) && values.values > 0
+		}
+		if !isObject(value.Text) {
+			return false
+		}
+	}
 }
 
 // Next returns the next value, and io.EOF after the last. When a line is too large it

@@ -40,7 +40,16 @@ func TestReaders(t *testing.T) {
 		{text: " {}\n5\n[]\n", want: []string{"1 {}", "2 5", "3 []"}},
 		{text: "{}\n{bad\n{\"a\":1,\"a\":2}\n\xff\n{} {}", want: []string{"1 {}", "2 {bad", `3 {"a":1,"a":2}`, "4 \xff", "5 {} {}"}},
 		{text: "{bad\n{}\nx\n", want: []string{"1 {bad", "2 {}", "3 x"}},
-		{text: "{}\n" + broken, want: []string{"1 {}", "broken"}, file: []string{"broken"}},
+		{text: "{}\n" + broken, want: []string{"1 {}", "broken"}},
+		{text: "{\"a\":NaN}\n{\"a\":NaN}\n{}", want: []string{`1 {"a":NaN}`, `2 {"a":NaN}`, "3 {}"}},
+		{text: "\n{} x\n\ny\n{}", want: []string{"2 {} x", "4 y", "5 {}"}},
+		{text: "x\n\ny\n" + broken, want: []string{"1 x", "3 y", "broken"}},
+
+		// A byte order mark.
+		{text: "\ufeff", want: []string{"nothing"}},
+		{text: "\ufeff{}\n\ufeff{}", want: []string{"1 {}", "2 \ufeff{}"}},
+		{text: "\ufeff[{}]", want: []string{"1 {}"}},
+		{text: "\ufeff\n{\n}", want: []string{"2 {", "3 }"}, file: []string{"1 {\n}"}},
 		{text: "{}\n{}\n{" + broken, want: []string{"1 {}", "2 {}", "broken"}},
 		{text: large + "\n{}\n" + large, want: []string{"1 " + large, "2 {}", "3 " + large}},
 
@@ -63,12 +72,13 @@ func TestReaders(t *testing.T) {
 		// Other layouts, which only files may have.
 		{text: "{\n\"a\": 1\n}\n", want: []string{"1 {", `2 "a": 1`, "3 }"}, file: []string{"1 {\n\"a\": 1\n}"}},
 		{text: "{\"a\":1}{\"a\":2}\n{\n}", want: []string{`1 {"a":1}{"a":2}`, "2 {", "3 }"}, file: []string{`1 {"a":1}`, `2 {"a":2}`, "3 {\n}"}},
-		{text: "{}{} [{}]", want: []string{"1 {}{} [{}]"}, file: []string{"1 {}", "2 {}", "3 [{}]"}},
+		{text: "{}{} [{}]", want: []string{"1 {}{} [{}]"}},
+		{text: "{}{}\n[{}]", want: []string{"1 {}{}", "2 [{}]"}, file: []string{"1 {}", "2 {}", "3 [{}]"}},
 		{text: "5\n6\n7", want: []string{"1 5", "2 6", "3 7"}},
-		{text: "some\ntext\n", want: []string{"1 some", "2 text"}, file: []string{"syntax"}},
-		{text: "{\n\"a\":", want: []string{"1 {", `2 "a":`}, file: []string{"syntax"}},
-		{text: "{\n" + broken, want: []string{"1 {", "broken"}, file: []string{"broken"}},
-		{text: "{\n\n\"a\":1}{}\n" + broken, want: []string{"1 {", `3 "a":1}{}`, "broken"}, file: []string{"1 {\n\"a\":1}", "2 {}", "broken"}},
+		{text: "some\ntext\n", want: []string{"1 some", "2 text"}},
+		{text: "{\n\"a\":", want: []string{"1 {", `2 "a":`}},
+		{text: "{\n" + broken, want: []string{"1 {", "broken"}},
+		{text: "{\n\n\"a\":1}{}\n" + broken, want: []string{"1 {", `3 "a":1}{}`, "broken"}, file: []string{"1 {\n\n\"a\":1}", "2 {}", "broken"}},
 	} {
 		if test.file == nil {
 			test.file = test.want

@@ -1,0 +1,145 @@
+package benchledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestRetrier sees that the requests of an outage share the retry time, and what the user
+// reads of it.
+func TestRetrier(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const retryTime = 5 * time.Minute
+		var mu sync.Mutex
+		var notices []string
+		start := time.Now()
+		notify := func(why error, until time.Time) {
+			mu.Lock()
+			defer mu.Unlock()
+			text := why.Error()
+			if !until.IsZero() {
+				text = fmt.Sprintf("%s %v, until %s", time.Since(start), why, until.Sub(start))
+			}
+			notices = append(notices, text)
+		}
+		want := func(want ...string) {
+			t.Helper()
+			mu.Lock()
+			defer mu.Unlock()
+			if !slices.Equal(notices, want) {
+				t.Errorf("it says %q, want %q", notices, want)
+			}
+			notices = nil
+		}
+		unreachable := &url.Error{Op: "Post", URL: "http://h", Err: syscall.ECONNREFUSED}
+		retrier := Retrier{For: retryTime}
+		// send returns the number of attempts, and how long they took.
+		send := func(attempt func() error) (attempts int, took time.Duration) {
+			start := time.Now()
+			_ = retrier.Do(t.Context(), func() error { attempts++; return attempt() }, notify)
+			return attempts, time.Since(start)
+		}
+		down := func() error { return unreachable }
+
+		var ends sync.WaitGroup
+		for i := range 10 {
+			ends.Go(func() {
+				time.Sleep(time.Duration(i) * 10 * time.Second)
+				if attempts, _ := send(down); attempts < 10 || time.Since(start) > retryTime {
+					t.Errorf("%d attempts in %s", attempts, time.Since(start))
+				}
+			})
+		}
+		ends.Wait()
+		want("1.5s connection refused, until 5m0s", "connection refused")
+		time.Sleep(retryTime)
+		for range 10 {
+			if attempts, took := send(down); attempts != 1 || took > 0 {
+				t.Errorf("after the retry time there are %d attempts in %s", attempts, took)
+			}
+		}
+		want()
+
+		// Any response of the server ends the outage.
+		for _, response := range []error{nil, &Error{Status: http.StatusUnprocessableEntity}, &Error{Status: http.StatusForbidden}} {
+			if attempts, _ := send(func() error { return response }); attempts != 1 {
+				t.Errorf("%d attempts for %v", attempts, response)
+			}
+			start = time.Now()
+			if attempts, took := send(down); attempts < 10 || took < retryTime-15*time.Second {
+				t.Errorf("after %v there are %d attempts in %s", response, attempts, took)
+			}
+			want("1.5s connection refused, until 5m0s", "connection refused")
+		}
+		// A proxy does not.
+		if attempts, _ := send(func() error { return &ForeignError{Status: http.StatusNotFound} }); attempts != 1 {
+			t.Errorf("%d attempts", attempts)
+		}
+		if attempts, _ := send(down); attempts != 1 {
+			t.Errorf("%d attempts after the page of a proxy", attempts)
+		}
+		want()
+
+		// A first attempt that hangs, and a server that is slow each time.
+		_, _ = send(func() error { return nil })
+		for range 3 {
+			start = time.Now()
+			_, _ = send(func() error { time.Sleep(10 * time.Second); return nil })
+		}
+		want("1.5s no response within 1.5s, until 5m0s")
+
+		// Whoever stops waiting spends nothing.
+		_, _ = send(func() error { return nil })
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := retrier.Do(ctx, down, nil); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Error(err)
+		}
+		time.Sleep(time.Hour)
+		start = time.Now()
+		if attempts, _ := send(down); attempts < 10 {
+			t.Errorf("%d attempts", attempts)
+		}
+		want("1.5s connection refused, until 5m0s", "connection refused")
+	})
+}
+
+// TestRetry sees which errors are retried.
+func TestRetry(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for status, again := range map[int]bool{
+			http.StatusFound: false, http.StatusOK: false, http.StatusBadRequest: false, http.StatusUnauthorized: false, http.StatusForbidden: false,
+			http.StatusNotFound: false, http.StatusRequestTimeout: true, http.StatusConflict: false, http.StatusRequestEntityTooLarge: false,
+			http.StatusMisdirectedRequest: false, http.StatusUnprocessableEntity: false, http.StatusTooEarly: true, http.StatusTooManyRequests: true,
+			http.StatusInternalServerError: true, http.StatusBadGateway: true, http.StatusServiceUnavailable: true,
+		} {
+			for _, err := range []error{&Error{Status: status}, &ForeignError{Status: status}} {
+				attempts := 0
+				if got := Retry(t.Context(), time.Minute, func() error { attempts++; return err }); !errors.Is(got, err) {
+					t.Error(got)
+				}
+				if (attempts > 1) != again {
+					t.Errorf("%T %d: %d attempts", err, status, attempts)
+				}
+			}
+		}
+		for _, err := range []error{&Error{Status: http.StatusServiceUnavailable, RetryAfter: time.Minute}, &ForeignError{Status: http.StatusServiceUnavailable, RetryAfter: time.Minute}} {
+			times := []time.Time{}
+			_ = Retry(t.Context(), 2*time.Minute, func() error { times = append(times, time.Now()); return err })
+			if len(times) != 2 || times[1].Sub(times[0]) < time.Minute {
+				t.Errorf("%T: attempts at %v", err, times)
+			}
+		}
+	})
+}
