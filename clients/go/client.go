@@ -261,15 +261,8 @@ func retryAfter(header string) time.Duration {
 	return 0
 }
 
-// LineReceipt is the receipt of a line, with the warnings about it.
-type LineReceipt struct {
-	Receipt
-
-	Warnings []string `json:"warnings,omitempty"`
-}
-
 // SubmitLines submits runs, one JSON object per line, and returns one receipt per run.
-func (c *ClientWithResponses) SubmitLines(ctx context.Context, lines io.Reader) ([]LineReceipt, error) {
+func (c *ClientWithResponses) SubmitLines(ctx context.Context, lines io.Reader) ([]Receipt, error) {
 	sent, err := io.ReadAll(lines)
 	if err != nil {
 		return nil, fmt.Errorf("read the runs: %w", err)
@@ -287,9 +280,9 @@ func (c *ClientWithResponses) SubmitLines(ctx context.Context, lines io.Reader) 
 	if err != nil {
 		return nil, err
 	}
-	receipts := make([]LineReceipt, 0, count)
+	receipts := make([]Receipt, 0, count)
 	for decoder := json.NewDecoder(bytes.NewReader(content)); decoder.More(); {
-		var receipt LineReceipt
+		var receipt Receipt
 		if err := decoder.Decode(&receipt); err != nil || !receipt.Outcome.Valid() || int(receipt.Line) != len(receipts)+1 {
 			return nil, foreign(response)
 		}

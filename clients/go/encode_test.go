@@ -43,7 +43,7 @@ func TestEncodeWithoutFaults(t *testing.T) {
 	for name, submission := range map[string]RunSubmission{
 		"nil":   {RunID: "run"},
 		"empty": {RunID: "run", Metadata: map[string]any{}, Evaluations: []EvaluationSubmission{}},
-		"items": {RunID: "run", Metadata: map[string]any{"a": 1}, Evaluations: []EvaluationSubmission{{EvaluatorName: "e", Score: 1, MaxScore: 1}}},
+		"items": {RunID: "run", Metadata: map[string]any{"a": 1}, Evaluations: []EvaluationSubmission{{EvaluatorName: "e", Score: new(1.0), MaxScore: 1}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -549,7 +549,7 @@ func (r *Recorder) flush(ctx context.Context, entries []entry, notify func(why e
 			lines.WriteByte('\n')
 			group, runs = append(group, runs[0]), runs[1:]
 		}
-		var receipts []LineReceipt
+		var receipts []Receipt
 		err := r.retrier.Do(ctx, func() (err error) {
 			receipts, err = r.client.SubmitLines(ctx, bytes.NewReader(lines.Bytes()))
 			return err
@@ -583,9 +583,12 @@ func partition(entries []entry, is func(entry) bool) (those, others []entry) {
 	return those, others
 }
 
-// isAboutContent reports whether the submission is at fault, and not the API key or the
-// state of the server.
-func (e *Error) isAboutContent() bool { return !e.Retriable() && !e.isAboutKey() }
+// isAboutContent reports whether the submission is at fault, and not the API key, the
+// address or the state of the server.
+func (e *Error) isAboutContent() bool {
+	isAddress := e.Status == http.StatusNotFound || e.Status == http.StatusMethodNotAllowed
+	return !e.Retriable() && !e.isAboutKey() && !isAddress
+}
 
 // refusal returns the error in a receipt, nil if the run is stored.
 func (r Receipt) refusal() *Error {

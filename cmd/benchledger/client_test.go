@@ -79,10 +79,10 @@ func TestClient(t *testing.T) {
 		RunID: "a run/1", BatchID: new("batch"), Suite: "suite", Scenario: "scenario", Tier: "L1", Agent: "agent", Model: new("model"),
 		Status: benchledger.RunStatusCompleted, TotalScore: new(0.5), WeightedScore: new(5.0), IsSuccessful: new(true),
 		Metadata:    map[string]any{"commit": "abc", "nested": map[string]any{"list": []any{1.5, nil}}},
-		Evaluations: []benchledger.EvaluationSubmission{{EvaluatorName: "judge", Score: 1, MaxScore: 2, Details: new("half")}},
+		Evaluations: []benchledger.EvaluationSubmission{{EvaluatorName: "judge", Score: new(1.0), MaxScore: 2, Details: new("half")}},
 		Telemetry:   &benchledger.TelemetrySubmission{TokensIn: new(int64(1) << 60), CostUSD: new(0.25)},
 	}
-	run, err := client.SubmitRunWithResponse(ctx, submission)
+	run, err := client.SubmitRunWithResponse(ctx, &benchledger.SubmitRunParams{}, submission)
 	if err == nil {
 		err = benchledger.Check(run.HTTPResponse, run.Body)
 	}
@@ -93,7 +93,7 @@ func TestClient(t *testing.T) {
 	if run.JSON201 == nil || run.JSON201.RunID != submission.RunID {
 		t.Errorf("receipt %s", run.Body)
 	}
-	batch, err := client.SubmitBatchWithResponse(ctx, benchledger.BatchSubmission{BatchID: "batch", Metadata: map[string]any{"ci": true}})
+	batch, err := client.SubmitBatchWithResponse(ctx, &benchledger.SubmitBatchParams{}, benchledger.BatchSubmission{BatchID: "batch", Metadata: map[string]any{"ci": true}})
 	same("submit-batch", batch.JSON201, err, `{"success":true,"batchId":"batch"}`)
 	receipts, err := client.SubmitLines(ctx, strings.NewReader(submitted("second")+"\n"+submitted("third")))
 	same("submit-runs", receipts, err, `[{"line":1,"runId":"second","outcome":"recorded"},{"line":2,"runId":"third","outcome":"recorded"}]`)
@@ -104,9 +104,9 @@ func TestClient(t *testing.T) {
 	same("get-run", details.JSON200, err, read("/api/runs/a%20run%2F1"))
 	evaluations, err := client.GetRunEvaluationsWithResponse(ctx, submission.RunID)
 	same("get-run-evaluations", evaluations.JSON200, err, read("/api/runs/a%20run%2F1/evaluations"))
-	telemetry, err := client.GetRunTelemetryWithResponse(ctx, submission.RunID)
+	telemetry, err := client.GetRunTelemetryWithResponse(ctx, submission.RunID, &benchledger.GetRunTelemetryParams{})
 	same("get-run-telemetry", telemetry.JSON200, err, read("/api/runs/a%20run%2F1/telemetry"))
-	none, err := client.GetRunTelemetryWithResponse(ctx, "second")
+	none, err := client.GetRunTelemetryWithResponse(ctx, "second", &benchledger.GetRunTelemetryParams{})
 	if err != nil || strings.TrimSpace(string(none.Body)) != "null" || none.JSON200.ID != 0 {
 		t.Errorf("no telemetry, which has no ID: %s %v", none.Body, err)
 	}
@@ -119,7 +119,7 @@ func TestClient(t *testing.T) {
 		sent map[string]any
 		want string
 	}{{nil, `"metadata":{"ci":true}`}, {map[string]any{}, `"metadata":{}`}} {
-		if batch, err := client.SubmitBatchWithResponse(ctx, benchledger.BatchSubmission{BatchID: "batch", Metadata: step.sent}); err != nil || batch.JSON201 == nil {
+		if batch, err := client.SubmitBatchWithResponse(ctx, &benchledger.SubmitBatchParams{}, benchledger.BatchSubmission{BatchID: "batch", Metadata: step.sent}); err != nil || batch.JSON201 == nil {
 			t.Errorf("submit the batch again: %s %v", batch.Body, err)
 		}
 		if body := read("/api/batches/batch"); !strings.Contains(body, step.want) {
@@ -166,7 +166,7 @@ func TestClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := benchledger.Check(missing.HTTPResponse, missing.Body); err == nil || !strings.Contains(err.Error(), "404 Not Found: No run has this ID.") {
+	if err := benchledger.Check(missing.HTTPResponse, missing.Body); err == nil || !strings.Contains(err.Error(), "404 Not Found: No run has the ID \"none\".") {
 		t.Errorf("a run that is not there: %v", err)
 	}
 }

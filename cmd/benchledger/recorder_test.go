@@ -109,7 +109,7 @@ func (p *program) wantBatch(batchID string) {
 			p.t.Fatalf("%v: %s", err, body)
 		}
 		i := strings.TrimPrefix(details.Run.Scenario, "scenario-")
-		if details.Run.Status != benchledger.RunStatusCompleted || len(details.Evaluations) != 2 || fmt.Sprint(details.Evaluations[1].Score) != i ||
+		if details.Run.Status != benchledger.RunStatusCompleted || len(details.Evaluations) != 2 || fmt.Sprint(*details.Evaluations[1].Score) != i ||
 			details.Telemetry == nil || fmt.Sprint(*details.Telemetry.ToolCalls) != i {
 			p.t.Errorf("the run is not whole: %s", body)
 		}
@@ -558,12 +558,26 @@ func TestRecorderKeeps(t *testing.T) {
 		})
 	}
 
+	t.Run("an evaluator that could not score", func(t *testing.T) {
+		t.Parallel()
+		recorded := recorder(t, server.url, t.TempDir()).StartRun(attempt("unscored"))
+		recorded.Evaluate("judge", math.NaN(), 2, "")
+		recorded.Evaluate("tests", 0, 2, "")
+		if delivery, err := recorded.Complete(t.Context(), benchledger.RunResult{}); delivery != benchledger.Delivered || err != nil {
+			t.Fatalf("%s, %v", delivery, err)
+		}
+		_, body := server.request(http.MethodGet, "/api/runs/"+recorded.ID()+"/evaluations", "")
+		if !strings.Contains(body, `"evaluatorName":"judge","score":null`) || !strings.Contains(body, `"evaluatorName":"tests","score":0`) {
+			t.Error(body)
+		}
+	})
+
 	t.Run("values that JSON has no form for", func(t *testing.T) {
 		t.Parallel()
 		dir := t.TempDir()
 		run1 := recorder(t, server.url, dir).StartRun(attempt("odd values"))
 		run1.Evaluate("good", 1, 2, "")
-		run1.Evaluate("divided by zero", math.NaN(), 2, "")
+		run1.Evaluate("divided by zero", math.Inf(1), 2, "")
 		cycle := map[string]any{"fine": 1}
 		cycle["self"] = cycle
 		delivery, err := run1.Complete(t.Context(), benchledger.RunResult{TotalScore: new(math.Inf(1)), Metadata: map[string]any{
@@ -641,7 +655,7 @@ func TestRecorderKeeps(t *testing.T) {
 		t.Parallel()
 		run := recorder(t, server.url, t.TempDir()).StartRun(benchledger.RunSubmission{
 			Suite: "suite", Scenario: "hasty", Tier: "L1", Agent: "agent", Metadata: map[string]any{"commit": "abc"},
-			Evaluations: []benchledger.EvaluationSubmission{{EvaluatorName: "first", Score: 1, MaxScore: 1}},
+			Evaluations: []benchledger.EvaluationSubmission{{EvaluatorName: "first", Score: new(1.0), MaxScore: 1}},
 		})
 		var late sync.WaitGroup
 		late.Go(func() {

@@ -325,7 +325,7 @@ func (s *submission) work(ctx context.Context, groups <-chan []source) {
 }
 
 // send submits a group, again where the server cannot take it.
-func (s *submission) send(ctx context.Context, group []source) (receipts []benchledger.LineReceipt, err error) {
+func (s *submission) send(ctx context.Context, group []source) (receipts []benchledger.Receipt, err error) {
 	if len(group) == 0 {
 		return nil, nil
 	}
@@ -359,7 +359,7 @@ func (s *submission) waiting(why error, until time.Time) {
 }
 
 // note notes what became of a group.
-func (s *submission) note(group []source, receipts []benchledger.LineReceipt, err error) {
+func (s *submission) note(group []source, receipts []benchledger.Receipt, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, run := range group {
@@ -385,7 +385,7 @@ func (s *submission) note(group []source, receipts []benchledger.LineReceipt, er
 }
 
 // noteReason keeps why the first runs were refused.
-func (s *submission) noteReason(run source, receipt benchledger.LineReceipt) {
+func (s *submission) noteReason(run source, receipt benchledger.Receipt) {
 	text := string(receipt.Outcome)
 	if len(receipt.Errors) > 0 {
 		text = receipt.Errors[0].Location + ": " + receipt.Errors[0].Message

@@ -548,7 +548,7 @@ func TestReadingCommands(t *testing.T) {
 		}
 	}
 	code, stdout, stderr = runIn(t, t.TempDir(), "", env, "run", "none")
-	wantOutput(t, code, stdout+stderr, 1, "404", "No run has this ID")
+	wantOutput(t, code, stdout+stderr, 1, "404", "No run has the ID")
 	code, stdout, stderr = runIn(t, t.TempDir(), "", submitEnv("http://127.0.0.1:1"), "stats")
 	wantOutput(t, code, stdout+stderr, 1, "is the server running?")
 }

@@ -433,9 +433,9 @@ function flushRuns(runs: Spooled[]): number {
   return tooMany < 0 ? runs.length : Math.max(1, tooMany);
 }
 
-/** Whether the server refuses the content of a submission. */
+/** Whether the server refuses the content of a submission: not its key, nor the address. */
 function isRefusal(error: unknown): error is BenchLedgerError {
-  return error instanceof BenchLedgerError && !error.retriable && !isAboutKey(error);
+  return error instanceof BenchLedgerError && !error.retriable && ![401, 403, 404, 405].includes(error.status);
 }
 
 function isAboutKey({ status }: BenchLedgerError): boolean {
