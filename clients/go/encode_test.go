@@ -18,7 +18,7 @@ func TestEncodeOfContainers(t *testing.T) {
 		"a run with empty": {RunSubmission{Metadata: map[string]any{}, Evaluations: []EvaluationSubmission{}}, `{"agent":"","metadata":{},"runId":"","scenario":"","status":"","suite":"","tier":""}`},
 		"a run with items": {
 			RunSubmission{Metadata: map[string]any{"a": nil}, Evaluations: []EvaluationSubmission{{EvaluatorName: "e"}}},
-			`{"agent":"","evaluations":[{"evaluatorName":"e","maxScore":0,"score":0}],"metadata":{"a":null},"runId":"","scenario":"","status":"","suite":"","tier":""}`,
+			`{"agent":"","evaluations":[{"evaluatorName":"e","maxScore":0,"score":null}],"metadata":{"a":null},"runId":"","scenario":"","status":"","suite":"","tier":""}`,
 		},
 		"a batch with nil":   {BatchSubmission{}, `{"batchId":""}`},
 		"a batch with empty": {BatchSubmission{Metadata: map[string]any{}}, `{"batchId":"","metadata":{}}`},

@@ -80,7 +80,7 @@ func TestClient(t *testing.T) {
 		Status: benchledger.RunStatusCompleted, TotalScore: new(0.5), WeightedScore: new(5.0), IsSuccessful: new(true),
 		Metadata:    map[string]any{"commit": "abc", "nested": map[string]any{"list": []any{1.5, nil}}},
 		Evaluations: []benchledger.EvaluationSubmission{{EvaluatorName: "judge", Score: new(1.0), MaxScore: 2, Details: new("half")}},
-		Telemetry:   &benchledger.TelemetrySubmission{TokensIn: new(int64(1) << 60), CostUSD: new(0.25)},
+		Telemetry:   &benchledger.TelemetrySubmission{TokensIn: new(int64(1) << 60), CostUSD: new(0.25), PromptSent: new("Do it.")},
 	}
 	run, err := client.SubmitRunWithResponse(ctx, &benchledger.SubmitRunParams{}, submission)
 	if err == nil {
