@@ -59,7 +59,7 @@ type readFlags struct {
 // show prints rows as a table, or as lines of JSON.
 func show[T any](f *readFlags, head table.Row, rows []T, row func(T) table.Row) error {
 	if f.JSON {
-		encoder := json.NewEncoder(os.Stdout)
+		encoder := json.NewEncoder(&stdout)
 		encoder.SetEscapeHTML(false)
 		for _, item := range rows {
 			if err := encoder.Encode(item); err != nil {
@@ -69,7 +69,7 @@ func show[T any](f *readFlags, head table.Row, rows []T, row func(T) table.Row) 
 		return nil
 	}
 	writer := table.NewWriter()
-	writer.SetOutputMirror(os.Stdout)
+	writer.SetOutputMirror(&stdout)
 	writer.SetStyle(table.StyleLight)
 	writer.Style().Options = table.OptionsNoBordersAndSeparators
 	if width, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil {
@@ -158,6 +158,9 @@ type runsCommand struct {
 	Limit     int    `default:"50" help:"Maximum number of runs to print, newest first; 0 prints all. ${default} by default."`
 }
 
+// Validate refuses what means nothing.
+func (c *runsCommand) Validate() error { return validLimit(c.Limit) }
+
 // Run prints runs.
 func (c *runsCommand) Run() error {
 	ctx, stop := interruptible()
@@ -198,15 +201,29 @@ func first[T any](rows iter.Seq2[T, error], limit int) (firsts []T, err error) {
 	return firsts, nil
 }
 
-// printLines prints the first rows as the server has them, to the digit.
+// printLines prints the first rows as the server has them, to the digit, page by page.
 func printLines(rows iter.Seq2[json.RawMessage, error], limit int) error {
-	lines, err := first(rows, limit)
-	for _, line := range lines {
-		if err := printBody(line); err != nil {
+	printed := 0
+	for row, err := range rows {
+		if err != nil {
+			return withHint(err)
+		}
+		if err := printBody(row); err != nil {
 			return err
 		}
+		if printed++; printed == limit {
+			break
+		}
 	}
-	return err
+	return nil
+}
+
+// validLimit is what --limit has to be.
+func validLimit(limit int) error {
+	if limit < 0 {
+		return fmt.Errorf("--limit is %d: set the number of rows to print, or 0 for all", limit)
+	}
+	return nil
 }
 
 // pageSize asks for no more than is printed.
@@ -249,13 +266,13 @@ func (c *runCommand) Run() error {
 	if err := showRuns(&c.readFlags, []benchledger.Run{found.Run}); err != nil {
 		return err
 	}
-	fmt.Println()
+	printf("\n")
 	if err := show(&c.readFlags, table.Row{"evaluator", "score", "of", "details"}, found.Evaluations, func(e benchledger.Evaluation) table.Row {
 		return table.Row{e.EvaluatorName, e.Score, &e.MaxScore, e.Details}
 	}); err != nil || found.Telemetry == nil {
 		return err
 	}
-	fmt.Println()
+	printf("\n")
 	return show(&c.readFlags, table.Row{"tool calls", "tokens in", "tokens out", "USD", "ms", "workspace"}, []benchledger.Telemetry{*found.Telemetry}, func(t benchledger.Telemetry) table.Row {
 		return table.Row{t.ToolCalls, t.TokensIn, t.TokensOut, t.CostUSD, t.DurationMs, t.WorkspaceDir}
 	})
@@ -265,6 +282,9 @@ type batchesCommand struct {
 	readFlags `embed:""`
 	Limit     int `default:"20" help:"Maximum number of batches to print, newest first; 0 prints all. ${default} by default."`
 }
+
+// Validate refuses what means nothing.
+func (c *batchesCommand) Validate() error { return validLimit(c.Limit) }
 
 // Run prints batches.
 func (c *batchesCommand) Run() error {
@@ -318,7 +338,7 @@ func (c *batchCommand) Run() error {
 	}}); err != nil {
 		return err
 	}
-	fmt.Println()
+	printf("\n")
 	return showRuns(&c.readFlags, b.Runs)
 }
 
@@ -357,6 +377,6 @@ func (c *statsCommand) Run() error {
 
 // printBody prints JSON to the digit, as the server sent it.
 func printBody(body []byte) error {
-	_, err := io.WriteString(os.Stdout, strings.TrimSpace(string(body))+"\n")
+	_, err := io.WriteString(&stdout, strings.TrimSpace(string(body))+"\n")
 	return err
 }

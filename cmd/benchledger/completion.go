@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -22,7 +21,7 @@ func (completionCommand) Help() string {
 // Run prints the script.
 func (c *completionCommand) Run(cli *kong.Context) error {
 	write := map[string]func(io.Writer, []*kong.Node) error{"bash": writeBash, "zsh": writeZsh, "fish": writeFish}[c.Shell]
-	return write(os.Stdout, visible(cli.Model.Node))
+	return write(&stdout, visible(cli.Model.Node))
 }
 
 // visible returns a command and those below it that the help shows.

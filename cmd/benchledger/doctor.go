@@ -45,7 +45,7 @@ const (
 type diagnosis struct{ wrong int }
 
 func (d *diagnosis) say(mark, what, format string, args ...any) {
-	fmt.Printf("%-5s %-14s %s\n", mark, what, fmt.Sprintf(format, args...))
+	printf("%-5s %-14s %s\n", mark, what, fmt.Sprintf(format, args...))
 }
 func (d *diagnosis) ok(what, format string, args ...any)   { d.say("ok", what, format, args...) }
 func (d *diagnosis) warn(what, format string, args ...any) { d.say("warn", what, format, args...) }

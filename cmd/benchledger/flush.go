@@ -43,12 +43,12 @@ func (c *flushCommand) Run() error {
 		RecorderOptions: benchledger.RecorderOptions{URL: c.URL, APIKey: c.APIKey, Spool: c.Spool, RetryFor: &c.RetryFor},
 		Refused:         c.Refused, From: c.From,
 	})
-	fmt.Printf("%d delivered, %d refused, %d left\n", flushed.Delivered, flushed.Refused, flushed.Left)
+	printf("%d delivered, %d refused, %d left\n", flushed.Delivered, flushed.Refused, flushed.Left)
 	for _, address := range slices.Sorted(maps.Keys(flushed.Elsewhere)) {
-		fmt.Printf("%d for the server at %s: flush with --url=%[2]s, or with --from=%[2]s if this server has replaced it\n", flushed.Elsewhere[address], address)
+		printf("%d for the server at %s: flush with --url=%[2]s, or with --from=%[2]s if this server has replaced it\n", flushed.Elsewhere[address], address)
 	}
 	if flushed.Unreadable > 0 {
-		fmt.Printf("%d files in the spool are not submissions\n", flushed.Unreadable)
+		printf("%d files in the spool are not submissions\n", flushed.Unreadable)
 	}
 	switch {
 	case err != nil:

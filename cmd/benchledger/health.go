@@ -29,7 +29,7 @@ func (c *healthCommand) Run() error {
 	if err != nil {
 		return err
 	}
-	fmt.Println(body)
+	printf("%s\n", body)
 	if status != http.StatusOK {
 		return exitError{1, fmt.Sprintf("the server is not ready: %d %s", status, http.StatusText(status))}
 	}

@@ -79,7 +79,7 @@ func (c *keysCreateCommand) Run(parent *commands) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println(key)
+	printf("%s\n", key)
 	until := ""
 	if c.Expires.at != nil {
 		until = ", valid until " + c.Expires.at.Format(time.RFC3339)
@@ -170,7 +170,7 @@ func (c *keysRevokeCommand) Run(parent *commands) error {
 		if err != nil {
 			return err
 		}
-		fmt.Printf("the key %s was revoked at %s\n", strconv.Quote(c.Name), at.UTC().Format(time.RFC3339))
+		printf("the key %s was revoked at %s\n", strconv.Quote(c.Name), at.UTC().Format(time.RFC3339))
 		return nil
 	})
 }

@@ -48,18 +48,29 @@ func main() {
 		kong.Name("benchledger"),
 		kong.Description("Stores the results of AI-agent benchmarks, and answers questions about them.\n\n"+
 			"Every setting is a flag or an environment variable. A flag takes precedence, but is visible in the process list: do not use flags for secrets."),
+		kong.Writers(&stdout, os.Stderr), kong.Exit(exit),
 		kong.ShortUsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Vars{"data_dir": defaultDataDir(), "version": buildDescription()},
 	)
 	if err := cli.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "benchledger:", err)
-		var exit exitError
-		if errors.As(err, &exit) {
-			os.Exit(exit.status)
+		var ended exitError
+		if errors.As(err, &ended) {
+			os.Exit(ended.status)
 		}
 		os.Exit(1)
 	}
+	exit(0)
+}
+
+// exit ends the program, with an error where its output is incomplete.
+func exit(status int) {
+	if status == 0 && stdout.err != nil {
+		fmt.Fprintln(os.Stderr, "benchledger: the output is incomplete:", stdout.err)
+		status = 1
+	}
+	os.Exit(status)
 }
 
 // unsetEmpty makes a variable that is set to nothing, as compose files do, the

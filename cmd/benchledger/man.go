@@ -2,7 +2,7 @@ package main
 
 import (
 	"fmt"
-	"os"
+	"io"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -42,7 +42,7 @@ func (manCommand) Run(cli *kong.Context) error {
 			}
 		}
 	}
-	_, err := os.Stdout.WriteString(s.String())
+	_, err := io.WriteString(&stdout, s.String())
 	return err
 }
 

@@ -134,18 +134,18 @@ func printSchemaVersion(m *db.Migrations) error {
 }
 
 func showVersion(version db.SchemaVersion) {
-	fmt.Printf("schema version %d of %d", version.Current, version.Latest)
+	printf("schema version %d of %d", version.Current, version.Latest)
 	switch {
 	case version.Running:
-		fmt.Println(": a migration is running")
+		printf(": a migration is running\n")
 	case version.Dirty:
-		fmt.Printf(": %s\n", version.RecoveryAdvice())
+		printf(": %s\n", version.RecoveryAdvice())
 	case version.Current < version.Latest:
-		fmt.Println(": run `benchledger migrate up` to apply the missing migrations")
+		printf(": run `benchledger migrate up` to apply the missing migrations\n")
 	case version.Current > version.Latest:
-		fmt.Println(": the database is newer than this program")
+		printf(": the database is newer than this program\n")
 	default:
-		fmt.Println(": up to date")
+		printf(": up to date\n")
 	}
 }
 

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"os"
-
 	"github.com/benchledger/benchledger/api"
 )
 
@@ -14,6 +12,6 @@ func (openAPICommand) Run() error {
 	if err != nil {
 		return err
 	}
-	_, err = os.Stdout.Write(document)
+	_, err = stdout.Write(document)
 	return err
 }

@@ -223,11 +223,11 @@ func (s *submission) counts() string {
 // result says what became of all runs, and how to go on.
 func (s *submission) result(ctx context.Context, unreadable error) error {
 	refused := s.outcomes["refused"] + s.outcomes["conflict"]
-	fmt.Println(s.counts())
+	printf("%s\n", s.counts())
 	if refused > 0 {
-		fmt.Printf("refused runs, with the reasons: %s\n", s.refused.path)
+		printf("refused runs, with the reasons: %s\n", s.refused.path)
 		for _, reason := range s.reasons {
-			fmt.Printf("  %s: %s\n", reason.first, shown(reason.text))
+			printf("  %s: %s\n", reason.first, shown(reason.text))
 		}
 	}
 	s.printWarnings()
@@ -239,7 +239,7 @@ func (s *submission) result(ctx context.Context, unreadable error) error {
 		return exitError{exitUndelivered, fmt.Sprintf("stopped at %s; run the same command again", s.position())}
 	}
 	if s.undelivered > 0 {
-		fmt.Printf("undelivered runs: %s (%v); submit that file when the server is available again\n", s.left.path, withHint(s.why))
+		printf("undelivered runs: %s (%v); submit that file when the server is available again\n", s.left.path, withHint(s.why))
 		unreadable = errors.Join(unreadable, fmt.Errorf("%d runs could not be delivered", s.undelivered))
 	}
 	switch {
@@ -256,10 +256,10 @@ func (s *submission) printWarnings() {
 	warnings := slices.SortedFunc(maps.Values(s.warnings), func(a, b *finding) int { return a.first.n - b.first.n })
 	for i, warning := range warnings {
 		if i == maxWarnings {
-			fmt.Printf("and %d more warnings\n", len(warnings)-maxWarnings)
+			printf("and %d more warnings\n", len(warnings)-maxWarnings)
 			break
 		}
-		fmt.Printf("warning: %s (%d lines, the first is %s)\n", shown(warning.text), warning.lines, warning.first)
+		printf("warning: %s (%d lines, the first is %s)\n", shown(warning.text), warning.lines, warning.first)
 	}
 }
 

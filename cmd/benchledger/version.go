@@ -16,7 +16,7 @@ type versionCommand struct{}
 
 // Run prints what this program is.
 func (versionCommand) Run() error {
-	_, err := fmt.Println(buildDescription())
+	_, err := fmt.Fprintln(&stdout, buildDescription())
 	return err
 }
 
