@@ -367,13 +367,17 @@ func (s *submission) note(group []source, receipts []benchledger.Receipt, err er
 		if err != nil {
 			s.undelivered++
 			s.why = err
-			s.left.write(jsontext.Value(run.raw))
+			s.left.write(run.raw) // As it is: it may be no JSON.
 			continue
 		}
 		receipt := receipts[i]
 		s.outcomes[receipt.Outcome]++
 		if receipt.Outcome == "refused" || receipt.Outcome == "conflict" {
-			s.refused.write(refusedRun{File: run.file, Line: run.line, Outcome: string(receipt.Outcome), Errors: receipt.Errors, Run: string(run.raw)})
+			line, err := json.Marshal(refusedRun{
+				File: run.file, Line: run.line, Outcome: string(receipt.Outcome), Errors: receipt.Errors, Run: string(run.raw),
+			}, jsontext.AllowInvalidUTF8(true))
+			s.refused.err = errors.Join(s.refused.err, err)
+			s.refused.write(line)
 			s.noteReason(run, receipt)
 		}
 		for _, text := range receipt.Warnings {
@@ -431,14 +435,12 @@ type lineFile struct {
 	err  error
 }
 
-func (f *lineFile) write(line any) {
+func (f *lineFile) write(line []byte) {
 	if f.file == nil && f.err == nil {
 		f.create()
 	}
 	if f.err == nil {
-		if f.err = json.MarshalWrite(f.file, line, jsontext.AllowInvalidUTF8(true)); f.err == nil {
-			_, f.err = f.file.WriteString("\n")
-		}
+		_, f.err = f.file.Write(append(slices.Clip(line), '\n')) // What is behind it belongs to others.
 	}
 }
 

@@ -278,6 +278,24 @@ func TestSubmit(t *testing.T) {
 			"warning: unknown field 8 (2 lines, the first is line 9 of standard input)", "and 3 more warnings")
 	})
 
+	t.Run("keeps what was not delivered as it was", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		lines := []string{`{"runId":"nan","totalScore":NaN}`, submitted("valid"), "not JSON \xff", `[1,`}
+		code, stdout, stderr := runIn(t, dir, strings.Join(lines, "\n"), submitEnv("http://127.0.0.1:1"), "submit", "-", "--retry-for=0")
+		wantOutput(t, code, stdout+stderr, exitUndelivered, "4 undelivered")
+		left, err := os.ReadFile(filepath.Join(dir, "undelivered.ndjson"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept := strings.Split(strings.TrimSuffix(string(left), "\n"), "\n")
+		slices.Sort(kept)
+		slices.Sort(lines)
+		if !slices.Equal(kept, lines) {
+			t.Errorf("%q, want %q", kept, lines)
+		}
+	})
+
 	t.Run("says that it waits, once", func(t *testing.T) {
 		t.Parallel()
 		code, stdout, stderr := runIn(t, t.TempDir(), submitted("waiting")+"\n"+submitted("waiting-2"), submitEnv("http://127.0.0.1:1/"), "submit", "-", "--retry-for=4s")
