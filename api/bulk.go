@@ -32,8 +32,6 @@ const (
 	// chunkRuns and chunkBytes bound what is stored by one statement.
 	chunkRuns  = 250
 	chunkBytes = 4 << 20
-	// maxLineErrors is how many faults of a line are named.
-	maxLineErrors = 20
 	// maxBulkRequests is how many are read at the same time, each with a chunk, or
 	// all it has, in memory.
 	maxBulkRequests = 8
@@ -221,7 +219,7 @@ func (r *Receipt) set(outcome db.Outcome) {
 	r.Outcome = string(outcome.Result)
 	switch outcome.Result { //nolint:exhaustive // the others have no errors
 	case db.Conflicted:
-		r.Errors = atMost("body", maxLineErrors, differenceErrors(outcome.Differences))
+		r.Errors = cutErrors("body", differenceErrors(outcome.Differences))
 	case db.Refused:
 		r.Errors = []FieldError{{"body", "the database rejected a value" + constraint(outcome.Err)}}
 	}
@@ -334,7 +332,7 @@ func (s *server) readChunk(ctx context.Context, lines *lineReader) (*chunk, erro
 		} else {
 			var read checkedRun
 			read.read(raw)
-			run, receipt.RunID, receipt.Errors = read.run, read.id, atMost("body", maxLineErrors, fieldErrors(read.faults))
+			run, receipt.RunID, receipt.Errors = read.run, read.id, cutErrors("body", fieldErrors(read.faults))
 			if lines.strict {
 				receipt.Errors = append(receipt.Errors, read.unknown...)
 			} else {

@@ -31,12 +31,15 @@ type FieldError struct {
 	Message  string `json:"message" doc:"What is wrong with the field." example:"expected number > 0"`
 }
 
-// atMost shortens a list of errors about one part of a request, and says so.
-func atMost(location string, most int, errors []FieldError) []FieldError {
-	if len(errors) <= most {
+// maxErrors is how many faults of a query, of a line or of unknown fields are named.
+const maxErrors = 20
+
+// cutErrors shortens a list of errors about one part of a request, and says so.
+func cutErrors(location string, errors []FieldError) []FieldError {
+	if len(errors) <= maxErrors {
 		return errors
 	}
-	return append(slices.Clone(errors[:most-1]), FieldError{location, fmt.Sprintf("and %d more", len(errors)-most+1)})
+	return append(slices.Clone(errors[:maxErrors-1]), FieldError{location, fmt.Sprintf("and %d more", len(errors)-maxErrors+1)})
 }
 
 // cut shortens a text of the caller to a number of characters, so that an error does not

@@ -242,14 +242,11 @@ func (s *server) checkQuery(ctx huma.Context, next func(huma.Context)) {
 		}
 	}
 	if fields != nil {
-		s.refuse(ctx, invalid(atMost("query", maxQueryErrors, fields)...))
+		s.refuse(ctx, invalid(cutErrors("query", fields)...))
 		return
 	}
 	next(ctx)
 }
-
-// maxQueryErrors is how many faults of a query are named.
-const maxQueryErrors = 20
 
 func unknownParameter(known []string) string {
 	if len(known) == 0 {

@@ -10,9 +10,6 @@ import (
 	"github.com/agnivade/levenshtein"
 )
 
-// maxUnknown is how many unknown fields of a submission are named.
-const maxUnknown = 20
-
 // unknownFields returns the fields of a submission that its type does not have. Text that
 // is not JSON has none.
 func unknownFields(raw []byte, submission reflect.Type) []FieldError {
@@ -20,7 +17,7 @@ func unknownFields(raw []byte, submission reflect.Type) []FieldError {
 	if decode(raw, &value) != nil {
 		return nil
 	}
-	return atMost("body", maxUnknown, unknownIn(value, submission, "body"))
+	return cutErrors("body", unknownIn(value, submission, "body"))
 }
 
 func unknownIn(value any, t reflect.Type, at string) (found []FieldError) {
