@@ -334,7 +334,7 @@ func (s *server) readChunk(ctx context.Context, lines *lineReader) (*chunk, erro
 			read.read(raw)
 			run, receipt.RunID, receipt.Errors = read.run, read.id, cutErrors("body", fieldErrors(read.faults))
 			if lines.strict {
-				receipt.Errors = append(receipt.Errors, read.unknown...)
+				receipt.Errors = cutErrors("body", append(receipt.Errors, read.unknown...))
 			} else {
 				receipt.Warnings = warnings(read.unknown)
 			}

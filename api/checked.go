@@ -75,7 +75,7 @@ func (c *checkedRun) read(raw []byte) {
 	rules, run := rulesOfRuns(), &RunSubmission{}
 	err := json.Unmarshal(raw, run, json.RejectUnknownMembers(true))
 	if errors.Is(err, json.ErrUnknownName) {
-		c.unknown = unknownFields(raw, reflect.TypeFor[RunSubmission]())
+		c.unknown = unknownFields(raw, runSubmissionFields)
 		run = &RunSubmission{}
 		err = json.Unmarshal(raw, run)
 	}

@@ -278,8 +278,8 @@ func TestTextThatCannotBeStored(t *testing.T) {
 		`"metadata":{"error":"\ud83d"}`:                                                              "a \\u escape is half of a surrogate pair, at byte 170 in metadata.error",
 		`"metadata":{"error":{"a":["ok","ok \ude00"]}}`:                                              "a \\u escape is half of a surrogate pair, at byte 184 in metadata.error.a[1]",
 		`"evaluations":[{"evaluatorName":"e","score":1,"maxScore":1,"details":"0123456789\ud83d!"}]`: "a \\u escape is half of a surrogate pair, at byte 229 in evaluations[0].details",
-		`"metadata":{"error":"\u0000"}`:                                                              "expected text without NUL characters in error",
-		`"metadata":{"a":{"b":["x","\u0000"]}}`:                                                      "expected text without NUL characters in a.b[1]",
+		`"metadata":{"error":"\u0000"}`:                                                              "expected text without NUL characters in metadata.error",
+		`"metadata":{"a":{"b":["x","\u0000"]}}`:                                                      "expected text without NUL characters in metadata.a.b[1]",
 	} {
 		body := strings.TrimSuffix(run, "}") + "," + field + "}"
 		got := decode[struct{ Errors []api.FieldError }](s.submit(body)).Errors
@@ -508,7 +508,7 @@ func TestQueryParameters(t *testing.T) {
 		"/api/runs?suite=%zz":              "query: expected percent-encoded UTF-8 without NUL; ",
 		"/api/runs?suite=a%00":             "query: expected percent-encoded UTF-8 without NUL; ",
 		"/api/runs?suite=%ff":              "query: expected percent-encoded UTF-8 without NUL; ",
-		"/api/runs?suite=a;agent=b":        "query: expected percent-encoded UTF-8 without NUL; ",
+		"/api/runs?suite=a;agent=b":        "query: expected & between parameters, not ;; ",
 		"/api/runs/none/evaluations?agent": "query.agent: unknown query parameter; this operation has none; ",
 	} {
 		faults := s.get(path).wantProblem(http.StatusUnprocessableEntity)
@@ -580,6 +580,7 @@ func TestGetReadiness(t *testing.T) {
 		"no schema":                    readiness(testdb.Pool(t, testdb.Empty(t)), latest, nil),
 		"unavailable":                  readiness(testdb.Pool(t, "postgres://nobody@127.0.0.1:1/none"), latest, nil),
 		"read-only":                    readiness(testdb.Pool(t, url+"&default_transaction_read_only=on"), latest, nil),
+		"SELECT on schema_migrations":  readiness(testdb.Pool(t, testdb.WithoutPrivilege(t, "select on schema_migrations")), latest, nil),
 		"grant SELECT on api_keys":     readiness(testdb.Pool(t, testdb.WithoutPrivilege(t, "select on api_keys")), latest, nil),
 	} {
 		if got.want(http.StatusServiceUnavailable); !strings.Contains(got.body, why) {

@@ -123,6 +123,9 @@ func (s *server) checkReadiness(ctx context.Context) *Problem {
 	switch {
 	case db.Classify(err) == db.NotFound:
 		return notReady("The database has no schema: run `benchledger migrate up`.")
+	case db.LacksPrivilege(err):
+		s.Logger.ErrorContext(ctx, "not ready", "error", err)
+		return notReady("The database role of the server lacks privileges; grant SELECT on schema_migrations, and USAGE on its schema.")
 	case err != nil:
 		if problem := s.problem(ctx, err); problem.Status == http.StatusServiceUnavailable {
 			return problem

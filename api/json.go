@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,7 +27,7 @@ var jsonFormat = huma.Format{
 			v.read(data)
 			return nil
 		case *BatchSubmission:
-			v.unknown = unknownFields(data, reflect.TypeFor[BatchSubmission]())
+			v.unknown = unknownFields(data, batchSubmissionFields)
 		}
 		return decode(data, v)
 	},
@@ -105,6 +105,9 @@ var exactNumbers = json.WithUnmarshalers(json.UnmarshalFromFunc(func(decoder *js
 	return nil
 }))
 
+// halfPair begins with an escape of half of a surrogate pair.
+var halfPair = regexp.MustCompile(`^\\u[dD][89a-fA-F]`)
+
 // publicError makes an error of the decoder one that a caller may read: it says
 // where, and shows neither the value nor a type of ours.
 func publicError(text []byte, err error) error {
@@ -117,7 +120,7 @@ func publicError(text []byte, err error) error {
 		return errors.New("a name appears twice in one object" + inField(syntactic.JSONPointer.Parent()))
 	case errors.As(err, &syntactic):
 		at := syntactic.ByteOffset
-		if bytes.HasPrefix(text[min(at, int64(len(text))):], []byte(`\u`)) {
+		if halfPair.Match(text[min(at, int64(len(text))):]) {
 			return fmt.Errorf("a \\u escape is half of a surrogate pair, at byte %d%s", at, inField(syntactic.JSONPointer))
 		}
 		return fmt.Errorf("not valid JSON in UTF-8, at byte %d%s", at, inField(syntactic.JSONPointer))

@@ -222,8 +222,13 @@ func (s *server) checkQuery(ctx huma.Context, next func(huma.Context)) {
 	}
 	address := ctx.URL()
 	query, err := url.ParseQuery(address.RawQuery)
-	if text, _ := url.QueryUnescape(address.RawQuery); err != nil || !isText(text) {
+	text, unescapeErr := url.QueryUnescape(address.RawQuery)
+	switch {
+	case unescapeErr != nil || !isText(text):
 		s.refuse(ctx, invalid(FieldError{"query", "expected percent-encoded UTF-8 without NUL"}))
+		return
+	case err != nil:
+		s.refuse(ctx, invalid(FieldError{"query", "expected & between parameters, not ;"}))
 		return
 	}
 	var known []string
@@ -236,7 +241,7 @@ func (s *server) checkQuery(ctx huma.Context, next func(huma.Context)) {
 	for _, name := range slices.Sorted(maps.Keys(query)) {
 		switch {
 		case !slices.Contains(known, name):
-			fields = append(fields, FieldError{"query." + name, unknownParameter(known)})
+			fields = append(fields, FieldError{"query." + cut(name, maxName), unknownParameter(known)})
 		case len(query[name]) > 1:
 			fields = append(fields, FieldError{"query." + name, fmt.Sprintf("expected one value, not %d", len(query[name]))})
 		}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"reflect"
@@ -8,69 +9,107 @@ import (
 	"strings"
 
 	"github.com/agnivade/levenshtein"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
-// unknownFields returns the fields of a submission that its type does not have. Text that
-// is not JSON has none.
-func unknownFields(raw []byte, submission reflect.Type) []FieldError {
-	var value any
-	if decode(raw, &value) != nil {
+// objectFields are the fields that an object, or each object of a list, has in JSON, with
+// the fields of their own; nil for other values, and for objects that may have any.
+type objectFields map[string]objectFields
+
+var (
+	runSubmissionFields   = fieldsOf(reflect.TypeFor[RunSubmission]())
+	batchSubmissionFields = fieldsOf(reflect.TypeFor[BatchSubmission]())
+)
+
+func fieldsOf(t reflect.Type) objectFields {
+	switch t.Kind() { //nolint:exhaustive // the others have no fields
+	case reflect.Pointer, reflect.Slice:
+		return fieldsOf(t.Elem())
+	case reflect.Struct:
+	default:
 		return nil
 	}
-	return cutErrors("body", unknownIn(value, submission, "body"))
-}
-
-func unknownIn(value any, t reflect.Type, at string) (found []FieldError) {
-	if t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	switch value := value.(type) {
-	case map[string]any:
-		fields := fieldTypes(t)
-		if len(fields) == 0 { // Metadata has any fields.
-			return nil
-		}
-		for _, name := range slices.Sorted(maps.Keys(value)) {
-			if field, ok := fields[name]; ok {
-				found = append(found, unknownIn(value[name], field, at+"."+name)...)
-			} else {
-				found = append(found, FieldError{at + "." + cut(name, maxName), "unknown field" + didYouMean(name, slices.Sorted(maps.Keys(fields)))})
-			}
-		}
-	case []any:
-		if t.Kind() != reflect.Slice {
-			return nil
-		}
-		for i, item := range value {
-			found = append(found, unknownIn(item, t.Elem(), fmt.Sprintf("%s[%d]", at, i))...)
-		}
-	}
-	return found
-}
-
-// fieldTypes returns the types of the fields that a type has in JSON, by name.
-func fieldTypes(t reflect.Type) map[string]reflect.Type {
-	types := map[string]reflect.Type{}
-	if t.Kind() != reflect.Struct {
-		return types
-	}
+	var fields objectFields
 	for field := range t.Fields() {
 		if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "" {
-			types[name] = field.Type
+			if fields == nil {
+				fields = objectFields{}
+			}
+			fields[name] = fieldsOf(field.Type)
 		}
 	}
-	return types
+	return fields
 }
+
+// unknownFields returns the fields of a submission that are not known, in its order. Text
+// that is not JSON has none after the place where it is wrong.
+func unknownFields(raw []byte, known objectFields) []FieldError {
+	finder := unknownFinder{decoder: jsontext.NewDecoder(bytes.NewReader(raw))}
+	finder.value(known, "body")
+	if finder.count > len(finder.found) {
+		finder.found[maxErrors-1] = FieldError{"body", fmt.Sprintf("and %d more", finder.count-maxErrors+1)}
+	}
+	return finder.found
+}
+
+// unknownFinder reads a submission, and keeps the first of its unknown fields.
+type unknownFinder struct {
+	decoder *jsontext.Decoder
+	found   []FieldError
+	count   int
+}
+
+// value reads a value, and reports whether it is JSON.
+func (f *unknownFinder) value(known objectFields, at string) bool {
+	kind := f.decoder.PeekKind()
+	if known == nil || kind != '{' && kind != '[' {
+		return f.decoder.SkipValue() == nil
+	}
+	if _, err := f.decoder.ReadToken(); err != nil {
+		return false
+	}
+	for i := 0; f.decoder.PeekKind() != '}' && f.decoder.PeekKind() != ']'; i++ {
+		if kind == '[' {
+			if !f.value(known, fmt.Sprintf("%s[%d]", at, i)) {
+				return false
+			}
+			continue
+		}
+		token, err := f.decoder.ReadToken()
+		if err != nil {
+			return false
+		}
+		name := token.String()
+		fields, ok := known[name]
+		if !ok {
+			f.add(at, name, known)
+		}
+		if !f.value(fields, at+"."+name) {
+			return false
+		}
+	}
+	_, err := f.decoder.ReadToken()
+	return err == nil
+}
+
+func (f *unknownFinder) add(at, name string, known objectFields) {
+	if f.count++; f.count <= maxErrors {
+		f.found = append(f.found, FieldError{at + "." + cut(name, maxName), "unknown field" + didYouMean(name, known)})
+	}
+}
+
+// unpunctuated makes total_score and totalScore the same, but for their case.
+var unpunctuated = strings.NewReplacer("_", "", "-", "")
 
 // didYouMean names the field that is nearest to a name, if one is near: in other case, with
 // underscores, or with one letter in four wrong.
-func didYouMean(name string, fields []string) string {
+func didYouMean(name string, known objectFields) string {
 	if len(name) > maxName {
 		return ""
 	}
-	plain := func(name string) string { return strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(name)) }
+	plain := func(name string) string { return strings.ToLower(unpunctuated.Replace(name)) }
 	nearest, least := "", max(1, len(name)/4)+1
-	for _, field := range fields {
+	for _, field := range slices.Sorted(maps.Keys(known)) {
 		if distance := levenshtein.ComputeDistance(plain(name), plain(field)); distance < least {
 			nearest, least = field, distance
 		}

@@ -312,7 +312,7 @@ func (m *Metadata) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
 		switch token.Kind() { //nolint:exhaustive // other kinds are valid
 		case '"':
 			if strings.IndexByte(token.String(), 0) >= 0 {
-				return fieldError(path, "expected text without NUL characters"+inField(decoder.StackPointer()))
+				return fieldError(path, "expected text without NUL characters"+inField("/metadata"+decoder.StackPointer()))
 			}
 		case '0':
 			if !fitsDouble(token.String()) {

@@ -114,6 +114,12 @@ func IsServerLost(err error) bool {
 	return isBroken(err)
 }
 
+// LacksPrivilege reports whether the role of the connection may not do it.
+func LacksPrivilege(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "42501" // insufficient_privilege
+}
+
 // ConstraintName returns the name of the violated constraint, "" for other errors.
 func ConstraintName(err error) string {
 	var pg *pgconn.PgError

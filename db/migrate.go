@@ -65,7 +65,7 @@ func OpenMigrations(url string) (*Migrations, error) {
 	driver := &driver{ctx: context.Background()}
 	connection := stdlib.OpenDB(*config.ConnConfig, stdlib.OptionAfterConnect(func(_ context.Context, session *pgx.Conn) error {
 		driver.session = session
-		return nil
+		return checkEncoding(session)
 	}))
 	connection.SetMaxOpenConns(1) // Everything runs in the session that holds the lock.
 	if driver.lock, err = migrationLock(config.ConnConfig); err != nil {

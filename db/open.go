@@ -35,7 +35,8 @@ const (
 var ErrEncoding = errors.New("the encoding of the database has to be UTF8")
 
 func checkEncoding(connection *pgx.Conn) error {
-	if encoding := connection.PgConn().ParameterStatus("server_encoding"); encoding != "UTF8" {
+	// A pooler may not pass it on.
+	if encoding := connection.PgConn().ParameterStatus("server_encoding"); encoding != "" && encoding != "UTF8" {
 		return fmt.Errorf("%w, and is %s: create another one with createdb --encoding=UTF8 --template=template0", ErrEncoding, encoding)
 	}
 	return nil

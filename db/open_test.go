@@ -77,9 +77,10 @@ func TestOpen(t *testing.T) {
 		for _, encoding := range []string{"LATIN1", "SQL_ASCII"} {
 			address := testdb.WithEncoding(t, encoding)
 			_, versionErr := db.ReadSchemaVersion(t.Context(), address)
+			_, migrateErr := db.OpenMigrations(address)
 			pool, err := db.Open(t.Context(), address)
 			wantNoError(t, err)
-			for _, err := range []error{pool.Ping(t.Context()), versionErr} {
+			for _, err := range []error{pool.Ping(t.Context()), versionErr, migrateErr} {
 				if !errors.Is(err, db.ErrEncoding) || !strings.Contains(err.Error(), "is "+encoding+": create another one with createdb --encoding=UTF8") {
 					t.Errorf("%s: error %v", encoding, err)
 				}
