@@ -270,7 +270,8 @@ func parse(connection string) (pgtestdb.Config, error) {
 	if err != nil {
 		return pgtestdb.Config{}, err
 	}
-	options := url.Values{"sslmode": {"prefer"}, "timezone": {timeZone}}
+	// On a busy machine a connection may take long.
+	options := url.Values{"sslmode": {"prefer"}, "timezone": {timeZone}, "connect_timeout": {"30"}}
 	host := parsed.Host
 	if filepath.IsAbs(host) { // A socket path cannot be the host of a URL.
 		options.Set("host", host)
