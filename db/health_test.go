@@ -1,7 +1,6 @@
 package db_test
 
 import (
-	"strings"
 	"testing"
 	"time"
 
@@ -40,10 +39,13 @@ func TestGetReadiness(t *testing.T) {
 	})
 
 	t.Run("privileges that the role lacks are named", func(t *testing.T) {
-		for _, privilege := range []string{"insert on benchmark_runs", "update on api_keys", "delete on run_telemetry"} {
-			verb, table, _ := strings.Cut(privilege, " ")
+		for privilege, want := range map[string][]string{
+			"insert on benchmark_runs":               {"INSERT on benchmark_runs"},
+			"delete on run_telemetry":                {"DELETE on run_telemetry"},
+			"select, insert on batch_runs, api_keys": {"SELECT on api_keys", "INSERT on batch_runs", "SELECT on batch_runs"},
+		} {
 			q := db.New(testdb.Pool(t, testdb.WithoutPrivilege(t, privilege)))
-			wantEqual(t, readiness(t, q).MissingPrivileges, []string{strings.ToUpper(verb) + " " + table})
+			wantEqual(t, readiness(t, q).MissingPrivileges, want)
 		}
 	})
 
