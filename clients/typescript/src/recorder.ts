@@ -297,7 +297,7 @@ export class BenchmarkLogger {
    *  background and does not keep the program alive. */
   async #send(operation: Entry["operation"], body: string, signal?: AbortSignal, retrying?: Retrying): Promise<void> {
     const submit = operation === "submit-batch" ? this.client.submitBatch : this.client.submitRun;
-    this.#note(await this.#retry<object>(() => submit(body, signal), signal, retrying));
+    this.#note(await this.#retry<object>(() => submit(body, {}, signal), signal, retrying));
   }
 
   /** Calls attempt until it succeeds, the server refuses, the retry time is over, or the signal
