@@ -135,12 +135,12 @@ export class BenchLedger {
   }
 
   /** Submits a run; a string is sent as its JSON. */
-  submitRun = (body: RunSubmission | string, signal?: AbortSignal): Promise<RunReceipt> =>
-    this.#receipt(body, "runId", this.#api.POST("/api/results", { body: body as RunSubmission, ...withSignal(signal) }));
+  submitRun = (body: RunSubmission | string, query: Query<"submit-run"> = {}, signal?: AbortSignal): Promise<RunReceipt> =>
+    this.#receipt(body, "runId", this.#api.POST("/api/results", { body: body as RunSubmission, params: { query }, ...withSignal(signal) }));
 
   /** Submits a batch; a string is sent as its JSON. */
-  submitBatch = (body: BatchSubmission | string, signal?: AbortSignal): Promise<BatchReceipt> =>
-    this.#receipt(body, "batchId", this.#api.POST("/api/results/batch", { body: body as BatchSubmission, ...withSignal(signal) }));
+  submitBatch = (body: BatchSubmission | string, query: Query<"submit-batch"> = {}, signal?: AbortSignal): Promise<BatchReceipt> =>
+    this.#receipt(body, "batchId", this.#api.POST("/api/results/batch", { body: body as BatchSubmission, params: { query }, ...withSignal(signal) }));
 
   /** Submits up to 10,000 runs, and returns one receipt per run. In a string, each line is
    *  the JSON of a run. */

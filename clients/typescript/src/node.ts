@@ -7,7 +7,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 
 import type { BenchLedgerError } from "./client.js";
-import { type Entry, BenchmarkLogger as Recorder, type RecorderOptions, type Spool, type Spooled } from "./recorder.js";
+import { consoleWarn, type Entry, BenchmarkLogger as Recorder, type RecorderOptions, type Spool, type Spooled } from "./recorder.js";
 
 export * from "./client.js";
 export { type BatchSummary, type Delivery, type ErrorType, RunLogger } from "./recorder.js";
@@ -45,7 +45,7 @@ export class BenchmarkLogger extends Recorder {
         url: options.url || env["BENCHLEDGER_URL"] || env["ZE_BENCHMARKS_WORKER_URL"] || "http://127.0.0.1:8787",
         apiKey: options.apiKey || env["BENCHLEDGER_API_KEY"] || env["ZE_BENCHMARKS_API_KEY"],
       },
-      new DiskSpool(options.spool ?? spoolDir()),
+      openSpool(options),
       new AsyncLocalStorage<string>(),
     );
   }
@@ -53,6 +53,16 @@ export class BenchmarkLogger extends Recorder {
   override async close(): Promise<void> {
     await super.close();
     if (BenchmarkLogger.#instance === this) BenchmarkLogger.#instance = undefined;
+  }
+}
+
+/** Returns undefined, and warns, if the user has no home directory. */
+function openSpool({ spool, warn = consoleWarn }: NodeOptions): DiskSpool | undefined {
+  try {
+    return new DiskSpool(spool ?? spoolDir());
+  } catch (error) {
+    warn(`there is no spool (${(error as Error).message}): set BENCHLEDGER_SPOOL to a directory`);
+    return undefined;
   }
 }
 

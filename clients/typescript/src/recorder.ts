@@ -32,6 +32,8 @@ export type ErrorType = "workspace" | "prompt" | "agent" | "evaluation" | "unkno
 /** The result of a batch. The server computes absent fields from the runs. */
 export type BatchSummary = Omit<BatchSubmission, "batchId" | "createdAt" | "completedAt">;
 
+export const consoleWarn = (message: string): void => console.warn(`benchledger: ${message}`);
+
 type Metadata = Record<string, unknown>;
 
 /** A submission, and the server that it is for. */
@@ -94,15 +96,22 @@ export class BenchmarkLogger {
   readonly #pending = new Set<Promise<unknown>>();
   /** Until when failed submissions are retried; undefined if the server responds. */
   #retryUntil: number | undefined;
-  /** The warnings that are not repeated, and those not repeated until the server responds. */
+  /** When the last attempt of the outage failed; Infinity if there is none. */
+  #failedAt = Infinity;
+  /** Whether the server took longer than noticeMs to respond to the last end. Announcements do
+   *  not count: they are smaller. */
+  #isSlow = false;
+  /** The warnings that are not repeated: while they are among the last 1,000, until the server
+   *  responds, and until it accepts the key. */
   readonly #warned = new Set<string>();
   readonly #warnedOfOutage = new Set<string>();
+  readonly #warnedOfSettings = new Set<string>();
 
   constructor(options: RecorderOptions, spool?: Spool, context?: Context) {
     this.client = new BenchLedger(options);
     this.#retryForMs = options.retryForMs ?? 300_000;
     if (!(this.#retryForMs >= 0)) throw new RangeError(`retryForMs is ${this.#retryForMs}: it must not be negative; 0 does not retry`);
-    this.#warn = options.warn ?? ((message) => console.warn(`benchledger: ${message}`));
+    this.#warn = options.warn ?? consoleWarn;
     this.#spool = spool;
     this.#context = context;
     const listed = this.#onDisk("read the submissions", (spool) => spool.list());
@@ -219,8 +228,9 @@ export class BenchmarkLogger {
     return this.#inBackground(
       (signal) => this.#send(operation, body, signal),
       (error) => {
-        if (this.#warnedOfOutage.size > 0) return; // The end of another run has warned already.
-        this.#warnOnce(`${error.message}; the start could not be announced, but the end will still be recorded`, "start", this.#warnedOfOutage);
+        const warned = this.#warnedOf(error);
+        if (warned.size > 0) return; // The end of another run has warned already.
+        this.#warnOnce(`${error.message}; the start could not be announced, but the end will still be recorded`, "start", warned);
       },
     );
   }
@@ -268,7 +278,7 @@ export class BenchmarkLogger {
       this.#warnOnce(
         `${message}; the ${noun(entry)} stays in ${where}, and so do later ones while this lasts. "benchledger flush" sends them.`,
         retriable ? "spooled" : `spooled ${status}`,
-        this.#warnedOfOutage,
+        this.#warnedOf(error),
       );
       return "spooled";
     }
@@ -276,7 +286,8 @@ export class BenchmarkLogger {
     return "delivered";
   }
 
-  /** Sends the end of a run or batch. Warns if the first attempt fails, or takes two seconds. */
+  /** Sends the end of a run or batch. Warns if the first attempt fails, or within two
+   *  seconds if there is no response; of a server that is always slow, once. */
   async #sendEnd(entry: Entry, isSpooled: boolean): Promise<void> {
     const retrying = (why: string, until: number) => {
       const where = isSpooled ? `safe in ${this.#spool?.where}` : "only in memory";
@@ -285,7 +296,9 @@ export class BenchmarkLogger {
       this.#warnOnce(`${why}; the ${noun(entry)} is ${where}${more}${later}`, "retrying", this.#warnedOfOutage);
     };
     const start = Date.now();
-    const slow = setTimeout(() => retrying(`no response from ${this.client.url} (none within 2 s)`, this.#retryUntil ?? start + this.#retryForMs), 2000);
+    const slow = setTimeout(() => {
+      if (!this.#isSlow) retrying(`no response from ${this.client.url} (none within ${noticeMs / 1000} s)`, this.#retryUntil ?? start + this.#retryForMs);
+    }, noticeMs);
     try {
       await this.#send(entry.operation, entry.body, undefined, (error, until) => retrying(error.message, until));
     } finally {
@@ -297,26 +310,32 @@ export class BenchmarkLogger {
    *  background and does not keep the program alive. */
   async #send(operation: Entry["operation"], body: string, signal?: AbortSignal, retrying?: Retrying): Promise<void> {
     const submit = operation === "submit-batch" ? this.client.submitBatch : this.client.submitRun;
-    this.#note(await this.#retry<object>(() => submit(body, signal), signal, retrying));
+    this.#note(await this.#retry<object>(() => submit(body, {}, signal), signal, retrying));
   }
 
   /** Calls attempt until it succeeds, the server refuses, the retry time is over, or the signal
    *  aborts. Throws the last error. The retry time begins with the first failure of any
-   *  submission, and is over for all; after a success it begins anew. Between attempts, retry
-   *  waits as long as the server asks, plus a random part, so that clients do not all return at
-   *  once. Otherwise the wait grows to 10 seconds at most. */
+   *  submission, and is over for all; after a response of BenchLedger, or as much time without
+   *  an attempt, it begins anew. Between attempts, retry waits as long as the server asks, plus a
+   *  random part, so that clients do not all return at once. Otherwise the wait grows to 10
+   *  seconds at most. */
   async #retry<T>(attempt: () => Promise<T>, signal: AbortSignal | undefined, retrying?: Retrying): Promise<T> {
     const longest = 10_000;
     const start = Date.now();
+    if (this.#retryForMs > 0 && start > this.#failedAt + this.#retryForMs) this.#outageIsOver(); // This one is another.
     for (let growing = 400; ; growing = Math.min(growing * 1.5, longest)) {
       const attempted = Date.now();
       try {
         const result = await attempt();
+        if (!signal) this.#isSlow = Date.now() - attempted >= noticeMs;
         this.#outageIsOver();
+        this.#warnedOfSettings.clear();
         return result;
       } catch (error) {
-        if (isRefusal(error)) this.#outageIsOver();
+        if (error instanceof BenchLedgerError && !error.retriable) this.#outageIsOver();
+        if (isRefusal(error)) this.#warnedOfSettings.clear();
         if (!(error instanceof BenchLedgerError || error instanceof UnreachableError) || !error.retriable) throw this.#withAdvice(error);
+        this.#failedAt = Date.now();
         this.#retryUntil ??= attempted + this.#retryForMs;
         const until = Math.min(this.#retryUntil, start + this.#retryForMs);
         const asked = error.retryAfterMs;
@@ -331,7 +350,14 @@ export class BenchmarkLogger {
 
   #outageIsOver(): void {
     this.#retryUntil = undefined;
+    this.#failedAt = Infinity;
     this.#warnedOfOutage.clear();
+  }
+
+  /** Returns the warnings of failures that end in the same way: with the outage, or when the
+   *  user corrects the key or the address. */
+  #warnedOf(error: unknown): Set<string> {
+    return (error as { retriable?: boolean }).retriable ? this.#warnedOfOutage : this.#warnedOfSettings;
   }
 
   /** Adds to an error about the API key what to do. */
@@ -379,6 +405,8 @@ export class BenchmarkLogger {
   #warnOnce(message: string, key = message, warned = this.#warned): void {
     if (warned.has(key)) return;
     warned.add(key);
+    const [oldest] = warned;
+    if (warned.size > 1000) warned.delete(oldest ?? ""); // Texts have names that users choose.
     this.#warn(message);
   }
 
@@ -406,6 +434,10 @@ export class BenchmarkLogger {
     return { body, faults };
   }
 }
+
+/** How long an end may take before the user learns of it, in milliseconds: users shall read it
+ *  within two seconds. */
+const noticeMs = 1500;
 
 type Sent = RunSubmission | BatchSubmission;
 type Fault = NonNullable<Problem["errors"]>[number];

@@ -7,7 +7,7 @@ import { before, test } from "node:test";
 
 import { chromium } from "playwright-core";
 
-import { BenchLedger, BenchLedgerError, type RunSubmission, UnreachableError } from "../src/client.js";
+import { type BatchSubmission, BenchLedger, BenchLedgerError, type RunSubmission, UnreachableError } from "../src/client.js";
 import { apiKey, between, serve } from "./server.js";
 
 let url: string;
@@ -92,6 +92,15 @@ test("errors say what the server says", async () => {
   });
   await assert.rejects(new BenchLedger({ url }).submitRun(submission), { status: 401 });
   await assert.rejects(new BenchLedger({ url, apiKey: "wrong" }).submitRun(submission), { status: 403 });
+});
+
+test("a strict submission with an unknown field is refused", async () => {
+  const typo = { totalscore: 1 };
+  const message = /body\.totalscore: /;
+  await assert.rejects(client.submitRun({ ...submission, runId: "strict", ...typo } as RunSubmission, { strict: true }), { status: 422, message });
+  await assert.rejects(client.submitBatch({ batchId: "strict", ...typo } as BatchSubmission, { strict: true }), { status: 422, message });
+  await assert.rejects(client.submitRun(submission, { strict: true }, AbortSignal.abort()), { name: "AbortError" });
+  await assert.rejects(client.submitBatch({ batchId: "strict" }, { strict: true }, AbortSignal.abort()), { name: "AbortError" });
 });
 
 test("a server that is not there, or does not answer, is an UnreachableError", async () => {

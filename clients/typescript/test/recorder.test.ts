@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import { execFile, execFileSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { syncBuiltinESMExports } from "node:module";
+import os from "node:os";
 import { join } from "node:path";
 import { before, describe, test } from "node:test";
 import { promisify } from "node:util";
@@ -526,7 +528,72 @@ test("the time for retries is that of an outage, not of each run", async () => {
   warnings.forEach((want, i) => assert.match(said[i + 2] ?? "", want));
 });
 
-test("a first attempt that hangs is told after two seconds", async () => {
+test("any response of BenchLedger ends an outage", async () => {
+  const changes: [status: number, change: (incoming: IncomingMessage) => void][] = [
+    [401, ({ headers }) => delete headers.authorization],
+    [403, ({ headers }) => (headers.authorization = "Bearer wrong")],
+    [404, (incoming) => (incoming.url = "/api/none")],
+    [405, (incoming) => (incoming.method = "PUT")],
+  ];
+  let change: ((incoming: IncomingMessage) => void) | undefined;
+  let requests = 0;
+  const way = await between(url, (incoming, _outgoing, forward) => {
+    requests++;
+    if (!change) return incoming.destroy();
+    change(incoming);
+    return forward();
+  });
+  const said: string[] = [];
+  const logger = recorder(way, newDir(), { retryForMs: 2000, warn: (message) => said.push(message) });
+  const end = async (): Promise<number> => {
+    requests = 0;
+    assert.equal(await logger.completeBatch("responses"), "spooled");
+    return requests;
+  };
+  while ((await end()) > 1); // Until the retry time is over.
+  for (const [status, changed] of changes) {
+    change = changed;
+    for (let i = 0; i < 2; i++) assert.equal(await end(), 1);
+    change = undefined;
+    assert.ok((await end()) > 1, `after ${status}, there is one attempt`);
+    while ((await end()) > 1);
+  }
+  await logger.close();
+  assert.deepEqual(
+    said.map((line) => line.split(" ")[0]),
+    ["no", "no", ...changes.flatMap(([status]) => [String(status), "no", "no"])],
+  );
+});
+
+test("an end that comes later than the retry time after the last failure is another outage", async (t) => {
+  const now = Date.now;
+  let later = 0;
+  t.mock.method(Date, "now", () => now() + later);
+  let requests = 0;
+  const way = await between(url, (incoming) => {
+    requests++;
+    incoming.destroy();
+  });
+  for (const [retryForMs, warnings] of [[2000, 4], [0, 1]] as const) {
+    const said: string[] = [];
+    const logger = recorder(way, newDir(), { retryForMs, warn: (message) => said.push(message) });
+    const end = async (): Promise<number> => {
+      requests = 0;
+      assert.equal(await logger.completeBatch("later"), "spooled");
+      return requests;
+    };
+    const isRetried = (await end()) > 1;
+    assert.equal(isRetried, retryForMs > 0);
+    while ((await end()) > 1); // Until the retry time is over.
+    later += 3_600_000;
+    assert.equal((await end()) > 1, isRetried);
+    while ((await end()) > 1);
+    await logger.close();
+    assert.equal(said.length, warnings, said.join("\n"));
+  }
+});
+
+test("a first attempt that hangs is told within two seconds", async () => {
   let answer = (): void => {};
   const answered = new Promise<void>((resolve) => (answer = resolve));
   const way = await between(url, async (_incoming, _outgoing, forward) => {
@@ -535,14 +602,38 @@ test("a first attempt that hangs is told after two seconds", async () => {
   });
   const spool = newDir();
   const said: string[] = [];
-  const logger = recorder(way, spool, { warn: (message) => said.push(message) });
+  let isLate = false;
+  const logger = recorder(way, spool, { warn: (message) => said.push(isLate ? `late: ${message}` : message) });
   const ended = ["one", "two"].map((batch) => logger.completeBatch(`hanging-${batch}`));
+  setTimeout(() => (isLate = true), 1900); // Timers fire in order, however busy the machine is.
   await eventually("there is a warning", () => said.length > 0);
+  ended.push(logger.completeBatch("hanging-three"));
+  await new Promise((resolve) => setTimeout(resolve, 1600)); // It hangs for as long.
   answer();
-  assert.deepEqual(await Promise.all(ended), ["delivered", "delivered"]);
+  assert.deepEqual(await Promise.all(ended), Array(3).fill("delivered"));
   assert.equal(said.length, 1, said.join("\n"));
-  assert.match(said[0] ?? "", /^no response from \S+ \(none within 2 s\); the batch is safe in \S+; trying again until \d\d:\d\d:\d\d\. "benchledger flush" sends it later\.$/);
+  assert.match(said[0] ?? "", /^no response from \S+ \(none within 1\.5 s\); the batch is safe in \S+; trying again until \d\d:\d\d:\d\d\. "benchledger flush" sends it later\.$/);
   await logger.close();
+});
+
+test("a server that is always slow is told once, and an outage afterwards too", async () => {
+  let isDown = false;
+  const way = await between(url, async (incoming, _outgoing, forward) => {
+    if (isDown) return incoming.destroy();
+    await new Promise((resolve) => setTimeout(resolve, 1700));
+    return forward();
+  });
+  const said: string[] = [];
+  const logger = recorder(way, newDir(), { retryForMs: 2000, warn: (message) => said.push(message) });
+  for (let i = 0; i < 3; i++) assert.equal(await logger.completeBatch(`slow-${i}`), "delivered");
+  assert.equal(said.length, 1, said.join("\n"));
+  assert.match(said[0] ?? "", /^no response from \S+ \(none within 1\.5 s\)/);
+  isDown = true;
+  assert.equal(await logger.completeBatch("slow-down"), "spooled");
+  await logger.close();
+  assert.equal(said.length, 3, said.join("\n"));
+  assert.match(said[1] ?? "", /^no response from \S+ \(fetch failed.*; trying again until/);
+  assert.match(said[2] ?? "", /stays in/);
 });
 
 describe("a program ends in time, though garbage is collected and the server is silent", { concurrency: true }, () => {
@@ -633,6 +724,30 @@ test("a spool that cannot be read or written is a warning", async () => {
   await away.close();
 });
 
+test("a user without a home directory has a recorder without a spool", async (t) => {
+  const { BENCHLEDGER_SPOOL, XDG_STATE_HOME } = process.env;
+  delete process.env["BENCHLEDGER_SPOOL"];
+  delete process.env["XDG_STATE_HOME"];
+  const homedir = t.mock.method(os, "homedir", () => {
+    throw new Error("ENOENT: no home directory");
+  });
+  syncBuiltinESMExports();
+  const said: string[] = [];
+  try {
+    const logger = new BenchmarkLogger({ url, apiKey, warn: (message) => said.push(message) });
+    assert.equal(await logger.completeBatch("homeless"), "delivered");
+    await logger.close();
+    assert.deepEqual(said, ["there is no spool (ENOENT: no home directory): set BENCHLEDGER_SPOOL to a directory"]);
+    const away = new BenchmarkLogger({ url: "http://127.0.0.1:4", apiKey, retryForMs: 0, warn: () => {} });
+    await assert.rejects(away.completeBatch("lost"), UnreachableError);
+    await away.close();
+  } finally {
+    homedir.mock.restore();
+    syncBuiltinESMExports();
+    Object.assign(process.env, BENCHLEDGER_SPOOL !== undefined && { BENCHLEDGER_SPOOL }, XDG_STATE_HOME !== undefined && { XDG_STATE_HOME });
+  }
+});
+
 test("a run is delivered though its file cannot be deleted", async () => {
   const spool = newDir();
   const way = await between(url, (_incoming, _outgoing, forward) => {
@@ -701,4 +816,19 @@ test("what the server warns of is said once", async () => {
   await logger.close();
   assert.equal(bulk, 1);
   assert.deepEqual(said, ["the server warns: of a run that was left", `the server warns: ${warnings[0]}`]);
+});
+
+test("of the server's warnings, the last 1,000 are remembered", async () => {
+  const said: string[] = [];
+  let warnings: string[] = [];
+  const way = await between(url, async (incoming, outgoing) => {
+    let text = "";
+    for await (const chunk of incoming) text += chunk;
+    outgoing.writeHead(201, { "Content-Type": "application/json" }).end(JSON.stringify({ success: true, batchId: JSON.parse(text).batchId, warnings }));
+  });
+  const logger = recorder(way, newDir(), { warn: (message) => said.push(message) });
+  const all = Array.from({ length: 1001 }, (_, i) => `unknown field ${i}`);
+  for (warnings of [all, ["unknown field 1000"], ["unknown field 0"]]) await logger.completeBatch("warnings");
+  await logger.close();
+  assert.deepEqual(said, [...all, "unknown field 0"].map((text) => `the server warns: ${text}`));
 });
