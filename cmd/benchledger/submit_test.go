@@ -628,6 +628,9 @@ func TestReadingCommands(t *testing.T) {
 	}
 	code, stdout, stderr := runIn(t, t.TempDir(), run1, env, "submit", "-")
 	wantOutput(t, code, stdout+stderr, 0, "61 recorded")
+	if response, body := server.request(http.MethodPost, "/api/results/batch", `{"batchId":"batch-1","metadata":{"ci":true}}`); response.StatusCode != http.StatusCreated {
+		t.Fatal(body)
+	}
 
 	for _, test := range []struct {
 		args  string
