@@ -626,7 +626,7 @@ func TestReadingCommands(t *testing.T) {
 	for i := range 60 {
 		run1 += "\n" + submitted(fmt.Sprint("more-", i))
 	}
-	code, stdout, stderr := runIn(t, t.TempDir(), run1, env, "submit", "-")
+	code, stdout, stderr := runIn(t, t.TempDir(), run1, env, "submit", "-", "--concurrency=1") // more-59 is the newest.
 	wantOutput(t, code, stdout+stderr, 0, "61 recorded")
 	if response, body := server.request(http.MethodPost, "/api/results/batch", `{"batchId":"batch-1","metadata":{"ci":true}}`); response.StatusCode != http.StatusCreated {
 		t.Fatal(body)
