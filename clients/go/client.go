@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -14,6 +15,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,7 +35,7 @@ func New(address, key string, options ...ClientOption) (*ClientWithResponses, er
 			return nil
 		})}, options...)
 	}
-	return NewClientWithResponses(normalize(address), append(options, withoutRedirects)...)
+	return NewClientWithResponses(normalize(address), append(slices.Clip(options), withoutRedirects)...)
 }
 
 // withoutRedirects is the last option, and does not change the given HTTP client.
@@ -262,7 +264,7 @@ func retryAfter(header string) time.Duration {
 }
 
 // SubmitLines submits runs, one JSON object per line, and returns one receipt per run.
-func (c *ClientWithResponses) SubmitLines(ctx context.Context, lines io.Reader) ([]Receipt, error) {
+func (c *ClientWithResponses) SubmitLines(ctx context.Context, params *SubmitRunsParams, lines io.Reader) ([]Receipt, error) {
 	sent, err := io.ReadAll(lines)
 	if err != nil {
 		return nil, fmt.Errorf("read the runs: %w", err)
@@ -273,7 +275,7 @@ func (c *ClientWithResponses) SubmitLines(ctx context.Context, lines io.Reader) 
 			count++
 		}
 	}
-	response, content, err := read(c.SubmitRunsWithBody(ctx, &SubmitRunsParams{}, "application/x-ndjson", bytes.NewReader(sent))) //nolint:bodyclose // read closes it
+	response, content, err := read(c.SubmitRunsWithBody(ctx, params, "application/x-ndjson", bytes.NewReader(sent))) //nolint:bodyclose // read closes it
 	if err == nil {
 		err = Check(response, content)
 	}
@@ -300,6 +302,7 @@ func (c *ClientWithResponses) EachRun(ctx context.Context, params ListRunsParams
 }
 
 // EachRunAs is EachRun with another type for a run. json.RawMessage keeps all digits of numbers.
+// A server with METADATA_AS_TEXT=true returns metadata as a text, which Run cannot hold.
 func EachRunAs[T any](ctx context.Context, c *ClientWithResponses, params ListRunsParams) iter.Seq2[T, error] {
 	return pages[T]("runId", func(cursor *string) (*http.Response, []byte, error) {
 		if cursor != nil {
@@ -340,7 +343,7 @@ func pages[T any](member string, get func(cursor *string) (*http.Response, []byt
 		var cursor *string
 		for {
 			response, content, err := get(cursor) //nolint:bodyclose // read to its end, and closed
-			var page []T
+			var page []json.RawMessage
 			if err == nil {
 				err = Check(response, content, member)
 			}
@@ -351,8 +354,9 @@ func pages[T any](member string, get func(cursor *string) (*http.Response, []byt
 				yield(*new(T), err)
 				return
 			}
-			for _, item := range page {
-				if !yield(item, nil) {
+			for _, text := range page {
+				item, err := decode[T](response, text, member)
+				if !yield(item, err) || err != nil {
 					return
 				}
 			}
@@ -361,6 +365,23 @@ func pages[T any](member string, get func(cursor *string) (*http.Response, []byt
 			}
 		}
 	}
+}
+
+// decode decodes an item of a page, which has the member if it is one of BenchLedger.
+func decode[T any](response *http.Response, text []byte, member string) (item T, err error) {
+	if !hasMembers(text, []string{member}) {
+		return item, foreign(response)
+	}
+	if err = json.Unmarshal(text, &item); err == nil {
+		return item, nil
+	}
+	var members map[string]any
+	_ = json.Unmarshal(text, &members) // hasMembers has read it.
+	name := fmt.Sprintf("%s %v", strings.TrimSuffix(member, "Id"), members[member])
+	if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) && wrong.Field != "" {
+		return item, fmt.Errorf("%s cannot be read: %s is a %s, not a %s", name, wrong.Field, wrong.Value, wrong.Type)
+	}
+	return item, fmt.Errorf("%s cannot be read: %w", name, err)
 }
 
 // nextCursor returns the cursor in a Link header, nil on the last page.

@@ -126,6 +126,16 @@ func TestCheckOfKeys(t *testing.T) {
 	}
 }
 
+// TestNewKeepsOptions sees that the slice of the caller stays as it is.
+func TestNewKeepsOptions(t *testing.T) {
+	t.Parallel()
+	options := make([]ClientOption, 2)
+	options[0] = func(*Client) error { return nil }
+	if _, err := New("http://h", "", options[:1]...); err != nil || options[1] != nil {
+		t.Errorf("%v; the options of the caller are changed: %t", err, options[1] != nil)
+	}
+}
+
 // transport answers requests.
 type transport func(*http.Request) *http.Response
 
@@ -158,7 +168,7 @@ func TestSubmitLines(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		receipts, err := client.SubmitLines(t.Context(), bytes.NewReader([]byte("{}\n \n")))
+		receipts, err := client.SubmitLines(t.Context(), &SubmitRunsParams{}, bytes.NewReader([]byte("{}\n \n")))
 		var foreign *ForeignError
 		if errors.As(err, &foreign) == isOurs || isOurs && (len(receipts) != 1 || len(receipts[0].Warnings) != 1) || requests != 1 {
 			t.Errorf("%s: %v, %v after %d requests", body, receipts, err, requests)

@@ -122,7 +122,42 @@ func replaceInvalidText(body []byte) (valid []byte, id, field string) {
 			id = strings.ReplaceAll(text, "\x00", "\ufffd")
 		}
 	}
-	return replaced(`\ufffd`), id, field
+	return distinctNames(replaced(`\ufffd`)), id, field
+}
+
+// distinctNames returns valid JSON with U+FFFD after each name that its object has already: names
+// may differ only in what was replaced.
+func distinctNames(text []byte) []byte {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	var distinct []byte
+	copied := int64(0)
+	next := func() json.Token {
+		token, _ := decoder.Token() // The text is valid.
+		return token
+	}
+	var value func()
+	value = func() {
+		token := next()
+		if token != json.Delim('{') && token != json.Delim('[') {
+			return
+		}
+		names := map[string]bool{}
+		for decoder.More() {
+			if token == json.Delim('{') {
+				name, _ := next().(string)
+				end := decoder.InputOffset() - int64(len(`"`))
+				for ; names[name]; name += "\ufffd" {
+					distinct, copied = append(append(distinct, text[copied:end]...), `\ufffd`...), end
+				}
+				names[name] = true
+			}
+			value()
+		}
+		next()
+	}
+	value()
+	return append(distinct, text[copied:]...)
 }
 
 // fieldWithNUL returns where a value has a text with NUL, the first by name.

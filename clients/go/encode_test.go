@@ -103,6 +103,10 @@ func TestReplaceInvalidText(t *testing.T) {
 			RunSubmission{RunID: "r", Metadata: map[string]any{"raw": json.RawMessage(`"\uD83D\uDE00 \uD800 \udc00\ud83d\\ud800 ` + "\xff" + `"`)}},
 			`{"agent":"","metadata":{"raw":"\uD83D\uDE00 \ufffd \ufffd\ufffd\\ud800 \ufffd"}` + rest, "r body.metadata.raw",
 		},
+		{ // Names that become equal stay distinct.
+			RunSubmission{RunID: "r", Metadata: map[string]any{"a\x00": json.Number("1e999"), "a\x01": []any{map[string]any{"\x00": 1, "\ufffd": 2}}, "a\xff": "<", "a\ufffd": "\x00", "\xfe": true}},
+			`{"agent":"","metadata":{"a\ufffd":1e999,"a\u0001":[{"\ufffd":1,"�\ufffd":2}],"a�\ufffd":"\ufffd","a\ufffd\ufffd\ufffd":"\u003c","\ufffd":true}` + rest, "r body.metadata.\ufffd",
+		},
 	} {
 		if got, field := valid(test.run); got != test.want || field != test.field {
 			t.Errorf("%s, %q, want %s, %q", got, field, test.want, test.field)

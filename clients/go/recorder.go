@@ -48,8 +48,9 @@ type Recorder struct {
 	spool   *spool
 	log     *slog.Logger
 	mu      sync.Mutex
-	// said holds the warnings that are not repeated.
-	said map[string]bool
+	// said holds the warnings that are not repeated; those of receipts are counted in receiptWarnings.
+	said            map[string]bool
+	receiptWarnings int
 	// background holds what Close ends: announcements, and the submissions of earlier recorders.
 	background sync.WaitGroup
 	ctx        context.Context
@@ -345,7 +346,10 @@ func (r *Recorder) deliver(ctx context.Context, operation string, submission any
 		}
 		return Delivered, nil
 	case err == nil:
-		return Delivered, r.spool.remove(name)
+		if err := r.spool.remove(name); err != nil && r.first("remove") {
+			r.log.Warn("a delivered run cannot be removed from the spool: the next recorder sends it again, which does no harm", "spool", r.spool.dir, "error", err)
+		}
+		return Delivered, nil
 	case errors.As(err, &answered) && answered.isAboutContent():
 		if moved := r.spool.refuse(name, e, answered); moved != nil {
 			return Refused, errors.Join(err, moved)
@@ -438,13 +442,28 @@ func (r *Recorder) post(ctx context.Context, operation string, body []byte) erro
 	return nil
 }
 
+// maxReceiptWarnings is how many different warnings of receipts a recorder logs.
+const maxReceiptWarnings = 1000
+
 // warn logs the warnings in a receipt, each once.
 func (r *Recorder) warn(warnings []string) {
 	for _, warning := range warnings {
-		if r.first("receipt: " + warning) {
+		if r.firstOfReceipts(warning) {
 			r.log.Warn("the server stored a submission with a warning: " + warning)
 		}
 	}
+}
+
+func (r *Recorder) firstOfReceipts(warning string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := "receipt: " + warning
+	if r.said[key] || r.receiptWarnings == maxReceiptWarnings {
+		return false
+	}
+	r.said[key] = true
+	r.receiptWarnings++
+	return true
 }
 
 // FlushOptions configure Flush.
@@ -551,7 +570,7 @@ func (r *Recorder) flush(ctx context.Context, entries []entry, notify func(why e
 		}
 		var receipts []Receipt
 		err := r.retrier.Do(ctx, func() (err error) {
-			receipts, err = r.client.SubmitLines(ctx, bytes.NewReader(lines.Bytes()))
+			receipts, err = r.client.SubmitLines(ctx, &SubmitRunsParams{}, bytes.NewReader(lines.Bytes()))
 			return err
 		}, notify)
 		var answered *Error

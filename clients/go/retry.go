@@ -63,81 +63,99 @@ const noticeAfter = 1500 * time.Millisecond
 
 // Retrier retries the requests to one server, any number concurrently. They share the retry
 // time: when an outage has lasted that long, each further request is sent once, until one
-// gets a response.
+// gets a response, or the last failure is longer ago than the retry time.
 type Retrier struct {
 	// For is how long requests are retried in an outage; 0 allows one attempt.
 	For time.Duration
 
 	mu sync.Mutex
 	// until is when the retry time is over; zero without an outage. spent says that a request
-	// has waited for it in vain.
-	until time.Time
-	spent bool
-	// waiting and over say what the user knows about this outage.
-	waiting, over bool
+	// has waited for it in vain. failed is the time of the last failure.
+	until, failed time.Time
+	spent         bool
+	// waiting and over say what the user knows about this outage; slow, that the server is slow.
+	waiting, over, slow bool
 }
 
 // Do calls attempt as Retry does. It calls notify when the request has not succeeded within two
 // seconds, with the end of the retry time, and when it gives up after no response or a
-// Retriable one, with a zero time. Of all requests of an outage, each happens once. notify may
-// be nil.
+// Retriable one, with a zero time. Of all requests of an outage, each happens once. A server
+// that is slow each time is mentioned once. notify may be nil.
 func (r *Retrier) Do(ctx context.Context, attempt func() error, notify func(why error, until time.Time)) error {
+	begun := time.Now()
 	r.mu.Lock()
+	if r.For > 0 && !r.failed.IsZero() && begun.Sub(r.failed) > r.For { // It may be another outage.
+		r.until, r.spent, r.waiting, r.over = time.Time{}, false, false, false
+	}
 	until := r.until
-	if now := time.Now(); until.IsZero() || !r.spent && now.After(until) {
-		until = now.Add(r.For)
+	if until.IsZero() || !r.spent && begun.After(until) {
+		until = begun.Add(r.For)
 	}
 	r.mu.Unlock()
-	why, done := errors.New("no response within "+noticeAfter.String()), false // Guarded by r.mu.
-	timer := time.AfterFunc(noticeAfter, func() {
+	var failure error // That of the last attempt; guarded by r.mu, as done is.
+	done := false
+	notice := func() {
 		r.mu.Lock()
-		defer r.mu.Unlock()
-		if done || notify == nil || r.waiting || r.over {
+		why, end := failure, until
+		if done || notify == nil || r.waiting || r.over || why == nil && r.slow {
+			r.mu.Unlock()
 			return
 		}
-		if time.Now().Before(until) {
-			r.waiting = true
-			notify(why, until)
-		} else {
-			r.over = true
-			notify(why, time.Time{})
+		if why == nil {
+			why, r.slow = errors.New("no response within "+noticeAfter.String()), true
 		}
-	})
+		if r.waiting = time.Now().Before(end); !r.waiting {
+			r.over, end = true, time.Time{}
+		}
+		r.mu.Unlock()
+		notify(why, end)
+	}
+	timer := time.AfterFunc(noticeAfter, notice)
 	defer timer.Stop()
 	err := Retry(ctx, time.Until(until), func() error {
 		start := time.Now()
 		err := attempt()
-		again, _ := retriable(err)
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		var foreign *ForeignError
-		switch {
-		case err != nil && ctx.Err() != nil:
-		case err != nil && again:
-			why = cause(err)
-			if !r.spent && r.until.Before(until) {
-				r.until = until
-			}
-		case !errors.As(err, &foreign):
-			r.until, r.spent = time.Time{}, false
-			if time.Since(start) < noticeAfter { // A server that is slow is mentioned once.
-				r.waiting, r.over = false, false
-			}
+		if r.note(ctx, err, start, until, &failure) && time.Since(begun) > noticeAfter {
+			notice() // The timer may have found the server only slow.
 		}
 		return err
 	})
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	done = true
 	if again, _ := retriable(err); err == nil || !again || ctx.Err() != nil {
+		r.mu.Unlock()
 		return err
 	}
 	r.until, r.spent = time.Now(), true
-	if notify != nil && !r.over {
-		r.over = true
-		notify(why, time.Time{})
+	silent := notify == nil || r.over
+	r.over = r.over || !silent
+	r.mu.Unlock()
+	if !silent {
+		notify(cause(err), time.Time{})
 	}
 	return err
+}
+
+// note notes the result of an attempt, and reports whether it failed so that the same request
+// may succeed later. It sets why then.
+func (r *Retrier) note(ctx context.Context, err error, start, until time.Time, why *error) bool {
+	again, _ := retriable(err)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var foreign *ForeignError
+	switch {
+	case err != nil && ctx.Err() != nil:
+	case err != nil && again:
+		*why, r.failed = cause(err), time.Now()
+		if !r.spent && r.until.Before(until) {
+			r.until = until
+		}
+		return true
+	case !errors.As(err, &foreign):
+		r.until, r.failed, r.spent, r.waiting, r.over = time.Time{}, time.Time{}, false, false, false
+		r.slow = r.slow && time.Since(start) >= noticeAfter
+	}
+	return false
 }
 
 // cause returns the response, or else the innermost error, like "connection refused".

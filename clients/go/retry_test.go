@@ -62,7 +62,6 @@ func TestRetrier(t *testing.T) {
 		}
 		ends.Wait()
 		want("1.5s connection refused, until 5m0s", "connection refused")
-		time.Sleep(retryTime)
 		for range 10 {
 			if attempts, took := send(down); attempts != 1 || took > 0 {
 				t.Errorf("after the retry time there are %d attempts in %s", attempts, took)
@@ -98,19 +97,77 @@ func TestRetrier(t *testing.T) {
 		}
 		want("1.5s no response within 1.5s, until 5m0s")
 
-		// Whoever stops waiting spends nothing.
+		// An outage is told after slow responses, also where requests hang in it.
+		for name, outage := range map[string]func() error{
+			"1.5s": down, "10s": func() error { time.Sleep(10 * time.Second); return unreachable },
+		} {
+			_, _ = send(func() error { time.Sleep(10 * time.Second); return nil })
+			start = time.Now()
+			_, _ = send(outage)
+			want(name+" connection refused, until 5m0s", "connection refused")
+		}
+
+		// The retry time begins anew when the last failure is that long ago.
+		time.Sleep(retryTime - time.Second)
+		if attempts, _ := send(down); attempts != 1 {
+			t.Errorf("%d attempts in the same outage", attempts)
+		}
+		want()
+		time.Sleep(retryTime + time.Second)
+		start = time.Now()
+		if attempts, _ := send(down); attempts < 10 {
+			t.Errorf("%d attempts long after the last failure", attempts)
+		}
+		want("1.5s connection refused, until 5m0s", "connection refused")
+
+		// Whoever stops waiting spends nothing, and the next outage is told.
 		_, _ = send(func() error { return nil })
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if err := retrier.Do(ctx, down, nil); !errors.Is(err, syscall.ECONNREFUSED) {
+		if err := retrier.Do(ctx, down, notify); !errors.Is(err, syscall.ECONNREFUSED) {
 			t.Error(err)
 		}
 		time.Sleep(time.Hour)
+		notices = nil
 		start = time.Now()
 		if attempts, _ := send(down); attempts < 10 {
 			t.Errorf("%d attempts", attempts)
 		}
 		want("1.5s connection refused, until 5m0s", "connection refused")
+	})
+}
+
+// TestRetrierNotifiesUnlocked sees that notify may use the retrier.
+func TestRetrierNotifiesUnlocked(t *testing.T) {
+	t.Parallel()
+	var retrier Retrier
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = retrier.Do(t.Context(), func() error { return syscall.ECONNREFUSED }, func(error, time.Time) {
+			_ = retrier.Do(t.Context(), func() error { return nil }, nil)
+		})
+	}()
+	select {
+	case <-done:
+	case <-time.After(time.Minute):
+		t.Error("it waits for its own lock")
+	}
+}
+
+// TestRetrierWithoutRetries sees that it tells of an outage once.
+func TestRetrierWithoutRetries(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var retrier Retrier
+		attempts, notices := 0, 0
+		for range 3 {
+			_ = retrier.Do(t.Context(), func() error { attempts++; return syscall.ECONNREFUSED }, func(error, time.Time) { notices++ })
+			time.Sleep(time.Hour)
+		}
+		if attempts != 3 || notices != 1 {
+			t.Errorf("%d attempts, %d notices", attempts, notices)
+		}
 	})
 }
 

@@ -101,7 +101,7 @@ func get[T any](response *http.Response, err error, member string) (body []byte,
 		return nil, value, err
 	}
 	if err := json.Unmarshal(body, &value); err != nil {
-		return nil, value, fmt.Errorf("the response is not one of BenchLedger: %w", err)
+		return nil, value, fmt.Errorf("the response of %s cannot be read: %w", response.Request.URL.Redacted(), err)
 	}
 	return body, value, nil
 }
@@ -181,7 +181,7 @@ func (c *runsCommand) Run() error {
 	if c.JSON {
 		return printLines(benchledger.EachRunAs[json.RawMessage](ctx, client, params), c.Limit)
 	}
-	runs, err := first(client.EachRun(ctx, params), c.Limit)
+	runs, err := first(benchledger.EachRunAs[runRow](ctx, client, params), c.Limit)
 	if err != nil {
 		return err
 	}
@@ -236,8 +236,21 @@ func pageSize(limit int) *int32 {
 	return &size
 }
 
-func showRuns(f *readFlags, runs []benchledger.Run) error {
-	return show(f, table.Row{"run", "suite", "scenario", "agent", "model", "status", "started", "total", "weighted"}, runs, func(r benchledger.Run) table.Row {
+// The rows of tables do not show metadata, which may be an object or, with METADATA_AS_TEXT=true,
+// a text.
+type (
+	runRow struct {
+		benchledger.Run
+		Metadata json.RawMessage `json:"metadata"`
+	}
+	batchRow struct {
+		benchledger.Batch
+		Metadata json.RawMessage `json:"metadata"`
+	}
+)
+
+func showRuns(f *readFlags, runs []runRow) error {
+	return show(f, table.Row{"run", "suite", "scenario", "agent", "model", "status", "started", "total", "weighted"}, runs, func(r runRow) table.Row {
 		return table.Row{r.RunID, r.Suite, r.Scenario, r.Agent, r.Model, r.Status, r.StartedAt, r.TotalScore, r.WeightedScore}
 	})
 }
@@ -256,14 +269,18 @@ func (c *runCommand) Run() error {
 		return err
 	}
 	response, err := client.GetRun(ctx, c.ID) //nolint:bodyclose // get closes it
-	body, found, err := get[benchledger.RunDetails](response, err, "run")
+	type details struct {
+		benchledger.RunDetails
+		Run runRow `json:"run"`
+	}
+	body, found, err := get[details](response, err, "run")
 	if err != nil {
 		return err
 	}
 	if c.JSON {
 		return printBody(body)
 	}
-	if err := showRuns(&c.readFlags, []benchledger.Run{found.Run}); err != nil {
+	if err := showRuns(&c.readFlags, []runRow{found.Run}); err != nil {
 		return err
 	}
 	printf("\n")
@@ -298,15 +315,15 @@ func (c *batchesCommand) Run() error {
 	if c.JSON {
 		return printLines(benchledger.EachBatchAs[json.RawMessage](ctx, client, params), c.Limit)
 	}
-	batches, err := first(client.EachBatch(ctx, params), c.Limit)
+	batches, err := first(benchledger.EachBatchAs[batchRow](ctx, client, params), c.Limit)
 	if err != nil {
 		return err
 	}
 	return showBatches(&c.readFlags, batches)
 }
 
-func showBatches(f *readFlags, batches []benchledger.Batch) error {
-	return show(f, table.Row{"batch", "created", "completed", "runs", "successful", "average", "weighted"}, batches, func(b benchledger.Batch) table.Row {
+func showBatches(f *readFlags, batches []batchRow) error {
+	return show(f, table.Row{"batch", "created", "completed", "runs", "successful", "average", "weighted"}, batches, func(b batchRow) table.Row {
 		return table.Row{b.BatchID, b.CreatedAt, b.CompletedAt, b.TotalRuns, b.SuccessfulRuns, b.AvgScore, b.AvgWeightedScore}
 	})
 }
@@ -325,21 +342,22 @@ func (c *batchCommand) Run() error {
 		return err
 	}
 	response, err := client.GetBatch(ctx, c.ID) //nolint:bodyclose // get closes it
-	body, b, err := get[benchledger.BatchDetails](response, err, "batchId")
+	type details struct {
+		batchRow
+		Runs []runRow `json:"runs"`
+	}
+	body, found, err := get[details](response, err, "batchId")
 	if err != nil {
 		return err
 	}
 	if c.JSON {
 		return printBody(body)
 	}
-	if err := showBatches(&c.readFlags, []benchledger.Batch{{
-		BatchID: b.BatchID, CreatedAt: b.CreatedAt, CompletedAt: b.CompletedAt, TotalRuns: b.TotalRuns,
-		SuccessfulRuns: b.SuccessfulRuns, AvgScore: b.AvgScore, AvgWeightedScore: b.AvgWeightedScore,
-	}}); err != nil {
+	if err := showBatches(&c.readFlags, []batchRow{found.batchRow}); err != nil {
 		return err
 	}
 	printf("\n")
-	return showRuns(&c.readFlags, b.Runs)
+	return showRuns(&c.readFlags, found.Runs)
 }
 
 type statsCommand struct {

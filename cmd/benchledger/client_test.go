@@ -95,7 +95,7 @@ func TestClient(t *testing.T) {
 	}
 	batch, err := client.SubmitBatchWithResponse(ctx, &benchledger.SubmitBatchParams{}, benchledger.BatchSubmission{BatchID: "batch", Metadata: map[string]any{"ci": true}})
 	same("submit-batch", batch.JSON201, err, `{"success":true,"batchId":"batch"}`)
-	receipts, err := client.SubmitLines(ctx, strings.NewReader(submitted("second")+"\n"+submitted("third")))
+	receipts, err := client.SubmitLines(ctx, &benchledger.SubmitRunsParams{}, strings.NewReader(submitted("second")+"\n"+submitted("third")))
 	same("submit-runs", receipts, err, `[{"line":1,"runId":"second","outcome":"recorded"},{"line":2,"runId":"third","outcome":"recorded"}]`)
 
 	runs, err := client.ListRunsWithResponse(ctx, &benchledger.ListRunsParams{Suite: new("s"), Limit: new(int32(1))})

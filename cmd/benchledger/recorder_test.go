@@ -732,6 +732,33 @@ func TestRecorderKeeps(t *testing.T) {
 
 // TestRecorderSurvivesServerOutage records a batch of ten runs on a server that is stopped and
 // started again in between.
+// TestRecorderCannotRemove sees that a run that is stored is delivered, although its file in the
+// spool stays.
+func TestRecorderCannotRemove(t *testing.T) {
+	t.Parallel()
+	server := serveDatabase(t, testdb.URL(t))
+	dir := t.TempDir()
+	way := between(t, server.url, func(_ http.ResponseWriter, _ *http.Request, forward func()) {
+		files, _ := filepath.Glob(dir + "/*.json")
+		for _, file := range files { // A folder that is not empty takes the place of each file.
+			_ = os.Remove(file)
+			_ = os.MkdirAll(file+"/kept", 0o700)
+		}
+		forward()
+	})
+	var log syncBuffer
+	recorder := recorder(t, way, dir, logTo(&log))
+	for range 2 {
+		delivery, err := recorder.StartRun(attempt("kept")).Complete(t.Context(), benchledger.RunResult{})
+		if err != nil || delivery != benchledger.Delivered {
+			t.Errorf("%s, %v", delivery, err)
+		}
+	}
+	if strings.Count(log.String(), "cannot be removed from the spool") != 1 {
+		t.Errorf("not one warning: %s", log.String())
+	}
+}
+
 func TestRecorderSurvivesServerOutage(t *testing.T) {
 	t.Parallel()
 	database := testdb.URL(t)

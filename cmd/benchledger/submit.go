@@ -47,13 +47,14 @@ type submitCommand struct {
 	Concurrency int           `default:"4" placeholder:"N" help:"Number of concurrent requests; ${default} by default."`
 	RetryFor    time.Duration `default:"2m" placeholder:"DURATION" help:"How long to retry a request while the server is unavailable; 0 does not retry, ${default} by default."`
 	Refused     string        `default:"refused.ndjson" placeholder:"FILE" help:"File for the runs that the server refuses, with the reasons; ${default} by default. Once the runs in it are corrected, submit that file."`
+	Strict      bool          `help:"Refuse runs with unknown fields instead of warning about them."`
 	Undelivered string        `default:"undelivered.ndjson" placeholder:"FILE" help:"File for the runs that could not be delivered; ${default} by default."`
 }
 
 func (submitCommand) Help() string {
 	return "Submitting a run again is safe: what is already stored counts as a replay. To continue a submission that was stopped, run the same command again. " +
 		"Lines with the same run ID are stored in their order, across all files.\n\n" +
-		"A file of refused runs can be submitted too: of each line, the text in run is submitted. Edit that text first.\n\n" +
+		"A file of refused runs can be submitted too: of each line, run is submitted. Correct it first; it may be an object instead of a text.\n\n" +
 		"Exit status: 0 when all runs are stored, 1 when some could not be delivered or a file could not be read, 2 when all were delivered and some refused."
 }
 
@@ -92,6 +93,7 @@ func (s source) String() string {
 type submission struct {
 	client  *benchledger.ClientWithResponses
 	retrier *benchledger.Retrier
+	strict  bool
 	// stop ends the submission.
 	stop context.CancelCauseFunc
 	mu   sync.Mutex
@@ -104,8 +106,10 @@ type submission struct {
 	refused     *lineFile
 	left        *lineFile
 	// reasons are why the first runs were refused.
-	reasons  []finding
+	reasons []finding
+	// warnings has at most keptWarnings texts; unkept counts those of lines beyond them.
 	warnings map[string]*finding
+	unkept   int
 	bar      *progressbar.ProgressBar
 }
 
@@ -116,10 +120,11 @@ type finding struct {
 	lines int
 }
 
-// How many findings are printed.
+// How many findings are printed, and how many texts of warnings are kept to count their lines.
 const (
-	maxReasons  = 3
-	maxWarnings = 10
+	maxReasons   = 3
+	maxWarnings  = 10
+	keptWarnings = 1000
 )
 
 // Run submits.
@@ -134,7 +139,7 @@ func (c *submitCommand) Run() error {
 	}
 	total := c.size()
 	s := &submission{
-		client: client, retrier: &benchledger.Retrier{For: c.RetryFor}, stop: stop,
+		client: client, retrier: &benchledger.Retrier{For: c.RetryFor}, strict: c.Strict, stop: stop,
 		total: total, outcomes: map[benchledger.ReceiptOutcome]int{}, warnings: map[string]*finding{}, bar: newBar(total),
 		refused: &lineFile{path: c.Refused}, left: &lineFile{path: c.Undelivered},
 	}
@@ -156,10 +161,12 @@ func (c *submitCommand) Run() error {
 		_ = s.bar.Exit()
 	}
 	reported()
-	if err := errors.Join(s.refused.close(), s.left.close()); err != nil {
-		return err
+	unwritten := errors.Join(s.refused.close(), s.left.close())
+	err = s.result(ctx, unreadable)
+	if unwritten != nil {
+		return exitError{exitUndelivered, errors.Join(unwritten, err).Error()}
 	}
-	return s.result(ctx, unreadable)
+	return err
 }
 
 // size is that of all files, -1 where it is not known.
@@ -231,16 +238,16 @@ func (s *submission) result(ctx context.Context, unreadable error) error {
 		}
 	}
 	s.printWarnings()
+	if s.undelivered > 0 {
+		printf("undelivered runs: %s (%v); submit that file when the server is available again\n", s.left.path, withHint(s.why))
+		unreadable = errors.Join(unreadable, fmt.Errorf("%d runs could not be delivered", s.undelivered))
+	}
 	var failed *benchledger.Error
 	switch {
 	case errors.As(context.Cause(ctx), &failed):
 		return exitError{exitUndelivered, failed.Error()}
 	case ctx.Err() != nil:
 		return exitError{exitUndelivered, fmt.Sprintf("stopped at %s; run the same command again", s.position())}
-	}
-	if s.undelivered > 0 {
-		printf("undelivered runs: %s (%v); submit that file when the server is available again\n", s.left.path, withHint(s.why))
-		unreadable = errors.Join(unreadable, fmt.Errorf("%d runs could not be delivered", s.undelivered))
 	}
 	switch {
 	case unreadable != nil:
@@ -256,7 +263,7 @@ func (s *submission) printWarnings() {
 	warnings := slices.SortedFunc(maps.Values(s.warnings), func(a, b *finding) int { return a.first.n - b.first.n })
 	for i, warning := range warnings {
 		if i == maxWarnings {
-			printf("and %d more warnings\n", len(warnings)-maxWarnings)
+			printf("and %d more warnings\n", len(warnings)-maxWarnings+s.unkept)
 			break
 		}
 		printf("warning: %s (%d lines, the first is %s)\n", shown(warning.text), warning.lines, warning.first)
@@ -288,40 +295,85 @@ type exitError struct {
 
 func (e exitError) Error() string { return e.message }
 
-// work submits groups, one after the other. Once a run is undelivered, so are the lines about
-// it that follow: they would be stored before it.
+// work submits groups, one after the other.
 func (s *submission) work(ctx context.Context, groups <-chan []source) {
-	undelivered := map[uint64]bool{}
-	var why error
+	w := worker{submission: s, behind: map[uint64]bool{}}
 	for group := range groups {
-		var next, overtaking []source
-		for _, run := range group {
-			if run.id != 0 && undelivered[run.id] {
-				overtaking = append(overtaking, run)
-			} else {
-				next = append(next, run)
-			}
-		}
-		receipts, err := s.send(ctx, next)
-		var failed *benchledger.Error
-		switch {
-		case ctx.Err() != nil && err != nil:
-			return
-		case errors.As(err, &failed) && (failed.Status == http.StatusUnauthorized || failed.Status == http.StatusForbidden):
-			s.stop(failed)
+		if !w.submit(ctx, group) {
 			return
 		}
-		if err != nil {
-			why = err
-			for _, run := range next {
-				if run.id != 0 {
-					undelivered[run.id] = true
-				}
-			}
-		}
-		s.note(next, receipts, err)
-		s.note(overtaking, nil, why)
 	}
+}
+
+// worker submits the lines of some run IDs. Once a run is undelivered, so are the lines about it
+// that follow: they would be stored before it.
+type worker struct {
+	*submission
+	// behind has the IDs of undelivered runs, and cause is why the last one is.
+	behind map[uint64]bool
+	cause  error
+}
+
+// submit submits a group, and reports whether to go on.
+func (w *worker) submit(ctx context.Context, group []source) bool {
+	var next, overtaking []source
+	for _, run := range group {
+		switch {
+		case beginsArray(run.raw):
+			w.note([]source{run}, []benchledger.Receipt{refusal(benchledger.FieldError{Location: "body", Message: "expected a JSON object"})}, nil)
+		case run.id != 0 && w.behind[run.id]:
+			overtaking = append(overtaking, run)
+		default:
+			next = append(next, run)
+		}
+	}
+	receipts, err := w.send(ctx, next)
+	var failed *benchledger.Error
+	if errors.As(err, &failed) {
+		switch failed.Status {
+		case http.StatusUnauthorized, http.StatusForbidden:
+			w.stop(failed)
+			return false
+		case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
+			if len(next) > 1 { // One of them may be at fault.
+				for _, run := range group {
+					if !beginsArray(run.raw) && !w.submit(ctx, []source{run}) {
+						return false
+					}
+				}
+				return true
+			}
+			faults := failed.Problem.Errors
+			if len(faults) == 0 {
+				faults = []benchledger.FieldError{{Location: "body", Message: failed.Problem.Detail}}
+			}
+			receipts, err = []benchledger.Receipt{refusal(faults...)}, nil
+		}
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			return false
+		}
+		w.cause = err
+		for _, run := range next {
+			if run.id != 0 {
+				w.behind[run.id] = true
+			}
+		}
+	}
+	w.note(next, receipts, err)
+	w.note(overtaking, nil, w.cause)
+	return true
+}
+
+// beginsArray reports whether a line would make an array of the body or the file that begins
+// with it. It is no run.
+func beginsArray(line []byte) bool {
+	return bytes.HasPrefix(bytes.TrimSpace(bytes.TrimPrefix(line, []byte("\ufeff"))), []byte("["))
+}
+
+func refusal(faults ...benchledger.FieldError) benchledger.Receipt {
+	return benchledger.Receipt{Outcome: benchledger.ReceiptOutcomeRefused, Errors: faults}
 }
 
 // send submits a group, again where the server cannot take it.
@@ -331,15 +383,11 @@ func (s *submission) send(ctx context.Context, group []source) (receipts []bench
 	}
 	var body bytes.Buffer
 	for _, run := range group {
-		if run.raw[0] == '[' {
-			body.WriteString("null") // A body that begins with [ is an array of runs; this line is none, either way.
-		} else {
-			body.Write(run.raw)
-		}
+		body.Write(run.raw)
 		body.WriteByte('\n')
 	}
 	err = s.retrier.Do(ctx, func() (err error) {
-		receipts, err = s.client.SubmitLines(ctx, bytes.NewReader(body.Bytes()))
+		receipts, err = s.client.SubmitLines(ctx, &benchledger.SubmitRunsParams{Strict: &s.strict}, bytes.NewReader(body.Bytes()))
 		return err
 	}, s.waiting)
 	return receipts, err
@@ -402,6 +450,10 @@ func (s *submission) noteReason(run source, receipt benchledger.Receipt) {
 func (s *submission) noteWarning(run source, text string) {
 	warning := s.warnings[text]
 	if warning == nil {
+		if len(s.warnings) == keptWarnings {
+			s.unkept++
+			return
+		}
 		warning = &finding{text: text, first: run.where()}
 		s.warnings[text] = warning
 	}
@@ -539,7 +591,12 @@ func submittedRun(line []byte) (raw []byte, id string) {
 		return line, fields.RunID // Where it is not valid, the server says so.
 	}
 	var text string
-	if fields.Outcome.Kind() != '"' || json.Unmarshal(fields.Run, &text, anyText) != nil {
+	switch {
+	case fields.Outcome.Kind() != '"':
+		return line, ""
+	case fields.Run.Kind() == '{':
+		text = string(fields.Run)
+	case json.Unmarshal(fields.Run, &text, anyText) != nil:
 		return line, ""
 	}
 	if raw = bytes.TrimSpace([]byte(strings.NewReplacer("\n", " ", "\r", " ").Replace(text))); len(raw) == 0 {

@@ -170,7 +170,7 @@ func TestSubmit(t *testing.T) {
 		}
 		all.WriteString("[1]\n" + submitted("after-array"))
 		code, stdout, stderr := runIn(t, t.TempDir(), all.String(), env, "submit", "-", "--concurrency=1")
-		wantOutput(t, code, stdout+stderr, exitRefused, "501 recorded, 0 replayed, 1 refused, 0 undelivered", "line 501 of standard input: body: expected object")
+		wantOutput(t, code, stdout+stderr, exitRefused, "501 recorded, 0 replayed, 1 refused, 0 undelivered", "line 501 of standard input: body: expected a JSON object")
 		// The first three reasons are printed.
 		faulty := strings.Repeat(strings.Replace(submitted("faulty"), "}", `,"totalScore":"high"}`, 1)+"\n", 5)
 		code, stdout, stderr = runIn(t, t.TempDir(), faulty, env, "submit", "-", "--concurrency=1")
@@ -261,6 +261,10 @@ func TestSubmit(t *testing.T) {
 		if response, _ := server.request(http.MethodGet, "/api/runs/corrected", ""); response.StatusCode != http.StatusOK {
 			t.Errorf("the corrected run: %s", response.Status)
 		}
+		// The run may be an object, too.
+		write(t, dir, "refused.ndjson", `{"file":"-","line":2,"outcome":"refused","run":`+submitted("object")+"}\n"+`{"outcome":"refused","run":{"runId":"not","run":1}}`)
+		code, stdout, stderr = runIn(t, dir, "", env, "submit", "refused.ndjson")
+		wantOutput(t, code, stdout+stderr, exitRefused, "1 recorded", "1 refused", "line 2 of refused.ndjson: body: expected required property")
 	})
 
 	t.Run("prints the warnings of the server", func(t *testing.T) {
@@ -280,20 +284,75 @@ func TestSubmit(t *testing.T) {
 
 	t.Run("keeps what was not delivered as it was", func(t *testing.T) {
 		t.Parallel()
+		// The first group is delivered. What begins an array would come first in the file of the
+		// rest, and make an array of it.
+		var all strings.Builder
+		for i := range groupRuns {
+			all.WriteString(submitted(fmt.Sprint("delivered-", i)) + "\n")
+		}
+		lines := []string{`{"runId":"nan","totalScore":NaN}`, submitted("valid"), "not JSON \xff"}
+		all.WriteString("[1,\n\ufeff[2]\n" + strings.Join(lines, "\n"))
+		var n atomic.Int32
+		way := between(t, server.url, func(_ http.ResponseWriter, _ *http.Request, forward func()) {
+			if n.Add(1) > 1 {
+				panic(http.ErrAbortHandler)
+			}
+			forward()
+		})
 		dir := t.TempDir()
-		lines := []string{`{"runId":"nan","totalScore":NaN}`, submitted("valid"), "not JSON \xff", `[1,`}
-		code, stdout, stderr := runIn(t, dir, strings.Join(lines, "\n"), submitEnv("http://127.0.0.1:1"), "submit", "-", "--retry-for=0")
-		wantOutput(t, code, stdout+stderr, exitUndelivered, "4 undelivered")
+		code, stdout, stderr := runIn(t, dir, all.String(), submitEnv(way), "submit", "-", "--retry-for=0", "--concurrency=1")
+		wantOutput(t, code, stdout+stderr, exitUndelivered, "500 recorded, 0 replayed, 2 refused, 3 undelivered")
 		left, err := os.ReadFile(filepath.Join(dir, "undelivered.ndjson"))
-		if err != nil {
-			t.Fatal(err)
+		if want := strings.Join(lines, "\n") + "\n"; err != nil || string(left) != want {
+			t.Errorf("%v, %q, want %q", err, left, want)
 		}
-		kept := strings.Split(strings.TrimSuffix(string(left), "\n"), "\n")
-		slices.Sort(kept)
-		slices.Sort(lines)
-		if !slices.Equal(kept, lines) {
-			t.Errorf("%q, want %q", kept, lines)
+		code, stdout, stderr = runIn(t, dir, "", env, "submit", "undelivered.ndjson")
+		wantOutput(t, code, stdout+stderr, exitRefused, "1 recorded, 0 replayed, 2 refused, 0 undelivered")
+	})
+
+	t.Run("sends runs one by one where a group is refused as a whole", func(t *testing.T) {
+		t.Parallel()
+		way := between(t, server.url, func(w http.ResponseWriter, r *http.Request, forward func()) {
+			body, _ := io.ReadAll(r.Body)
+			if bytes.Contains(body, []byte("too-large")) {
+				problemOf(w, http.StatusRequestEntityTooLarge, "The body is too large.")
+				return
+			}
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			forward()
+		})
+		input := submitted("small-1") + "\n" + submitted("too-large") + "\n[]\n" + submitted("small-2")
+		code, stdout, stderr := runIn(t, t.TempDir(), input, submitEnv(way), "submit", "-", "--concurrency=1")
+		wantOutput(t, code, stdout+stderr, exitRefused, "2 recorded, 0 replayed, 2 refused, 0 undelivered", "line 2 of standard input: body: The body is too large.")
+	})
+
+	t.Run("refuses unknown fields with --strict", func(t *testing.T) {
+		t.Parallel()
+		input := submitted("strict-1") + "\n" + strings.Replace(submitted("strict-2"), "}", `,"totalscore":1}`, 1)
+		code, stdout, stderr := runIn(t, t.TempDir(), input, env, "submit", "-", "--strict")
+		wantOutput(t, code, stdout+stderr, exitRefused, "1 recorded, 0 replayed, 1 refused", "line 2 of standard input: body.totalscore")
+		code, stdout, stderr = runIn(t, t.TempDir(), input, env, "submit", "-")
+		wantOutput(t, code, stdout+stderr, 0, "1 recorded, 1 replayed, 0 refused", "warning: ")
+	})
+
+	t.Run("names its files, however it ends", func(t *testing.T) {
+		t.Parallel()
+		var n atomic.Int32
+		way := between(t, server.url, func(w http.ResponseWriter, r *http.Request, _ func()) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			if n.Add(1) == 1 {
+				panic(http.ErrAbortHandler)
+			}
+			problemOf(w, http.StatusUnauthorized, "The key has expired.")
+		})
+		dir := t.TempDir()
+		code, stdout, stderr := runIn(t, dir, strings.Repeat(submitted("expired")+"\n", groupRuns)+submitted("other"), submitEnv(way), "submit", "-", "--retry-for=0", "--concurrency=1")
+		wantOutput(t, code, stdout+stderr, exitUndelivered, "500 undelivered", "undelivered runs: undelivered.ndjson", "The key has expired.")
+		if !exists(t, dir+"/undelivered.ndjson") {
+			t.Error("there is no such file")
 		}
+		code, stdout, stderr = runIn(t, dir, submitted("x"), submitEnv("http://127.0.0.1:1"), "submit", "-", "--retry-for=0", "--undelivered=/dev/full")
+		wantOutput(t, code, stdout+stderr, exitUndelivered, "0 recorded, 0 replayed, 0 refused, 1 undelivered", "no space left on device", "1 runs could not be delivered")
 	})
 
 	t.Run("says that it waits, once", func(t *testing.T) {
@@ -362,7 +421,7 @@ func TestSubmit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		receipts, err := client.SubmitLines(t.Context(), strings.NewReader("\ufeff"+submitted("marked-body")))
+		receipts, err := client.SubmitLines(t.Context(), &benchledger.SubmitRunsParams{}, strings.NewReader("\ufeff"+submitted("marked-body")))
 		if err != nil || len(receipts) != 1 || receipts[0].Outcome != benchledger.ReceiptOutcomeRecorded {
 			t.Errorf("%v, %v", receipts, err)
 		}
@@ -512,6 +571,25 @@ func TestSubmit(t *testing.T) {
 	})
 }
 
+// TestManyWarnings sees that warnings take a bounded part of memory.
+func TestManyWarnings(t *testing.T) {
+	t.Parallel()
+	s := submission{warnings: map[string]*finding{}}
+	for i := range 3 * keptWarnings {
+		s.noteWarning(source{n: i}, fmt.Sprint(i))
+	}
+	if s.noteWarning(source{}, "0"); len(s.warnings) != keptWarnings || s.unkept != 2*keptWarnings || s.warnings["0"].lines != 2 {
+		t.Errorf("%d warnings are kept, %d are not", len(s.warnings), s.unkept)
+	}
+}
+
+// problemOf answers with a problem document of BenchLedger.
+func problemOf(w http.ResponseWriter, status int, detail string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	fmt.Fprintf(w, `{"type":"about:blank","title":%q,"status":%d,"detail":%q,"requestId":"R"}`, http.StatusText(status), status, detail)
+}
+
 // between starts a server that stands before another one. What it forwards conforms to
 // openapi.yaml.
 func between(t *testing.T, address string, handle func(w http.ResponseWriter, r *http.Request, forward func())) string {
@@ -539,7 +617,8 @@ func between(t *testing.T, address string, handle func(w http.ResponseWriter, r 
 
 func TestReadingCommands(t *testing.T) {
 	t.Parallel()
-	server := serveDatabase(t, testdb.URL(t))
+	database := testdb.URL(t)
+	server := serveDatabase(t, database)
 	env := submitEnv(server.url)
 	run1 := `{"runId":"run-1","batchId":"batch-1","suite":"s","scenario":"first","tier":"L1","agent":"red\u202e","status":"completed",` +
 		`"startedAt":"2025-11-17T10:00:00Z","totalScore":0.5,"weightedScore":5,"isSuccessful":true,"metadata":{"n":12345678901234567890},` +
@@ -547,8 +626,11 @@ func TestReadingCommands(t *testing.T) {
 	for i := range 60 {
 		run1 += "\n" + submitted(fmt.Sprint("more-", i))
 	}
-	code, stdout, stderr := runIn(t, t.TempDir(), run1, env, "submit", "-")
+	code, stdout, stderr := runIn(t, t.TempDir(), run1, env, "submit", "-", "--concurrency=1") // more-59 is the newest.
 	wantOutput(t, code, stdout+stderr, 0, "61 recorded")
+	if response, body := server.request(http.MethodPost, "/api/results/batch", `{"batchId":"batch-1","metadata":{"ci":true}}`); response.StatusCode != http.StatusCreated {
+		t.Fatal(body)
+	}
 
 	for _, test := range []struct {
 		args  string
@@ -572,6 +654,25 @@ func TestReadingCommands(t *testing.T) {
 		wantOutput(t, code, stdout, 0, test.want...)
 		if got := strings.Count(stdout, "\n"); got != test.lines || stderr != "" {
 			t.Errorf("%s: %d lines, want %d:\n%s%s", test.args, got, test.lines, stdout, stderr)
+		}
+	}
+	// The tables are the same where metadata is a text.
+	asText := serveDatabase(t, database, "METADATA_AS_TEXT=true")
+	for _, args := range []string{"runs --scenario=first", "run run-1", "batches", "batch batch-1"} {
+		_, want, _ := runIn(t, t.TempDir(), "", env, strings.Fields(args)...)
+		code, stdout, stderr := runIn(t, t.TempDir(), "", submitEnv(asText.url), strings.Fields(args)...)
+		wantOutput(t, code, stdout+stderr, 0)
+		if stdout != want {
+			t.Errorf("%s: %s%s, want %s", args, stdout, stderr, want)
+		}
+	}
+	client, err := benchledger.New(asText.url, localKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range client.EachRun(t.Context(), benchledger.ListRunsParams{Scenario: new("first")}) {
+		if err == nil || !strings.HasPrefix(err.Error(), "run run-1 cannot be read: metadata is a string, not a map[") {
+			t.Error(err)
 		}
 	}
 	code, stdout, stderr = runIn(t, t.TempDir(), "", env, "run", "none")
