@@ -386,8 +386,12 @@ func (s *submission) send(ctx context.Context, group []source) (receipts []bench
 		body.Write(run.raw)
 		body.WriteByte('\n')
 	}
+	params := &benchledger.SubmitRunsParams{}
+	if s.strict { // An older server does not know it.
+		params.Strict = &s.strict
+	}
 	err = s.retrier.Do(ctx, func() (err error) {
-		receipts, err = s.client.SubmitLines(ctx, &benchledger.SubmitRunsParams{Strict: &s.strict}, bytes.NewReader(body.Bytes()))
+		receipts, err = s.client.SubmitLines(ctx, params, bytes.NewReader(body.Bytes()))
 		return err
 	}, s.waiting)
 	return receipts, err
