@@ -49,7 +49,7 @@ func TestBashCompletion(t *testing.T) {
 		"benchledger migrate ":                    "up down status force",
 		"benchledger migrate d":                   "down",
 		"benchledger serve --metr":                "--metrics-addr",
-		"benchledger serve --no-":                 "--no-public-reads",
+		"benchledger serve --no-":                 "--no-public-reads --no-metadata-as-text",
 		"benchledger serve --environment ":        "local dev staging production",
 		"benchledger serve --environment = pr":    "production", // As bash splits it.
 		"benchledger keys create me --scope = ":   "read submit admin",

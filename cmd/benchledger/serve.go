@@ -53,7 +53,7 @@ type serveCommand struct {
 	RateLimitPerAddr   *int          `name:"rate-limit-per-address" env:"RATE_LIMIT_PER_ADDRESS" placeholder:"N" help:"The same for each client address."`
 	TrustedProxies     []string      `env:"TRUSTED_PROXIES" placeholder:"CIDR" help:"Proxies whose X-Forwarded-For is trusted, as networks (10.0.0.0/8) or addresses. None by default."`
 	AllowedOrigins     []string      `env:"ALLOWED_ORIGINS" placeholder:"ORIGIN" help:"Origins whose web pages may use the API (CORS), or * for all. With ENVIRONMENT=local http://localhost:3000 and http://localhost:5173 by default, otherwise none."`
-	MetadataAsText     bool          `env:"METADATA_AS_TEXT" help:"Return metadata as a text of JSON, as the system that BenchLedger replaces did, instead of as an object."`
+	MetadataAsText     bool          `env:"METADATA_AS_TEXT" default:"false" negatable:"" help:"Return metadata as a text of JSON, as the worker that BenchLedger replaces did, instead of as an object; ${default} by default."`
 	DataDir            string        `env:"DATA_DIR" default:"${data_dir}" placeholder:"DIR" help:"Directory for the data of the server's own PostgreSQL; ${default} by default."`
 	MetricsAddr        string        `env:"METRICS_ADDR" placeholder:"HOST:PORT" help:"Address to serve /metrics for Prometheus and profiles (/debug/pprof/) on; off by default. Do not expose it to the public."`
 	ShutdownDelay      time.Duration `env:"SHUTDOWN_DELAY" default:"2s" placeholder:"DURATION" help:"How long the server still answers, but reports that it is not ready, before it stops; ${default} by default, 0 with ENVIRONMENT=local."`
