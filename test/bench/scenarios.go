@@ -277,5 +277,9 @@ func page(ctx context.Context, s *server, path string) (string, position, error)
 	if len(runs) == 0 {
 		return "", position{}, nil
 	}
+	if link != "" { // It is relative to the request.
+		list, _, _ := strings.Cut(path, "?")
+		link = list + link
+	}
 	return link, runs[len(runs)-1], nil
 }
