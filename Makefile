@@ -69,7 +69,7 @@ lint: $(NPM_BIN) ## Look for mistakes, and for changes of the API that the chang
 	cd test && go vet ./... && go tool -modfile=../tools/go.mod golangci-lint run --config ../.golangci.yml
 	cd audit && go vet ./... && go tool -modfile=../tools/go.mod golangci-lint run --config ../.golangci.yml
 	$(SQLC) vet
-	$(NPM_BIN)/redocly lint openapi.yaml
+	$(NPM_BIN)/redocly lint openapi.yaml --config tools/redocly.yaml
 	sh tools/breaking_test.sh
 	sh tools/breaking.sh openapi.yaml CHANGELOG.md
 
