@@ -216,11 +216,11 @@ func requireTextPath(s *server) func(http.Handler) http.Handler {
 // checkQuery refuses a query with a parameter that the operation does not have, or with one
 // that is repeated. Health checks may have any query.
 func (s *server) checkQuery(ctx huma.Context, next func(huma.Context)) {
-	if isHealth(ctx.Operation()) {
+	address := ctx.URL()
+	if address.RawQuery == "" || isHealth(ctx.Operation()) {
 		next(ctx)
 		return
 	}
-	address := ctx.URL()
 	query, err := url.ParseQuery(address.RawQuery)
 	text, unescapeErr := url.QueryUnescape(address.RawQuery)
 	switch {
