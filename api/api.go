@@ -137,6 +137,7 @@ func newServer(config Config) (*chi.Mux, *server) {
 	s.registerRuns()
 	s.registerBatches()
 	s.registerStats()
+	s.registerCorrections()
 	registerDocs(router)
 	completeDocument(s.api.OpenAPI())
 	return router, s

@@ -15,6 +15,8 @@ import (
 var (
 	// submitSecurity is the security of an operation that writes.
 	submitSecurity = []map[string][]string{{"bearer": {string(keys.ScopeSubmit)}}}
+	// adminSecurity is that of an operation that changes what counts.
+	adminSecurity = []map[string][]string{{"bearer": {string(keys.ScopeAdmin)}}}
 	// readSecurity is that of an operation that reads: it needs a key where the server's
 	// reads are private.
 	readSecurity = []map[string][]string{{}, {"bearer": {string(keys.ScopeRead)}}}
@@ -92,8 +94,8 @@ func (s *server) identify(ctx context.Context, header string, needed keys.Scope)
 	return found.Name, nil
 }
 
-// submitter is the name of the key that submits, nil for the shared one.
-func submitter(ctx context.Context) *string {
+// keyName is the name of the key of a request, nil for the shared one.
+func keyName(ctx context.Context) *string {
 	if name := requestInfoFrom(ctx).key; name != keys.SharedKey && name != "" {
 		return &name
 	}

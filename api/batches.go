@@ -15,10 +15,10 @@ type Batch struct {
 	BatchID          string   `json:"batchId"`
 	CreatedAt        UTCTime  `json:"createdAt"`
 	CompletedAt      *UTCTime `json:"completedAt" nullable:"true" doc:"Null while the batch is open."`
-	TotalRuns        int64    `json:"totalRuns" doc:"As reported on completion, or else computed over all runs of the batch."`
-	SuccessfulRuns   int64    `json:"successfulRuns" doc:"As reported on completion, or else computed over all runs of the batch."`
-	AvgScore         *float64 `json:"avgScore" doc:"As reported on completion, or else computed over completed runs."`
-	AvgWeightedScore *float64 `json:"avgWeightedScore" doc:"As reported on completion, or else computed over completed runs."`
+	TotalRuns        int64    `json:"totalRuns" doc:"As reported on completion, or else computed over all runs of the batch that are not voided."`
+	SuccessfulRuns   int64    `json:"successfulRuns" doc:"As reported on completion, or else computed over all runs of the batch that are not voided."`
+	AvgScore         *float64 `json:"avgScore" doc:"As reported on completion, or else computed over completed runs that are not voided."`
+	AvgWeightedScore *float64 `json:"avgWeightedScore" doc:"As reported on completion, or else computed over completed runs that are not voided."`
 	Metadata         Metadata `json:"metadata" nullable:"true" doc:"As submitted."`
 	SubmittedBy      *string  `json:"submittedBy,omitempty" doc:"The name of the API key that submitted it last; absent for the shared key, which has no name."`
 }
@@ -40,7 +40,8 @@ type listBatchesOutput struct {
 }
 
 type getBatchInput struct {
-	BatchID ID `path:"batchId" doc:"The batch ID, percent-encoded." example:"batch-a"`
+	BatchID ID   `path:"batchId" doc:"The batch ID, percent-encoded." example:"batch-a"`
+	Voided  bool `query:"voided" doc:"true: return voided runs, too."`
 }
 
 type getBatchOutput struct {
@@ -58,7 +59,7 @@ func (s *server) registerBatches() {
 	}, classRead, s.listBatches)
 	register(s, huma.Operation{
 		OperationID: "get-batch", Method: http.MethodGet, Path: "/api/batches/{batchId}", Tags: []string{"Batches"},
-		Summary: "Read a batch", Description: "Returns a batch with all its runs, in one consistent snapshot.",
+		Summary: "Read a batch", Description: "Returns a batch with its runs, in one consistent snapshot. Voided runs are left out, unless asked for.",
 		Security: readSecurity, Errors: []int{http.StatusNotFound},
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The batch.", Content: example(BatchDetails{exampleBatch, []Run{exampleRun}}),
@@ -101,7 +102,7 @@ func (s *server) getBatch(ctx context.Context, q *db.Queries, input *getBatchInp
 		if err != nil {
 			return err
 		}
-		runs, err := q.ListRunsByBatch(ctx, string(input.BatchID))
+		runs, err := q.ListRunsByBatch(ctx, db.ListRunsByBatchParams{BatchID: string(input.BatchID), WithVoided: input.Voided})
 		output.Body = BatchDetails{s.batchFromRow(batch), s.runsFromRows(runs)}
 		return err
 	})
@@ -120,7 +121,7 @@ func (s *server) batchFromRow(row db.BatchSummary) Batch {
 		SuccessfulRuns:   row.SuccessfulRuns,
 		AvgScore:         row.AvgScore,
 		AvgWeightedScore: row.AvgWeightedScore,
-		Metadata:         s.metadata(row.Metadata),
+		Metadata:         s.metadata(row.MetadataText, row.Metadata),
 		SubmittedBy:      row.SubmittedBy,
 	}
 }

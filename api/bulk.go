@@ -350,7 +350,7 @@ func (s *server) readChunk(ctx context.Context, lines *lineReader) (*chunk, erro
 			continue
 		}
 		ids[receipt.RunID] = true
-		c.runs = append(c.runs, submissionOf(run, submitter(ctx)))
+		c.runs = append(c.runs, submissionOf(run, keyName(ctx)))
 		c.runReceipts = append(c.runReceipts, &c.receipts[len(c.receipts)-1])
 	}
 	return c, nil

@@ -36,6 +36,7 @@ func (s *server) humaConfig() huma.Config {
 		{Name: "Runs", Description: "Read runs, with their evaluations and telemetry."},
 		{Name: "Batches", Description: "Read batches, with their runs."},
 		{Name: "Stats", Description: "Statistics over all runs."},
+		{Name: "Corrections", Description: "Voiding a run that is wrong, and restoring it."},
 		{Name: "Health", Description: "Check the state of the server."},
 	}
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{

@@ -40,7 +40,7 @@ var runFields = func() []runField {
 	var fields []runField
 	for _, field := range reflect.VisibleFields(reflect.TypeFor[Run]()) {
 		name, options, _ := strings.Cut(field.Tag.Get("json"), ",")
-		fields = append(fields, runField{fmt.Sprintf(",%q:", name), options == "omitempty"})
+		fields = append(fields, runField{fmt.Sprintf(",%q:", name), options != ""})
 	}
 	fields[0].key = "{" + fields[0].key[1:]
 	return fields
@@ -61,8 +61,10 @@ func (r *Run) appendJSON(b []byte) []byte {
 	return append(b, '}')
 }
 
-// isEmpty says that omitempty leaves a text out.
-func isEmpty(text reflect.Value) bool { return text.IsNil() || text.Elem().Len() == 0 }
+// isEmpty says that omitempty leaves a text out, and omitzero anything else.
+func isEmpty(value reflect.Value) bool {
+	return value.IsNil() || value.Elem().Kind() == reflect.String && value.Elem().Len() == 0
+}
 
 func appendValue(b []byte, v reflect.Value) []byte {
 	switch v.Kind() {
@@ -92,6 +94,11 @@ func appendValue(b []byte, v reflect.Value) []byte {
 			return appendText(b, string(value.text))
 		}
 		return append(b, value.text...)
+	case *Void:
+		text, err := json.Marshal(value)
+		if err == nil {
+			return append(b, text...)
+		}
 	}
 	panic(fmt.Sprintf("a run has a %s, which appendValue does not write", v.Type()))
 }

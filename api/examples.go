@@ -53,6 +53,16 @@ var (
 		TotalRuns: 1, SuccessfulRuns: 1, AvgScore: new(0.85), AvgWeightedScore: new(8.5),
 		Metadata: Metadata{text: jsontext.Value(`{"cli":"1.2.0"}`)},
 	}
+	exampleVoidRequest    = VoidRequest{Reason: "The workspace had the solution in it."}
+	exampleRestoreRequest = RestoreRequest{Reason: new(Text("It was another workspace."))}
+	exampleVoidedRun      = func() Run {
+		run := exampleRun
+		run.Voided = &Void{At: UTCTime{exampleEnd}, By: new("alice"), Reason: string(exampleVoidRequest.Reason)}
+		return run
+	}()
+	exampleCorrection = Correction{
+		ID: 1, RunID: "run-a1", Action: "void", Reason: new(string(exampleVoidRequest.Reason)), By: new("alice"), At: UTCTime{exampleEnd},
+	}
 	exampleStats      = Stats{TotalRuns: 1, SuccessfulRuns: 1, AvgScore: new(0.85), AvgWeightedScore: new(8.5)}
 	exampleAgentStats = AgentStats{Agent: "claude-code", Runs: 1, AvgScore: new(8.5), MinScore: new(8.5), MaxScore: new(8.5)}
 )

@@ -12,18 +12,19 @@ type RunFilters struct {
 	Scenario Name   `query:"scenario" doc:"Only runs of this scenario." example:"nx-pnpm-monorepo"`
 	Agent    Name   `query:"agent" doc:"Only runs of this agent." example:"claude-code"`
 	Status   Status `query:"status" doc:"Only runs with this status."`
+	Voided   bool   `query:"voided" doc:"true: return voided runs, too."`
 }
 
-// values returns the filters that are set, by name. A filter is a text: an empty one is
-// not set.
+// values returns the filters that are set, by name. A filter is a text or a boolean: one
+// that is empty or false is not set.
 func (f RunFilters) values() map[string]string {
 	values := map[string]string{}
 	for field, value := range reflect.ValueOf(f).Fields() {
-		if value.Kind() != reflect.String {
-			panic(fmt.Sprintf("the filter %s is not a text", field.Name))
+		if kind := value.Kind(); kind != reflect.String && kind != reflect.Bool {
+			panic(fmt.Sprintf("the filter %s is neither a text nor a boolean", field.Name))
 		}
-		if text := value.String(); text != "" {
-			values[field.Tag.Get("query")] = text
+		if !value.IsZero() {
+			values[field.Tag.Get("query")] = fmt.Sprint(value)
 		}
 	}
 	return values

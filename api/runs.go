@@ -34,6 +34,14 @@ type Run struct {
 	SpecialistVersion *string  `json:"specialistVersion"`
 	Metadata          Metadata `json:"metadata" nullable:"true" doc:"As submitted."`
 	SubmittedBy       *string  `json:"submittedBy,omitempty" doc:"The name of the API key that submitted it last; absent for the shared key, which has no name."`
+	Voided            *Void    `json:"voided,omitzero" doc:"Present if the run is voided: it counts in no figure."`
+}
+
+// Void says why a run does not count.
+type Void struct {
+	At     UTCTime `json:"at"`
+	By     *string `json:"by,omitempty" doc:"The name of the API key that voided it; absent for the shared key, which has no name."`
+	Reason string  `json:"reason"`
 }
 
 // RunDetails is a run with all it owns.
@@ -125,14 +133,14 @@ func (s *server) registerRuns() {
 		Summary: "List runs",
 		Description: "Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. " +
 			"If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read " +
-			"is on exactly one of the pages, whatever is submitted meanwhile, unless its own `startedAt` is changed: then it moves in the list, and may be missed or come twice. Prompts are only in the telemetry of each run.",
+			"is on exactly one of the pages, whatever is submitted meanwhile, unless its own `startedAt` is changed: then it moves in the list, and may be missed or come twice. Voided runs are left out, unless asked for. Prompts are only in the telemetry of each run.",
 		Security: readSecurity, Errors: []int{http.StatusUnprocessableEntity},
 		Responses: map[string]*huma.Response{"200": {Description: "A page of runs.", Content: example([]Run{exampleRun})}},
 	}, classRead, s.listRuns)
 	errors := []int{http.StatusNotFound}
 	register(s, huma.Operation{
 		OperationID: "get-run", Method: http.MethodGet, Path: "/api/runs/{runId}", Tags: []string{"Runs"},
-		Summary: "Read a run", Description: "Returns a run with its evaluations and telemetry, in one consistent snapshot.",
+		Summary: "Read a run", Description: "Returns a run with its evaluations and telemetry, in one consistent snapshot; a voided run, too.",
 		Security: readSecurity, Errors: errors,
 		Responses: map[string]*huma.Response{"200": {Description: "The run.", Content: example(RunDetails{
 			Run: exampleRun, Evaluations: []Evaluation{exampleEvaluation}, Telemetry: exampleTelemetry,
@@ -220,8 +228,13 @@ func (s *server) getRunTelemetry(ctx context.Context, q *db.Queries, input *getR
 	return &getRunTelemetryOutput{Body: telemetryFromRow(row, withPrompt)}, nil
 }
 
-// metadata is stored metadata as it is returned.
-func (s *server) metadata(text []byte) Metadata { return Metadata{text, s.MetadataAsText} }
+// metadata is stored metadata as it is returned: its text, or what an older server stored.
+func (s *server) metadata(text, stored []byte) Metadata {
+	if text == nil {
+		text = stored
+	}
+	return Metadata{text, s.MetadataAsText}
+}
 
 func (s *server) runsFromRows(rows []db.BenchmarkRun) []Run {
 	runs := make([]Run, len(rows))
@@ -251,8 +264,9 @@ func (s *server) runFromRow(row db.BenchmarkRun) Run {
 		SpecialistEnabled: row.SpecialistEnabled,
 		SpecialistName:    row.SpecialistName,
 		SpecialistVersion: row.SpecialistVersion,
-		Metadata:          s.metadata(row.Metadata),
+		Metadata:          s.metadata(row.MetadataText, row.Metadata),
 		SubmittedBy:       row.SubmittedBy,
+		Voided:            voidOf(row),
 	}
 }
 

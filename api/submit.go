@@ -33,7 +33,7 @@ type RunSubmission struct {
 	SpecialistEnabled *bool                  `json:"specialistEnabled" required:"false" doc:"Whether a specialist took part."`
 	SpecialistName    *Text                  `json:"specialistName" required:"false" doc:"The name of the specialist."`
 	SpecialistVersion *Text                  `json:"specialistVersion" required:"false" doc:"The version of the specialist."`
-	Metadata          Metadata               `json:"metadata" required:"false" nullable:"true" doc:"Any JSON object; returned exactly as it was sent, including all digits of numbers."`
+	Metadata          Metadata               `json:"metadata" required:"false" nullable:"true" doc:"Any JSON object; returned as it was sent: its members in their order, and numbers with all digits."`
 	Evaluations       []EvaluationSubmission `json:"evaluations" required:"false" nullable:"true" doc:"The scores, returned in this order. An evaluator may appear more than once."`
 	Telemetry         *TelemetrySubmission   `json:"telemetry" required:"false"`
 }
@@ -81,7 +81,7 @@ type BatchSubmission struct {
 	SuccessfulRuns   *Count   `json:"successfulRuns" required:"false" nullable:"true" doc:"Number of successful runs; if absent, computed over all runs of the batch."`
 	AvgScore         *float64 `json:"avgScore" required:"false" doc:"Average totalScore; if absent, computed over completed runs."`
 	AvgWeightedScore *float64 `json:"avgWeightedScore" required:"false" doc:"Average weightedScore; if absent, computed over completed runs."`
-	Metadata         Metadata `json:"metadata" required:"false" nullable:"true" doc:"Any JSON object; if absent, the stored metadata stays."`
+	Metadata         Metadata `json:"metadata" required:"false" nullable:"true" doc:"Any JSON object; returned as it was sent. If absent, the stored metadata stays."`
 
 	// unknown are the fields that a batch does not have.
 	unknown []FieldError
@@ -175,7 +175,7 @@ func (s *server) submitRun(ctx context.Context, q *db.Queries, input *submitRunI
 	if input.Strict && len(unknown) > 0 {
 		return nil, invalid(unknown...)
 	}
-	outcome, err := db.SubmitRun(ctx, q, submissionOf(run, submitter(ctx)))
+	outcome, err := db.SubmitRun(ctx, q, submissionOf(run, keyName(ctx)))
 	if err != nil {
 		return nil, err
 	}
@@ -232,8 +232,8 @@ func (s *server) submitBatch(ctx context.Context, q *db.Queries, input *submitBa
 		SuccessfulRuns:   (*int64)(batch.SuccessfulRuns),
 		AvgScore:         batch.AvgScore,
 		AvgWeightedScore: batch.AvgWeightedScore,
-		Metadata:         []byte(batch.Metadata.text),
-		SubmittedBy:      submitter(ctx),
+		MetadataText:     []byte(batch.Metadata.text),
+		SubmittedBy:      keyName(ctx),
 	}
 	if err := db.Retry(ctx, func() error { return q.UpsertBatch(ctx, params) }); err != nil {
 		return nil, err
@@ -267,8 +267,10 @@ func submissionOf(run *RunSubmission, submittedBy *string) db.Submission {
 		SpecialistEnabled: run.SpecialistEnabled,
 		SpecialistName:    (*string)(run.SpecialistName),
 		SpecialistVersion: (*string)(run.SpecialistVersion),
-		Metadata:          []byte(run.Metadata.text),
+		Metadata:          nil, // older servers had it there
+		MetadataText:      []byte(run.Metadata.text),
 		SubmittedBy:       submittedBy,
+		VoidedAt:          nil, VoidedBy: nil, VoidReason: nil, // they stay as they are stored
 	}}
 	for _, e := range run.Evaluations {
 		submission.Evaluations = append(submission.Evaluations, db.EvaluationResult{

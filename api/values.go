@@ -263,12 +263,14 @@ func utcTime(t *time.Time) *UTCTime {
 
 const (
 	maxMetadataDepth = 100
-	// Numbers in metadata are stored with all digits. A number with an exponent beyond a
-	// double would be short to send and huge to store.
+	// Numbers in metadata are compared with all digits. A number with an exponent beyond a
+	// double would be short to send and take much memory to compare.
 	maxMetadataExponent = 308
+	minMetadataExponent = -324
 )
 
-// Metadata is a JSON object, kept exactly as it was sent, with all digits of numbers.
+// Metadata is a JSON object, kept as it was sent: the order of its members, and all digits
+// of numbers.
 // Without text it is null.
 type Metadata struct {
 	text jsontext.Value
@@ -281,11 +283,16 @@ func (Metadata) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}
 }
 
-// UnmarshalJSON keeps the text.
+// UnmarshalJSON keeps the text, without white space between its parts: a run is one line in
+// files of JSON lines.
 func (m *Metadata) UnmarshalJSON(data []byte) error {
 	m.text = nil
-	if jsontext.Value(data).Kind() != 'n' {
-		m.text = append(m.text, data...)
+	if jsontext.Value(data).Kind() == 'n' {
+		return nil
+	}
+	m.text = append(m.text, data...)
+	if bytes.ContainsAny(data, " \t\r\n") {
+		return m.text.Compact()
 	}
 	return nil
 }
@@ -316,7 +323,7 @@ func (m *Metadata) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
 			}
 		case '0':
 			if !fitsDouble(token.String()) {
-				return fieldError(path, "expected numbers between -1e308 and 1e308, not closer to 0 than 1e-308")
+				return fieldError(path, "expected numbers between -1e308 and 1e308, not closer to 0 than 5e-324")
 			}
 		}
 		if decoder.StackDepth() > maxMetadataDepth {
@@ -336,7 +343,7 @@ func fitsDouble(number string) bool {
 		return true
 	}
 	value, err := strconv.Atoi(exponent)
-	return err == nil && value >= -maxMetadataExponent && value <= maxMetadataExponent
+	return err == nil && value >= minMetadataExponent && value <= maxMetadataExponent
 }
 
 func fieldError(path *huma.PathBuffer, message string) []error {

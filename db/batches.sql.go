@@ -11,7 +11,7 @@ import (
 )
 
 const getBatch = `-- name: GetBatch :one
-select batch_id, created_at, completed_at, total_runs, successful_runs, avg_score, avg_weighted_score, metadata, submitted_by from batch_summaries where batch_id = $1
+select batch_id, created_at, completed_at, total_runs, successful_runs, avg_score, avg_weighted_score, metadata, submitted_by, metadata_text from batch_summaries where batch_id = $1
 `
 
 // A batch. No row when it is not there.
@@ -28,12 +28,13 @@ func (q *Queries) GetBatch(ctx context.Context, batchID string) (BatchSummary, e
 		&i.AvgWeightedScore,
 		&i.Metadata,
 		&i.SubmittedBy,
+		&i.MetadataText,
 	)
 	return i, err
 }
 
 const listBatches = `-- name: ListBatches :many
-select batch_id, created_at, completed_at, total_runs, successful_runs, avg_score, avg_weighted_score, metadata, submitted_by from batch_summaries
+select batch_id, created_at, completed_at, total_runs, successful_runs, avg_score, avg_weighted_score, metadata, submitted_by, metadata_text from batch_summaries
 where (created_at, batch_id) < ($1::timestamptz, $2::text)
 order by created_at desc, batch_id desc
 limit $3::int
@@ -66,6 +67,7 @@ func (q *Queries) ListBatches(ctx context.Context, arg ListBatchesParams) ([]Bat
 			&i.AvgWeightedScore,
 			&i.Metadata,
 			&i.SubmittedBy,
+			&i.MetadataText,
 		); err != nil {
 			return nil, err
 		}

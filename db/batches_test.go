@@ -177,6 +177,8 @@ func storeScoredRuns(t testing.TB, q *db.Queries) scores {
 			}
 		}
 	}
+	create(t, q, inBatch("voided", func(r *db.Submission) { r.TotalScore, r.WeightedScore, r.IsSuccessful = new(99.0), new(99.0), true }))
+	void(t, q, "voided")
 	create(t, q, inBatch("run-b", func(r *db.Submission) {
 		r.BatchID, r.TotalScore, r.WeightedScore, r.IsSuccessful = new("batch-b"), new(99.0), new(99.0), true
 	}))

@@ -27,6 +27,7 @@ var validRows = []struct {
 		"run_id": "run-1", "position": 0, "id": 1, "evaluator_name": "e", "score": 1, "max_score": 1, "created_at": noon,
 	}},
 	{"run_telemetry", columns{"run_id": "run-1", "id": 1}},
+	{"corrections", columns{"id": 1, "run_id": "run-1", "action": "void", "corrected_at": noon}},
 	{"api_keys", columns{"name": "key-1", "hash": `\x` + strings.Repeat("0a", 32), "scope": "submit", "created_at": noon}},
 }
 
@@ -108,6 +109,12 @@ func TestConstraints(t *testing.T) {
 		{"benchmark_runs_names_check", "benchmark_runs", columns{"run_id": longest + "x", "model": nil}},
 		{"benchmark_runs_status_check", "benchmark_runs", columns{"run_id": "new", "status": "Running"}},
 		{"benchmark_runs_status_check", "benchmark_runs", columns{"run_id": "new", "status": ""}},
+		{"benchmark_runs_metadata_text_check", "benchmark_runs", columns{"run_id": "new", "metadata_text": `["a"]`}},
+
+		{"batch_runs_metadata_text_check", "batch_runs", columns{"batch_id": "new", "metadata_text": `"a"`}},
+
+		{"corrections_pkey", "corrections", nil},
+		{"corrections_action_check", "corrections", columns{"id": 2, "action": "delete"}},
 
 		{"evaluation_results_pkey", "evaluation_results", nil},
 		{"evaluation_results_run_id_fkey", "evaluation_results", columns{"run_id": "new"}},
@@ -133,8 +140,11 @@ func TestConstraints(t *testing.T) {
 				t.Errorf("%v violates %q, want %q: %v", v.changes, name, v.constraint, err)
 			}
 			want := db.Invalid
-			if strings.HasSuffix(v.constraint, "_pkey") {
+			switch {
+			case strings.HasSuffix(v.constraint, "_pkey"):
 				want = db.Conflict
+			case strings.HasSuffix(v.constraint, "_fkey"):
+				want = db.Transient
 			}
 			wantKind(t, err, want)
 		}
@@ -194,7 +204,7 @@ func TestConstraints(t *testing.T) {
 
 	t.Run("a batch that has runs cannot be deleted", func(t *testing.T) {
 		_, err := pool.Exec(t.Context(), "delete from batch_runs where batch_id = 'batch-1'")
-		wantKind(t, err, db.Invalid)
+		wantKind(t, err, db.Transient)
 		if name := db.ConstraintName(err); name != "benchmark_runs_batch_id_fkey" {
 			t.Errorf("constraint %q", name)
 		}

@@ -84,8 +84,8 @@ func fullRun(id string) db.Submission {
 			Model: new("model-a"), Status: "completed", StartedAt: noon, StartedAtGiven: true, CompletedAt: new(noon.Add(5 * time.Minute)),
 			TotalScore: new(0.85), WeightedScore: new(8.5), IsSuccessful: true, SuccessMetric: new(0.9),
 			SpecialistEnabled: new(true), SpecialistName: new("nextjs"), SpecialistVersion: new("0.0.5"),
-			Metadata:    []byte(`{"big": 9007199254740993, "tool": "pnpm"}`),
-			SubmittedBy: new("ci"),
+			MetadataText: []byte(`{"tool":"pnpm","big":9007199254740993}`),
+			SubmittedBy:  new("ci"),
 		},
 		Evaluations: []db.EvaluationResult{
 			{EvaluatorName: "install", Score: new(1.0), MaxScore: 2, Details: new("exited 0")},
@@ -107,8 +107,8 @@ func otherRun(id string) db.Submission {
 			Model: new("model-b"), Status: "failed", StartedAt: noon.Add(time.Microsecond), StartedAtGiven: true, CompletedAt: new(noon.Add(6 * time.Minute)),
 			TotalScore: new(0.25), WeightedScore: new(-1.5), IsSuccessful: false, SuccessMetric: new(0.1),
 			SpecialistEnabled: new(false), SpecialistName: new("django"), SpecialistVersion: new("9"),
-			Metadata:    []byte(`{"big": 9007199254740992, "tool": "pnpm"}`),
-			SubmittedBy: new("a laptop"),
+			MetadataText: []byte(`{"tool":"pnpm","big":9007199254740992}`),
+			SubmittedBy:  new("a laptop"),
 		},
 		Evaluations: []db.EvaluationResult{
 			{EvaluatorName: "build", Score: new(4.0), MaxScore: 9, Details: new("warned")},
@@ -144,6 +144,14 @@ func create(t testing.TB, q *db.Queries, run db.Submission) int64 {
 func update(t testing.TB, q *db.Queries, run db.Submission) {
 	t.Helper()
 	wantNoError(t, db.UpdateRuns(t.Context(), q, run))
+}
+
+// void voids a run, and returns it.
+func void(t testing.TB, q *db.Queries, id string) db.BenchmarkRun {
+	t.Helper()
+	row, err := q.UpdateRunVoided(t.Context(), db.UpdateRunVoidedParams{RunID: id, Reason: "It was wrong.", CorrectedBy: new("alice")})
+	wantNoError(t, err)
+	return db.BenchmarkRun(row)
 }
 
 // get reads a run.

@@ -62,11 +62,12 @@ func Classify(err error) Kind {
 
 func classifyState(code string) Kind {
 	switch code {
-	case "40001", "40P01": // serialization_failure, deadlock_detected
+	case "40001", "40P01", // serialization_failure, deadlock_detected
+		"23503": // foreign_key_violation: the batch was deleted while the run was stored
 		return Transient
 	case "23505": // unique_violation
 		return Conflict
-	case "23502", "23503", "23514": // not_null, foreign_key, check
+	case "23502", "23514": // not_null, check
 		return Invalid
 	case "55P03", // lock_not_available
 		"57P01", "57P02", "57P03", "57P04", // shutdown, crash, cannot connect now, database dropped

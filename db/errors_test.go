@@ -27,7 +27,7 @@ func TestClassify(t *testing.T) {
 		"40P01": db.Transient, // deadlock_detected
 		"23505": db.Conflict,  // unique_violation
 		"23502": db.Invalid,   // not_null_violation
-		"23503": db.Invalid,   // foreign_key_violation
+		"23503": db.Transient, // foreign_key_violation
 		"23514": db.Invalid,   // check_violation
 		"22001": db.Invalid,   // string_data_right_truncation
 		"22003": db.Invalid,   // numeric_value_out_of_range
@@ -210,8 +210,8 @@ func TestClassifyRealErrors(t *testing.T) {
 	t.Run("a value is refused", func(t *testing.T) {
 		for name, run := range map[string]db.Submission{
 			"NUL in a text":           with(leastRun("r"), func(r *db.Submission) { r.Agent = "a\x00b" }),
-			"NUL in metadata":         with(leastRun("r"), func(r *db.Submission) { r.Metadata = []byte(`{"a": "\u0000"}`) }),
-			"a number out of range":   with(leastRun("r"), func(r *db.Submission) { r.Metadata = []byte(`{"a": 1e200000}`) }),
+			"NUL in metadata":         with(leastRun("r"), func(r *db.Submission) { r.MetadataText = []byte(`{"a": "\u0000"}`) }),
+			"a number out of range":   with(leastRun("r"), func(r *db.Submission) { r.MetadataText = []byte(`{"a": 1e200000}`) }),
 			"a status that is none":   with(leastRun("r"), func(r *db.Submission) { r.Status = "done" }),
 			"an evaluation of nobody": with(leastRun("r"), func(r *db.Submission) { r.Evaluations = []db.EvaluationResult{{}} }),
 		} {

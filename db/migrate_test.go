@@ -369,18 +369,15 @@ func TestMigrationsTakeNoLongLock(t *testing.T) {
 		files, err := fs.Glob(schema.Files, "*.up.sql")
 		wantNoError(t, err)
 		pool := testdb.Pool(t, testdb.Empty(t))
-		for i, file := range files {
+		filled := map[string]bool{}
+		for _, file := range files {
 			migration, err := schema.Files.ReadFile(file)
 			wantNoError(t, err)
-			if i == 1 { // The first has made the tables.
-				for _, valid := range validRows {
-					if valid.table != "api_keys" {
-						wantNoError(t, insert(t, pool, valid.table, nil))
-					}
+			for _, valid := range validRows {
+				if !filled[valid.table] && value[bool](t, pool, "select to_regclass($1) is not null", valid.table) {
+					filled[valid.table] = true
+					wantNoError(t, insert(t, pool, valid.table, nil))
 				}
-			}
-			if i == 2 { // The second has made this one.
-				wantNoError(t, insert(t, pool, "api_keys", nil))
 			}
 			for _, part := range parts(string(migration)) {
 				if locks := longLocks(t, pool, part); len(locks) > 0 {

@@ -29,6 +29,7 @@ type BatchRun struct {
 	AvgWeightedScore *float64        `json:"avg_weighted_score"`
 	Metadata         json.RawMessage `json:"metadata"`
 	SubmittedBy      *string         `json:"submitted_by"`
+	MetadataText     json.RawMessage `json:"metadata_text"`
 }
 
 type BatchSummary struct {
@@ -41,6 +42,7 @@ type BatchSummary struct {
 	AvgWeightedScore *float64        `json:"avg_weighted_score"`
 	Metadata         json.RawMessage `json:"metadata"`
 	SubmittedBy      *string         `json:"submitted_by"`
+	MetadataText     json.RawMessage `json:"metadata_text"`
 }
 
 type BenchmarkRun struct {
@@ -65,6 +67,19 @@ type BenchmarkRun struct {
 	SpecialistVersion *string         `json:"specialist_version"`
 	Metadata          json.RawMessage `json:"metadata"`
 	SubmittedBy       *string         `json:"submitted_by"`
+	VoidedAt          *time.Time      `json:"voided_at"`
+	VoidedBy          *string         `json:"voided_by"`
+	VoidReason        *string         `json:"void_reason"`
+	MetadataText      json.RawMessage `json:"metadata_text"`
+}
+
+type Correction struct {
+	ID          int64     `json:"id"`
+	RunID       string    `json:"run_id"`
+	Action      string    `json:"action"`
+	Reason      *string   `json:"reason"`
+	CorrectedBy *string   `json:"corrected_by"`
+	CorrectedAt time.Time `json:"corrected_at"`
 }
 
 type EvaluationResult struct {

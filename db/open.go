@@ -102,6 +102,11 @@ func (d customPlan) Query(ctx context.Context, sql string, args ...any) (pgx.Row
 	return d.DBTX.Query(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
 }
 
+// QueryRow does the same.
+func (d customPlan) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	return d.DBTX.QueryRow(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
+}
+
 // jsonTypes read JSON as the text that it is: pgx would parse it first.
 var jsonTypes = func() []*pgtype.Type {
 	unmarshal := func(text []byte, v any) error {

@@ -34,8 +34,12 @@ with run as (
         , $16::boolean as specialist_enabled
         , $17::text as specialist_name
         , $18::text as specialist_version
-        , $19::jsonb as metadata
-        , $20::text as submitted_by
+        , null::jsonb as metadata
+        , $19::text as submitted_by
+        , null::timestamptz as voided_at
+        , null::text as voided_by
+        , null::text as void_reason
+        , $20::json as metadata_text
     on conflict (run_id) do nothing
     returning run_id, batch_id, submitted_by
 ),
@@ -89,8 +93,8 @@ type CreateRunParams struct {
 	SpecialistEnabled *bool           `json:"specialist_enabled"`
 	SpecialistName    *string         `json:"specialist_name"`
 	SpecialistVersion *string         `json:"specialist_version"`
-	Metadata          json.RawMessage `json:"metadata"`
 	SubmittedBy       *string         `json:"submitted_by"`
+	MetadataText      json.RawMessage `json:"metadata_text"`
 	Evaluations       json.RawMessage `json:"evaluations"`
 	ToolCalls         *int64          `json:"tool_calls"`
 	TokensIn          *int64          `json:"tokens_in"`
@@ -125,8 +129,8 @@ func (q *Queries) CreateRun(ctx context.Context, arg CreateRunParams) (bool, err
 		arg.SpecialistEnabled,
 		arg.SpecialistName,
 		arg.SpecialistVersion,
-		arg.Metadata,
 		arg.SubmittedBy,
+		arg.MetadataText,
 		arg.Evaluations,
 		arg.ToolCalls,
 		arg.TokensIn,
@@ -247,8 +251,8 @@ parts as (
         r.run_id,
         null as name,
         -1 as position,
-        to_jsonb(r) as stored,
-        to_jsonb((s).run) || jsonb_build_object('started_at', case
+        to_jsonb(r) || jsonb_build_object('metadata', coalesce(r.metadata_text::jsonb, r.metadata)) as stored,
+        to_jsonb((s).run) || jsonb_build_object('metadata', ((s).run).metadata_text::jsonb, 'started_at', case
             when ((s).run).started_at_given then ((s).run).started_at
             when not r.started_at_given then r.started_at
         end) as submitted
@@ -297,7 +301,9 @@ cross join lateral (
     from jsonb_each(p.stored) as stored
     inner join jsonb_each(p.submitted) as submitted on submitted.key = stored.key
     where stored.value <> submitted.value
-        and stored.key not in ('id', 'submitted_by', 'started_at_given', 'created_at')
+        and stored.key not in (
+            'id', 'submitted_by', 'started_at_given', 'created_at', 'metadata_text', 'voided_at', 'voided_by', 'void_reason'
+        )
 ) as differing
 order by p.run_id, p.position, differing.key collate "C"
 `
@@ -365,7 +371,8 @@ with run as (
         specialist_name = s.specialist_name,
         specialist_version = s.specialist_version,
         metadata = s.metadata,
-        submitted_by = s.submitted_by
+        submitted_by = s.submitted_by,
+        metadata_text = s.metadata_text
     from json_populate_recordset(null::benchmark_runs, $1::json) as s
     where r.run_id = s.run_id
     returning r.run_id, r.batch_id, r.submitted_by
@@ -448,7 +455,7 @@ func (q *Queries) UpdateRuns(ctx context.Context, arg UpdateRunsParams) error {
 const upsertBatch = `-- name: UpsertBatch :exec
 insert into batch_runs as b (
     batch_id, created_at, completed_at,
-    total_runs, successful_runs, avg_score, avg_weighted_score, metadata, submitted_by
+    total_runs, successful_runs, avg_score, avg_weighted_score, metadata_text, submitted_by
 )
 select
     s.batch_id,
@@ -458,7 +465,7 @@ select
     case when s.completed_at is not null then s.successful_runs end,
     case when s.completed_at is not null then s.avg_score end,
     case when s.completed_at is not null then s.avg_weighted_score end,
-    s.metadata,
+    s.metadata_text,
     s.submitted_by
 from (
     select
@@ -469,7 +476,7 @@ from (
         $5::bigint as successful_runs,
         $6::double precision as avg_score,
         $7::double precision as avg_weighted_score,
-        $8::jsonb as metadata,
+        $8::json as metadata_text,
         $9::text as submitted_by
 ) as s
 on conflict (batch_id) do update
@@ -479,7 +486,8 @@ set
     successful_runs = excluded.successful_runs,
     avg_score = excluded.avg_score,
     avg_weighted_score = excluded.avg_weighted_score,
-    metadata = coalesce(excluded.metadata, b.metadata),
+    metadata = case when excluded.metadata_text is null then b.metadata end,
+    metadata_text = coalesce(excluded.metadata_text, b.metadata_text),
     submitted_by = excluded.submitted_by
 where b.completed_at is null or excluded.completed_at is not null
 `
@@ -492,7 +500,7 @@ type UpsertBatchParams struct {
 	SuccessfulRuns   *int64          `json:"successful_runs"`
 	AvgScore         *float64        `json:"avg_score"`
 	AvgWeightedScore *float64        `json:"avg_weighted_score"`
-	Metadata         json.RawMessage `json:"metadata"`
+	MetadataText     json.RawMessage `json:"metadata_text"`
 	SubmittedBy      *string         `json:"submitted_by"`
 }
 
@@ -509,7 +517,7 @@ func (q *Queries) UpsertBatch(ctx context.Context, arg UpsertBatchParams) error 
 		arg.SuccessfulRuns,
 		arg.AvgScore,
 		arg.AvgWeightedScore,
-		arg.Metadata,
+		arg.MetadataText,
 		arg.SubmittedBy,
 	)
 	return err

@@ -232,7 +232,7 @@ func TestCreateRuns(t *testing.T) {
 			r.Telemetry.TokensIn = new(int64(math.MaxInt64))
 			r.StartedAt, r.CompletedAt = time.Date(1, 1, 1, 0, 0, 0, 1000, time.UTC), new(time.Date(9999, 12, 31, 23, 59, 59, 999999000, time.UTC))
 			r.Telemetry.PromptSent = new("a \"b\" \\ \n \u2028 🐘")
-			r.Metadata = []byte(`{"n": 12345678901234567890.123456789, "null": null}`)
+			r.MetadataText = []byte(`{"null":null,"n":12345678901234567890.123456789,"\u006e":"<&>"}`)
 		})
 		createAll(t, q, run)
 		wantRun(t, q, run, get(t, q, "run-1").BenchmarkRun.ID)
@@ -362,7 +362,7 @@ func TestListRunStatusesForUpdate(t *testing.T) {
 
 func TestListRunsDifferences(t *testing.T) {
 	t.Parallel()
-	q, _ := setup(t)
+	q, pool := setup(t)
 	differences := func(t *testing.T, submitted db.Submission) []string {
 		t.Helper()
 		found, err := db.ListRunsDifferences(t.Context(), q, submitted)
@@ -418,7 +418,8 @@ func TestListRunsDifferences(t *testing.T) {
 		}
 	}
 	wantEach(t, "", func(s *db.Submission) reflect.Value { return reflect.ValueOf(&s.BenchmarkRun).Elem() },
-		"run_id", "id", "started_at_given", "submitted_by") // The id says which run; the others are below.
+		"run_id", "id", "started_at_given", "submitted_by", "metadata", "metadata_text", // The id says which run; the others are below.
+		"voided_at", "voided_by", "void_reason") // They are not submitted.
 	wantEach(t, "telemetry.", func(s *db.Submission) reflect.Value { return reflect.ValueOf(s.Telemetry).Elem() }, "run_id", "id")
 
 	silent := with(leastRun(""), func(r *db.Submission) { r.Telemetry = &db.RunTelemetry{} })
@@ -429,7 +430,7 @@ func TestListRunsDifferences(t *testing.T) {
 	a := db.EvaluationResult{EvaluatorName: "a", Score: new(1.0), MaxScore: 2, Details: new("text")}
 	b := db.EvaluationResult{EvaluatorName: "b", Score: new(3.0), MaxScore: 4}
 	metadata := func(text string) db.Submission {
-		return with(leastRun(""), func(r *db.Submission) { r.Metadata = []byte(text) })
+		return with(leastRun(""), func(r *db.Submission) { r.MetadataText = []byte(text) })
 	}
 	for _, c := range []struct {
 		name              string
@@ -466,9 +467,20 @@ func TestListRunsDifferences(t *testing.T) {
 		{"a string of metadata for a number", metadata(`{"a": 1}`), metadata(`{"a": "1"}`), []string{"metadata"}},
 		{"null in metadata for nothing", metadata(`{}`), metadata(`{"a": null}`), []string{"metadata"}},
 		{"empty metadata for none", leastRun(""), metadata(`{}`), []string{"metadata"}},
+		{"metadata left out", metadata(`{}`), leastRun(""), []string{"metadata"}},
 	} {
 		t.Run(c.name, func(t *testing.T) { want(t, c.stored, c.submitted, c.fields...) })
 	}
+
+	t.Run("metadata that an older server stored", func(t *testing.T) {
+		run := with(fullRun("old"), func(r *db.Submission) { r.MetadataText = []byte(`{"b":1,"a":2}`) })
+		create(t, q, run)
+		exec(t, pool, "update benchmark_runs set metadata = metadata_text, metadata_text = null where run_id = 'old'")
+		if got := differences(t, run); len(got) > 0 {
+			t.Errorf("differences %q", got)
+		}
+		wantEqual(t, differences(t, with(run, func(r *db.Submission) { r.MetadataText = []byte(`{"b":1,"a":3}`) })), []string{"metadata"})
+	})
 
 	t.Run("the run is compared with itself, not with others", func(t *testing.T) {
 		id := create(t, q, otherRun("a stranger"))
@@ -729,12 +741,12 @@ func TestUpsertBatch(t *testing.T) {
 		{
 			"the summary of an announcement is ignored, its metadata not",
 			[]db.UpsertBatchParams{with(fullBatch("batch-a"), func(b *db.UpsertBatchParams) { b.CompletedAt = nil })},
-			with(withRun(open), func(b *db.BatchSummary) { b.Metadata, b.SubmittedBy = fullBatch("").Metadata, new("nightly") }),
+			with(withRun(open), func(b *db.BatchSummary) { b.MetadataText, b.SubmittedBy = fullBatch("").MetadataText, new("nightly") }),
 		},
 		{
 			"a completion keeps the creation, and replaces the metadata",
 			[]db.UpsertBatchParams{
-				with(announcement(), func(b *db.UpsertBatchParams) { b.Metadata = []byte(`{"first": true}`) }),
+				with(announcement(), func(b *db.UpsertBatchParams) { b.MetadataText = []byte(`{"first": true}`) }),
 				with(fullBatch("batch-a"), func(b *db.UpsertBatchParams) { b.CreatedAt = new(noon.Add(time.Hour)) }),
 			},
 			summaryOf(fullBatch("batch-a")),
@@ -742,25 +754,25 @@ func TestUpsertBatch(t *testing.T) {
 		{
 			"absent metadata keeps what is stored",
 			[]db.UpsertBatchParams{
-				with(announcement(), func(b *db.UpsertBatchParams) { b.Metadata = []byte(`{"first": true}`) }),
-				with(fullBatch("batch-a"), func(b *db.UpsertBatchParams) { b.Metadata = nil }),
+				with(announcement(), func(b *db.UpsertBatchParams) { b.MetadataText = []byte(`{"first": true}`) }),
+				with(fullBatch("batch-a"), func(b *db.UpsertBatchParams) { b.MetadataText = nil }),
 			},
-			with(summaryOf(fullBatch("batch-a")), func(b *db.BatchSummary) { b.Metadata = []byte(`{"first": true}`) }),
+			with(summaryOf(fullBatch("batch-a")), func(b *db.BatchSummary) { b.MetadataText = []byte(`{"first": true}`) }),
 		},
 		{
 			"a second announcement replaces the metadata",
 			[]db.UpsertBatchParams{
-				with(announcement(), func(b *db.UpsertBatchParams) { b.Metadata = []byte(`{"first": true}`) }),
-				with(announcement(), func(b *db.UpsertBatchParams) { b.Metadata = []byte(`{"second": true}`) }),
+				with(announcement(), func(b *db.UpsertBatchParams) { b.MetadataText = []byte(`{"first": true}`) }),
+				with(announcement(), func(b *db.UpsertBatchParams) { b.MetadataText = []byte(`{"second": true}`) }),
 			},
-			with(withRun(open), func(b *db.BatchSummary) { b.Metadata = []byte(`{"second": true}`) }),
+			with(withRun(open), func(b *db.BatchSummary) { b.MetadataText = []byte(`{"second": true}`) }),
 		},
 		{
 			"an announcement leaves a completed batch as it is",
 			[]db.UpsertBatchParams{
 				fullBatch("batch-a"),
 				with(announcement(), func(b *db.UpsertBatchParams) {
-					b.TotalRuns, b.SuccessfulRuns, b.Metadata = new(int64(0)), new(int64(0)), []byte(`{"late": true}`)
+					b.TotalRuns, b.SuccessfulRuns, b.MetadataText = new(int64(0)), new(int64(0)), []byte(`{"late": true}`)
 				}),
 			},
 			summaryOf(fullBatch("batch-a")),
@@ -772,7 +784,7 @@ func TestUpsertBatch(t *testing.T) {
 				with(announcement(), func(b *db.UpsertBatchParams) { b.CompletedAt = new(noon.Add(2 * time.Hour)) }),
 			},
 			with(withRun(open), func(b *db.BatchSummary) {
-				b.CompletedAt, b.Metadata = new(noon.Add(2*time.Hour)), fullBatch("").Metadata
+				b.CompletedAt, b.MetadataText = new(noon.Add(2*time.Hour)), fullBatch("").MetadataText
 			}),
 		},
 		{
@@ -806,6 +818,16 @@ func TestUpsertBatch(t *testing.T) {
 		wantEqual(t, getBatch(t, q, "batch-a"), db.BatchSummary{BatchID: "batch-a", CreatedAt: value[time.Time](t, tx, "select now()")})
 	})
 
+	t.Run("metadata of an older server stays until there is other metadata", func(t *testing.T) {
+		q, tx := begin(t, pool)
+		exec(t, tx, `insert into batch_runs (batch_id, created_at, metadata) values ('batch-a', $1, '{"old":true}')`, noon)
+		upsertBatch(t, q, announcement())
+		old := db.BatchSummary{BatchID: "batch-a", CreatedAt: noon}
+		wantEqual(t, getBatch(t, q, "batch-a"), with(old, func(b *db.BatchSummary) { b.Metadata = []byte(`{"old": true}`) }))
+		upsertBatch(t, q, with(announcement(), func(b *db.UpsertBatchParams) { b.MetadataText = []byte(`{"new":true}`) }))
+		wantEqual(t, getBatch(t, q, "batch-a"), with(old, func(b *db.BatchSummary) { b.MetadataText = []byte(`{"new":true}`) }))
+	})
+
 	t.Run("a negative count is refused, and changes nothing", func(t *testing.T) {
 		t.Parallel()
 		q, _ := setup(t)
@@ -820,7 +842,7 @@ func TestUpsertBatch(t *testing.T) {
 func fullBatch(id string) db.UpsertBatchParams {
 	return db.UpsertBatchParams{
 		BatchID: id, CreatedAt: new(noon), CompletedAt: new(noon.Add(time.Hour)), TotalRuns: new(int64(70)),
-		SuccessfulRuns: new(int64(50)), AvgScore: new(0.5), AvgWeightedScore: new(5.5), Metadata: []byte(`{"cli": "1.2.0"}`),
+		SuccessfulRuns: new(int64(50)), AvgScore: new(0.5), AvgWeightedScore: new(5.5), MetadataText: []byte(`{"cli": "1.2.0"}`),
 		SubmittedBy: new("nightly"),
 	}
 }
@@ -829,7 +851,7 @@ func fullBatch(id string) db.UpsertBatchParams {
 func summaryOf(b db.UpsertBatchParams) db.BatchSummary {
 	return db.BatchSummary{
 		BatchID: b.BatchID, CreatedAt: *b.CreatedAt, CompletedAt: b.CompletedAt, TotalRuns: *b.TotalRuns,
-		SuccessfulRuns: *b.SuccessfulRuns, AvgScore: b.AvgScore, AvgWeightedScore: b.AvgWeightedScore, Metadata: b.Metadata,
+		SuccessfulRuns: *b.SuccessfulRuns, AvgScore: b.AvgScore, AvgWeightedScore: b.AvgWeightedScore, MetadataText: b.MetadataText,
 		SubmittedBy: b.SubmittedBy,
 	}
 }

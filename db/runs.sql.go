@@ -13,7 +13,7 @@ import (
 
 const getRun = `-- name: GetRun :one
 select
-    r.run_id, r.id, r.batch_id, r.suite, r.scenario, r.tier, r.agent, r.model, r.status, r.started_at, r.started_at_given, r.completed_at, r.total_score, r.weighted_score, r.is_successful, r.success_metric, r.specialist_enabled, r.specialist_name, r.specialist_version, r.metadata, r.submitted_by,
+    r.run_id, r.id, r.batch_id, r.suite, r.scenario, r.tier, r.agent, r.model, r.status, r.started_at, r.started_at_given, r.completed_at, r.total_score, r.weighted_score, r.is_successful, r.success_metric, r.specialist_enabled, r.specialist_name, r.specialist_version, r.metadata, r.submitted_by, r.voided_at, r.voided_by, r.void_reason, r.metadata_text,
     coalesce((
         select json_agg(e order by e.position)
         from evaluation_results as e
@@ -69,6 +69,10 @@ func (q *Queries) GetRun(ctx context.Context, runID string) (GetRunRow, error) {
 		&i.BenchmarkRun.SpecialistVersion,
 		&i.BenchmarkRun.Metadata,
 		&i.BenchmarkRun.SubmittedBy,
+		&i.BenchmarkRun.VoidedAt,
+		&i.BenchmarkRun.VoidedBy,
+		&i.BenchmarkRun.VoidReason,
+		&i.BenchmarkRun.MetadataText,
 		&i.Evaluations,
 		&i.TelemetryID,
 		&i.ToolCalls,
@@ -159,7 +163,8 @@ position beyond every time gives the first page. No row when nothing matches.
 
 The most frequent filters have a query each, which an index serves in the list's order and
 whose plan is kept: that saves planning, which takes longer than reading a page. All other
-combinations share ListRunsByFilters. db.ListRunsPage picks the query.
+combinations share ListRunsByFilters. db.ListRunsPage picks the query. Voided runs are left
+out, unless the filters of ListRunsByFilters ask for them.
 
 "= any(array[x])" is "= x", but no constant to the planner, so that ordering by
 the column leaves it the list's own index alone. With "= x" the plan that is kept
@@ -169,8 +174,9 @@ find that an agent has none.
 sqlc replaces * by the columns of the table as they are when it generates.
 */
 
-select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata, submitted_by from benchmark_runs
-where (started_at, id) < ($1::timestamptz, $2::bigint)
+select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata, submitted_by, voided_at, voided_by, void_reason, metadata_text from benchmark_runs
+where voided_at is null
+  and (started_at, id) < ($1::timestamptz, $2::bigint)
 order by started_at desc, id desc
 limit $3::int
 `
@@ -213,6 +219,10 @@ func (q *Queries) ListRuns(ctx context.Context, arg ListRunsParams) ([]Benchmark
 			&i.SpecialistVersion,
 			&i.Metadata,
 			&i.SubmittedBy,
+			&i.VoidedAt,
+			&i.VoidedBy,
+			&i.VoidReason,
+			&i.MetadataText,
 		); err != nil {
 			return nil, err
 		}
@@ -225,8 +235,9 @@ func (q *Queries) ListRuns(ctx context.Context, arg ListRunsParams) ([]Benchmark
 }
 
 const listRunsByAgent = `-- name: ListRunsByAgent :many
-select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata, submitted_by from benchmark_runs
+select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata, submitted_by, voided_at, voided_by, void_reason, metadata_text from benchmark_runs
 where agent = any(array[$1::text])
+  and voided_at is null
   and (started_at, id) < ($2::timestamptz, $3::bigint)
 order by agent desc, started_at desc, id desc
 limit $4::int
@@ -276,6 +287,10 @@ func (q *Queries) ListRunsByAgent(ctx context.Context, arg ListRunsByAgentParams
 			&i.SpecialistVersion,
 			&i.Metadata,
 			&i.SubmittedBy,
+			&i.VoidedAt,
+			&i.VoidedBy,
+			&i.VoidReason,
+			&i.MetadataText,
 		); err != nil {
 			return nil, err
 		}
@@ -288,14 +303,21 @@ func (q *Queries) ListRunsByAgent(ctx context.Context, arg ListRunsByAgentParams
 }
 
 const listRunsByBatch = `-- name: ListRunsByBatch :many
-select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata, submitted_by from benchmark_runs
+select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata, submitted_by, voided_at, voided_by, void_reason, metadata_text from benchmark_runs
 where batch_id = $1::text
+  and (voided_at is null or $2::boolean)
 order by started_at, id
 `
 
-// The runs of a batch, oldest first. No row when it has none, or is not there.
-func (q *Queries) ListRunsByBatch(ctx context.Context, batchID string) ([]BenchmarkRun, error) {
-	rows, err := q.db.Query(ctx, listRunsByBatch, batchID)
+type ListRunsByBatchParams struct {
+	BatchID    string `json:"batch_id"`
+	WithVoided bool   `json:"with_voided"`
+}
+
+// The runs of a batch, oldest first, the voided ones only if asked for. No row when it has
+// none, or is not there.
+func (q *Queries) ListRunsByBatch(ctx context.Context, arg ListRunsByBatchParams) ([]BenchmarkRun, error) {
+	rows, err := q.db.Query(ctx, listRunsByBatch, arg.BatchID, arg.WithVoided)
 	if err != nil {
 		return nil, err
 	}
@@ -325,6 +347,10 @@ func (q *Queries) ListRunsByBatch(ctx context.Context, batchID string) ([]Benchm
 			&i.SpecialistVersion,
 			&i.Metadata,
 			&i.SubmittedBy,
+			&i.VoidedAt,
+			&i.VoidedBy,
+			&i.VoidReason,
+			&i.MetadataText,
 		); err != nil {
 			return nil, err
 		}
@@ -337,7 +363,7 @@ func (q *Queries) ListRunsByBatch(ctx context.Context, batchID string) ([]Benchm
 }
 
 const listRunsByFilters = `-- name: ListRunsByFilters :many
-select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata, submitted_by from benchmark_runs as r
+select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata, submitted_by, voided_at, voided_by, void_reason, metadata_text from benchmark_runs as r
 where run_matches(r, $1::jsonb)
   and (r.started_at, r.id) < ($2::timestamptz, $3::bigint)
 order by r.started_at desc, r.id desc
@@ -390,6 +416,10 @@ func (q *Queries) ListRunsByFilters(ctx context.Context, arg ListRunsByFiltersPa
 			&i.SpecialistVersion,
 			&i.Metadata,
 			&i.SubmittedBy,
+			&i.VoidedAt,
+			&i.VoidedBy,
+			&i.VoidReason,
+			&i.MetadataText,
 		); err != nil {
 			return nil, err
 		}
@@ -402,8 +432,9 @@ func (q *Queries) ListRunsByFilters(ctx context.Context, arg ListRunsByFiltersPa
 }
 
 const listRunsByScenario = `-- name: ListRunsByScenario :many
-select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata, submitted_by from benchmark_runs
+select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata, submitted_by, voided_at, voided_by, void_reason, metadata_text from benchmark_runs
 where scenario = any(array[$1::text])
+  and voided_at is null
   and (started_at, id) < ($2::timestamptz, $3::bigint)
 order by scenario desc, started_at desc, id desc
 limit $4::int
@@ -453,6 +484,10 @@ func (q *Queries) ListRunsByScenario(ctx context.Context, arg ListRunsByScenario
 			&i.SpecialistVersion,
 			&i.Metadata,
 			&i.SubmittedBy,
+			&i.VoidedAt,
+			&i.VoidedBy,
+			&i.VoidReason,
+			&i.MetadataText,
 		); err != nil {
 			return nil, err
 		}
@@ -465,8 +500,9 @@ func (q *Queries) ListRunsByScenario(ctx context.Context, arg ListRunsByScenario
 }
 
 const listRunsByStatus = `-- name: ListRunsByStatus :many
-select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata, submitted_by from benchmark_runs
+select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata, submitted_by, voided_at, voided_by, void_reason, metadata_text from benchmark_runs
 where status = any(array[$1::text])
+  and voided_at is null
   and (started_at, id) < ($2::timestamptz, $3::bigint)
 order by status desc, started_at desc, id desc
 limit $4::int
@@ -516,6 +552,10 @@ func (q *Queries) ListRunsByStatus(ctx context.Context, arg ListRunsByStatusPara
 			&i.SpecialistVersion,
 			&i.Metadata,
 			&i.SubmittedBy,
+			&i.VoidedAt,
+			&i.VoidedBy,
+			&i.VoidReason,
+			&i.MetadataText,
 		); err != nil {
 			return nil, err
 		}
@@ -528,8 +568,9 @@ func (q *Queries) ListRunsByStatus(ctx context.Context, arg ListRunsByStatusPara
 }
 
 const listRunsBySuite = `-- name: ListRunsBySuite :many
-select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata, submitted_by from benchmark_runs
+select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata, submitted_by, voided_at, voided_by, void_reason, metadata_text from benchmark_runs
 where suite = any(array[$1::text])
+  and voided_at is null
   and (started_at, id) < ($2::timestamptz, $3::bigint)
 order by suite desc, started_at desc, id desc
 limit $4::int
@@ -579,6 +620,10 @@ func (q *Queries) ListRunsBySuite(ctx context.Context, arg ListRunsBySuiteParams
 			&i.SpecialistVersion,
 			&i.Metadata,
 			&i.SubmittedBy,
+			&i.VoidedAt,
+			&i.VoidedBy,
+			&i.VoidReason,
+			&i.MetadataText,
 		); err != nil {
 			return nil, err
 		}
@@ -591,8 +636,9 @@ func (q *Queries) ListRunsBySuite(ctx context.Context, arg ListRunsBySuiteParams
 }
 
 const listRunsBySuiteAndScenario = `-- name: ListRunsBySuiteAndScenario :many
-select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata, submitted_by from benchmark_runs
+select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata, submitted_by, voided_at, voided_by, void_reason, metadata_text from benchmark_runs
 where suite = any(array[$1::text])
+  and voided_at is null
   and scenario = $2
   and (started_at, id) < ($3::timestamptz, $4::bigint)
 order by suite desc, started_at desc, id desc
@@ -645,6 +691,10 @@ func (q *Queries) ListRunsBySuiteAndScenario(ctx context.Context, arg ListRunsBy
 			&i.SpecialistVersion,
 			&i.Metadata,
 			&i.SubmittedBy,
+			&i.VoidedAt,
+			&i.VoidedBy,
+			&i.VoidReason,
+			&i.MetadataText,
 		); err != nil {
 			return nil, err
 		}

@@ -17,7 +17,8 @@ import (
 )
 
 // setupRuns stores two runs of each suite, scenario, agent and status, some of
-// which started at the same time and none in the order of their ids.
+// which started at the same time and none in the order of their ids; and one more run of
+// each, which is voided and not returned.
 func setupRuns(t testing.TB) (*db.Queries, []db.BenchmarkRun) {
 	t.Helper()
 	q, _ := setup(t)
@@ -30,6 +31,11 @@ func setupRuns(t testing.TB) (*db.Queries, []db.BenchmarkRun) {
 			r.StartedAt, r.TotalScore = noon.Add(time.Duration(i*7%5)*time.Microsecond), new(float64(i))
 		})
 		runs = append(runs, runOf(run, create(t, q, run)))
+		if i%2 == 0 {
+			run.RunID = fmt.Sprint("voided-", i)
+			create(t, q, run)
+			void(t, q, run.RunID)
+		}
 	}
 	return q, runs
 }
@@ -219,6 +225,11 @@ func TestListRunsByFilters(t *testing.T) {
 					return is("suite", r.Suite) && is("scenario", r.Scenario) && is("agent", r.Agent) && is("status", r.Status)
 				})
 			}
+			page, err := list(map[string]string{"suite": "suite-b", "voided": "true"})(beyondEveryTime, math.MaxInt64, 99)
+			wantNoError(t, err)
+			if len(page) != 24 {
+				t.Errorf("%d runs of a suite, want 16 and the 8 that are voided", len(page))
+			}
 			for _, nothing := range []map[string]string{
 				{"suite": "suite-c"}, {"scenario": "scenario-c"}, {"agent": "agent-c"}, {"status": "running"}, {"suite": "suite-a", "agent": "agent-c"},
 			} {
@@ -238,7 +249,7 @@ func wantNoRuns(t testing.TB, query runsQuery) {
 
 func runsByBatch(t testing.TB, q *db.Queries, batch string) []db.BenchmarkRun {
 	t.Helper()
-	runs, err := q.ListRunsByBatch(t.Context(), batch)
+	runs, err := q.ListRunsByBatch(t.Context(), db.ListRunsByBatchParams{BatchID: batch})
 	wantNoError(t, err)
 	return runs
 }
@@ -269,6 +280,16 @@ func TestListRunsByBatch(t *testing.T) {
 			})
 			wantEqual(t, runsByBatch(t, q, batch), runs)
 		}
+	})
+
+	t.Run("gives voided runs if they are asked for", func(t *testing.T) {
+		before := runsByBatch(t, q, "batch-a")
+		void(t, q, before[1].RunID)
+		wantEqual(t, runsByBatch(t, q, "batch-a"), slices.Delete(slices.Clone(before), 1, 2))
+		all, err := q.ListRunsByBatch(t.Context(), db.ListRunsByBatchParams{BatchID: "batch-a", WithVoided: true})
+		wantNoError(t, err)
+		before[1] = get(t, q, before[1].RunID).BenchmarkRun
+		wantEqual(t, all, before)
 	})
 
 	t.Run("gives none for a batch without runs, and one that is not there", func(t *testing.T) {

@@ -16,7 +16,7 @@ select
     scaled_up(sum(scaled_down(total_score)) / count(total_score)) as avg_score,
     scaled_up(sum(scaled_down(weighted_score)) / count(weighted_score)) as avg_weighted_score
 from benchmark_runs
-where status = 'completed'
+where status = 'completed' and voided_at is null
 `
 
 type GetStatsRow struct {
@@ -26,7 +26,7 @@ type GetStatsRow struct {
 	AvgWeightedScore *float64 `json:"avg_weighted_score"`
 }
 
-// Counts and averages over completed runs; an average is null when no run has
+// Counts and averages over completed runs that are not voided; an average is null when no run has
 // the score. Always one row.
 // audit: figures over all completed runs read all of them; the index spares the table.
 func (q *Queries) GetStats(ctx context.Context) (GetStatsRow, error) {
@@ -49,7 +49,7 @@ select
     min(weighted_score)::nullable_score as min_score,
     max(weighted_score)::nullable_score as max_score
 from benchmark_runs
-where status = 'completed' and is_successful
+where status = 'completed' and is_successful and voided_at is null
 group by agent
 order by avg_score desc nulls last, agent
 `
@@ -63,7 +63,7 @@ type ListAgentStatsRow struct {
 }
 
 // The weighted scores of each agent over its completed, successful runs, best
-// average first, nulls last, ties by agent. A run without a weighted score counts
+// average first, nulls last, ties by agent. Voided runs are left out. A run without a weighted score counts
 // as a run. No row when there is no such run.
 // audit: figures over all completed runs read all of them; the index spares the table.
 func (q *Queries) ListAgentStats(ctx context.Context) ([]ListAgentStatsRow, error) {

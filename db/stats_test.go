@@ -33,6 +33,8 @@ func TestGetStats(t *testing.T) {
 		create(t, q, with(leastRun("run-1"), func(r *db.Submission) { r.TotalScore, r.IsSuccessful = new(0.5), true }))
 		create(t, q, with(leastRun("run-2"), func(r *db.Submission) { r.TotalScore, r.WeightedScore = new(-1.0), new(3.0) }))
 		create(t, q, with(leastRun("run-3"), func(r *db.Submission) { r.IsSuccessful = true }))
+		create(t, q, with(fullRun("voided"), func(r *db.Submission) { r.IsSuccessful = true }))
+		void(t, q, "voided")
 		for _, status := range []string{"running", "failed", "incomplete"} {
 			create(t, q, with(fullRun(status), func(r *db.Submission) { r.Status = status }))
 		}
@@ -123,6 +125,9 @@ func TestListAgentStats(t *testing.T) {
 		} {
 			create(t, q, run)
 		}
+		voided := scored("worst", new(100.0))
+		create(t, q, voided)
+		void(t, q, voided.RunID)
 		got := stats(t, q)
 		if len(got) > 0 { // Not to be had exactly.
 			wantAverage(t, got[0].AvgScore, 24.5/3)

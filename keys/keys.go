@@ -13,7 +13,7 @@ import (
 // Scope is what a key may do. Each scope includes those before it.
 type Scope string
 
-// The scopes. No operation needs ScopeAdmin yet.
+// The scopes.
 const (
 	ScopeRead   Scope = "read"
 	ScopeSubmit Scope = "submit"

@@ -17,6 +17,24 @@ import (
 	"github.com/oapi-codegen/runtime"
 )
 
+// Defines values for CorrectionAction.
+const (
+	CorrectionActionRestore CorrectionAction = "restore"
+	CorrectionActionVoid    CorrectionAction = "void"
+)
+
+// Valid indicates whether the value is a known member of the CorrectionAction enum.
+func (e CorrectionAction) Valid() bool {
+	switch e {
+	case CorrectionActionRestore:
+		return true
+	case CorrectionActionVoid:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for HealthStatus.
 const (
 	HealthStatusOk HealthStatus = "ok"
@@ -143,10 +161,10 @@ type AgentStats struct {
 
 // Batch defines model for Batch.
 type Batch struct {
-	// AvgScore As reported on completion, or else computed over completed runs.
+	// AvgScore As reported on completion, or else computed over completed runs that are not voided.
 	AvgScore *float64 `json:"avgScore"`
 
-	// AvgWeightedScore As reported on completion, or else computed over completed runs.
+	// AvgWeightedScore As reported on completion, or else computed over completed runs that are not voided.
 	AvgWeightedScore *float64 `json:"avgWeightedScore"`
 	BatchID          string   `json:"batchId"`
 
@@ -166,19 +184,19 @@ type Batch struct {
 	// SubmittedBy The name of the API key that submitted it last; absent for the shared key, which has no name.
 	SubmittedBy *string `json:"submittedBy,omitempty"`
 
-	// SuccessfulRuns As reported on completion, or else computed over all runs of the batch.
+	// SuccessfulRuns As reported on completion, or else computed over all runs of the batch that are not voided.
 	SuccessfulRuns int64 `json:"successfulRuns"`
 
-	// TotalRuns As reported on completion, or else computed over all runs of the batch.
+	// TotalRuns As reported on completion, or else computed over all runs of the batch that are not voided.
 	TotalRuns int64 `json:"totalRuns"`
 }
 
 // BatchDetails defines model for BatchDetails.
 type BatchDetails struct {
-	// AvgScore As reported on completion, or else computed over completed runs.
+	// AvgScore As reported on completion, or else computed over completed runs that are not voided.
 	AvgScore *float64 `json:"avgScore"`
 
-	// AvgWeightedScore As reported on completion, or else computed over completed runs.
+	// AvgWeightedScore As reported on completion, or else computed over completed runs that are not voided.
 	AvgWeightedScore *float64 `json:"avgWeightedScore"`
 	BatchID          string   `json:"batchId"`
 
@@ -201,10 +219,10 @@ type BatchDetails struct {
 	// SubmittedBy The name of the API key that submitted it last; absent for the shared key, which has no name.
 	SubmittedBy *string `json:"submittedBy,omitempty"`
 
-	// SuccessfulRuns As reported on completion, or else computed over all runs of the batch.
+	// SuccessfulRuns As reported on completion, or else computed over all runs of the batch that are not voided.
 	SuccessfulRuns int64 `json:"successfulRuns"`
 
-	// TotalRuns As reported on completion, or else computed over all runs of the batch.
+	// TotalRuns As reported on completion, or else computed over all runs of the batch that are not voided.
 	TotalRuns int64 `json:"totalRuns"`
 }
 
@@ -237,7 +255,7 @@ type BatchSubmission struct {
 	// CreatedAt Creation time; it never changes once stored. If absent, the time of receipt.
 	CreatedAt *Timestamp `json:"createdAt,omitempty"`
 
-	// Metadata Any JSON object; if absent, the stored metadata stays.
+	// Metadata Any JSON object; returned as it was sent. If absent, the stored metadata stays.
 	Metadata map[string]interface{} `json:"metadata,omitzero"`
 
 	// SuccessfulRuns Number of successful runs; if absent, computed over all runs of the batch.
@@ -246,6 +264,27 @@ type BatchSubmission struct {
 	// TotalRuns Number of runs; if absent, computed over all runs of the batch.
 	TotalRuns *int64 `json:"totalRuns,omitempty"`
 }
+
+// Correction defines model for Correction.
+type Correction struct {
+	Action CorrectionAction `json:"action"`
+
+	// At RFC 3339 in UTC, with three fractional digits, six when needed
+	//
+	// Examples: 2025-11-17T10:00:00.000Z
+	At time.Time `json:"at"`
+
+	// By The name of the API key; absent for the shared key, which has no name.
+	By *string `json:"by,omitempty"`
+
+	// ID Increases with each correction.
+	ID     int64   `json:"id"`
+	Reason *string `json:"reason"`
+	RunID  string  `json:"runId"`
+}
+
+// CorrectionAction defines model for Correction.Action.
+type CorrectionAction string
 
 // Evaluation defines model for Evaluation.
 type Evaluation struct {
@@ -364,6 +403,12 @@ type Receipt struct {
 // ReceiptOutcome recorded: stored. replayed: the same content was stored before. conflict: the run is finished, and its content differs. refused: the line is not valid. After conflict and refused, nothing of the line is stored.
 type ReceiptOutcome string
 
+// RestoreRequest defines model for RestoreRequest.
+type RestoreRequest struct {
+	// Reason Why the run counts again.
+	Reason *string `json:"reason,omitempty"`
+}
+
 // Run defines model for Run.
 type Run struct {
 	Agent   string  `json:"agent"`
@@ -399,6 +444,9 @@ type Run struct {
 	Suite         string   `json:"suite"`
 	Tier          string   `json:"tier"`
 	TotalScore    *float64 `json:"totalScore"`
+
+	// Voided Present if the run is voided: it counts in no figure.
+	Voided        *Void    `json:"voided,omitempty"`
 	WeightedScore *float64 `json:"weightedScore"`
 }
 
@@ -442,7 +490,7 @@ type RunSubmission struct {
 	// IsSuccessful Whether the run succeeded; false if absent.
 	IsSuccessful *bool `json:"isSuccessful,omitempty"`
 
-	// Metadata Any JSON object; returned exactly as it was sent, including all digits of numbers.
+	// Metadata Any JSON object; returned as it was sent: its members in their order, and numbers with all digits.
 	Metadata map[string]interface{} `json:"metadata,omitzero"`
 
 	// Model The model that the agent used.
@@ -547,6 +595,24 @@ type Timestamp0 = time.Time
 // Timestamp1 Milliseconds since 1970
 type Timestamp1 = float64
 
+// Void defines model for Void.
+type Void struct {
+	// At RFC 3339 in UTC, with three fractional digits, six when needed
+	//
+	// Examples: 2025-11-17T10:00:00.000Z
+	At time.Time `json:"at"`
+
+	// By The name of the API key that voided it; absent for the shared key, which has no name.
+	By     *string `json:"by,omitempty"`
+	Reason string  `json:"reason"`
+}
+
+// VoidRequest defines model for VoidRequest.
+type VoidRequest struct {
+	// Reason Why the run must not count. Everyone who reads the run sees it.
+	Reason string `json:"reason"`
+}
+
 // ListBatchesParams defines parameters for ListBatches.
 type ListBatchesParams struct {
 	// Limit Maximum number of batches to return.
@@ -554,6 +620,24 @@ type ListBatchesParams struct {
 
 	// Cursor Start of the page: the cursor in the Link header of the previous page.
 	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// GetBatchParams defines parameters for GetBatch.
+type GetBatchParams struct {
+	// Voided true: return voided runs, too.
+	Voided *bool `form:"voided,omitempty" json:"voided,omitempty"`
+}
+
+// ListCorrectionsParams defines parameters for ListCorrections.
+type ListCorrectionsParams struct {
+	// Limit Maximum number of corrections to return.
+	Limit *int32 `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor Start of the page: the cursor in the Link header of the previous page, with the same filter.
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// RunID Only corrections of this run.
+	RunID *string `form:"runId,omitempty" json:"runId,omitempty"`
 }
 
 // SubmitRunParams defines parameters for SubmitRun.
@@ -602,6 +686,9 @@ type ListRunsParams struct {
 
 	// Status Only runs with this status.
 	Status *RunStatus `form:"status,omitempty" json:"status,omitempty"`
+
+	// Voided true: return voided runs, too.
+	Voided *bool `form:"voided,omitempty" json:"voided,omitempty"`
 }
 
 // GetRunTelemetryParams defines parameters for GetRunTelemetry.
@@ -621,6 +708,12 @@ type SubmitBatchJSONRequestBody = BatchSubmission
 
 // SubmitRunsJSONRequestBody defines body for SubmitRuns for application/json ContentType.
 type SubmitRunsJSONRequestBody = SubmitRunsJSONBody
+
+// RestoreRunJSONRequestBody defines body for RestoreRun for application/json ContentType.
+type RestoreRunJSONRequestBody = RestoreRequest
+
+// VoidRunJSONRequestBody defines body for VoidRun for application/json ContentType.
+type VoidRunJSONRequestBody = VoidRequest
 
 // AsTimestamp0 returns the union data inside the Timestamp as a Timestamp0
 func (t Timestamp) AsTimestamp0() (Timestamp0, error) {
@@ -767,10 +860,17 @@ type ClientInterface interface {
 
 	// GetBatch Read a batch
 	//
-	// Returns a batch with all its runs, in one consistent snapshot.
+	// Returns a batch with its runs, in one consistent snapshot. Voided runs are left out, unless asked for.
 	//
 	// Corresponds with GET /api/batches/{batchId} (the `GetBatch` operationId).
-	GetBatch(ctx context.Context, batchID string, reqEditors ...RequestEditorFn) (*http.Response, error)
+	GetBatch(ctx context.Context, batchID string, params *GetBatchParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListCorrections List corrections
+	//
+	// Returns who voided or restored which run, when and why, newest first. Entries are never changed, nor deleted with their run.
+	//
+	// Corresponds with GET /api/corrections (the `ListCorrections` operationId).
+	ListCorrections(ctx context.Context, params *ListCorrectionsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// SubmitRunWithBody Submit a run
 	//
@@ -848,14 +948,14 @@ type ClientInterface interface {
 
 	// ListRuns List runs
 	//
-	// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on exactly one of the pages, whatever is submitted meanwhile, unless its own `startedAt` is changed: then it moves in the list, and may be missed or come twice. Prompts are only in the telemetry of each run.
+	// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on exactly one of the pages, whatever is submitted meanwhile, unless its own `startedAt` is changed: then it moves in the list, and may be missed or come twice. Voided runs are left out, unless asked for. Prompts are only in the telemetry of each run.
 	//
 	// Corresponds with GET /api/runs (the `ListRuns` operationId).
 	ListRuns(ctx context.Context, params *ListRunsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetRun Read a run
 	//
-	// Returns a run with its evaluations and telemetry, in one consistent snapshot.
+	// Returns a run with its evaluations and telemetry, in one consistent snapshot; a voided run, too.
 	//
 	// Corresponds with GET /api/runs/{runId} (the `GetRun` operationId).
 	GetRun(ctx context.Context, runID string, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -867,12 +967,48 @@ type ClientInterface interface {
 	// Corresponds with GET /api/runs/{runId}/evaluations (the `GetRunEvaluations` operationId).
 	GetRunEvaluations(ctx context.Context, runID string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// RestoreRunWithBody Restore a voided run
+	//
+	// Lets a voided run count again. A run that is not voided does not change.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/runs/{runId}/restore (the `RestoreRun` operationId).
+	RestoreRunWithBody(ctx context.Context, runID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RestoreRun Restore a voided run
+	//
+	// Lets a voided run count again. A run that is not voided does not change.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/runs/{runId}/restore (the `RestoreRun` operationId).
+	RestoreRun(ctx context.Context, runID string, body RestoreRunJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetRunTelemetry Read a run's telemetry
 	//
 	// Returns the telemetry of a run, `null` if the run has none. The prompt is only returned with `include=prompt`, or with the run.
 	//
 	// Corresponds with GET /api/runs/{runId}/telemetry (the `GetRunTelemetry` operationId).
 	GetRunTelemetry(ctx context.Context, runID string, params *GetRunTelemetryParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// VoidRunWithBody Void a run
+	//
+	// Takes back a run that is wrong. It stays stored, but is left out of every list and figure, unless a list is asked for voided runs, too. What is submitted later does not restore it. Voiding again with the same reason changes nothing.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/runs/{runId}/void (the `VoidRun` operationId).
+	VoidRunWithBody(ctx context.Context, runID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// VoidRun Void a run
+	//
+	// Takes back a run that is wrong. It stays stored, but is left out of every list and figure, unless a list is asked for voided runs, too. What is submitted later does not restore it. Voiding again with the same reason changes nothing.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/runs/{runId}/void (the `VoidRun` operationId).
+	VoidRun(ctx context.Context, runID string, body VoidRunJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetStats Get statistics over all runs
 	//
@@ -929,11 +1065,28 @@ func (c *Client) ListBatches(ctx context.Context, params *ListBatchesParams, req
 
 // GetBatch Read a batch
 //
-// Returns a batch with all its runs, in one consistent snapshot.
+// Returns a batch with its runs, in one consistent snapshot. Voided runs are left out, unless asked for.
 //
 // Corresponds with GET /api/batches/{batchId} (the `GetBatch` operationId).
-func (c *Client) GetBatch(ctx context.Context, batchID string, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewGetBatchRequest(c.Server, batchID)
+func (c *Client) GetBatch(ctx context.Context, batchID string, params *GetBatchParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetBatchRequest(c.Server, batchID, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListCorrections List corrections
+//
+// Returns who voided or restored which run, when and why, newest first. Entries are never changed, nor deleted with their run.
+//
+// Corresponds with GET /api/corrections (the `ListCorrections` operationId).
+func (c *Client) ListCorrections(ctx context.Context, params *ListCorrectionsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListCorrectionsRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -1080,7 +1233,7 @@ func (c *Client) SubmitRuns(ctx context.Context, params *SubmitRunsParams, body 
 
 // ListRuns List runs
 //
-// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on exactly one of the pages, whatever is submitted meanwhile, unless its own `startedAt` is changed: then it moves in the list, and may be missed or come twice. Prompts are only in the telemetry of each run.
+// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on exactly one of the pages, whatever is submitted meanwhile, unless its own `startedAt` is changed: then it moves in the list, and may be missed or come twice. Voided runs are left out, unless asked for. Prompts are only in the telemetry of each run.
 //
 // Corresponds with GET /api/runs (the `ListRuns` operationId).
 func (c *Client) ListRuns(ctx context.Context, params *ListRunsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1097,7 +1250,7 @@ func (c *Client) ListRuns(ctx context.Context, params *ListRunsParams, reqEditor
 
 // GetRun Read a run
 //
-// Returns a run with its evaluations and telemetry, in one consistent snapshot.
+// Returns a run with its evaluations and telemetry, in one consistent snapshot; a voided run, too.
 //
 // Corresponds with GET /api/runs/{runId} (the `GetRun` operationId).
 func (c *Client) GetRun(ctx context.Context, runID string, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1129,6 +1282,44 @@ func (c *Client) GetRunEvaluations(ctx context.Context, runID string, reqEditors
 	return c.Client.Do(req)
 }
 
+// RestoreRunWithBody Restore a voided run
+//
+// Lets a voided run count again. A run that is not voided does not change.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/runs/{runId}/restore (the `RestoreRun` operationId).
+func (c *Client) RestoreRunWithBody(ctx context.Context, runID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRestoreRunRequestWithBody(c.Server, runID, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RestoreRun Restore a voided run
+//
+// Lets a voided run count again. A run that is not voided does not change.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/runs/{runId}/restore (the `RestoreRun` operationId).
+func (c *Client) RestoreRun(ctx context.Context, runID string, body RestoreRunJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRestoreRunRequest(c.Server, runID, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // GetRunTelemetry Read a run's telemetry
 //
 // Returns the telemetry of a run, `null` if the run has none. The prompt is only returned with `include=prompt`, or with the run.
@@ -1136,6 +1327,44 @@ func (c *Client) GetRunEvaluations(ctx context.Context, runID string, reqEditors
 // Corresponds with GET /api/runs/{runId}/telemetry (the `GetRunTelemetry` operationId).
 func (c *Client) GetRunTelemetry(ctx context.Context, runID string, params *GetRunTelemetryParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetRunTelemetryRequest(c.Server, runID, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// VoidRunWithBody Void a run
+//
+// Takes back a run that is wrong. It stays stored, but is left out of every list and figure, unless a list is asked for voided runs, too. What is submitted later does not restore it. Voiding again with the same reason changes nothing.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/runs/{runId}/void (the `VoidRun` operationId).
+func (c *Client) VoidRunWithBody(ctx context.Context, runID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewVoidRunRequestWithBody(c.Server, runID, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// VoidRun Void a run
+//
+// Takes back a run that is wrong. It stays stored, but is left out of every list and figure, unless a list is asked for voided runs, too. What is submitted later does not restore it. Voiding again with the same reason changes nothing.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/runs/{runId}/void (the `VoidRun` operationId).
+func (c *Client) VoidRun(ctx context.Context, runID string, body VoidRunJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewVoidRunRequest(c.Server, runID, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1298,7 +1527,7 @@ func NewListBatchesRequest(server string, params *ListBatchesParams) (*http.Requ
 }
 
 // NewGetBatchRequest constructs an http.Request for the GetBatch method
-func NewGetBatchRequest(server string, batchID string) (*http.Request, error) {
+func NewGetBatchRequest(server string, batchID string, params *GetBatchParams) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -1321,6 +1550,111 @@ func NewGetBatchRequest(server string, batchID string) (*http.Request, error) {
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Voided != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "voided", *params.Voided, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListCorrectionsRequest constructs an http.Request for the ListCorrections method
+func NewListCorrectionsRequest(server string, params *ListCorrectionsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/corrections")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.RunID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "runId", *params.RunID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
@@ -1644,6 +1978,18 @@ func NewListRunsRequest(server string, params *ListRunsParams) (*http.Request, e
 
 		}
 
+		if params.Voided != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "voided", *params.Voided, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if encoded := queryValues.Encode(); encoded != "" {
 			rawQueryFragments = append(rawQueryFragments, encoded)
 		}
@@ -1726,6 +2072,53 @@ func NewGetRunEvaluationsRequest(server string, runID string) (*http.Request, er
 	return req, nil
 }
 
+// NewRestoreRunRequest calls the generic RestoreRun builder with application/json body
+func NewRestoreRunRequest(server string, runID string, body RestoreRunJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRestoreRunRequestWithBody(server, runID, "application/json", bodyReader)
+}
+
+// NewRestoreRunRequestWithBody constructs an http.Request for the RestoreRun method, with any body, and a specified content type
+func NewRestoreRunRequestWithBody(server string, runID string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "runId", runID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/runs/%s/restore", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewGetRunTelemetryRequest constructs an http.Request for the GetRunTelemetry method
 func NewGetRunTelemetryRequest(server string, runID string, params *GetRunTelemetryParams) (*http.Request, error) {
 	var err error
@@ -1783,6 +2176,53 @@ func NewGetRunTelemetryRequest(server string, runID string, params *GetRunTeleme
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewVoidRunRequest calls the generic VoidRun builder with application/json body
+func NewVoidRunRequest(server string, runID string, body VoidRunJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewVoidRunRequestWithBody(server, runID, "application/json", bodyReader)
+}
+
+// NewVoidRunRequestWithBody constructs an http.Request for the VoidRun method, with any body, and a specified content type
+func NewVoidRunRequestWithBody(server string, runID string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "runId", runID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/runs/%s/void", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -1977,12 +2417,21 @@ type ClientWithResponsesInterface interface {
 
 	// GetBatchWithResponse Read a batch
 	//
-	// Returns a batch with all its runs, in one consistent snapshot.
+	// Returns a batch with its runs, in one consistent snapshot. Voided runs are left out, unless asked for.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /api/batches/{batchId} (the `GetBatch` operationId).
-	GetBatchWithResponse(ctx context.Context, batchID string, reqEditors ...RequestEditorFn) (*GetBatchResponse, error)
+	GetBatchWithResponse(ctx context.Context, batchID string, params *GetBatchParams, reqEditors ...RequestEditorFn) (*GetBatchResponse, error)
+
+	// ListCorrectionsWithResponse List corrections
+	//
+	// Returns who voided or restored which run, when and why, newest first. Entries are never changed, nor deleted with their run.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/corrections (the `ListCorrections` operationId).
+	ListCorrectionsWithResponse(ctx context.Context, params *ListCorrectionsParams, reqEditors ...RequestEditorFn) (*ListCorrectionsResponse, error)
 
 	// SubmitRunWithBodyWithResponse Submit a run
 	//
@@ -2060,7 +2509,7 @@ type ClientWithResponsesInterface interface {
 
 	// ListRunsWithResponse List runs
 	//
-	// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on exactly one of the pages, whatever is submitted meanwhile, unless its own `startedAt` is changed: then it moves in the list, and may be missed or come twice. Prompts are only in the telemetry of each run.
+	// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on exactly one of the pages, whatever is submitted meanwhile, unless its own `startedAt` is changed: then it moves in the list, and may be missed or come twice. Voided runs are left out, unless asked for. Prompts are only in the telemetry of each run.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -2069,7 +2518,7 @@ type ClientWithResponsesInterface interface {
 
 	// GetRunWithResponse Read a run
 	//
-	// Returns a run with its evaluations and telemetry, in one consistent snapshot.
+	// Returns a run with its evaluations and telemetry, in one consistent snapshot; a voided run, too.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -2085,6 +2534,24 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/runs/{runId}/evaluations (the `GetRunEvaluations` operationId).
 	GetRunEvaluationsWithResponse(ctx context.Context, runID string, reqEditors ...RequestEditorFn) (*GetRunEvaluationsResponse, error)
 
+	// RestoreRunWithBodyWithResponse Restore a voided run
+	//
+	// Lets a voided run count again. A run that is not voided does not change.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/runs/{runId}/restore (the `RestoreRun` operationId).
+	RestoreRunWithBodyWithResponse(ctx context.Context, runID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RestoreRunResponse, error)
+
+	// RestoreRunWithResponse Restore a voided run
+	//
+	// Lets a voided run count again. A run that is not voided does not change.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/runs/{runId}/restore (the `RestoreRun` operationId).
+	RestoreRunWithResponse(ctx context.Context, runID string, body RestoreRunJSONRequestBody, reqEditors ...RequestEditorFn) (*RestoreRunResponse, error)
+
 	// GetRunTelemetryWithResponse Read a run's telemetry
 	//
 	// Returns the telemetry of a run, `null` if the run has none. The prompt is only returned with `include=prompt`, or with the run.
@@ -2093,6 +2560,24 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /api/runs/{runId}/telemetry (the `GetRunTelemetry` operationId).
 	GetRunTelemetryWithResponse(ctx context.Context, runID string, params *GetRunTelemetryParams, reqEditors ...RequestEditorFn) (*GetRunTelemetryResponse, error)
+
+	// VoidRunWithBodyWithResponse Void a run
+	//
+	// Takes back a run that is wrong. It stays stored, but is left out of every list and figure, unless a list is asked for voided runs, too. What is submitted later does not restore it. Voiding again with the same reason changes nothing.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/runs/{runId}/void (the `VoidRun` operationId).
+	VoidRunWithBodyWithResponse(ctx context.Context, runID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*VoidRunResponse, error)
+
+	// VoidRunWithResponse Void a run
+	//
+	// Takes back a run that is wrong. It stays stored, but is left out of every list and figure, unless a list is asked for voided runs, too. What is submitted later does not restore it. Voiding again with the same reason changes nothing.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/runs/{runId}/void (the `VoidRun` operationId).
+	VoidRunWithResponse(ctx context.Context, runID string, body VoidRunJSONRequestBody, reqEditors ...RequestEditorFn) (*VoidRunResponse, error)
 
 	// GetStatsWithResponse Get statistics over all runs
 	//
@@ -2425,6 +2910,145 @@ func (r GetBatchResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetBatchResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// ListCorrectionsResponse200Headers the declared response headers of an HTTP 200 response for ListCorrections
+type ListCorrectionsResponse200Headers struct {
+	Link       *string
+	XRequestID *string
+}
+
+// ListCorrectionsResponse401Headers the declared response headers of an HTTP 401 response for ListCorrections
+type ListCorrectionsResponse401Headers struct {
+	WWWAuthenticate *string
+	XRequestID      *string
+}
+
+// ListCorrectionsResponse403Headers the declared response headers of an HTTP 403 response for ListCorrections
+type ListCorrectionsResponse403Headers struct {
+	XRequestID *string
+}
+
+// ListCorrectionsResponse422Headers the declared response headers of an HTTP 422 response for ListCorrections
+type ListCorrectionsResponse422Headers struct {
+	XRequestID *string
+}
+
+// ListCorrectionsResponse429Headers the declared response headers of an HTTP 429 response for ListCorrections
+type ListCorrectionsResponse429Headers struct {
+	RateLimitLimit     *int32
+	RateLimitRemaining *int32
+	RateLimitReset     *int32
+	RetryAfter         *int32
+	XRequestID         *string
+}
+
+// ListCorrectionsResponse500Headers the declared response headers of an HTTP 500 response for ListCorrections
+type ListCorrectionsResponse500Headers struct {
+	XRequestID *string
+}
+
+// ListCorrectionsResponse503Headers the declared response headers of an HTTP 503 response for ListCorrections
+type ListCorrectionsResponse503Headers struct {
+	RetryAfter *int32
+	XRequestID *string
+}
+
+type ListCorrectionsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]Correction
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ListCorrectionsResponse200Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *ListCorrectionsResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *ListCorrectionsResponse403Headers
+	// Headers422 the parsed response headers for an HTTP 422 response
+	Headers422 *ListCorrectionsResponse422Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *ListCorrectionsResponse429Headers
+	// Headers500 the parsed response headers for an HTTP 500 response
+	Headers500 *ListCorrectionsResponse500Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *ListCorrectionsResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListCorrectionsResponse) GetJSON200() *[]Correction {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListCorrectionsResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListCorrectionsResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ListCorrectionsResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListCorrectionsResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListCorrectionsResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListCorrectionsResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListCorrectionsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListCorrectionsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListCorrectionsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListCorrectionsResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -3493,6 +4117,172 @@ func (r GetRunEvaluationsResponse) ContentType() string {
 	return ""
 }
 
+// RestoreRunResponse200Headers the declared response headers of an HTTP 200 response for RestoreRun
+type RestoreRunResponse200Headers struct {
+	XRequestID *string
+}
+
+// RestoreRunResponse400Headers the declared response headers of an HTTP 400 response for RestoreRun
+type RestoreRunResponse400Headers struct {
+	XRequestID *string
+}
+
+// RestoreRunResponse401Headers the declared response headers of an HTTP 401 response for RestoreRun
+type RestoreRunResponse401Headers struct {
+	WWWAuthenticate *string
+	XRequestID      *string
+}
+
+// RestoreRunResponse403Headers the declared response headers of an HTTP 403 response for RestoreRun
+type RestoreRunResponse403Headers struct {
+	XRequestID *string
+}
+
+// RestoreRunResponse404Headers the declared response headers of an HTTP 404 response for RestoreRun
+type RestoreRunResponse404Headers struct {
+	XRequestID *string
+}
+
+// RestoreRunResponse422Headers the declared response headers of an HTTP 422 response for RestoreRun
+type RestoreRunResponse422Headers struct {
+	XRequestID *string
+}
+
+// RestoreRunResponse429Headers the declared response headers of an HTTP 429 response for RestoreRun
+type RestoreRunResponse429Headers struct {
+	RateLimitLimit     *int32
+	RateLimitRemaining *int32
+	RateLimitReset     *int32
+	RetryAfter         *int32
+	XRequestID         *string
+}
+
+// RestoreRunResponse500Headers the declared response headers of an HTTP 500 response for RestoreRun
+type RestoreRunResponse500Headers struct {
+	XRequestID *string
+}
+
+// RestoreRunResponse503Headers the declared response headers of an HTTP 503 response for RestoreRun
+type RestoreRunResponse503Headers struct {
+	RetryAfter *int32
+	XRequestID *string
+}
+
+type RestoreRunResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Run
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *RestoreRunResponse200Headers
+	// Headers400 the parsed response headers for an HTTP 400 response
+	Headers400 *RestoreRunResponse400Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *RestoreRunResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *RestoreRunResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *RestoreRunResponse404Headers
+	// Headers422 the parsed response headers for an HTTP 422 response
+	Headers422 *RestoreRunResponse422Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *RestoreRunResponse429Headers
+	// Headers500 the parsed response headers for an HTTP 500 response
+	Headers500 *RestoreRunResponse500Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *RestoreRunResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RestoreRunResponse) GetJSON200() *Run {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r RestoreRunResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r RestoreRunResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r RestoreRunResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r RestoreRunResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r RestoreRunResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r RestoreRunResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r RestoreRunResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r RestoreRunResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r RestoreRunResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RestoreRunResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RestoreRunResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RestoreRunResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // GetRunTelemetryResponse200Headers the declared response headers of an HTTP 200 response for GetRunTelemetry
 type GetRunTelemetryResponse200Headers struct {
 	XRequestID *string
@@ -3639,6 +4429,186 @@ func (r GetRunTelemetryResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetRunTelemetryResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// VoidRunResponse200Headers the declared response headers of an HTTP 200 response for VoidRun
+type VoidRunResponse200Headers struct {
+	XRequestID *string
+}
+
+// VoidRunResponse400Headers the declared response headers of an HTTP 400 response for VoidRun
+type VoidRunResponse400Headers struct {
+	XRequestID *string
+}
+
+// VoidRunResponse401Headers the declared response headers of an HTTP 401 response for VoidRun
+type VoidRunResponse401Headers struct {
+	WWWAuthenticate *string
+	XRequestID      *string
+}
+
+// VoidRunResponse403Headers the declared response headers of an HTTP 403 response for VoidRun
+type VoidRunResponse403Headers struct {
+	XRequestID *string
+}
+
+// VoidRunResponse404Headers the declared response headers of an HTTP 404 response for VoidRun
+type VoidRunResponse404Headers struct {
+	XRequestID *string
+}
+
+// VoidRunResponse409Headers the declared response headers of an HTTP 409 response for VoidRun
+type VoidRunResponse409Headers struct {
+	XRequestID *string
+}
+
+// VoidRunResponse422Headers the declared response headers of an HTTP 422 response for VoidRun
+type VoidRunResponse422Headers struct {
+	XRequestID *string
+}
+
+// VoidRunResponse429Headers the declared response headers of an HTTP 429 response for VoidRun
+type VoidRunResponse429Headers struct {
+	RateLimitLimit     *int32
+	RateLimitRemaining *int32
+	RateLimitReset     *int32
+	RetryAfter         *int32
+	XRequestID         *string
+}
+
+// VoidRunResponse500Headers the declared response headers of an HTTP 500 response for VoidRun
+type VoidRunResponse500Headers struct {
+	XRequestID *string
+}
+
+// VoidRunResponse503Headers the declared response headers of an HTTP 503 response for VoidRun
+type VoidRunResponse503Headers struct {
+	RetryAfter *int32
+	XRequestID *string
+}
+
+type VoidRunResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Run
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *VoidRunResponse200Headers
+	// Headers400 the parsed response headers for an HTTP 400 response
+	Headers400 *VoidRunResponse400Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *VoidRunResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *VoidRunResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *VoidRunResponse404Headers
+	// Headers409 the parsed response headers for an HTTP 409 response
+	Headers409 *VoidRunResponse409Headers
+	// Headers422 the parsed response headers for an HTTP 422 response
+	Headers422 *VoidRunResponse422Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *VoidRunResponse429Headers
+	// Headers500 the parsed response headers for an HTTP 500 response
+	Headers500 *VoidRunResponse500Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *VoidRunResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r VoidRunResponse) GetJSON200() *Run {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r VoidRunResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r VoidRunResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r VoidRunResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r VoidRunResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r VoidRunResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r VoidRunResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r VoidRunResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r VoidRunResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r VoidRunResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r VoidRunResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r VoidRunResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r VoidRunResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r VoidRunResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -4139,17 +5109,32 @@ func (c *ClientWithResponses) ListBatchesWithResponse(ctx context.Context, param
 
 // GetBatchWithResponse Read a batch
 //
-// Returns a batch with all its runs, in one consistent snapshot.
+// Returns a batch with its runs, in one consistent snapshot. Voided runs are left out, unless asked for.
 //
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /api/batches/{batchId} (the `GetBatch` operationId).
-func (c *ClientWithResponses) GetBatchWithResponse(ctx context.Context, batchID string, reqEditors ...RequestEditorFn) (*GetBatchResponse, error) {
-	rsp, err := c.GetBatch(ctx, batchID, reqEditors...)
+func (c *ClientWithResponses) GetBatchWithResponse(ctx context.Context, batchID string, params *GetBatchParams, reqEditors ...RequestEditorFn) (*GetBatchResponse, error) {
+	rsp, err := c.GetBatch(ctx, batchID, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
 	return ParseGetBatchResponse(rsp)
+}
+
+// ListCorrectionsWithResponse List corrections
+//
+// Returns who voided or restored which run, when and why, newest first. Entries are never changed, nor deleted with their run.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/corrections (the `ListCorrections` operationId).
+func (c *ClientWithResponses) ListCorrectionsWithResponse(ctx context.Context, params *ListCorrectionsParams, reqEditors ...RequestEditorFn) (*ListCorrectionsResponse, error) {
+	rsp, err := c.ListCorrections(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListCorrectionsResponse(rsp)
 }
 
 // SubmitRunWithBodyWithResponse Submit a run
@@ -4264,7 +5249,7 @@ func (c *ClientWithResponses) SubmitRunsWithResponse(ctx context.Context, params
 
 // ListRunsWithResponse List runs
 //
-// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on exactly one of the pages, whatever is submitted meanwhile, unless its own `startedAt` is changed: then it moves in the list, and may be missed or come twice. Prompts are only in the telemetry of each run.
+// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on exactly one of the pages, whatever is submitted meanwhile, unless its own `startedAt` is changed: then it moves in the list, and may be missed or come twice. Voided runs are left out, unless asked for. Prompts are only in the telemetry of each run.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -4279,7 +5264,7 @@ func (c *ClientWithResponses) ListRunsWithResponse(ctx context.Context, params *
 
 // GetRunWithResponse Read a run
 //
-// Returns a run with its evaluations and telemetry, in one consistent snapshot.
+// Returns a run with its evaluations and telemetry, in one consistent snapshot; a voided run, too.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -4307,6 +5292,36 @@ func (c *ClientWithResponses) GetRunEvaluationsWithResponse(ctx context.Context,
 	return ParseGetRunEvaluationsResponse(rsp)
 }
 
+// RestoreRunWithBodyWithResponse Restore a voided run
+//
+// Lets a voided run count again. A run that is not voided does not change.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/runs/{runId}/restore (the `RestoreRun` operationId).
+func (c *ClientWithResponses) RestoreRunWithBodyWithResponse(ctx context.Context, runID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RestoreRunResponse, error) {
+	rsp, err := c.RestoreRunWithBody(ctx, runID, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRestoreRunResponse(rsp)
+}
+
+// RestoreRunWithResponse Restore a voided run
+//
+// Lets a voided run count again. A run that is not voided does not change.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/runs/{runId}/restore (the `RestoreRun` operationId).
+func (c *ClientWithResponses) RestoreRunWithResponse(ctx context.Context, runID string, body RestoreRunJSONRequestBody, reqEditors ...RequestEditorFn) (*RestoreRunResponse, error) {
+	rsp, err := c.RestoreRun(ctx, runID, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRestoreRunResponse(rsp)
+}
+
 // GetRunTelemetryWithResponse Read a run's telemetry
 //
 // Returns the telemetry of a run, `null` if the run has none. The prompt is only returned with `include=prompt`, or with the run.
@@ -4320,6 +5335,36 @@ func (c *ClientWithResponses) GetRunTelemetryWithResponse(ctx context.Context, r
 		return nil, err
 	}
 	return ParseGetRunTelemetryResponse(rsp)
+}
+
+// VoidRunWithBodyWithResponse Void a run
+//
+// Takes back a run that is wrong. It stays stored, but is left out of every list and figure, unless a list is asked for voided runs, too. What is submitted later does not restore it. Voiding again with the same reason changes nothing.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/runs/{runId}/void (the `VoidRun` operationId).
+func (c *ClientWithResponses) VoidRunWithBodyWithResponse(ctx context.Context, runID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*VoidRunResponse, error) {
+	rsp, err := c.VoidRunWithBody(ctx, runID, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseVoidRunResponse(rsp)
+}
+
+// VoidRunWithResponse Void a run
+//
+// Takes back a run that is wrong. It stays stored, but is left out of every list and figure, unless a list is asked for voided runs, too. What is submitted later does not restore it. Voiding again with the same reason changes nothing.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/runs/{runId}/void (the `VoidRun` operationId).
+func (c *ClientWithResponses) VoidRunWithResponse(ctx context.Context, runID string, body VoidRunJSONRequestBody, reqEditors ...RequestEditorFn) (*VoidRunResponse, error) {
+	rsp, err := c.VoidRun(ctx, runID, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseVoidRunResponse(rsp)
 }
 
 // GetStatsWithResponse Get statistics over all runs
@@ -4767,6 +5812,196 @@ func ParseGetBatchResponse(rsp *http.Response) (*GetBatchResponse, error) {
 		response.Headers500 = &headers
 	case rsp.StatusCode == 503:
 		var headers GetBatchResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseListCorrectionsResponse parses an HTTP response from a ListCorrectionsWithResponse call
+func ParseListCorrectionsResponse(rsp *http.Response) (*ListCorrectionsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListCorrectionsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []Correction
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ListCorrectionsResponse200Headers
+		if values := rsp.Header.Values("Link"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Link", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Link = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 401:
+		var headers ListCorrectionsResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers ListCorrectionsResponse403Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 422:
+		var headers ListCorrectionsResponse422Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers422 = &headers
+	case rsp.StatusCode == 429:
+		var headers ListCorrectionsResponse429Headers
+		if values := rsp.Header.Values("RateLimit-Limit"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Limit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitLimit = &value
+		}
+		if values := rsp.Header.Values("RateLimit-Remaining"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Remaining", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitRemaining = &value
+		}
+		if values := rsp.Header.Values("RateLimit-Reset"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Reset", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitReset = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 500:
+		var headers ListCorrectionsResponse500Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers500 = &headers
+	case rsp.StatusCode == 503:
+		var headers ListCorrectionsResponse503Headers
 		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
 			var value int32
 			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
@@ -6188,6 +7423,223 @@ func ParseGetRunEvaluationsResponse(rsp *http.Response) (*GetRunEvaluationsRespo
 	return response, nil
 }
 
+// ParseRestoreRunResponse parses an HTTP response from a RestoreRunWithResponse call
+func ParseRestoreRunResponse(rsp *http.Response) (*RestoreRunResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RestoreRunResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Run
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers RestoreRunResponse200Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 400:
+		var headers RestoreRunResponse400Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers400 = &headers
+	case rsp.StatusCode == 401:
+		var headers RestoreRunResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers RestoreRunResponse403Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers RestoreRunResponse404Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 422:
+		var headers RestoreRunResponse422Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers422 = &headers
+	case rsp.StatusCode == 429:
+		var headers RestoreRunResponse429Headers
+		if values := rsp.Header.Values("RateLimit-Limit"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Limit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitLimit = &value
+		}
+		if values := rsp.Header.Values("RateLimit-Remaining"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Remaining", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitRemaining = &value
+		}
+		if values := rsp.Header.Values("RateLimit-Reset"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Reset", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitReset = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 500:
+		var headers RestoreRunResponse500Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers500 = &headers
+	case rsp.StatusCode == 503:
+		var headers RestoreRunResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
 // ParseGetRunTelemetryResponse parses an HTTP response from a GetRunTelemetryWithResponse call
 func ParseGetRunTelemetryResponse(rsp *http.Response) (*GetRunTelemetryResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -6368,6 +7820,240 @@ func ParseGetRunTelemetryResponse(rsp *http.Response) (*GetRunTelemetryResponse,
 		response.Headers500 = &headers
 	case rsp.StatusCode == 503:
 		var headers GetRunTelemetryResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseVoidRunResponse parses an HTTP response from a VoidRunWithResponse call
+func ParseVoidRunResponse(rsp *http.Response) (*VoidRunResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &VoidRunResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Run
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers VoidRunResponse200Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 400:
+		var headers VoidRunResponse400Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers400 = &headers
+	case rsp.StatusCode == 401:
+		var headers VoidRunResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers VoidRunResponse403Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers VoidRunResponse404Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 409:
+		var headers VoidRunResponse409Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers409 = &headers
+	case rsp.StatusCode == 422:
+		var headers VoidRunResponse422Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers422 = &headers
+	case rsp.StatusCode == 429:
+		var headers VoidRunResponse429Headers
+		if values := rsp.Header.Values("RateLimit-Limit"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Limit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitLimit = &value
+		}
+		if values := rsp.Header.Values("RateLimit-Remaining"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Remaining", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitRemaining = &value
+		}
+		if values := rsp.Header.Values("RateLimit-Reset"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Reset", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitReset = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 500:
+		var headers VoidRunResponse500Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers500 = &headers
+	case rsp.StatusCode == 503:
+		var headers VoidRunResponse503Headers
 		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
 			var value int32
 			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {

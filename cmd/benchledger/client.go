@@ -341,7 +341,7 @@ func (c *batchCommand) Run() error {
 	if err != nil {
 		return err
 	}
-	response, err := client.GetBatch(ctx, c.ID) //nolint:bodyclose // get closes it
+	response, err := client.GetBatch(ctx, c.ID, nil) //nolint:bodyclose // get closes it
 	type details struct {
 		batchRow
 		Runs []runRow `json:"runs"`

@@ -13,6 +13,7 @@ select
             ('api_keys', 'SELECT'), ('api_keys', 'UPDATE'),
             ('batch_runs', 'SELECT'), ('batch_runs', 'INSERT'), ('batch_runs', 'UPDATE'),
             ('benchmark_runs', 'SELECT'), ('benchmark_runs', 'INSERT'), ('benchmark_runs', 'UPDATE'),
+            ('corrections', 'SELECT'), ('corrections', 'INSERT'),
             ('evaluation_results', 'SELECT'), ('evaluation_results', 'INSERT'),
             ('evaluation_results', 'UPDATE'), ('evaluation_results', 'DELETE'),
             ('run_telemetry', 'SELECT'), ('run_telemetry', 'INSERT'),

@@ -67,8 +67,12 @@ with run as (
         , sqlc.narg(specialist_enabled)::boolean as specialist_enabled
         , sqlc.narg(specialist_name)::text as specialist_name
         , sqlc.narg(specialist_version)::text as specialist_version
-        , sqlc.narg(metadata)::jsonb as metadata
+        , null::jsonb as metadata
         , sqlc.narg(submitted_by)::text as submitted_by
+        , null::timestamptz as voided_at
+        , null::text as voided_by
+        , null::text as void_reason
+        , sqlc.narg(metadata_text)::json as metadata_text
     on conflict (run_id) do nothing
     returning run_id, batch_id, submitted_by
 ),
@@ -133,8 +137,8 @@ parts as (
         r.run_id,
         null as name,
         -1 as position,
-        to_jsonb(r) as stored,
-        to_jsonb((s).run) || jsonb_build_object('started_at', case
+        to_jsonb(r) || jsonb_build_object('metadata', coalesce(r.metadata_text::jsonb, r.metadata)) as stored,
+        to_jsonb((s).run) || jsonb_build_object('metadata', ((s).run).metadata_text::jsonb, 'started_at', case
             when ((s).run).started_at_given then ((s).run).started_at
             when not r.started_at_given then r.started_at
         end) as submitted
@@ -183,7 +187,9 @@ cross join lateral (
     from jsonb_each(p.stored) as stored
     inner join jsonb_each(p.submitted) as submitted on submitted.key = stored.key
     where stored.value <> submitted.value
-        and stored.key not in ('id', 'submitted_by', 'started_at_given', 'created_at')
+        and stored.key not in (
+            'id', 'submitted_by', 'started_at_given', 'created_at', 'metadata_text', 'voided_at', 'voided_by', 'void_reason'
+        )
 ) as differing
 order by p.run_id, p.position, differing.key collate "C";
 
@@ -214,7 +220,8 @@ with run as (
         specialist_name = s.specialist_name,
         specialist_version = s.specialist_version,
         metadata = s.metadata,
-        submitted_by = s.submitted_by
+        submitted_by = s.submitted_by,
+        metadata_text = s.metadata_text
     from json_populate_recordset(null::benchmark_runs, @runs::json) as s
     where r.run_id = s.run_id
     returning r.run_id, r.batch_id, r.submitted_by
@@ -284,7 +291,7 @@ set
 -- stored.
 insert into batch_runs as b (
     batch_id, created_at, completed_at,
-    total_runs, successful_runs, avg_score, avg_weighted_score, metadata, submitted_by
+    total_runs, successful_runs, avg_score, avg_weighted_score, metadata_text, submitted_by
 )
 select
     s.batch_id,
@@ -294,7 +301,7 @@ select
     case when s.completed_at is not null then s.successful_runs end,
     case when s.completed_at is not null then s.avg_score end,
     case when s.completed_at is not null then s.avg_weighted_score end,
-    s.metadata,
+    s.metadata_text,
     s.submitted_by
 from (
     select
@@ -305,7 +312,7 @@ from (
         sqlc.narg(successful_runs)::bigint as successful_runs,
         sqlc.narg(avg_score)::double precision as avg_score,
         sqlc.narg(avg_weighted_score)::double precision as avg_weighted_score,
-        sqlc.narg(metadata)::jsonb as metadata,
+        sqlc.narg(metadata_text)::json as metadata_text,
         sqlc.narg(submitted_by)::text as submitted_by
 ) as s
 on conflict (batch_id) do update
@@ -315,6 +322,7 @@ set
     successful_runs = excluded.successful_runs,
     avg_score = excluded.avg_score,
     avg_weighted_score = excluded.avg_weighted_score,
-    metadata = coalesce(excluded.metadata, b.metadata),
+    metadata = case when excluded.metadata_text is null then b.metadata end,
+    metadata_text = coalesce(excluded.metadata_text, b.metadata_text),
     submitted_by = excluded.submitted_by
 where b.completed_at is null or excluded.completed_at is not null;

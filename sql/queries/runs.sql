@@ -4,7 +4,8 @@ position beyond every time gives the first page. No row when nothing matches.
 
 The most frequent filters have a query each, which an index serves in the list's order and
 whose plan is kept: that saves planning, which takes longer than reading a page. All other
-combinations share ListRunsByFilters. db.ListRunsPage picks the query.
+combinations share ListRunsByFilters. db.ListRunsPage picks the query. Voided runs are left
+out, unless the filters of ListRunsByFilters ask for them.
 
 "= any(array[x])" is "= x", but no constant to the planner, so that ordering by
 the column leaves it the list's own index alone. With "= x" the plan that is kept
@@ -17,7 +18,8 @@ sqlc replaces * by the columns of the table as they are when it generates.
 -- name: ListRuns :many
 -- All runs, newest first.
 select * from benchmark_runs
-where (started_at, id) < (@before_started_at::timestamptz, @before_id::bigint)
+where voided_at is null
+  and (started_at, id) < (@before_started_at::timestamptz, @before_id::bigint)
 order by started_at desc, id desc
 limit @row_limit::int;
 
@@ -25,6 +27,7 @@ limit @row_limit::int;
 -- The runs of a suite, newest first.
 select * from benchmark_runs
 where suite = any(array[@suite::text])
+  and voided_at is null
   and (started_at, id) < (@before_started_at::timestamptz, @before_id::bigint)
 order by suite desc, started_at desc, id desc
 limit @row_limit::int;
@@ -33,6 +36,7 @@ limit @row_limit::int;
 -- The runs of a scenario, newest first.
 select * from benchmark_runs
 where scenario = any(array[@scenario::text])
+  and voided_at is null
   and (started_at, id) < (@before_started_at::timestamptz, @before_id::bigint)
 order by scenario desc, started_at desc, id desc
 limit @row_limit::int;
@@ -41,6 +45,7 @@ limit @row_limit::int;
 -- The runs of a scenario of a suite, newest first.
 select * from benchmark_runs
 where suite = any(array[@suite::text])
+  and voided_at is null
   and scenario = @scenario
   and (started_at, id) < (@before_started_at::timestamptz, @before_id::bigint)
 order by suite desc, started_at desc, id desc
@@ -50,6 +55,7 @@ limit @row_limit::int;
 -- The runs of an agent, newest first.
 select * from benchmark_runs
 where agent = any(array[@agent::text])
+  and voided_at is null
   and (started_at, id) < (@before_started_at::timestamptz, @before_id::bigint)
 order by agent desc, started_at desc, id desc
 limit @row_limit::int;
@@ -58,6 +64,7 @@ limit @row_limit::int;
 -- The runs that have a status, newest first.
 select * from benchmark_runs
 where status = any(array[@status::text])
+  and voided_at is null
   and (started_at, id) < (@before_started_at::timestamptz, @before_id::bigint)
 order by status desc, started_at desc, id desc
 limit @row_limit::int;
@@ -73,9 +80,11 @@ order by r.started_at desc, r.id desc
 limit @row_limit::int;
 
 -- name: ListRunsByBatch :many
--- The runs of a batch, oldest first. No row when it has none, or is not there.
+-- The runs of a batch, oldest first, the voided ones only if asked for. No row when it has
+-- none, or is not there.
 select * from benchmark_runs
 where batch_id = @batch_id::text
+  and (voided_at is null or @with_voided::boolean)
 order by started_at, id;
 
 -- name: GetRun :one

@@ -33,9 +33,29 @@ export interface paths {
         };
         /**
          * Read a batch
-         * @description Returns a batch with all its runs, in one consistent snapshot.
+         * @description Returns a batch with its runs, in one consistent snapshot. Voided runs are left out, unless asked for.
          */
         get: operations["get-batch"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/corrections": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List corrections
+         * @description Returns who voided or restored which run, when and why, newest first. Entries are never changed, nor deleted with their run.
+         */
+        get: operations["list-corrections"];
         put?: never;
         post?: never;
         delete?: never;
@@ -123,7 +143,7 @@ export interface paths {
         };
         /**
          * List runs
-         * @description Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on exactly one of the pages, whatever is submitted meanwhile, unless its own `startedAt` is changed: then it moves in the list, and may be missed or come twice. Prompts are only in the telemetry of each run.
+         * @description Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on exactly one of the pages, whatever is submitted meanwhile, unless its own `startedAt` is changed: then it moves in the list, and may be missed or come twice. Voided runs are left out, unless asked for. Prompts are only in the telemetry of each run.
          */
         get: operations["list-runs"];
         put?: never;
@@ -143,7 +163,7 @@ export interface paths {
         };
         /**
          * Read a run
-         * @description Returns a run with its evaluations and telemetry, in one consistent snapshot.
+         * @description Returns a run with its evaluations and telemetry, in one consistent snapshot; a voided run, too.
          */
         get: operations["get-run"];
         put?: never;
@@ -174,6 +194,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/runs/{runId}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Restore a voided run
+         * @description Lets a voided run count again. A run that is not voided does not change.
+         */
+        post: operations["restore-run"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/runs/{runId}/telemetry": {
         parameters: {
             query?: never;
@@ -188,6 +228,26 @@ export interface paths {
         get: operations["get-run-telemetry"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/runs/{runId}/void": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Void a run
+         * @description Takes back a run that is wrong. It stays stored, but is left out of every list and figure, unless a list is asked for voided runs, too. What is submitted later does not restore it. Voiding again with the same reason changes nothing.
+         */
+        post: operations["void-run"];
         delete?: never;
         options?: never;
         head?: never;
@@ -318,12 +378,12 @@ export interface components {
         Batch: {
             /**
              * Format: double
-             * @description As reported on completion, or else computed over completed runs.
+             * @description As reported on completion, or else computed over completed runs that are not voided.
              */
             avgScore: number | null;
             /**
              * Format: double
-             * @description As reported on completion, or else computed over completed runs.
+             * @description As reported on completion, or else computed over completed runs that are not voided.
              */
             avgWeightedScore: number | null;
             batchId: string;
@@ -347,24 +407,24 @@ export interface components {
             submittedBy?: string;
             /**
              * Format: int64
-             * @description As reported on completion, or else computed over all runs of the batch.
+             * @description As reported on completion, or else computed over all runs of the batch that are not voided.
              */
             successfulRuns: number;
             /**
              * Format: int64
-             * @description As reported on completion, or else computed over all runs of the batch.
+             * @description As reported on completion, or else computed over all runs of the batch that are not voided.
              */
             totalRuns: number;
         };
         BatchDetails: {
             /**
              * Format: double
-             * @description As reported on completion, or else computed over completed runs.
+             * @description As reported on completion, or else computed over completed runs that are not voided.
              */
             avgScore: number | null;
             /**
              * Format: double
-             * @description As reported on completion, or else computed over completed runs.
+             * @description As reported on completion, or else computed over completed runs that are not voided.
              */
             avgWeightedScore: number | null;
             batchId: string;
@@ -390,12 +450,12 @@ export interface components {
             submittedBy?: string;
             /**
              * Format: int64
-             * @description As reported on completion, or else computed over all runs of the batch.
+             * @description As reported on completion, or else computed over all runs of the batch that are not voided.
              */
             successfulRuns: number;
             /**
              * Format: int64
-             * @description As reported on completion, or else computed over all runs of the batch.
+             * @description As reported on completion, or else computed over all runs of the batch that are not voided.
              */
             totalRuns: number;
         };
@@ -424,7 +484,7 @@ export interface components {
             completedAt?: components["schemas"]["Timestamp"];
             /** @description Creation time; it never changes once stored. If absent, the time of receipt. */
             createdAt?: components["schemas"]["Timestamp"];
-            /** @description Any JSON object; if absent, the stored metadata stays. */
+            /** @description Any JSON object; returned as it was sent. If absent, the stored metadata stays. */
             metadata?: {
                 [key: string]: unknown;
             } | null;
@@ -438,6 +498,25 @@ export interface components {
              * @description Number of runs; if absent, computed over all runs of the batch.
              */
             totalRuns?: number | null;
+        };
+        Correction: {
+            /** @enum {string} */
+            action: "void" | "restore";
+            /**
+             * Format: date-time
+             * @description RFC 3339 in UTC, with three fractional digits, six when needed
+             * @example 2025-11-17T10:00:00.000Z
+             */
+            at: string;
+            /** @description The name of the API key; absent for the shared key, which has no name. */
+            by?: string;
+            /**
+             * Format: int64
+             * @description Increases with each correction.
+             */
+            id: number;
+            reason: string | null;
+            runId: string;
         };
         Evaluation: {
             /**
@@ -550,6 +629,10 @@ export interface components {
             /** @description The fields that are unknown, and therefore not stored; at most 20. */
             warnings?: string[];
         };
+        RestoreRequest: {
+            /** @description Why the run counts again. */
+            reason?: string | null;
+        };
         Run: {
             agent: string;
             batchId: string | null;
@@ -590,6 +673,8 @@ export interface components {
             tier: string;
             /** Format: double */
             totalScore: number | null;
+            /** @description Present if the run is voided: it counts in no figure. */
+            voided?: components["schemas"]["Void"];
             /** Format: double */
             weightedScore: number | null;
         };
@@ -620,7 +705,7 @@ export interface components {
             evaluations?: components["schemas"]["EvaluationSubmission"][] | null;
             /** @description Whether the run succeeded; false if absent. */
             isSuccessful?: boolean | null;
-            /** @description Any JSON object; returned exactly as it was sent, including all digits of numbers. */
+            /** @description Any JSON object; returned as it was sent: its members in their order, and numbers with all digits. */
             metadata?: {
                 [key: string]: unknown;
             } | null;
@@ -728,6 +813,21 @@ export interface components {
         } | null;
         /** @description A time in the years 0001 to 9999. */
         Timestamp: string | number | null;
+        Void: {
+            /**
+             * Format: date-time
+             * @description RFC 3339 in UTC, with three fractional digits, six when needed
+             * @example 2025-11-17T10:00:00.000Z
+             */
+            at: string;
+            /** @description The name of the API key that voided it; absent for the shared key, which has no name. */
+            by?: string;
+            reason: string;
+        };
+        VoidRequest: {
+            /** @description Why the run must not count. Everyone who reads the run sees it. */
+            reason: string;
+        };
     };
     responses: never;
     parameters: never;
@@ -920,7 +1020,10 @@ export interface operations {
     };
     "get-batch": {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description true: return voided runs, too. */
+                voided?: boolean;
+            };
             header?: never;
             path: {
                 /** @description The batch ID, percent-encoded. */
@@ -1035,6 +1138,185 @@ export interface operations {
                      *       "title": "Not Found",
                      *       "status": 404,
                      *       "detail": "Not found.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid; `errors` lists what is wrong. */
+            422: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unprocessable Entity",
+                     *       "status": 422,
+                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
+                     *       "errors": [
+                     *         {
+                     *           "location": "body.evaluations[0].maxScore",
+                     *           "message": "expected number > 0"
+                     *         }
+                     *       ],
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The rate limit of this API key or address is exceeded. */
+            429: {
+                headers: {
+                    /** @description How many requests may be sent at once. */
+                    "RateLimit-Limit"?: number;
+                    /** @description How many more requests may be sent now. */
+                    "RateLimit-Remaining"?: number;
+                    /** @description Seconds until the full limit is available again. */
+                    "RateLimit-Reset"?: number;
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Too Many Requests",
+                     *       "status": 429,
+                     *       "detail": "The rate limit of this API key or address is exceeded.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server failed; its log has the details. */
+            500: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Internal Server Error",
+                     *       "status": 500,
+                     *       "detail": "The server failed; its log has the details.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is overloaded, or the database is unavailable; retrying is safe. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Service Unavailable",
+                     *       "status": 503,
+                     *       "detail": "The server is overloaded, or the database is unavailable; retrying is safe.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "list-corrections": {
+        parameters: {
+            query?: {
+                /** @description Maximum number of corrections to return. */
+                limit?: number;
+                /** @description Start of the page: the cursor in the Link header of the previous page, with the same filter. */
+                cursor?: string;
+                /** @description Only corrections of this run. */
+                runId?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of corrections. */
+            200: {
+                headers: {
+                    Link?: string;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example [
+                     *       {
+                     *         "id": 1,
+                     *         "runId": "run-a1",
+                     *         "action": "void",
+                     *         "reason": "The workspace had the solution in it.",
+                     *         "by": "alice",
+                     *         "at": "2025-11-17T10:05:00.000Z"
+                     *       }
+                     *     ]
+                     */
+                    "application/json": components["schemas"]["Correction"][];
+                };
+            };
+            /** @description An API key is required, and none was sent. */
+            401: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unauthorized",
+                     *       "status": 401,
+                     *       "detail": "An API key is required, and none was sent.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The API key is invalid, or lacks the required scope. */
+            403: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Forbidden",
+                     *       "status": 403,
+                     *       "detail": "The API key is invalid, or lacks the required scope.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
@@ -2085,6 +2367,8 @@ export interface operations {
                 agent?: string;
                 /** @description Only runs with this status. */
                 status?: components["schemas"]["RunStatus"];
+                /** @description true: return voided runs, too. */
+                voided?: boolean;
             };
             header?: never;
             path?: never;
@@ -2696,6 +2980,243 @@ export interface operations {
             };
         };
     };
+    "restore-run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The run ID, percent-encoded. */
+                runId: string;
+            };
+            cookie?: never;
+        };
+        /** @description The reason, if there is one. */
+        requestBody?: {
+            content: {
+                /**
+                 * @example {
+                 *       "reason": "It was another workspace."
+                 *     }
+                 */
+                "application/json": components["schemas"]["RestoreRequest"];
+            };
+        };
+        responses: {
+            /** @description The run is not voided. */
+            200: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": 1,
+                     *       "runId": "run-a1",
+                     *       "batchId": "batch-a",
+                     *       "suite": "update-deps",
+                     *       "scenario": "nx-pnpm-monorepo",
+                     *       "tier": "L1",
+                     *       "agent": "claude-code",
+                     *       "model": "claude-sonnet-4",
+                     *       "status": "completed",
+                     *       "startedAt": "2025-11-17T10:00:00.000Z",
+                     *       "completedAt": "2025-11-17T10:05:00.000Z",
+                     *       "totalScore": 0.85,
+                     *       "weightedScore": 8.5,
+                     *       "isSuccessful": true,
+                     *       "successMetric": 0.9,
+                     *       "specialistEnabled": null,
+                     *       "specialistName": null,
+                     *       "specialistVersion": null,
+                     *       "metadata": {
+                     *         "packageManager": "pnpm"
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            /** @description The body is not valid JSON, or is incomplete. */
+            400: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Bad Request",
+                     *       "status": 400,
+                     *       "detail": "The body is not valid JSON, or is incomplete.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description An API key is required, and none was sent. */
+            401: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unauthorized",
+                     *       "status": 401,
+                     *       "detail": "An API key is required, and none was sent.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The API key is invalid, or lacks the required scope. */
+            403: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Forbidden",
+                     *       "status": 403,
+                     *       "detail": "The API key is invalid, or lacks the required scope.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found. */
+            404: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Not Found",
+                     *       "status": 404,
+                     *       "detail": "Not found.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid; `errors` lists what is wrong. */
+            422: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unprocessable Entity",
+                     *       "status": 422,
+                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
+                     *       "errors": [
+                     *         {
+                     *           "location": "body.evaluations[0].maxScore",
+                     *           "message": "expected number > 0"
+                     *         }
+                     *       ],
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The rate limit of this API key or address is exceeded. */
+            429: {
+                headers: {
+                    /** @description How many requests may be sent at once. */
+                    "RateLimit-Limit"?: number;
+                    /** @description How many more requests may be sent now. */
+                    "RateLimit-Remaining"?: number;
+                    /** @description Seconds until the full limit is available again. */
+                    "RateLimit-Reset"?: number;
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Too Many Requests",
+                     *       "status": 429,
+                     *       "detail": "The rate limit of this API key or address is exceeded.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server failed; its log has the details. */
+            500: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Internal Server Error",
+                     *       "status": 500,
+                     *       "detail": "The server failed; its log has the details.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is overloaded, or the database is unavailable; retrying is safe. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Service Unavailable",
+                     *       "status": 503,
+                     *       "detail": "The server is overloaded, or the database is unavailable; retrying is safe.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     "get-run-telemetry": {
         parameters: {
             query?: {
@@ -2790,6 +3311,274 @@ export interface operations {
                      *       "title": "Not Found",
                      *       "status": 404,
                      *       "detail": "Not found.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid; `errors` lists what is wrong. */
+            422: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unprocessable Entity",
+                     *       "status": 422,
+                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
+                     *       "errors": [
+                     *         {
+                     *           "location": "body.evaluations[0].maxScore",
+                     *           "message": "expected number > 0"
+                     *         }
+                     *       ],
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The rate limit of this API key or address is exceeded. */
+            429: {
+                headers: {
+                    /** @description How many requests may be sent at once. */
+                    "RateLimit-Limit"?: number;
+                    /** @description How many more requests may be sent now. */
+                    "RateLimit-Remaining"?: number;
+                    /** @description Seconds until the full limit is available again. */
+                    "RateLimit-Reset"?: number;
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Too Many Requests",
+                     *       "status": 429,
+                     *       "detail": "The rate limit of this API key or address is exceeded.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server failed; its log has the details. */
+            500: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Internal Server Error",
+                     *       "status": 500,
+                     *       "detail": "The server failed; its log has the details.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is overloaded, or the database is unavailable; retrying is safe. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Service Unavailable",
+                     *       "status": 503,
+                     *       "detail": "The server is overloaded, or the database is unavailable; retrying is safe.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "void-run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The run ID, percent-encoded. */
+                runId: string;
+            };
+            cookie?: never;
+        };
+        /** @description The reason. */
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "reason": "The workspace had the solution in it."
+                 *     }
+                 */
+                "application/json": components["schemas"]["VoidRequest"];
+            };
+        };
+        responses: {
+            /** @description The run is voided. */
+            200: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": 1,
+                     *       "runId": "run-a1",
+                     *       "batchId": "batch-a",
+                     *       "suite": "update-deps",
+                     *       "scenario": "nx-pnpm-monorepo",
+                     *       "tier": "L1",
+                     *       "agent": "claude-code",
+                     *       "model": "claude-sonnet-4",
+                     *       "status": "completed",
+                     *       "startedAt": "2025-11-17T10:00:00.000Z",
+                     *       "completedAt": "2025-11-17T10:05:00.000Z",
+                     *       "totalScore": 0.85,
+                     *       "weightedScore": 8.5,
+                     *       "isSuccessful": true,
+                     *       "successMetric": 0.9,
+                     *       "specialistEnabled": null,
+                     *       "specialistName": null,
+                     *       "specialistVersion": null,
+                     *       "metadata": {
+                     *         "packageManager": "pnpm"
+                     *       },
+                     *       "voided": {
+                     *         "at": "2025-11-17T10:05:00.000Z",
+                     *         "by": "alice",
+                     *         "reason": "The workspace had the solution in it."
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            /** @description The body is not valid JSON, or is incomplete. */
+            400: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Bad Request",
+                     *       "status": 400,
+                     *       "detail": "The body is not valid JSON, or is incomplete.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description An API key is required, and none was sent. */
+            401: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unauthorized",
+                     *       "status": 401,
+                     *       "detail": "An API key is required, and none was sent.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The API key is invalid, or lacks the required scope. */
+            403: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Forbidden",
+                     *       "status": 403,
+                     *       "detail": "The API key is invalid, or lacks the required scope.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found. */
+            404: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Not Found",
+                     *       "status": 404,
+                     *       "detail": "Not found.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The run is finished, and its content differs; `errors` lists the fields that differ. */
+            409: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Conflict",
+                     *       "status": 409,
+                     *       "detail": "The run is finished, and its content differs; `errors` lists the fields that differ.",
+                     *       "errors": [
+                     *         {
+                     *           "location": "body.totalScore",
+                     *           "message": "differs from what is stored"
+                     *         }
+                     *       ],
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
