@@ -16,7 +16,7 @@ import (
 
 // appendBatch writes a batch with its runs, of which there are many.
 func appendBatch(b []byte, batch *BatchDetails) ([]byte, error) {
-	fields, err := json.Marshal(batch.Batch)
+	fields, err := json.Marshal(batch.Batch, asStored)
 	if err != nil {
 		return nil, err
 	}

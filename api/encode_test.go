@@ -55,6 +55,8 @@ func TestAppendJSONMatchesReflection(t *testing.T) {
 				drawn = rapid.SampledFrom(statuses).Draw(t, field.Name)
 			case UTCTime:
 				drawn = moment.Draw(t, field.Name)
+			case Void:
+				drawn = Void{At: moment.Draw(t, field.Name), Reason: text.Draw(t, field.Name)}
 			case Metadata:
 				drawn = Metadata{rapid.SampledFrom([]jsontext.Value{nil, jsontext.Value(`{}`), jsontext.Value(`{"a":[1,9007199254740993]}`)}).Draw(t, field.Name), rapid.Bool().Draw(t, "asText")}
 			default:
@@ -99,10 +101,14 @@ func TestEveryColumnIsRead(t *testing.T) {
 		row, read reflect.Type
 		hidden    []string
 	}{
-		{reflect.TypeFor[db.BenchmarkRun](), reflect.TypeFor[Run](), []string{"started_at_given"}},
+		{reflect.TypeFor[db.BenchmarkRun](), reflect.TypeFor[Run](), []string{
+			"started_at_given",
+			"metadata_text",                        // metadata
+			"voided_at", "voided_by", "void_reason", // voided
+		}},
 		{reflect.TypeFor[db.EvaluationResult](), reflect.TypeFor[Evaluation](), []string{"position"}}, // their order
 		{reflect.TypeFor[db.RunTelemetry](), reflect.TypeFor[Telemetry](), nil},
-		{reflect.TypeFor[db.BatchSummary](), reflect.TypeFor[Batch](), nil},
+		{reflect.TypeFor[db.BatchSummary](), reflect.TypeFor[Batch](), []string{"metadata_text"}}, // metadata
 	} {
 		read := map[string]bool{}
 		for _, field := range reflect.VisibleFields(c.read) {

@@ -502,7 +502,7 @@ func TestQueryParameters(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	for path, want := range map[string]string{
-		"/api/runs?limt=1":                 "query.limt: unknown query parameter; this operation has limit, cursor, suite, scenario, agent, status; ",
+		"/api/runs?limt=1":                 "query.limt: unknown query parameter; this operation has limit, cursor, suite, scenario, agent, status, voided; ",
 		"/api/stats?suite=a":               "query.suite: unknown query parameter; this operation has none; ",
 		"/api/runs?suite=a&suite=b":        "query.suite: expected one value, not 2; ",
 		"/api/runs?suite=%zz":              "query: expected percent-encoded UTF-8 without NUL; ",

@@ -19,6 +19,9 @@ func TestEveryFilterSelects(t *testing.T) {
 	s.submit(run).want(http.StatusCreated)
 	filters := url.Values{}
 	for field := range reflect.TypeFor[api.RunFilters]().Fields() {
+		if field.Type.Kind() != reflect.String { // TestVoidRun tests voided.
+			continue
+		}
 		name := field.Tag.Get("query")
 		filters.Set(name, run[name].(string))
 	}

@@ -72,8 +72,11 @@ func write(buffer *bytes.Buffer, v any) error {
 		_, _ = buffer.Write(text) // It does not fail.
 		return err
 	}
-	return json.MarshalWrite(buffer, v)
+	return json.MarshalWrite(buffer, v, asStored)
 }
+
+// asStored keeps the form in which strings of metadata were sent.
+var asStored = jsontext.PreserveRawStrings(true)
 
 // readAllFields continues after a field of the wrong type, so that the Resolve methods
 // of the other fields see their values.

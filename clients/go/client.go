@@ -327,6 +327,21 @@ func EachBatchAs[T any](ctx context.Context, c *ClientWithResponses, params List
 	})
 }
 
+// EachCorrection returns all corrections that match params, page by page. It stops after an error.
+func (c *ClientWithResponses) EachCorrection(ctx context.Context, params ListCorrectionsParams) iter.Seq2[Correction, error] {
+	return EachCorrectionAs[Correction](ctx, c, params)
+}
+
+// EachCorrectionAs is EachCorrection with another type for a correction; see EachRunAs.
+func EachCorrectionAs[T any](ctx context.Context, c *ClientWithResponses, params ListCorrectionsParams) iter.Seq2[T, error] {
+	return pages[T]("runId", func(cursor *string) (*http.Response, []byte, error) {
+		if cursor != nil {
+			params.Cursor = cursor
+		}
+		return read(c.ListCorrections(ctx, &params))
+	})
+}
+
 // read reads the whole response body and closes it.
 func read(response *http.Response, err error) (*http.Response, []byte, error) {
 	if err != nil {

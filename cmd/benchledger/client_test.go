@@ -112,7 +112,7 @@ func TestClient(t *testing.T) {
 	}
 	batches, err := client.ListBatchesWithResponse(ctx, &benchledger.ListBatchesParams{})
 	same("list-batches", batches.JSON200, err, read("/api/batches"))
-	batchDetails, err := client.GetBatchWithResponse(ctx, "batch")
+	batchDetails, err := client.GetBatchWithResponse(ctx, "batch", nil)
 	same("get-batch", batchDetails.JSON200, err, read("/api/batches/batch"))
 	// Nil metadata keeps what is stored, empty metadata replaces it.
 	for _, step := range []struct {

@@ -18,9 +18,14 @@ import (
 	"github.com/benchledger/benchledger/keys"
 )
 
-type keysCommand struct {
+// databaseFlags say which database a command uses.
+type databaseFlags struct {
 	DatabaseURL string `env:"DATABASE_URL" placeholder:"URL" help:"The database, as a PostgreSQL connection string. Without it, the database of a server that runs on this machine with ENVIRONMENT=local."`
 	DataDir     string `env:"DATA_DIR" default:"${data_dir}" placeholder:"DIR" help:"Directory where that server keeps its data; ${default} by default."`
+}
+
+type keysCommand struct {
+	databaseFlags `embed:""`
 
 	Create keysCreateCommand `cmd:"" help:"Create an API key; it is shown once."`
 	List   keysListCommand   `cmd:"" help:"List the API keys, without their secrets."`
@@ -33,7 +38,7 @@ func (keysCommand) Help() string {
 }
 
 // with opens the database for fn, and closes it.
-func (c *keysCommand) with(fn func(context.Context, *db.Queries) error) error {
+func (c *databaseFlags) with(fn func(context.Context, *db.Queries) error) error {
 	ctx, stop := interruptible()
 	defer stop()
 	url := c.DatabaseURL
@@ -93,24 +98,28 @@ type lifetime struct{ at *time.Time }
 
 // UnmarshalText reads a duration from now, in days too, a date in UTC, or a time.
 func (l *lifetime) UnmarshalText(text []byte) error {
-	value := string(text)
+	at, err := parseWhen(string(text), time.Now().Add)
+	l.at = &at
+	return err
+}
+
+// parseWhen reads a time: a date in UTC, a time, or a duration, in days too, from which
+// from makes a time.
+func parseWhen(value string, from func(time.Duration) time.Time) (time.Time, error) {
 	if days, found := strings.CutSuffix(value, "d"); found {
 		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
-			l.at = new(time.Now().AddDate(0, 0, int(n)))
-			return nil
+			return from(time.Duration(n) * 24 * time.Hour), nil
 		}
 	}
 	if duration, err := time.ParseDuration(value); err == nil {
-		l.at = new(time.Now().Add(duration))
-		return nil
+		return from(duration), nil
 	}
 	for _, layout := range []string{time.DateOnly, time.RFC3339} {
 		if at, err := time.Parse(layout, value); err == nil {
-			l.at = &at
-			return nil
+			return at, nil
 		}
 	}
-	return fmt.Errorf("%q is not a duration (90d, 12h), a date (2026-12-31) or a time (2026-12-31T12:00:00Z)", value)
+	return time.Time{}, fmt.Errorf("%q is not a duration (90d, 12h), a date (2026-12-31) or a time (2026-12-31T12:00:00Z)", value)
 }
 
 type keysListCommand struct {

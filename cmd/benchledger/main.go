@@ -14,20 +14,24 @@ import (
 )
 
 type commands struct {
-	Serve   serveCommand   `cmd:"" help:"Serve the API. Without a database, start one."`
-	Migrate migrateCommand `cmd:"" help:"Migrate the database schema, or show its version."`
-	Keys    keysCommand    `cmd:"" help:"Create, list and revoke API keys."`
-	Doctor  doctorCommand  `cmd:"" help:"Check the configuration and the database, and give advice."`
-	Health  healthCommand  `cmd:"" help:"Check whether a server on this machine is ready."`
-	Submit  submitCommand  `cmd:"" help:"Submit runs from files."`
-	Flush   flushCommand   `cmd:"" help:"Submit what recorders could not deliver."`
-	Runs    runsCommand    `cmd:"" help:"Print runs, newest first."`
-	Show    runCommand     `cmd:"" name:"run" help:"Print a run with its evaluations and telemetry."`
-	Batches batchesCommand `cmd:"" help:"Print batches, newest first."`
-	Batch   batchCommand   `cmd:"" help:"Print a batch with its runs."`
-	Stats   statsCommand   `cmd:"" help:"Print statistics over completed runs."`
-	OpenAPI openAPICommand `cmd:"" name:"openapi" help:"Print the OpenAPI document."`
-	Version versionCommand `cmd:"" help:"Print the version, the commit and its date."`
+	Serve       serveCommand       `cmd:"" help:"Serve the API. Without a database, start one."`
+	Migrate     migrateCommand     `cmd:"" help:"Migrate the database schema, or show its version."`
+	Keys        keysCommand        `cmd:"" help:"Create, list and revoke API keys."`
+	Doctor      doctorCommand      `cmd:"" help:"Check the configuration and the database, and give advice."`
+	Health      healthCommand      `cmd:"" help:"Check whether a server on this machine is ready."`
+	Submit      submitCommand      `cmd:"" help:"Submit runs from files."`
+	Flush       flushCommand       `cmd:"" help:"Submit what recorders could not deliver."`
+	Runs        runsCommand        `cmd:"" help:"Print runs, newest first."`
+	Show        runCommand         `cmd:"" name:"run" help:"Print a run with its evaluations and telemetry."`
+	Batches     batchesCommand     `cmd:"" help:"Print batches, newest first."`
+	Batch       batchCommand       `cmd:"" help:"Print a batch with its runs."`
+	Stats       statsCommand       `cmd:"" help:"Print statistics over completed runs."`
+	Void        voidCommand        `cmd:"" help:"Void runs that are wrong: they count in no list or figure."`
+	Restore     restoreCommand     `cmd:"" help:"Restore voided runs."`
+	Corrections correctionsCommand `cmd:"" help:"Print who voided and restored runs, newest first."`
+	Purge       purgeCommand       `cmd:"" help:"Delete runs for good, by age and filters."`
+	OpenAPI     openAPICommand     `cmd:"" name:"openapi" help:"Print the OpenAPI document."`
+	Version     versionCommand     `cmd:"" help:"Print the version, the commit and its date."`
 
 	Completion completionCommand `cmd:"" help:"Print a shell's completion script."`
 	Man        manCommand        `cmd:"" hidden:"" help:"Print the manual page."`

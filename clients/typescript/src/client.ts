@@ -19,6 +19,9 @@ export type Batch = Schemas["Batch"];
 export type BatchDetails = Schemas["BatchDetails"];
 export type BatchSubmission = Schemas["BatchSubmission"];
 export type BatchReceipt = Schemas["BatchReceipt"];
+export type Correction = Schemas["Correction"];
+export type VoidRequest = Schemas["VoidRequest"];
+export type RestoreRequest = Schemas["RestoreRequest"];
 export type Receipt = Schemas["Receipt"];
 export type Problem = Schemas["Problem"];
 
@@ -179,8 +182,20 @@ export class BenchLedger {
   listBatches = (query: Query<"list-batches"> = {}, signal?: AbortSignal): Promise<Batch[]> =>
     this.#data(this.#api.GET("/api/batches", { params: { query }, ...withSignal(signal) }));
 
-  getBatch = (batchId: string, signal?: AbortSignal): Promise<BatchDetails> =>
-    this.#data(this.#api.GET("/api/batches/{batchId}", { params: { path: { batchId } }, ...withSignal(signal) }));
+  getBatch = (batchId: string, query: Query<"get-batch"> = {}, signal?: AbortSignal): Promise<BatchDetails> =>
+    this.#data(this.#api.GET("/api/batches/{batchId}", { params: { path: { batchId }, query }, ...withSignal(signal) }));
+
+  /** Voids a run: it counts in no list or figure until it is restored. Needs a key with the scope admin. */
+  voidRun = (runId: string, body: VoidRequest, signal?: AbortSignal): Promise<Run> =>
+    this.#data(this.#api.POST("/api/runs/{runId}/void", { params: { path: { runId } }, body, ...withSignal(signal) }));
+
+  /** Restores a voided run. Needs a key with the scope admin. */
+  restoreRun = (runId: string, body: RestoreRequest = {}, signal?: AbortSignal): Promise<Run> =>
+    this.#data(this.#api.POST("/api/runs/{runId}/restore", { params: { path: { runId } }, body, ...withSignal(signal) }));
+
+  /** Returns a page of corrections, newest first. eachCorrection returns all corrections. */
+  listCorrections = (query: Query<"list-corrections"> = {}, signal?: AbortSignal): Promise<Correction[]> =>
+    this.#data(this.#api.GET("/api/corrections", { params: { query }, ...withSignal(signal) }));
 
   getStats = (signal?: AbortSignal): Promise<Answer<"get-stats">> => this.#data(this.#api.GET("/api/stats", withSignal(signal)));
 
@@ -200,6 +215,10 @@ export class BenchLedger {
   /** Returns all batches, page by page. */
   eachBatch = (query: Query<"list-batches"> = {}, signal?: AbortSignal): AsyncGenerator<Batch, void> =>
     this.#pages<Batch>(query, (query) => this.#api.GET("/api/batches", { params: { query }, ...withSignal(signal) }));
+
+  /** Returns all corrections that match the query, page by page. */
+  eachCorrection = (query: Query<"list-corrections"> = {}, signal?: AbortSignal): AsyncGenerator<Correction, void> =>
+    this.#pages<Correction>(query, (query) => this.#api.GET("/api/corrections", { params: { query }, ...withSignal(signal) }));
 
   async *#pages<Item>(
     query: { cursor?: string },

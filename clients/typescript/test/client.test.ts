@@ -55,6 +55,11 @@ test("every operation answers what the server sends", async () => {
     ["getRunTelemetry", await client.getRunTelemetry("second"), null],
     ["listBatches", await client.listBatches(), await read("/api/batches")],
     ["getBatch", await client.getBatch("batch"), await read("/api/batches/batch")],
+    ["voidRun", (await client.voidRun("second", { reason: "It was wrong." })).voided?.reason, "It was wrong."],
+    ["listRuns", await client.listRuns({ voided: true }), await read("/api/runs?voided=true")],
+    ["getBatch", await client.getBatch("batch", { voided: true }), await read("/api/batches/batch?voided=true")],
+    ["restoreRun", (await client.restoreRun("second")).voided, undefined],
+    ["listCorrections", await client.listCorrections({ runId: "second" }), await read("/api/corrections?runId=second")],
     ["getStats", await client.getStats(), await read("/api/stats")],
     ["listAgentStats", await client.listAgentStats(), await read("/api/stats/agents")],
     ["getReadiness", await client.getReadiness(), await read("/readyz")],
@@ -69,6 +74,9 @@ test("every operation answers what the server sends", async () => {
 });
 
 test("lists go from page to page", async () => {
+  const corrections = [];
+  for await (const { action } of client.eachCorrection({ runId: "second", limit: 1 })) corrections.push(action);
+  assert.deepEqual(corrections, ["restore", "void"]);
   const all = Array.from({ length: 7 }, (_, i) => ({ ...submission, runId: `paged-${i}`, suite: "paged", batchId: `paged-${i}` }));
   await client.submitRuns(all);
   const runs = [];

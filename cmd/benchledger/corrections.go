@@ -1,0 +1,106 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+
+	benchledger "github.com/benchledger/benchledger/clients/go"
+)
+
+type voidCommand struct {
+	serverFlags `embed:""`
+	IDs         []string `arg:"" name:"id" help:"The run IDs."`
+	Reason      string   `required:"" placeholder:"TEXT" help:"Why the runs must not count. Everyone who reads them sees it."`
+}
+
+func (voidCommand) Help() string {
+	return "A voided run stays stored, but is left out of all lists and figures. benchledger restore undoes it; benchledger corrections " +
+		"shows who did what, and why. It needs a key with the scope admin."
+}
+
+// Run voids runs.
+func (c *voidCommand) Run() error {
+	if strings.TrimSpace(c.Reason) == "" {
+		return errors.New("--reason is empty: say why the runs must not count")
+	}
+	ctx, stop := interruptible()
+	defer stop()
+	client, err := c.connect()
+	if err != nil {
+		return err
+	}
+	for _, id := range c.IDs {
+		response, err := client.VoidRun(ctx, id, benchledger.VoidRequest{Reason: c.Reason}) //nolint:bodyclose // get closes it
+		if _, _, err := get[runRow](response, err, "runId"); err != nil {
+			return fmt.Errorf("%s: %w", strconv.Quote(id), err)
+		}
+		printf("voided %s\n", strconv.Quote(id))
+	}
+	return nil
+}
+
+type restoreCommand struct {
+	serverFlags `embed:""`
+	IDs         []string `arg:"" name:"id" help:"The run IDs."`
+	Reason      string   `placeholder:"TEXT" help:"Why the runs count again."`
+}
+
+// Run restores runs.
+func (c *restoreCommand) Run() error {
+	ctx, stop := interruptible()
+	defer stop()
+	client, err := c.connect()
+	if err != nil {
+		return err
+	}
+	var request benchledger.RestoreRequest
+	if c.Reason != "" {
+		request.Reason = &c.Reason
+	}
+	for _, id := range c.IDs {
+		response, err := client.RestoreRun(ctx, id, request) //nolint:bodyclose // get closes it
+		if _, _, err := get[runRow](response, err, "runId"); err != nil {
+			return fmt.Errorf("%s: %w", strconv.Quote(id), err)
+		}
+		printf("restored %s\n", strconv.Quote(id))
+	}
+	return nil
+}
+
+type correctionsCommand struct {
+	readFlags `embed:""`
+	RunID     string `name:"run" placeholder:"ID" help:"Only the corrections of this run."`
+	Limit     int    `default:"50" help:"Maximum number of corrections to print, newest first; 0 prints all. ${default} by default."`
+}
+
+// Validate refuses what means nothing.
+func (c *correctionsCommand) Validate() error { return validLimit(c.Limit) }
+
+// Run prints corrections.
+func (c *correctionsCommand) Run() error {
+	ctx, stop := interruptible()
+	defer stop()
+	client, err := c.connect()
+	if err != nil {
+		return err
+	}
+	params := benchledger.ListCorrectionsParams{Limit: pageSize(c.Limit)}
+	if c.RunID != "" {
+		params.RunID = &c.RunID
+	}
+	if c.JSON {
+		return printLines(benchledger.EachCorrectionAs[json.RawMessage](ctx, client, params), c.Limit)
+	}
+	corrections, err := first(benchledger.EachCorrectionAs[benchledger.Correction](ctx, client, params), c.Limit)
+	if err != nil {
+		return err
+	}
+	return show(&c.readFlags, table.Row{"time", "action", "run", "by", "reason"}, corrections, func(r benchledger.Correction) table.Row {
+		return table.Row{r.At, string(r.Action), r.RunID, r.By, r.Reason}
+	})
+}

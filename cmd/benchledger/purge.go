@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+
+	"github.com/benchledger/benchledger/db"
+)
+
+// purgeStep is how many runs one transaction deletes.
+const purgeStep = 500
+
+type purgeCommand struct {
+	databaseFlags `embed:""`
+	OlderThan     age    `placeholder:"WHEN" help:"Only runs that started before: 90d or 12h ago, a date or a time (RFC 3339)."`
+	Suite         string `placeholder:"NAME" help:"Only runs of this suite."`
+	Scenario      string `placeholder:"NAME" help:"Only runs of this scenario."`
+	Agent         string `placeholder:"NAME" help:"Only runs of this agent."`
+	Status        string `enum:",running,completed,failed,incomplete" default:"" placeholder:"STATUS" help:"Only runs with this status: running, completed, failed or incomplete."`
+	Voided        bool   `help:"Only voided runs."`
+	Delete        bool   `help:"Delete the runs. Without it, purge only prints how many match."`
+}
+
+func (purgeCommand) Help() string {
+	return "Deletes runs for good, with their evaluations and telemetry, and the batches that have no run left. Voided runs match, too. " +
+		"A run that is wrong is better voided: benchledger void. Purge works on the database, not through the server. It can be stopped and started again at any time; " +
+		"a server may run meanwhile. Back up the database first."
+}
+
+// age is when a run started at the latest, nil for any time.
+type age struct{ before *time.Time }
+
+// UnmarshalText reads a duration until now, in days too, a date in UTC, or a time.
+func (a *age) UnmarshalText(text []byte) error {
+	before, err := parseWhen(string(text), func(ago time.Duration) time.Time { return time.Now().Add(-ago) })
+	a.before = &before
+	return err
+}
+
+func (c *purgeCommand) purge() (db.Purge, error) {
+	purge := db.Purge{Filters: map[string]string{}, StartedBefore: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), OnlyVoided: c.Voided}
+	for name, value := range map[string]string{"suite": c.Suite, "scenario": c.Scenario, "agent": c.Agent, "status": c.Status} {
+		if value != "" {
+			purge.Filters[name] = value
+		}
+	}
+	if c.OlderThan.before != nil {
+		purge.StartedBefore = *c.OlderThan.before
+	} else if len(purge.Filters) == 0 && !c.Voided {
+		return purge, errors.New("say which runs to delete: --older-than, --suite, --scenario, --agent, --status or --voided")
+	}
+	return purge, nil
+}
+
+// Run prints how many runs match, and deletes them if it is told to.
+func (c *purgeCommand) Run() error {
+	purge, err := c.purge()
+	if err != nil {
+		return err
+	}
+	return c.with(func(ctx context.Context, q *db.Queries) error {
+		counts, err := db.CountPurge(ctx, q, purge)
+		if err != nil {
+			return err
+		}
+		if counts.Runs == 0 {
+			printf("no run matches\n")
+			return nil
+		}
+		if !c.Delete {
+			printf("%d runs match, started from %s to %s: %d of them are open, %d voided.\nNothing was deleted. To delete them for good, add --delete.\n",
+				counts.Runs, counts.FirstStartedAt.UTC().Format(time.RFC3339), counts.LastStartedAt.UTC().Format(time.RFC3339), counts.OpenRuns, counts.VoidedRuns)
+			return nil
+		}
+		return deleteRuns(ctx, q, purge, counts.Runs)
+	})
+}
+
+// deleteRuns deletes in steps. What it deleted stays deleted when it is stopped.
+func deleteRuns(ctx context.Context, q *db.Queries, purge db.Purge, total int64) error {
+	bar := progressbar.NewOptions64(
+		total, progressbar.OptionSetDescription("deleting runs"), progressbar.OptionSetWriter(os.Stderr),
+		progressbar.OptionSetVisibility(onTerminal()), progressbar.OptionShowCount(), progressbar.OptionFullWidth(),
+		progressbar.OptionOnCompletion(func() { fmt.Fprintln(os.Stderr) }),
+	)
+	var done db.Purged
+	for {
+		purged, err := db.PurgePage(ctx, q, purge, done.Last, purgeStep)
+		if err != nil {
+			_ = bar.Exit()
+			if ctx.Err() != nil {
+				err = errors.New("stopped")
+			}
+			return fmt.Errorf("%w; %d runs are deleted. To go on, run the same command again", err, done.Runs)
+		}
+		if purged.Runs == 0 {
+			break
+		}
+		done = db.Purged{Runs: done.Runs + purged.Runs, Batches: done.Batches + purged.Batches, Last: purged.Last}
+		_ = bar.Set64(min(done.Runs, total)) // Only the progress bar.
+	}
+	_ = bar.Finish()
+	printf("deleted %d runs and %d batches\n", done.Runs, done.Batches)
+	return nil
+}
