@@ -15,7 +15,7 @@ export default defineConfig({
   lastUpdated: false,
   markdown: {
     config(md) {
-      // Pages that the repository has already link into it.
+      // Included files of the repository have links to other files of it.
       const open = md.renderer.rules.link_open ?? ((tokens, i, options, _env, self) => self.renderToken(tokens, i, options));
       md.renderer.rules.link_open = (tokens, i, options, env, self) => {
         const href = tokens[i].attrGet("href") ?? "";
