@@ -8,7 +8,7 @@ const manual = execFileSync("go", ["run", "./cmd/benchledger", "man"], { cwd: ne
 /** Turns the roff that cmd/benchledger/man.go writes into Markdown. */
 const text = (line) => line.replace(/\\(e|-|&)/g, (_, escaped) => ({ e: "\\", "-": "-", "&": "" })[escaped]);
 const code = (line) => `\`${text(line).replace(/\\f[BIR]/g, "")}\``;
-const prose = (line) => text(line).replace(/[\\`*_<>[\]|]/g, "\\$&");
+const prose = (line) => text(line).replace(/[\\`*_<>[\]|]/g, "\\$&").replace(/https?:\/\/[\w.:-]*\w/g, "`$&`");
 
 const lines = manual.slice(manual.indexOf(".SH COMMANDS")).split("\n").slice(1);
 const page = [];
