@@ -19,14 +19,14 @@ import (
 // way are together, and how many requests a sender sends.
 
 const (
-	// maxBodies is how large all bodies under way may be together.
+	// maxBodies limits the total size of the bodies that are being read.
 	maxBodies = 256 << 20
-	// burst is the time whose requests a sender may send at once.
+	// burst is how many seconds' worth of requests a sender may send at once.
 	burst = 10 * time.Second
 )
 
-// limitBodies answers 503 at once when the bodies under way could take more memory than
-// there is for them. A body that does not say its size, or is compressed, counts as the
+// limitBodies responds with 503 at once when the request bodies could take more memory than
+// is reserved for them. A body that does not say its size, or is compressed, counts as the
 // largest that the operation accepts.
 func (s *server) limitBodies(ctx huma.Context, next func(huma.Context)) {
 	r, _ := humachi.Unwrap(ctx)
@@ -111,7 +111,7 @@ func (s *server) limitAddresses(ctx huma.Context, next func(huma.Context)) {
 }
 
 // limitedAddress is what counts as one sender: an address or, of IPv6, a network of 64
-// bits, since whoever has one address of it has them all.
+// bits, because a client with one of its addresses has all of them.
 func limitedAddress(address netip.Addr) string {
 	if !address.Is6() {
 		return address.String()
@@ -120,8 +120,8 @@ func limitedAddress(address netip.Addr) string {
 	return network.String()
 }
 
-// isOverLimit counts a request of a sender, and answers 429 if it is one too many. Where
-// there are two limits, the headers are those of the one that is reached first.
+// isOverLimit counts a request of a sender, and responds with 429 if it exceeds the limit. If
+// there are two limits, the headers describe the one that is closer.
 func (s *server) isOverLimit(ctx huma.Context, limit *rateLimit, sender string) bool {
 	if limit == nil {
 		return false

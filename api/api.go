@@ -29,10 +29,10 @@ const (
 	// maxBodyBytes is the largest request body: 8 MiB. huma refuses a body that
 	// reaches its limit, hence the one byte more.
 	maxBodyBytes = 8<<20 + 1
-	// unreadTimeout is how long a body may take that no operation reads: net/http reads
-	// it before it answers, so that the connection can be used again.
+	// unreadTimeout limits how long a body that no operation reads may take: net/http reads
+	// it before it responds, so that the connection can be reused.
 	unreadTimeout = time.Second
-	// bodyReadTimeout is for a large body on a slow line.
+	// bodyReadTimeout is for a large body on a slow connection.
 	bodyReadTimeout = time.Minute
 	// requestTimeout bounds the work of a request after its body was read, by default.
 	requestTimeout = 10 * time.Second
@@ -92,7 +92,7 @@ type server struct {
 	keyLimit, addressLimit *rateLimit
 	// submissions counts what became of runs and batches.
 	submissions *prometheus.CounterVec
-	// bodyBytes is how large the bodies under way may be together.
+	// bodyBytes limits the total size of the bodies that are being read.
 	bodyBytes atomic.Int64
 	// bulkRequests has a place for each bulk submission that is being read.
 	bulkRequests chan struct{}

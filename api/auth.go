@@ -15,10 +15,10 @@ import (
 var (
 	// submitSecurity is the security of an operation that writes.
 	submitSecurity = []map[string][]string{{"bearer": {string(keys.ScopeSubmit)}}}
-	// readSecurity is that of an operation that reads: it needs a key where the server's
+	// readSecurity is for operations that read: they need a key if the server's
 	// reads are private.
 	readSecurity = []map[string][]string{{}, {"bearer": {string(keys.ScopeRead)}}}
-	// noSecurity is that of an operation which anyone may use.
+	// noSecurity is for operations that never need a key.
 	noSecurity = []map[string][]string{{}}
 )
 
@@ -100,7 +100,7 @@ func submitter(ctx context.Context) *string {
 	return nil
 }
 
-// refuse answers a request before its operation begins. (huma.WriteErr would pass the
+// refuse responds to a request before its operation begins. (huma.WriteErr would pass the
 // problem through newProblem, for which 500 means a body that ended early.)
 func (s *server) refuse(ctx huma.Context, problem *Problem) {
 	r, w := humachi.Unwrap(ctx)

@@ -23,8 +23,8 @@ import (
 const (
 	// maxLines is how many runs one request may have.
 	maxLines = 10_000
-	// maxEachBytes bounds a request whose lines stand for themselves: it is stored
-	// while it is read. One that is stored as a whole is kept until its end.
+	// maxEachBytes limits a request whose runs are stored separately, while it is read. A
+	// request that is stored as a whole is kept in memory until its end.
 	maxEachBytes   = 256 << 20
 	maxAtomicBytes = 64 << 20
 	// maxLineBytes is the largest run, as for a single submission.
@@ -32,11 +32,11 @@ const (
 	// chunkRuns and chunkBytes bound what is stored by one statement.
 	chunkRuns  = 250
 	chunkBytes = 4 << 20
-	// maxBulkRequests is how many are read at the same time, each with a chunk, or
-	// all it has, in memory.
+	// maxBulkRequests is how many requests are read at the same time. Each has a chunk, or
+	// the whole body, in memory.
 	maxBulkRequests = 8
-	// bulkTimes is how many times the RequestTimeout a whole request may take, and
-	// atomicTimes how many its one transaction may, where it has one.
+	// bulkTimes limits a whole request, and atomicTimes the transaction of an atomic
+	// request, as multiples of RequestTimeout.
 	bulkTimes, atomicTimes = 60, 6
 )
 
@@ -155,7 +155,7 @@ func (s *server) submitRuns(ctx context.Context, input *submitRunsInput) (*submi
 	}
 	receipts, err := store(ctx, input)
 	_, w := humachi.Unwrap(input.request)
-	// Reading a long body may have used up the time for the answer.
+	// Reading a long body may have used up the time for the response.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(bodyReadTimeout))
 	if err != nil {
 		problem := s.problem(ctx, err)
@@ -214,7 +214,7 @@ func (s *server) storeEach(ctx context.Context, chunk *chunk) error {
 	return err
 }
 
-// set notes what became of a run.
+// set records the outcome of a run.
 func (r *Receipt) set(outcome db.Outcome) {
 	r.Outcome = string(outcome.Result)
 	switch outcome.Result { //nolint:exhaustive // the others have no errors

@@ -12,16 +12,16 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// checkedRun is a run that is validated while it is read. Nearly all are plainly valid,
-// which the quick check of plain.go tells; the others are read as huma reads a body,
-// against the schema, which finds everything that is wrong with them.
+// checkedRun is a run that is validated while it is read. The quick check in
+// plain.go accepts nearly all runs; the others are validated against the schema, as huma does
+// it, which finds all errors.
 type checkedRun struct {
 	run *RunSubmission
-	// id is the run's, where it is one that an answer can repeat.
+	// id is the run's ID, if it is valid in a response.
 	id string
-	// faults are what is wrong.
+	// faults are the errors.
 	faults []error
-	// unknown are the fields that a run does not have.
+	// unknown are the unknown fields.
 	unknown []FieldError
 }
 
@@ -101,7 +101,7 @@ func (c *checkedRun) read(raw []byte) {
 	}
 }
 
-// isID reports whether the run's id is one that an answer can repeat.
+// isID reports whether the run's ID is valid in a response.
 func isID(value any) bool {
 	run, _ := value.(map[string]any)
 	id, ok := run["runId"].(string)

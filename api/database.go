@@ -30,8 +30,8 @@ const (
 )
 
 const (
-	// connectionWait is how long a request waits for a connection, by default: so that
-	// it has its answer within a second.
+	// connectionWait is how long a request waits for a connection, by default: the client
+	// then gets a response within a second.
 	connectionWait = 900 * time.Millisecond
 	// controlConnections are reserved for classControl.
 	controlConnections = 2
@@ -80,7 +80,7 @@ func newDatabase(pool *pgxpool.Pool, wait time.Duration) *database {
 }
 
 // enter counts a request that is going to use the database, until leave is called. It
-// reports false where more requests are under way than can have an answer soon.
+// reports false if so many requests are running that this one would wait too long.
 func (d *database) enter(class class) (leave func(), ok bool) {
 	share := d.shares[class]
 	leave = func() { share.underWay.Add(-1) }
@@ -147,8 +147,8 @@ func register[I, O any](s *server, operation huma.Operation, class class, handle
 // the database.
 const classKey = "class"
 
-// refuseTooMany answers 503 at once where more requests are under way than can have
-// an answer soon, to keep the capacity for those that can.
+// refuseTooMany responds with 503 at once if so many requests are running that this one
+// would wait too long, so that the others get a response in time.
 func (s *server) refuseTooMany(ctx huma.Context, next func(huma.Context)) {
 	class, ok := ctx.Operation().Metadata[classKey].(class)
 	if !ok {

@@ -21,7 +21,7 @@ type plainType interface {
 type plainCheck func(value reflect.Value) bool
 
 // plainChecks builds the check of a body from its Go type and its schema, so that a new
-// field is checked as soon as it is declared. It panics where it does not know a type or
+// field is checked as soon as it is declared. It panics if it does not support a type or
 // a rule of the schema: otherwise the check would accept what validation refuses.
 type plainChecks struct{ registry huma.Registry }
 
@@ -102,7 +102,7 @@ func (c plainChecks) buildStruct(t reflect.Type, schema *huma.Schema, at string)
 		check := c.build(field.Type, property, at)
 		required := slices.Contains(schema.Required, name)
 		if required {
-			mustRejectZero(check, field.Type, at) // What it is where it is missing.
+			mustRejectZero(check, field.Type, at) // The value if the field is missing.
 		}
 		canBeNil := field.Type.Kind() == reflect.Pointer || field.Type.Kind() == reflect.Slice
 		checks = append(checks, fieldCheck{i, canBeNil && !required, check})

@@ -38,7 +38,7 @@ type RunSubmission struct {
 	Telemetry         *TelemetrySubmission   `json:"telemetry" required:"false"`
 }
 
-// Status is how far a run has come.
+// Status is the status of a run.
 type Status string
 
 // Schema documents and validates a Status.
@@ -60,7 +60,7 @@ type EvaluationSubmission struct {
 	Details       *Text    `json:"details" required:"false" doc:"Free text, often JSON."`
 }
 
-// TelemetrySubmission is what a run cost.
+// TelemetrySubmission is what a run used.
 type TelemetrySubmission struct {
 	_            struct{} `nullable:"true"`
 	ToolCalls    *Count   `json:"toolCalls" required:"false" nullable:"true" doc:"Number of tool calls."`
@@ -241,7 +241,7 @@ func (s *server) submitBatch(ctx context.Context, q *db.Queries, input *submitBa
 	return &submitBatchOutput{Body: BatchReceipt{Success: true, BatchID: params.BatchID, Warnings: warnings(unknown)}}, nil
 }
 
-// submissionOf is a run as the data layer takes it.
+// submissionOf converts a run for the database layer.
 func submissionOf(run *RunSubmission, submittedBy *string) db.Submission {
 	var startedAt time.Time
 	if run.StartedAt != nil {

@@ -15,7 +15,7 @@ import (
 func TestSubmitRun(t *testing.T) {
 	t.Parallel()
 
-	t.Run("all of a run comes back", func(t *testing.T) {
+	t.Run("a run with all fields is read back", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		got := s.submit(fullRun("run-1")).want(http.StatusCreated)
@@ -28,7 +28,7 @@ func TestSubmitRun(t *testing.T) {
 		wantRun(t, s, fullRun("run-1"))
 	})
 
-	t.Run("the least of a run comes back with nulls", func(t *testing.T) {
+	t.Run("a run with only the required fields is read back with nulls", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		s.submit(leastRun("run-1")).want(http.StatusCreated)
@@ -50,7 +50,7 @@ func TestSubmitRun(t *testing.T) {
 		s.submit(leastRun("run-1")).want(http.StatusOK)
 	})
 
-	t.Run("an id that a path has to encode is reachable", func(t *testing.T) {
+	t.Run("an ID that has to be encoded in a path can be read", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		for _, id := range []string{"läuft/ein zweites?", "a%2Fb", "a/../b", "…", "...", ".a", "日本語", strings.Repeat("🐘", 150), "a;b&c=d#e+f"} {
@@ -59,7 +59,7 @@ func TestSubmitRun(t *testing.T) {
 		}
 	})
 
-	t.Run("40 evaluations come back in their order", func(t *testing.T) {
+	t.Run("40 evaluations are read back in their order", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		evaluations := []object{}
@@ -71,7 +71,7 @@ func TestSubmitRun(t *testing.T) {
 		wantRun(t, s, run)
 	})
 
-	t.Run("a prompt of 700 KB comes back to the byte", func(t *testing.T) {
+	t.Run("a prompt of 700 KB is read back byte by byte", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		prompt := strings.Repeat("Zeile \"eins\"\r\n\t\\ äöü 🐘 \u2028 </script> \u007f", 16000)[:700_000]
@@ -80,7 +80,7 @@ func TestSubmitRun(t *testing.T) {
 		wantRun(t, s, run)
 	})
 
-	t.Run("metadata comes back as it was sent, numbers to the digit", func(t *testing.T) {
+	t.Run("metadata is read back as it was sent, with all digits of numbers", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		const metadata = `{"a":9007199254740993,"b":1.10,"c":[true,null,"x"],"d":{},"e":1e-300,"f":-0.1000000000000000055511151231257827,"ü":"\\u0000"}`
@@ -97,7 +97,7 @@ func TestSubmitRun(t *testing.T) {
 		}
 	})
 
-	t.Run("times are taken in every notation", func(t *testing.T) {
+	t.Run("times are accepted in every notation", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		for i, test := range []struct {
@@ -125,7 +125,7 @@ func TestSubmitRun(t *testing.T) {
 		}
 	})
 
-	t.Run("numbers are taken to the ends of their range", func(t *testing.T) {
+	t.Run("numbers are accepted up to the ends of their range", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		body := strings.TrimSuffix(encode(t, leastRun("run-1")), "}") + `,"totalScore":-1.7976931348623157e308,"weightedScore":5e-324,` +
@@ -152,7 +152,7 @@ func TestSubmitRun(t *testing.T) {
 		s.submit(body).want(http.StatusOK)
 	})
 
-	t.Run("a body of 8 MiB is taken, one byte more is not", func(t *testing.T) {
+	t.Run("a body of 8 MiB is accepted, one byte more is not", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		frame := encode(t, leastRun("run-1", object{"telemetry": object{"promptSent": ""}}))
@@ -183,7 +183,7 @@ func TestSubmitRunAgain(t *testing.T) {
 		}
 	})
 
-	t.Run("the same content in other words is a replay", func(t *testing.T) {
+	t.Run("the same content in another notation is a replay", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		run := fullRun("run-1")
@@ -289,7 +289,7 @@ func TestSubmitRunAgain(t *testing.T) {
 		}
 	})
 
-	t.Run("an end without a start keeps what the announcement said", func(t *testing.T) {
+	t.Run("an end without a start time keeps the announced one", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		s.submit(leastRun("given", object{"status": "running"})).want(http.StatusCreated)
@@ -398,7 +398,7 @@ func TestSubmitBatch(t *testing.T) {
 		return got
 	}
 
-	t.Run("all of a batch comes back", func(t *testing.T) {
+	t.Run("a batch with all fields is read back", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		got := s.submitBatch(object{
@@ -415,7 +415,7 @@ func TestSubmitBatch(t *testing.T) {
 		})
 	})
 
-	t.Run("an open batch is computed from its runs, whatever its client says", func(t *testing.T) {
+	t.Run("an open batch is computed from its runs, not from reported figures", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		s.submitBatch(object{"batchId": "batch-a", "createdAt": created, "totalRuns": 0, "successfulRuns": 0, "avgScore": 3}).want(http.StatusCreated)
@@ -436,7 +436,7 @@ func TestSubmitBatch(t *testing.T) {
 		}
 	})
 
-	t.Run("on completion what is sent stands, what is absent is computed", func(t *testing.T) {
+	t.Run("a completed batch has the reported figures, and computes the others", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		s.submitBatch(object{"batchId": "batch-a", "createdAt": created, "metadata": object{"a": 1}}).want(http.StatusCreated)
@@ -469,7 +469,7 @@ func TestSubmitBatch(t *testing.T) {
 		})
 	})
 
-	t.Run("50 at once leave one batch", func(t *testing.T) {
+	t.Run("50 concurrent submissions create one batch", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		statuses := atOnce(50, func(i int) int {

@@ -13,7 +13,7 @@ import (
 )
 
 // objectFields are the fields that an object, or each object of a list, has in JSON, with
-// the fields of their own; nil for other values, and for objects that may have any.
+// their own fields; nil for other values, and for objects that may have any.
 type objectFields map[string]objectFields
 
 var (

@@ -48,7 +48,7 @@ type Difference struct {
 
 // Outcome is what became of a submission, and why.
 type Outcome struct {
-	// Result is empty where it is not known.
+	// Result is empty if it is not known.
 	Result Result
 	// Differences are where a conflicting submission differs from what is stored.
 	Differences []Difference
@@ -254,7 +254,7 @@ func replaceStored(ctx context.Context, q *Queries, submissions []Submission, ou
 // now is PostgreSQL's input for the time at which the transaction began.
 const now = "now"
 
-// submissionRows returns submissions as the queries take them: JSON arrays of rows.
+// submissionRows returns submissions as parameters of the queries: JSON arrays of rows.
 func submissionRows(submissions []Submission) (rows CreateRunsParams, err error) {
 	type run struct {
 		BenchmarkRun

@@ -81,11 +81,11 @@ func (c *Cache) Find(ctx context.Context, key string) (row db.ListKeysRow, found
 	return row, found, nil
 }
 
-// refresh reads all keys, once for all who ask at the same time.
+// refresh reads all keys, once for all concurrent callers.
 func (c *Cache) refresh(ctx context.Context) (*snapshot, error) {
 	known, err, _ := c.refreshing.Do("", func() (any, error) {
 		known := &snapshot{at: time.Now(), byHash: map[[sha256.Size]byte]db.ListKeysRow{}}
-		// The first who asked may go away while the others wait.
+		// The first caller may disconnect while the others wait.
 		err := c.use(context.WithoutCancel(ctx), func(ctx context.Context, q *db.Queries) error {
 			rows, err := q.ListKeys(ctx)
 			for _, row := range rows {

@@ -33,7 +33,7 @@ part() {
   report+=$(printf '%6d s  %-8s %s' $((SECONDS - start)) "$name" "$verdict")$'\n'
 }
 
-# compose tries the image and compose.yaml, where a Docker engine answers. Where no
+# compose tries the image and compose.yaml, if a Docker engine is available. If no
 # registry is reached, the tests' PostgreSQL has an image, and Go comes from this machine.
 compose() {
   if ! docker info >/dev/null 2>&1; then

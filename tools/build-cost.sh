@@ -1,5 +1,5 @@
 #!/bin/sh
-# Measures what it takes to build the program on a machine that has Go and nothing else: with empty caches, so that the
+# Measures how long it takes to build the program on a machine that only has Go: with empty caches, so that the
 # modules are downloaded too. Processor time differs from machine to machine, so it is also told as a multiple of what
 # Go's own net/http takes there. GOGC=200 costs a little memory; make build, the Dockerfile and releases set it.
 set -eu

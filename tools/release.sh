@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes what a release consists of, in dist/: for each platform an archive with the static program, its completions, manual
 # page and licences, and an SBOM; the package of the TypeScript client; SHA256SUMS. The same commit makes the same archives.
-# RELEASE_TARGETS='linux/amd64 …' makes fewer. It takes git, GNU tar, zip and npm.
+# RELEASE_TARGETS='linux/amd64 …' makes fewer. It needs git, GNU tar, zip and npm.
 set -eu
 cd "$(dirname "$0")/.."
 targets=${RELEASE_TARGETS:-linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64}

@@ -1,4 +1,4 @@
-// Command withpg runs another program with a PostgreSQL of its own, which
+// Command withpg runs another program with its own PostgreSQL, which
 // TEST_DATABASE_URL leads to: go run ./internal/withpg PROGRAM [ARGUMENT…]
 package main
 
@@ -13,7 +13,7 @@ import (
 	"github.com/benchledger/benchledger/internal/localpg"
 )
 
-// settings trade durability for speed, and let plans depend on nothing that runs beside.
+// settings trade durability for speed, and make plans independent of other processes.
 // Commits stay synchronous: a test that takes the standby away leaves such a server alone,
 // since where it is killed half-way, all that came later would wait.
 var settings = map[string]string{

@@ -1,5 +1,5 @@
 // Package recorder writes down which queries the tests run, for the audit (audit.Entry,
-// a module of its own).
+// a separate module).
 //
 // Give New's tracer to the connections of each test's database. It writes only
 // where the environment variable AUDIT_RECORD names a directory.
