@@ -41,7 +41,7 @@ func (s *server) withRequestID(next http.Handler) http.Handler {
 	})
 }
 
-// clientAddresses finds out which address a request is from: the one that connected or, if
+// clientAddresses determines the client address of a request: the one that connected or, if
 // that is a trusted proxy, the one that the proxy names.
 func clientAddresses(trustedProxies []netip.Prefix) func(http.Handler) http.Handler {
 	if len(trustedProxies) == 0 {
@@ -52,7 +52,7 @@ func clientAddresses(trustedProxies []netip.Prefix) func(http.Handler) http.Hand
 		prefixes[i] = prefix.String()
 	}
 	forwarded := middleware.ClientIPFromXFF(prefixes...)
-	// Where the proxy names none, the request is from the proxy.
+	// If the proxy names none, the request is from the proxy.
 	return func(next http.Handler) http.Handler { return middleware.ClientIPFromRemoteAddr(forwarded(next)) }
 }
 
@@ -80,7 +80,7 @@ func (s *server) recoverPanics(next http.Handler) http.Handler {
 func limitUnreadBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength != 0 {
-			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(unreadTimeout)) // Where there is none, it waits.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(unreadTimeout)) // Without a connection, there is no deadline.
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -93,7 +93,7 @@ func secureHeaders(next http.Handler) http.Handler {
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 		w.Header().Set("Referrer-Policy", "no-referrer")
 		if strings.HasPrefix(r.URL.Path, "/api/") {
-			w.Header().Set("Cache-Control", "no-store") // What is stored changes, and may be private.
+			w.Header().Set("Cache-Control", "no-store") // The data changes, and may be private.
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -143,7 +143,7 @@ type timedBody struct {
 func (b *timedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if errors.Is(err, io.EOF) {
-		_ = b.connection.SetReadDeadline(time.Time{}) // Where there is none, there is nothing to end.
+		_ = b.connection.SetReadDeadline(time.Time{}) // Without a deadline, there is nothing to remove.
 	}
 	return n, err
 }

@@ -83,7 +83,7 @@ func (c plainChecks) buildStruct(t reflect.Type, schema *huma.Schema, at string)
 	mustHaveOnlyRules(schema, &huma.Schema{Type: huma.TypeObject, Properties: schema.Properties, Required: schema.Required}, at)
 	type fieldCheck struct {
 		index int
-		// optional says that nil is plain.
+		// optional means that nil is plain.
 		optional bool
 		check    plainCheck
 	}
@@ -118,18 +118,18 @@ func (c plainChecks) buildStruct(t reflect.Type, schema *huma.Schema, at string)
 	}
 }
 
-// mustRejectZero panics where a check does not tell a missing value from one that was sent.
+// mustRejectZero panics if a check accepts the zero value, which a missing field has.
 func mustRejectZero(check plainCheck, t reflect.Type, at string) {
 	if check(reflect.New(t).Elem()) {
 		panic(fmt.Sprintf("%s: it is required, and the zero %s is valid: use a pointer", at, t))
 	}
 }
 
-// annotations are the parts of a schema that refuse nothing. Nullable is one: what is
-// null is nil or zero when it has been read.
+// annotations are the parts of a schema that do not affect validation. Nullable is one: a
+// null is read as nil or zero.
 var annotations = []string{"Title", "Description", "Examples", "Deprecated", "PatternDescription", "Extensions", "Nullable"}
 
-// mustHaveOnlyRules panics where a schema has other rules than those that are known.
+// mustHaveOnlyRules panics if a schema has unsupported rules.
 func mustHaveOnlyRules(schema, known *huma.Schema, at string) {
 	if len(schema.DependentRequired) == 0 {
 		known.DependentRequired = schema.DependentRequired // Empty, or nil.

@@ -87,14 +87,14 @@ type BatchSubmission struct {
 	unknown []FieldError
 }
 
-// RunReceipt says that a run is stored.
+// RunReceipt confirms that a run is stored.
 type RunReceipt struct {
 	Success  bool     `json:"success" doc:"Always true."`
 	RunID    string   `json:"runId" doc:"The ID of the stored run."`
 	Warnings []string `json:"warnings,omitempty" doc:"The fields that are unknown, and therefore not stored, with the known field that was probably meant."`
 }
 
-// BatchReceipt says that a batch is stored.
+// BatchReceipt confirms that a batch is stored.
 type BatchReceipt struct {
 	Success  bool     `json:"success" doc:"Always true."`
 	BatchID  string   `json:"batchId" doc:"The ID of the stored batch."`
