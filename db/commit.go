@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// ErrNotReplicated says that a commit did not wait for its synchronous standby: what
+// ErrNotReplicated means that a commit did not wait for its synchronous standby: what
 // it stored is lost if the primary is.
 var ErrNotReplicated = errors.New("committed without the synchronous standby")
 

@@ -1,5 +1,5 @@
 // Package keys is what an API key looks like, what it may do, and which keys there are:
-// keys.go has their form and scopes, cache.go what is known of those in the database.
+// keys.go has their format and scopes, cache.go a cache of the keys in the database.
 package keys
 
 import (
@@ -10,7 +10,7 @@ import (
 	"slices"
 )
 
-// Scope is what a key may do. Each scope includes those before it.
+// Scope is what a key allows. Each scope includes the previous ones.
 type Scope string
 
 // The scopes. No operation needs ScopeAdmin yet.

@@ -152,9 +152,9 @@ func (s *Server) Stop() error {
 	return nil
 }
 
-// FreePort returns a port of this machine on which nothing listens, for what is told
-// where to listen, or listens there again later. It is none of those that the system gives
-// to whoever asks for any (from 32768 on, or higher): each connection that is opened gets
+// FreePort returns a port of this machine on which nothing listens, for a server that gets a
+// fixed port, or listens on it again later. It is not one of the ephemeral ports of the system
+// (from 32768 on, or higher), because each connection that is opened gets
 // one of them, may get the very one that was free a moment ago, and keeps it for a minute
 // after its end.
 func FreePort() (int, error) {

@@ -14,8 +14,8 @@ import (
 )
 
 // settings trade durability for speed, and make plans independent of other processes.
-// Commits stay synchronous: a test that takes the standby away leaves such a server alone,
-// since where it is killed half-way, all that came later would wait.
+// Commits stay synchronous. The test that removes the standby does not use such a server: if
+// it were killed halfway, all later commits would wait.
 var settings = map[string]string{
 	"fsync": "off", "full_page_writes": "off", "max_connections": "300",
 	"shared_buffers": "256MB", "max_wal_size": "4GB", "autovacuum": "off",
