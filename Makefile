@@ -1,4 +1,4 @@
-# What contributors run. `make` lists it; CONTRIBUTING.md says when.
+# Commands for contributors. `make` lists them; CONTRIBUTING.md says when to run them.
 
 SQLC     := go tool -modfile=tools/go.mod sqlc
 LINT     := go tool -modfile=tools/go.mod golangci-lint
@@ -7,7 +7,7 @@ GOVULN   := go tool -modfile=tools/go.mod govulncheck
 CLIENT   := github.com/benchledger/benchledger/clients/go
 NPM_BIN  := tools/node_modules/.bin
 WITHPG   := go run ./internal/withpg
-# The audit, on the record of a test run that AUDIT_RECORD names, or of one that it begins.
+# The audit, with the record of a test run (AUDIT_RECORD), or of a new one.
 AUDITED  = @record=$$AUDIT_RECORD && set -e; \
 	if [ -z "$$record" ]; then \
 		record=$$(mktemp -d) && trap 'rm -rf "$$record"' EXIT; \
@@ -28,14 +28,14 @@ build: ## Build the program, ./benchledger.
 
 test: ## Run all tests, on a real PostgreSQL.
 	go test ./...
-	cd test && go test -count=1 ./... # Go does not see when files outside of the module change.
+	cd test && go test -count=1 ./... # Go's test cache does not see changes outside of the module.
 
 # The server and the Go client are concurrent; commands that run to their end are not.
 COMMANDS := TestMigrate.*|TestReadingCommands|TestDoctor|TestKeys|TestKeysOfALocalServer|TestClient|TestHealth|TestHelp|TestLocalUsers|TestLocalOddDirectory
 race: ## Run the tests of what is concurrent with the race detector.
 	go test -race -skip '^($(COMMANDS))$$' ./api ./db ./keys ./cmd/benchledger ./internal/localpg
 
-steady: ## Run all tests ten times (RUNS=…), in random orders and on busy processors, and print the seeds.
+steady: ## Run all tests ten times (RUNS=…) in random order under load, to find flaky tests.
 	bash tools/steady.sh $${RUNS:-10}
 
 gen: $(NPM_BIN) ## Regenerate everything that is generated: db/, openapi.yaml, the clients.
@@ -46,7 +46,7 @@ gen: $(NPM_BIN) ## Regenerate everything that is generated: db/, openapi.yaml, t
 	$(OAPI) -config clients/go/oapi-codegen.yaml -o clients/go/api.gen.go openapi.yaml
 	$(NPM_BIN)/openapi-typescript openapi.yaml -o clients/typescript/src/api.gen.ts
 
-verify: $(NPM_BIN) ## See that what is generated is current, and each go.mod tidy.
+verify: $(NPM_BIN) ## Check that generated files are current, and each go.mod is tidy.
 	$(SQLC) diff
 	$(SQLC) diff -f audit/testdata/shop/sqlc.yaml
 	@echo 'go run ./cmd/benchledger openapi | diff openapi.yaml -'
@@ -62,7 +62,7 @@ verify: $(NPM_BIN) ## See that what is generated is current, and each go.mod tid
 	cd test && go mod tidy -diff
 	cd audit && go mod tidy -diff
 
-lint: $(NPM_BIN) ## Look for mistakes, and for changes of the API that the changelog does not announce.
+lint: $(NPM_BIN) ## Run the linters, and check that the changelog announces breaking changes of the API.
 	go vet ./...
 	$(LINT) run
 	cd clients/go && go vet ./... && go tool -modfile=../../tools/go.mod golangci-lint run --config ../../.golangci.yml
@@ -76,7 +76,7 @@ lint: $(NPM_BIN) ## Look for mistakes, and for changes of the API that the chang
 audit: ## Run the tests, and write docs/audit.md (AUDIT_RECORD=… of a test run, AUDIT_FLAGS='-json=…').
 	$(AUDITED) $(AUDIT_FLAGS)
 
-audit-mutate: ## Change queries in small ways and see the tests fail: those concerned, in minutes (QUERIES=…).
+audit-mutate: ## Change queries in small ways, and check that a test fails; takes minutes (QUERIES=…).
 	$(AUDITED) mutate $(QUERIES)
 
 audit-test: ## Run the tests of the audit itself.
@@ -85,30 +85,30 @@ audit-test: ## Run the tests of the audit itself.
 fuzz: ## Send 100,000 requests made from openapi.yaml (FUZZ_CASES=…, FUZZ_FLAGS=-rapid.seed=…).
 	cd test && FUZZ_CASES=$${FUZZ_CASES:-100000} go test -count=1 -timeout=24h -v -run '^TestFuzz' ./fuzz $(FUZZ_FLAGS)
 
-chaos: ## Break everything under load, for 20 seeds and 200,000 results (CHAOS_FLAGS='-seeds=… -fault=…').
+chaos: ## Test failures of all dependencies under load, with 20 seeds and 200,000 runs (CHAOS_FLAGS='-seeds=… -fault=…').
 	cd test && go test -count=1 -timeout=24h -v ./chaos -seeds=20 $(CHAOS_FLAGS)
 
-attack: ## Fuzz, break, overload and measure everything, in more than an hour (ATTACK_FLAGS=-brief: in minutes, to see that it works).
+attack: ## Fuzz, break, overload and measure everything; takes more than an hour (ATTACK_FLAGS=-brief: minutes).
 	bash tools/attack.sh $(ATTACK_FLAGS)
 
-bench: ## Measure the program beside PostgreSQL itself, on 10,000 and 1,000,000 runs; seven minutes, results in bench.json (BENCH_FLAGS=…).
+bench: ## Compare the program with PostgreSQL itself, on 10,000 and 1,000,000 runs; seven minutes, results in bench.json (BENCH_FLAGS=…).
 	cd test && go run ./bench --output=../bench.json $(BENCH_FLAGS)
 
-bench-smoke: ## See that what is measured works, in a minute.
+bench-smoke: ## Check in a minute that the benchmark works.
 	cd test && go run ./bench --smoke
 
-build-cost: ## Measure what it takes to build the program from nothing; minutes, alone on the machine.
+build-cost: ## Measure a build of the program with empty caches; takes minutes, on an idle machine.
 	sh tools/build-cost.sh
 
 release: ## Make a release in dist/: programs for six platforms, checksums, SBOMs, completions, manual, the TypeScript client.
 	sh tools/release.sh
 
 release-check: export RELEASE_TARGETS ?= linux/amd64 windows/arm64
-release-check: ## Make a release for two platforms (RELEASE_TARGETS=…), and see that it holds what it should, and runs.
+release-check: ## Make a release for two platforms (RELEASE_TARGETS=…), and check its content and its program.
 	sh tools/release.sh
 	sh tools/release_check.sh
 
-go-image: ## Make an image of this machine's Go on POSTGRES_IMAGE, local/go, for where no registry is reached.
+go-image: ## Make the image local/go from this machine's Go and POSTGRES_IMAGE, if no registry is reachable.
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && set -e; \
 	cp -RL "$$(go env GOROOT)" "$$tmp/go"; \
 	cp /etc/ssl/certs/ca-certificates.crt "$$tmp"; \
@@ -116,20 +116,20 @@ go-image: ## Make an image of this machine's Go on POSTGRES_IMAGE, local/go, for
 		'ENV PATH=/usr/local/go/bin:/usr/bin:/bin GOTOOLCHAIN=local' "ENV GOPROXY=$$(go env GOPROXY)" >"$$tmp/Dockerfile"; \
 	docker build --quiet --tag local/go "$$tmp"
 
-compose-check: ## Try compose.yaml on the Docker engine (GO_IMAGE=… POSTGRES_IMAGE=… where no registry is reached).
+compose-check: ## Test compose.yaml with Docker (GO_IMAGE=… POSTGRES_IMAGE=… if no registry is reachable).
 	cd test && COMPOSE_CHECK=1 go test -count=1 -timeout=30m -v -run '^TestCompose$$' ./operate
 
-vulnerabilities: ## Look for known vulnerabilities of what the program is made of.
+vulnerabilities: ## Check the dependencies for known vulnerabilities.
 	@if curl --silent --fail --max-time 20 --output /dev/null https://vuln.go.dev/index/db.json; then $(GOVULN) ./...; \
 	else echo 'govulncheck: skipped, https://vuln.go.dev is not reached'; fi
 
-clients-check: ## See that the clients hold: types, tests against the program, what a user installs.
+clients-check: ## Check the clients: types, tests against the program, installation.
 	@if grep -nE '[ *](float32|int) .*(json|form):' clients/go/api.gen.go; then echo 'a number has no format' >&2; exit 1; fi
 	cd clients/go && go vet ./... && go test ./...
 	npm ci --prefix clients/typescript --loglevel=error >/dev/null
 	npm run --prefix clients/typescript check
 
-site: ## Build the documentation, site/.vitepress/dist; its links hold, its samples compile, a browser shows it.
+site: ## Build the documentation (site/.vitepress/dist), and check its links, its samples and its pages in a browser.
 	npm ci --prefix site --loglevel=error >/dev/null
 	npm run --prefix site build
 	npm run --prefix site check

@@ -15,19 +15,19 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 )
 
-// What decides whether a request is accepted, besides its key: how large the bodies under
-// way are together, and how many requests a sender sends.
+// Admission of requests, apart from API keys: limits of the total size of bodies, and of the
+// number of requests of a sender.
 
 const (
-	// maxBodies is how large all bodies under way may be together.
+	// maxBodies limits the total size of the bodies that are being read.
 	maxBodies = 256 << 20
-	// burst is the time whose requests a sender may send at once.
+	// burst is how many seconds' worth of requests a sender may send at once.
 	burst = 10 * time.Second
 )
 
-// limitBodies answers 503 at once when the bodies under way could take more memory than
-// there is for them. A body that does not say its size, or is compressed, counts as the
-// largest that the operation accepts.
+// limitBodies responds with 503 at once when the request bodies could take more memory than
+// is reserved for them. A body without a content length, or that is compressed,
+// counts as the largest body that the operation accepts.
 func (s *server) limitBodies(ctx huma.Context, next func(huma.Context)) {
 	r, _ := humachi.Unwrap(ctx)
 	size, most := r.ContentLength, int64(maxBodyBytes)
@@ -50,10 +50,10 @@ func (s *server) limitBodies(ctx huma.Context, next func(huma.Context)) {
 
 func isHealth(operation *huma.Operation) bool { return slices.Contains(operation.Tags, "Health") }
 
-// rateLimit allows each sender a number of requests per second, and a burst at once. By
-// the generic cell rate algorithm it only has to remember when a sender may send all of
-// the burst again. A library would not do: httprate counts in fixed windows, so has no
-// bursts that refill, and the store of throttled keeps senders for ever, or evicts any of them.
+// rateLimit allows each sender a number of requests per second, and a burst. With the
+// generic cell rate algorithm, it only stores when the whole burst is available again. No
+// library fits: httprate counts in fixed windows, without bursts that refill, and the store of
+// throttled keeps senders forever, or evicts arbitrary ones.
 type rateLimit struct {
 	perSecond int
 	mu        sync.Mutex
@@ -61,7 +61,7 @@ type rateLimit struct {
 	swept     time.Time            // when senders with a full burst were last removed
 }
 
-// newRateLimit returns nil, which is no limit, where perSecond is 0.
+// newRateLimit returns nil, which is no limit, if perSecond is 0.
 func newRateLimit(perSecond int) *rateLimit {
 	if perSecond == 0 {
 		return nil
@@ -73,7 +73,7 @@ func newRateLimit(perSecond int) *rateLimit {
 type quota struct {
 	limit, remaining int
 	// reset is the time until all of the burst may be sent again. retry is the time until
-	// the next request is allowed, 0 where this one is.
+	// the next request is allowed, 0 if this one is.
 	reset, retry time.Duration
 }
 
@@ -111,17 +111,17 @@ func (s *server) limitAddresses(ctx huma.Context, next func(huma.Context)) {
 }
 
 // limitedAddress is what counts as one sender: an address or, of IPv6, a network of 64
-// bits, since whoever has one address of it has them all.
+// bits, because a client with one of its addresses has all of them.
 func limitedAddress(address netip.Addr) string {
 	if !address.Is6() {
 		return address.String()
 	}
-	network, _ := address.WithZone("").Prefix(64) // It fails for more bits than there are.
+	network, _ := address.WithZone("").Prefix(64) // It only fails for too many bits.
 	return network.String()
 }
 
-// isOverLimit counts a request of a sender, and answers 429 if it is one too many. Where
-// there are two limits, the headers are those of the one that is reached first.
+// isOverLimit counts a request of a sender, and responds with 429 if it exceeds the limit. If
+// there are two limits, the headers describe the one that is closer.
 func (s *server) isOverLimit(ctx huma.Context, limit *rateLimit, sender string) bool {
 	if limit == nil {
 		return false

@@ -1,5 +1,5 @@
-// Package api serves BenchLedger over HTTP: its operations, one file per
-// resource, and what they share: admission.go, auth.go, checked.go and plain.go
+// Package api serves BenchLedger over HTTP: the operations, one file per
+// resource, and shared code: admission.go, auth.go, checked.go and plain.go
 // (validation of runs), database.go, document.go, encode.go, errors.go, filters.go, json.go,
 // middleware.go, observe.go, page.go, values.go.
 package api
@@ -29,16 +29,16 @@ const (
 	// maxBodyBytes is the largest request body: 8 MiB. huma refuses a body that
 	// reaches its limit, hence the one byte more.
 	maxBodyBytes = 8<<20 + 1
-	// unreadTimeout is how long a body may take that no operation reads: net/http reads
-	// it before it answers, so that the connection can be used again.
+	// unreadTimeout limits how long a body that no operation reads may take: net/http reads
+	// it before it responds, so that the connection can be reused.
 	unreadTimeout = time.Second
-	// bodyReadTimeout is for a large body on a slow line.
+	// bodyReadTimeout is for a large body on a slow connection.
 	bodyReadTimeout = time.Minute
-	// requestTimeout bounds the work of a request after its body was read, by default.
+	// requestTimeout limits the work of a request after its body was read, by default.
 	requestTimeout = 10 * time.Second
 )
 
-// huma has these settings once for the whole process: names of fields are
+// huma has these settings for the whole process: names of fields are
 // case-sensitive, lists are never null, errors are ours.
 func init() {
 	huma.ValidateStrictCasing = true
@@ -48,9 +48,9 @@ func init() {
 
 // Config is the configuration of a server.
 type Config struct {
-	// MetadataAsText returns metadata as a text of JSON instead of as an object.
+	// MetadataAsText returns metadata as a JSON string instead of an object.
 	MetadataAsText bool
-	// Pool reaches the database.
+	// Pool has the connections to the database.
 	Pool *pgxpool.Pool
 	// APISecretKey is a key that may do everything, in addition to those in the database.
 	APISecretKey string
@@ -81,18 +81,18 @@ type Config struct {
 	Stopping <-chan struct{}
 }
 
-// server is what the handlers share.
+// server has the shared state of the handlers.
 type server struct {
 	Config
 	api       huma.API
 	database  *database
 	keys      *keys.Cache
 	readiness readiness
-	// keyLimit and addressLimit count requests; nil where there is no limit.
+	// keyLimit and addressLimit count requests; nil if there is no limit.
 	keyLimit, addressLimit *rateLimit
-	// submissions counts what became of runs and batches.
+	// submissions counts runs and batches by outcome.
 	submissions *prometheus.CounterVec
-	// bodyBytes is how large the bodies under way may be together.
+	// bodyBytes limits the total size of the bodies that are being read.
 	bodyBytes atomic.Int64
 	// bulkRequests has a place for each bulk submission that is being read.
 	bulkRequests chan struct{}

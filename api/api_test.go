@@ -61,7 +61,7 @@ func start(t testing.TB, config api.Config) *service {
 	return &service{t: t, url: server.URL, pool: config.Pool, log: log}
 }
 
-// answer is a response, read to its end.
+// answer is a response with its whole body.
 type answer struct {
 	t testing.TB
 	// path is that of the request.
@@ -73,7 +73,7 @@ type answer struct {
 	closed bool
 }
 
-// document is what every answer is held against.
+// document is the OpenAPI document, which every response must match.
 var document = sync.OnceValues(func() (*contract.Contract, error) {
 	text, err := api.OpenAPI("test")
 	if err != nil {
@@ -83,7 +83,7 @@ var document = sync.OnceValues(func() (*contract.Contract, error) {
 })
 
 // do sends a request: body is text as it is, or a value sent as JSON; headers are
-// pairs of name and value. The answer of a documented operation has to conform to
+// pairs of name and value. The response of a documented operation must conform to
 // the document.
 func (s *service) do(method, path string, body any, headers ...string) answer {
 	s.t.Helper()
@@ -147,7 +147,7 @@ func (s *service) submitBatch(batch any) answer {
 	return s.do(http.MethodPost, "/api/results/batch", batch, "Authorization", "Bearer "+key)
 }
 
-// want fails the test unless the answer has the status.
+// want fails the test unless the response has the status.
 func (a answer) want(status int) answer {
 	a.t.Helper()
 	if a.status != status {
@@ -168,8 +168,8 @@ func decode[T any](a answer) T {
 	return value
 }
 
-// wantProblem fails the test unless the answer is a sound problem document, and
-// returns where it says the faults are.
+// wantProblem fails the test unless the response is a valid problem document, and
+// returns the locations of its errors.
 func (a answer) wantProblem(status int) map[string]string {
 	a.t.Helper()
 	a.want(status)
@@ -217,7 +217,7 @@ func leastRun(id string, fields ...object) object {
 	return run
 }
 
-// absent takes a field away.
+// absent removes a field.
 const absent = "\x00absent"
 
 // fullRun says everything that can be said of a run.

@@ -15,17 +15,17 @@ import (
 var (
 	// submitSecurity is the security of an operation that writes.
 	submitSecurity = []map[string][]string{{"bearer": {string(keys.ScopeSubmit)}}}
-	// adminSecurity is that of an operation that changes what counts.
+	// adminSecurity is for operations that change which runs count.
 	adminSecurity = []map[string][]string{{"bearer": {string(keys.ScopeAdmin)}}}
-	// readSecurity is that of an operation that reads: it needs a key where the server's
+	// readSecurity is for operations that read: they need a key if the server's
 	// reads are private.
 	readSecurity = []map[string][]string{{}, {"bearer": {string(keys.ScopeRead)}}}
-	// noSecurity is that of an operation which anyone may use.
+	// noSecurity is for operations that never need a key.
 	noSecurity = []map[string][]string{{}}
 )
 
-// neededScope is what the document says of an operation: the scope that a key needs,
-// "" for none, and whether that is so only where reads are private.
+// neededScope reads the security of an operation from the document: the scope that a key
+// needs, "" for none, and whether it is needed only if reads are private.
 func neededScope(operation *huma.Operation) (scope keys.Scope, ifPrivate bool) {
 	for _, alternative := range operation.Security {
 		if len(alternative) == 0 {
@@ -38,8 +38,8 @@ func neededScope(operation *huma.Operation) (scope keys.Scope, ifPrivate bool) {
 	return scope, ifPrivate
 }
 
-// requireKey lets only those pass who have a key with the scope that the document
-// asks for. It decides before the body is read.
+// requireKey refuses requests without a key of the required scope, before the body is
+// read.
 func (s *server) requireKey(ctx huma.Context, next func(huma.Context)) {
 	needed, ifPrivate := neededScope(ctx.Operation())
 	public, header := ifPrivate && !s.PrivateReads, ctx.Header("Authorization")
@@ -48,7 +48,7 @@ func (s *server) requireKey(ctx huma.Context, next func(huma.Context)) {
 		return
 	}
 	name, problem := s.identify(ctx.Context(), header, needed)
-	if problem != nil && public { // Where no key is needed, a wrong one is ignored.
+	if problem != nil && public { // If no key is needed, an invalid one is ignored.
 		next(ctx)
 		return
 	}
@@ -63,7 +63,7 @@ func (s *server) requireKey(ctx huma.Context, next func(huma.Context)) {
 	next(ctx)
 }
 
-// identify returns the name of the key that the header has, where it may do what is
+// identify returns the name of the key in the header, if it allows what is
 // needed.
 func (s *server) identify(ctx context.Context, header string, needed keys.Scope) (string, *Problem) {
 	scheme, key, _ := strings.Cut(header, " ")
@@ -76,7 +76,7 @@ func (s *server) identify(ctx context.Context, header string, needed keys.Scope)
 	if s.APISecretKey != "" && keys.Same(key, s.APISecretKey) {
 		return keys.SharedKey, nil
 	}
-	if !keys.HasForm(key) { // Nothing to ask the database about.
+	if !keys.HasForm(key) { // The database cannot have it.
 		return "", problemOf(http.StatusForbidden, "Invalid API key.")
 	}
 	found, ok, err := s.keys.Find(ctx, key)
@@ -102,7 +102,7 @@ func keyName(ctx context.Context) *string {
 	return nil
 }
 
-// refuse answers a request before its operation begins. (huma.WriteErr would pass the
+// refuse responds to a request before its operation begins. (huma.WriteErr would pass the
 // problem through newProblem, for which 500 means a body that ended early.)
 func (s *server) refuse(ctx huma.Context, problem *Problem) {
 	r, w := humachi.Unwrap(ctx)

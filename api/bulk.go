@@ -23,27 +23,27 @@ import (
 const (
 	// maxLines is how many runs one request may have.
 	maxLines = 10_000
-	// maxEachBytes bounds a request whose lines stand for themselves: it is stored
-	// while it is read. One that is stored as a whole is kept until its end.
+	// maxEachBytes limits a request whose runs are stored separately, while it is read. A
+	// request that is stored as a whole is kept in memory until its end.
 	maxEachBytes   = 256 << 20
 	maxAtomicBytes = 64 << 20
 	// maxLineBytes is the largest run, as for a single submission.
 	maxLineBytes = maxBodyBytes - 1
-	// chunkRuns and chunkBytes bound what is stored by one statement.
+	// chunkRuns and chunkBytes limit what one statement stores.
 	chunkRuns  = 250
 	chunkBytes = 4 << 20
-	// maxBulkRequests is how many are read at the same time, each with a chunk, or
-	// all it has, in memory.
+	// maxBulkRequests is how many requests are read at the same time. Each has a chunk, or
+	// the whole body, in memory.
 	maxBulkRequests = 8
-	// bulkTimes is how many times the RequestTimeout a whole request may take, and
-	// atomicTimes how many its one transaction may, where it has one.
+	// bulkTimes limits a whole request, and atomicTimes the transaction of an atomic
+	// request, as multiples of RequestTimeout.
 	bulkTimes, atomicTimes = 60, 6
 )
 
 // submitRuns is the operation's name.
 const submitRuns = "submit-runs"
 
-// Receipt says what became of a line of a bulk submission.
+// Receipt is the outcome of a line of a bulk submission.
 type Receipt struct {
 	Line     int32        `json:"line" doc:"The number of the line, from 1; in a JSON array, of the element."`
 	RunID    string       `json:"runId,omitempty" doc:"The run ID, if the line has one."`
@@ -93,7 +93,7 @@ func (s *server) registerBulk() {
 	receipt := schemas.Schema(reflect.TypeFor[Receipt](), true, "Receipt")
 	run := schemas.Schema(reflect.TypeFor[RunSubmission](), true, "RunSubmission")
 	s.bulkRequests = make(chan struct{}, maxBulkRequests)
-	// Not by register: this operation reads its body while it stores, and uses the database
+	// Not with register: this operation stores while it reads its body, and uses the database
 	// for one chunk at a time.
 	huma.Register(s.api, huma.Operation{
 		OperationID: submitRuns, Method: http.MethodPost, Path: "/api/results/bulk", Tags: []string{"Results"},
@@ -155,7 +155,7 @@ func (s *server) submitRuns(ctx context.Context, input *submitRunsInput) (*submi
 	}
 	receipts, err := store(ctx, input)
 	_, w := humachi.Unwrap(input.request)
-	// Reading a long body may have used up the time for the answer.
+	// Reading a long body may have used up the time for the response.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(bodyReadTimeout))
 	if err != nil {
 		problem := s.problem(ctx, err)
@@ -175,8 +175,8 @@ func (s *server) submitRuns(ctx context.Context, input *submitRunsInput) (*submi
 	return &submitRunsOutput{ContentType: "application/x-ndjson", Body: body.Bytes()}, nil
 }
 
-// submitRunsEach stores lines while it reads. With an error it returns what became of
-// those that were read, with no outcome where that is not known.
+// submitRunsEach stores lines while it reads. With an error, it returns the receipts of the
+// lines that were read; those whose outcome is unknown have none.
 func (s *server) submitRunsEach(ctx context.Context, input *submitRunsInput) ([]Receipt, error) {
 	lines, err := readLines(ctx, input, maxEachBytes)
 	if err != nil {
@@ -214,7 +214,7 @@ func (s *server) storeEach(ctx context.Context, chunk *chunk) error {
 	return err
 }
 
-// set notes what became of a run.
+// set records the outcome of a run.
 func (r *Receipt) set(outcome db.Outcome) {
 	r.Outcome = string(outcome.Result)
 	switch outcome.Result { //nolint:exhaustive // the others have no errors
@@ -225,8 +225,8 @@ func (r *Receipt) set(outcome db.Outcome) {
 	}
 }
 
-// submitRunsAtomically reads all lines before it stores any. With an error it returns
-// those that were read, without an outcome.
+// submitRunsAtomically reads all lines before it stores any. With an error, it returns
+// receipts without an outcome for the lines that were read.
 func (s *server) submitRunsAtomically(ctx context.Context, input *submitRunsInput) ([]Receipt, error) {
 	lines, err := readLines(ctx, input, maxAtomicBytes)
 	if err != nil {
@@ -274,7 +274,7 @@ func (s *server) submitRunsAtomically(ctx context.Context, input *submitRunsInpu
 	return all, nil
 }
 
-// faults returns a problem that names the lines with an outcome, nil where there
+// faults returns a problem that names the lines with an outcome, nil if there
 // are none.
 func faults(chunks []*chunk, outcome string, status int, detail string) error {
 	const most = 1000
@@ -309,10 +309,10 @@ type chunk struct {
 	last        bool
 }
 
-// readChunk reads lines until they are enough to be stored; with an error it returns
-// those that it has read.
+// readChunk reads lines until the chunk is full; with an error, it returns the lines that it
+// has read.
 func (s *server) readChunk(ctx context.Context, lines *lineReader) (*chunk, error) {
-	c := &chunk{receipts: make([]Receipt, 0, chunkRuns)} // It does not grow, hence does not move.
+	c := &chunk{receipts: make([]Receipt, 0, chunkRuns)} // It must not be reallocated.
 	ids, size := map[string]bool{}, 0
 	lines.extend()
 	for len(c.receipts) < chunkRuns && size < chunkBytes {
@@ -340,7 +340,7 @@ func (s *server) readChunk(ctx context.Context, lines *lineReader) (*chunk, erro
 			}
 		}
 		if ids[receipt.RunID] && receipt.Errors == nil {
-			break // It comes after the other, in the next chunk.
+			break // Another run with the same ID is in this chunk.
 		}
 		lines.advance()
 		size += len(raw)
@@ -356,7 +356,7 @@ func (s *server) readChunk(ctx context.Context, lines *lineReader) (*chunk, erro
 	return c, nil
 }
 
-// lineError is what is wrong with a line of which no more is known.
+// lineError is the error of a line that could not be read.
 type lineError string
 
 func (e lineError) Error() string { return string(e) }
@@ -374,8 +374,8 @@ type lineReader struct {
 	extend func()
 }
 
-// peek returns the next line; a lineError where that alone is at fault, io.EOF
-// after the last.
+// peek returns the next line; a lineError if only that line is invalid, io.EOF after the
+// last.
 func (l *lineReader) peek() ([]byte, error) {
 	if !l.peeked {
 		value, err := l.Next()
@@ -396,7 +396,7 @@ func (l *lineReader) peek() ([]byte, error) {
 
 func (l *lineReader) advance() { l.peeked = false }
 
-// readLines looks at the beginning of the body, and finds out how it is made.
+// readLines detects the format from the beginning of the body.
 func readLines(ctx context.Context, input *submitRunsInput, maxBytes int64) (*lineReader, error) {
 	request := input.request
 	switch mediaType, _, _ := mime.ParseMediaType(request.Header("Content-Type")); mediaType {
@@ -417,7 +417,7 @@ func readLines(ctx context.Context, input *submitRunsInput, maxBytes int64) (*li
 		if end, _ := ctx.Deadline(); end.Before(until) {
 			until = end
 		}
-		_ = request.SetReadDeadline(until) // Where there is none, it waits.
+		_ = request.SetReadDeadline(until) // Without a connection, there is no deadline.
 	}
 	extend()
 	values, err := jsonlines.NewReader(body, maxLineBytes)
@@ -429,7 +429,7 @@ func readLines(ctx context.Context, input *submitRunsInput, maxBytes int64) (*li
 	return &lineReader{Reader: values, strict: input.Strict, extend: extend}, nil
 }
 
-// bodyReader bounds a body, and makes its errors problems.
+// bodyReader limits the size of a body, and converts its errors to problems.
 type bodyReader struct {
 	io.Reader
 	left     int64

@@ -90,7 +90,7 @@ func compressed(t *testing.T, text string) string {
 func TestSubmitRuns(t *testing.T) {
 	t.Parallel()
 
-	t.Run("all runs come back whole, however they were sent", func(t *testing.T) {
+	t.Run("all runs are read back as submitted, in every format", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		for name, send := range map[string]func(lines string) answer{
@@ -148,7 +148,7 @@ func TestSubmitRuns(t *testing.T) {
 		s.get("/api/runs/invalid").wantProblem(http.StatusNotFound)
 	})
 
-	t.Run("a run that comes twice in one request is replaced while it is open", func(t *testing.T) {
+	t.Run("an open run that appears twice in one request is replaced", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		announced := leastRun("run-1", object{"status": "running"})
@@ -161,7 +161,7 @@ func TestSubmitRuns(t *testing.T) {
 		}
 	})
 
-	t.Run("atomic stores nothing where a line is not valid, and names the lines", func(t *testing.T) {
+	t.Run("atomic stores nothing if a line is not valid, and names the lines", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		lines := ndjson(t, leastRun("run-1"), leastRun("run-2", object{"status": "done"})) + "{bad\n"
@@ -174,7 +174,7 @@ func TestSubmitRuns(t *testing.T) {
 		}
 	})
 
-	t.Run("atomic stores nothing where a run is finished, and names the fields", func(t *testing.T) {
+	t.Run("atomic stores nothing if a run is finished, and names the fields", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		s.submit(leastRun("final")).want(http.StatusCreated)
@@ -188,7 +188,7 @@ func TestSubmitRuns(t *testing.T) {
 		wantRun(t, s, leastRun("open", object{"status": "running"}))
 	})
 
-	t.Run("more runs than one statement takes are stored, in their order", func(t *testing.T) {
+	t.Run("more runs than fit in one statement are stored in their order", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		var runs []object
@@ -212,7 +212,7 @@ func TestSubmitRuns(t *testing.T) {
 		}
 	})
 
-	t.Run("as many as there may be are stored as a whole, and replayed", func(t *testing.T) {
+	t.Run("the maximum number of runs is stored atomically, and replayed", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		var lines strings.Builder
@@ -227,7 +227,7 @@ func TestSubmitRuns(t *testing.T) {
 		}
 	})
 
-	t.Run("an empty list is nothing", func(t *testing.T) {
+	t.Run("an empty list stores nothing", func(t *testing.T) {
 		t.Parallel()
 		if got := setup(t).submitBulk("", "[]").want(http.StatusOK); got.body != "" {
 			t.Errorf("receipts %s", got.body)
@@ -301,7 +301,7 @@ func TestBulkLimits(t *testing.T) {
 		s.submitBulk("", ndjson(t, almost)).wantReceipts("1 d recorded")
 	})
 
-	t.Run("a line of more than 8 MiB of spaces is told", func(t *testing.T) {
+	t.Run("a line of more than 8 MiB of spaces is refused", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		s.submitBulk("", ndjson(t, leastRun("a"))+strings.Repeat(" ", 9<<20)+ndjson(t, leastRun("b"))+"\r\n"+ndjson(t, leastRun("c"))).
@@ -324,7 +324,7 @@ func TestBulkLimits(t *testing.T) {
 		}
 	})
 
-	t.Run("a body is bounded, before it is sent and after it was unpacked", func(t *testing.T) {
+	t.Run("the size of a body is limited, by its header and after decompression", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		connection, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
@@ -365,7 +365,7 @@ func TestSlowBulk(t *testing.T) {
 		}
 	}
 
-	t.Run("what broke off is told, and what came before may stay", func(t *testing.T) {
+	t.Run("an incomplete body is an error, and the lines before may be stored", func(t *testing.T) {
 		connection, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
 		if err != nil {
 			t.Fatal(err)
@@ -411,7 +411,7 @@ func TestManyBodies(t *testing.T) {
 	eventually(t, func() bool { return s.submit(leastRun("run-x")).status == http.StatusCreated })
 }
 
-// TestBulkDeadlines sends a body so slowly that the time of an answer has passed, and
+// TestBulkDeadlines sends a body so slowly that the time for a response has passed, and
 // then that of the whole request.
 func TestBulkDeadlines(t *testing.T) {
 	t.Parallel()

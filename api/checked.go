@@ -12,16 +12,16 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// checkedRun is a run that is validated while it is read. Nearly all are plainly valid,
-// which the quick check of plain.go tells; the others are read as huma reads a body,
-// against the schema, which finds everything that is wrong with them.
+// checkedRun is a run that is validated while it is read. The quick check in
+// plain.go accepts nearly all runs; the others are validated against the schema, as huma does
+// it, which finds all errors.
 type checkedRun struct {
 	run *RunSubmission
-	// id is the run's, where it is one that an answer can repeat.
+	// id is the run's ID, if it is valid in a response.
 	id string
-	// faults are what is wrong.
+	// faults are the errors.
 	faults []error
-	// unknown are the fields that a run does not have.
+	// unknown are the unknown fields.
 	unknown []FieldError
 }
 
@@ -30,7 +30,7 @@ func (checkedRun) Schema(r huma.Registry) *huma.Schema {
 	return r.Schema(reflect.TypeFor[RunSubmission](), true, "RunSubmission")
 }
 
-// Resolve returns what is wrong. What was not even read was declared as something else.
+// Resolve returns the errors.
 func (c *checkedRun) Resolve(huma.Context, *huma.PathBuffer) []error {
 	if c.run == nil && c.faults == nil {
 		return []error{problemOf(http.StatusUnsupportedMediaType, "Send JSON, with Content-Type: application/json.")}
@@ -38,7 +38,7 @@ func (c *checkedRun) Resolve(huma.Context, *huma.PathBuffer) []error {
 	return c.faults
 }
 
-// malformed is what is wrong with a text that is no JSON.
+// malformed is the error of a text that is not JSON.
 type malformed string
 
 func (m malformed) Error() string { return string(m) }
@@ -46,21 +46,21 @@ func (m malformed) Error() string { return string(m) }
 // GetStatus returns 400.
 func (malformed) GetStatus() int { return http.StatusBadRequest }
 
-// ErrorDetail says it of the body.
+// ErrorDetail reports it for the body.
 func (m malformed) ErrorDetail() *huma.ErrorDetail {
 	return &huma.ErrorDetail{Location: "body", Message: string(m)}
 }
 
-// runRules are what a RunSubmission has to be.
+// runRules validate a RunSubmission.
 type runRules struct {
-	// schema is its schema; registry has those that it refers to.
+	// schema is its schema; registry has the referenced ones.
 	schema   *huma.Schema
 	registry huma.Registry
 	// isPlain is the quick check.
 	isPlain plainCheck
 }
 
-// rulesOfRuns are made when the server starts.
+// rulesOfRuns are built when the server starts.
 var rulesOfRuns = sync.OnceValue(func() runRules {
 	t, registry := reflect.TypeFor[RunSubmission](), huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
 	schema := registry.Schema(t, true, "RunSubmission")
@@ -70,7 +70,7 @@ var rulesOfRuns = sync.OnceValue(func() runRules {
 	return runRules{schema, registry, plainChecks{registry}.build(t, schema, "body")}
 })
 
-// read reads a run, and finds what is wrong with it.
+// read reads and validates a run.
 func (c *checkedRun) read(raw []byte) {
 	rules, run := rulesOfRuns(), &RunSubmission{}
 	err := json.Unmarshal(raw, run, json.RejectUnknownMembers(true))
@@ -101,7 +101,7 @@ func (c *checkedRun) read(raw []byte) {
 	}
 }
 
-// isID reports whether the run's id is one that an answer can repeat.
+// isID reports whether the run's ID is valid in a response.
 func isID(value any) bool {
 	run, _ := value.(map[string]any)
 	id, ok := run["runId"].(string)
@@ -138,7 +138,7 @@ func resolve(path *huma.PathBuffer, v reflect.Value) (found []error) {
 	return found
 }
 
-// fieldErrors are the parts of a request at fault.
+// fieldErrors are the invalid parts of a request.
 func fieldErrors(faults []error) []FieldError {
 	var fields []FieldError
 	for _, fault := range faults {

@@ -14,8 +14,8 @@ import (
 	"github.com/benchledger/benchledger/db"
 )
 
-// class is what an operation does with the database. Each class has a share of the
-// connections and a queue, so that reading never starves submissions, nor the reverse.
+// class says how an operation uses the database. Each class has a share of the connections
+// and a queue, so that reads and submissions cannot starve each other.
 type class int
 
 const (
@@ -30,8 +30,8 @@ const (
 )
 
 const (
-	// connectionWait is how long a request waits for a connection, by default: so that
-	// it has its answer within a second.
+	// connectionWait is how long a request waits for a connection, by default: the client
+	// then gets a response within a second.
 	connectionWait = 900 * time.Millisecond
 	// controlConnections are reserved for classControl.
 	controlConnections = 2
@@ -40,24 +40,24 @@ const (
 	maxWaiting = 32
 )
 
-// database is the one way from the operations to PostgreSQL.
+// database is how all operations access PostgreSQL.
 type database struct {
 	pool   *pgxpool.Pool
 	wait   time.Duration
 	shares map[class]*share
 }
 
-// share is what a class may use.
+// share is the share of a class.
 type share struct {
 	// connections has a place for each request that may work at the same time.
 	connections chan struct{}
-	// underWay counts the requests that work or wait.
+	// underWay counts the requests that are running or waiting.
 	underWay atomic.Int64
 }
 
 // newDatabase shares out the connections of the pool: half for submissions, three eighths
-// for reading, an eighth for analysing, at least one each. Where there are too few for
-// that, all classes have one share.
+// for reading, an eighth for analysing, at least one each. If there are too few
+// connections, all classes use one share.
 func newDatabase(pool *pgxpool.Pool, wait time.Duration) *database {
 	d := &database{pool: pool, wait: wait, shares: map[class]*share{}}
 	if pool == nil { // The OpenAPI document is made without one.
@@ -80,7 +80,7 @@ func newDatabase(pool *pgxpool.Pool, wait time.Duration) *database {
 }
 
 // enter counts a request that is going to use the database, until leave is called. It
-// reports false where more requests are under way than can have an answer soon.
+// reports false if so many requests are running that this one would wait too long.
 func (d *database) enter(class class) (leave func(), ok bool) {
 	share := d.shares[class]
 	leave = func() { share.underWay.Add(-1) }
@@ -91,10 +91,9 @@ func (d *database) enter(class class) (leave func(), ok bool) {
 	return leave, true
 }
 
-// use does work that needs the database within a time, with at most one connection at a
-// time. It gives up if no connection of the class becomes free while it waits. After an
-// error that says that the server is gone, or no longer writable, it closes all
-// connections.
+// use runs work on the database with a timeout, and at most one connection at a time. It
+// returns an error if no connection of the class becomes free in time. If the server has
+// stopped or is no longer writable, it closes all connections.
 func (d *database) use(ctx context.Context, class class, timeout time.Duration, work func(context.Context, *db.Queries) error) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -124,8 +123,8 @@ var commonErrors = []int{
 }
 
 // register adds an operation of a class: its handler gets the database for a limited
-// time, and its errors all become problem documents. What is invalid was refused before,
-// and waits for nothing.
+// time, and its errors all become problem documents. Invalid requests are
+// refused before they wait for a connection.
 func register[I, O any](s *server, operation huma.Operation, class class, handler func(context.Context, *db.Queries, *I) (*O, error)) {
 	operation.Errors = slices.Concat(operation.Errors, commonErrors)
 	operation.MaxBodyBytes = maxBodyBytes
@@ -143,12 +142,12 @@ func register[I, O any](s *server, operation huma.Operation, class class, handle
 	})
 }
 
-// classKey is where an operation's metadata has its class; without one it does not need
-// the database.
+// classKey is the key of the class in the metadata of an operation. Operations without a class
+// do not use the database.
 const classKey = "class"
 
-// refuseTooMany answers 503 at once where more requests are under way than can have
-// an answer soon, to keep the capacity for those that can.
+// refuseTooMany responds with 503 at once if so many requests are running that this one
+// would wait too long, so that the others get a response in time.
 func (s *server) refuseTooMany(ctx huma.Context, next func(huma.Context)) {
 	class, ok := ctx.Operation().Metadata[classKey].(class)
 	if !ok {

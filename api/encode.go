@@ -11,10 +11,10 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Runs are most of what is read. This walk over their fields takes a quarter of the time
-// that package json takes (1 µs a run); TestAppendJSONMatchesReflection compares the two.
+// Most responses consist of runs. Encoding them field by field takes a quarter of the time of
+// package json (1 µs per run); TestAppendJSONMatchesReflection compares the results.
 
-// appendBatch writes a batch with its runs, of which there are many.
+// appendBatch writes a batch with its runs.
 func appendBatch(b []byte, batch *BatchDetails) ([]byte, error) {
 	fields, err := json.Marshal(batch.Batch, asStored)
 	if err != nil {
@@ -104,7 +104,7 @@ func appendValue(b []byte, v reflect.Value) []byte {
 }
 
 func appendText(b []byte, text string) []byte {
-	b, _ = jsontext.AppendQuote(b, text) // It fails where the text is not UTF-8, and the database has no other.
+	b, _ = jsontext.AppendQuote(b, text) // It only fails if the text is not UTF-8; texts of the database are.
 	return b
 }
 

@@ -93,8 +93,8 @@ func TestAppendJSONMatchesReflection(t *testing.T) {
 	})
 }
 
-// TestEveryColumnIsRead holds what is read back against the tables: a new column that
-// people shall not see has to be named here.
+// TestEveryColumnIsRead compares what the API returns with the columns of the tables: a new
+// column that the API does not return has to be listed here.
 func TestEveryColumnIsRead(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

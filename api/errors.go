@@ -79,7 +79,7 @@ var problemMeanings = map[int]string{
 	http.StatusServiceUnavailable:    "The server is overloaded, or the database is unavailable; retrying is safe.",
 }
 
-// statusClientGone is logged if the client went away before the response.
+// statusClientGone is logged if the client disconnected before the response.
 const statusClientGone = 499
 
 func problemOf(status int, detail string, fields ...FieldError) *Problem {

@@ -358,7 +358,7 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// TestKeyBeforeBody sees the answer to a wrong key while the body is not sent yet.
+// TestKeyBeforeBody checks that a wrong key is refused before the body is sent.
 func TestKeyBeforeBody(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
@@ -564,7 +564,7 @@ func TestGetReadiness(t *testing.T) {
 	if got := readiness(pool, latest, nil).want(http.StatusOK); got.body != `{"status":"ready"}` {
 		t.Error(got.body)
 	}
-	// A newer server that brings the schema further is none of this one's business.
+	// A migration by a newer server does not make this one unready.
 	marked := testdb.New(t)
 	if _, err := marked.Exec(t.Context(), "update schema_migrations set version = version + 1, dirty = true"); err != nil {
 		t.Fatal(err)
@@ -587,7 +587,7 @@ func TestGetReadiness(t *testing.T) {
 			t.Errorf("%s, want that it says %q", got.body, why)
 		}
 	}
-	// A standby that its connections lead to is left for what may take writes by now.
+	// If the connections lead to a standby, the server reconnects to find the primary.
 	one := testdb.Pool(t, url+"&pool_max_conns=1")
 	if _, err := one.Exec(t.Context(), "set default_transaction_read_only = on"); err != nil {
 		t.Fatal(err)
@@ -613,7 +613,7 @@ func TestKeyLookupThatFailsIsAnErrorOfTheServer(t *testing.T) {
 	}
 }
 
-// TestDatabaseUnavailable stops the database under a request, and brings it back.
+// TestDatabaseUnavailable stops the database during a request, and starts it again.
 func TestDatabaseUnavailable(t *testing.T) {
 	t.Parallel()
 	url := testdb.URL(t)
@@ -652,7 +652,7 @@ func TestDatabaseUnavailable(t *testing.T) {
 	}
 	wantUnavailable(<-waiting)
 
-	// While it is away, every operation says so, and what is invalid is still invalid.
+	// While it is unavailable, every operation returns 503, and invalid requests still get 4xx.
 	for _, path := range []string{"/api/runs", "/api/runs/a", "/api/runs/a/evaluations", "/api/runs/a/telemetry", "/api/batches", "/api/batches/a", "/api/stats", "/api/stats/agents", "/api/runs?agent=a&status=failed"} {
 		wantUnavailable(s.get(path))
 	}
@@ -671,7 +671,7 @@ func TestDatabaseUnavailable(t *testing.T) {
 	s.submit(leastRun("run-2")).want(http.StatusCreated)
 }
 
-// TestServerTerminatesConnections sees to it that connections which the database
+// TestServerTerminatesConnections checks that connections which the database
 // ended, as on its restart, fail one request at most.
 func TestServerTerminatesConnections(t *testing.T) {
 	t.Parallel()
@@ -690,7 +690,7 @@ func TestServerTerminatesConnections(t *testing.T) {
 	}
 }
 
-// TestFullPool takes every connection that submissions have: 3 of 8.
+// TestFullPool uses all connections for submissions: 3 of 8.
 func TestFullPool(t *testing.T) {
 	t.Parallel()
 	url := testdb.URL(t)
@@ -748,7 +748,7 @@ func TestFullPool(t *testing.T) {
 	s.get("/api/runs").want(http.StatusOK)
 }
 
-// duration is how long the server took for an answer, by its log.
+// duration is how long the server took for a response, according to its log.
 func (s *service) duration(a answer) (took time.Duration) {
 	s.t.Helper()
 	eventually(s.t, func() bool {
@@ -818,7 +818,7 @@ func waitUntilBlocked(t *testing.T, pool *pgxpool.Pool, n int) {
 	})
 }
 
-// TestUnexpectedError sees that an error nobody foresaw is a 500 that shows nothing.
+// TestUnexpectedError checks that an unexpected error is a 500 without details.
 func TestUnexpectedError(t *testing.T) {
 	t.Parallel()
 	pool := testdb.New(t)

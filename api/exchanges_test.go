@@ -10,8 +10,8 @@ import (
 )
 
 // TestExchanges sends the requests that the replaced system was recorded with, in
-// their order, and compares the answers. Where an answer is not the original's,
-// the file has the original's beside it.
+// their order, and compares the responses. If a response differs from the original's,
+// the file has both.
 func TestExchanges(t *testing.T) {
 	t.Parallel()
 	type response struct {
@@ -72,7 +72,7 @@ func TestExchanges(t *testing.T) {
 // timeReadBack has three fractional digits, or six when needed.
 var timeReadBack = regexp.MustCompile(`\.(\d{3}|\d{3}(?:[1-9]\d\d|\d[1-9]\d|\d\d[1-9]))Z$`)
 
-// differences compares JSON values; "<time>" and "<id>" stand for any of the kind.
+// differences compares JSON values; "<time>" and "<id>" match any time and ID.
 func differences(path string, got, want any) []string {
 	switch want := want.(type) {
 	case string:

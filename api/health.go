@@ -36,7 +36,7 @@ type getReadinessOutput struct {
 const (
 	// readinessTimeout is the timeout for the query to the database.
 	readinessTimeout = 2 * time.Second
-	// readinessAge is how long a result is reused: anyone may ask, as often as they like.
+	// readinessAge is how long a result is reused, because the number of requests is not limited.
 	readinessAge = 200 * time.Millisecond
 )
 
@@ -97,7 +97,7 @@ func (s *server) getReadiness(ctx context.Context, _ *struct{}) (*getReadinessOu
 	known := s.readiness.known.Load()
 	if known == nil || time.Since(known.at) > readinessAge {
 		found, _, _ := s.readiness.asking.Do("", func() (any, error) {
-			// The first caller may go away while the others wait.
+			// The first caller may disconnect while the others wait.
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readinessTimeout)
 			defer cancel()
 			found := &knownReadiness{problem: s.checkReadiness(ctx)}
@@ -144,8 +144,8 @@ func (s *server) checkReadiness(ctx context.Context) *Problem {
 	return nil
 }
 
-// Starting answers while there is no database yet: the server is alive, and everything
-// else is answered 503.
+// Starting is the handler while there is no database yet: the server is alive, and all other
+// requests get 503.
 func Starting() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/health" || r.URL.Path == "/livez" {

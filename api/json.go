@@ -111,8 +111,8 @@ var exactNumbers = json.WithUnmarshalers(json.UnmarshalFromFunc(func(decoder *js
 // halfPair begins with an escape of half of a surrogate pair.
 var halfPair = regexp.MustCompile(`^\\u[dD][89a-fA-F]`)
 
-// publicError makes an error of the decoder one that a caller may read: it says
-// where, and shows neither the value nor a type of ours.
+// publicError converts an error of the decoder to one for the client: it has the place, but
+// neither the value nor a Go type.
 func publicError(text []byte, err error) error {
 	var syntactic *jsontext.SyntacticError
 	var semantic *json.SemanticError
@@ -135,7 +135,7 @@ func publicError(text []byte, err error) error {
 	return errors.New("not valid JSON")
 }
 
-// inField says where in a value something is, as " in evaluations[0].details". Long names
+// inField describes a place in a value, as " in evaluations[0].details". Long names
 // are cut, and control characters left out.
 func inField(pointer jsontext.Pointer) string {
 	var path strings.Builder

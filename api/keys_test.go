@@ -111,7 +111,7 @@ func TestEachKindOfKey(t *testing.T) {
 			kinds := map[string]struct {
 				header string
 				status int        // where a key is needed
-				scope  keys.Scope // that it has, where it holds
+				scope  keys.Scope // of a valid key
 			}{
 				"none":                    {"", http.StatusUnauthorized, ""},
 				"no scheme":               {key, http.StatusUnauthorized, ""},
@@ -198,7 +198,7 @@ func TestNewKey(t *testing.T) {
 	}
 }
 
-// While the database is away, a key that was known a moment ago goes on, and one that
+// While the database is unavailable, a key that was valid a moment ago still works, and one that
 // was not can be neither accepted nor refused.
 func TestKeysWhileDatabaseUnavailable(t *testing.T) {
 	t.Parallel()
@@ -210,7 +210,7 @@ func TestKeysWhileDatabaseUnavailable(t *testing.T) {
 	known, unknown := s.makeKey("known", keys.ScopeSubmit), s.makeKey("unknown", keys.ScopeSubmit)
 	invalid := func(key string) int { return s.with(key, http.MethodPost, "/api/results", "{}").status }
 	goesOn := false
-	for range 20 { // A busy machine takes more than the moment.
+	for range 20 { // On a busy machine it takes longer.
 		if got := invalid(known); got != http.StatusUnprocessableEntity {
 			t.Fatalf("status %d", got)
 		}
@@ -239,7 +239,7 @@ func TestKeysWhileDatabaseUnavailable(t *testing.T) {
 	eventually(t, func() bool { return invalid(known) == http.StatusUnprocessableEntity })
 }
 
-// eventually waits until a condition holds.
+// eventually waits until a condition is true.
 func eventually(t testing.TB, holds func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -301,7 +301,7 @@ func TestSubmittedBy(t *testing.T) {
 	}
 }
 
-// A key that is used costs a statement a minute, and shows in the log by its name.
+// Recording the use of a key is one statement per minute. The log has the key's name.
 func TestKeysInUse(t *testing.T) {
 	t.Parallel()
 	s, registry, _ := observed(t)
@@ -435,7 +435,7 @@ func TestRateLimits(t *testing.T) {
 		s.with("wrong", http.MethodGet, "/api/stats", nil).want(http.StatusForbidden)
 		s.get("/livez").want(http.StatusOK)
 	})
-	t.Run("of keys that reads do not need", func(t *testing.T) {
+	t.Run("of keys for public reads", func(t *testing.T) {
 		t.Parallel()
 		s := start(t, api.Config{Pool: testdb.New(t), ConnectionWait: patience, RequestsPerKey: 1})
 		mine := s.makeKey("mine", keys.ScopeRead)
@@ -449,7 +449,7 @@ func TestRateLimits(t *testing.T) {
 			s.with(other, http.MethodGet, "/api/stats", nil).want(http.StatusOK)
 		}
 	})
-	t.Run("of both: the headers say the one that is reached first", func(t *testing.T) {
+	t.Run("of both: the headers describe the one that is closer", func(t *testing.T) {
 		t.Parallel()
 		s := start(t, api.Config{Pool: testdb.New(t), ConnectionWait: patience, PrivateReads: true, RequestsPerKey: 1, RequestsPerAddress: 2})
 		if got := s.with(key, http.MethodGet, "/api/stats", nil).header.Get("RateLimit-Limit"); got != "10" {
@@ -491,9 +491,9 @@ func TestRateLimits(t *testing.T) {
 		})
 		for _, from := range []string{
 			"203.0.113.1",
-			"203.0.113.1, 203.0.113.2",       // What comes before is the client's to make up.
+			"203.0.113.1, 203.0.113.2",       // The client can invent the addresses before it.
 			"203.0.113.3, 10.1.2.3",          // A proxy before the proxy.
-			"2001:db8::1", "2001:db8:0:1::1", // Networks of their own,
+			"2001:db8::1", "2001:db8:0:1::1", // Separate networks,
 			"unknown, 203.0.113.4", "2001:db9::", // and what is no address before one.
 			"unknown", // This is from the proxy.
 		} {

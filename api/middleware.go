@@ -29,7 +29,7 @@ import (
 var clientRequestID = regexp.MustCompile(`^[A-Za-z0-9._:/+=-]{1,128}$`)
 
 // withRequestID gives each request an id, the client's X-Request-Id if it is valid, and
-// sends it with the answer.
+// sends it with the response.
 func (s *server) withRequestID(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get("X-Request-Id")
@@ -41,7 +41,7 @@ func (s *server) withRequestID(next http.Handler) http.Handler {
 	})
 }
 
-// clientAddresses finds out which address a request is from: the one that connected or, if
+// clientAddresses determines the client address of a request: the one that connected or, if
 // that is a trusted proxy, the one that the proxy names.
 func clientAddresses(trustedProxies []netip.Prefix) func(http.Handler) http.Handler {
 	if len(trustedProxies) == 0 {
@@ -52,11 +52,11 @@ func clientAddresses(trustedProxies []netip.Prefix) func(http.Handler) http.Hand
 		prefixes[i] = prefix.String()
 	}
 	forwarded := middleware.ClientIPFromXFF(prefixes...)
-	// Where the proxy names none, the request is from the proxy.
+	// If the proxy names none, the request is from the proxy.
 	return func(next http.Handler) http.Handler { return middleware.ClientIPFromRemoteAddr(forwarded(next)) }
 }
 
-// recoverPanics answers 500 where a handler panics, and logs where.
+// recoverPanics responds with 500 if a handler panics, and logs the stack.
 func (s *server) recoverPanics(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() { //nolint:contextcheck // the request has it
@@ -75,25 +75,25 @@ func (s *server) recoverPanics(next http.Handler) http.Handler {
 	})
 }
 
-// limitUnreadBody gives a body little time to arrive: net/http reads also one that no
-// operation reads. An operation that reads its body gives it more time.
+// limitUnreadBody sets a short timeout for the body, because net/http reads it even if no
+// operation does. An operation that reads its body sets a longer one.
 func limitUnreadBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength != 0 {
-			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(unreadTimeout)) // Where there is none, it waits.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(unreadTimeout)) // Without a connection, there is no deadline.
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// secureHeaders tells browsers to do nothing with an answer but read it.
+// secureHeaders tells browsers not to embed, sniff or execute a response.
 func secureHeaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 		w.Header().Set("Referrer-Policy", "no-referrer")
 		if strings.HasPrefix(r.URL.Path, "/api/") {
-			w.Header().Set("Cache-Control", "no-store") // What is stored changes, and may be private.
+			w.Header().Set("Cache-Control", "no-store") // The data changes, and may be private.
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -112,7 +112,7 @@ func compressLarge(next http.Handler) http.Handler {
 	return wrap(next)
 }
 
-// jsonByDefault takes a body for JSON if it has no content type, or text/plain, which fetch
+// jsonByDefault treats a body as JSON if it has no content type, or text/plain, which fetch
 // sends by default.
 func jsonByDefault(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -143,7 +143,7 @@ type timedBody struct {
 func (b *timedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if errors.Is(err, io.EOF) {
-		_ = b.connection.SetReadDeadline(time.Time{}) // Where there is none, there is nothing to end.
+		_ = b.connection.SetReadDeadline(time.Time{}) // Without a deadline, there is nothing to remove.
 	}
 	return n, err
 }
@@ -188,7 +188,7 @@ func (b *gzipBody) Read(p []byte) (n int, err error) {
 
 func (b *gzipBody) Close() error { return b.compressed.Close() }
 
-// notEOF makes a compressed body that is empty one that broke off.
+// notEOF makes an empty compressed body an incomplete one.
 func notEOF(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
@@ -196,7 +196,7 @@ func notEOF(err error) error {
 	return err
 }
 
-// isText reports whether PostgreSQL can store it.
+// isText reports whether PostgreSQL can store the text.
 func isText(text string) bool { return utf8.ValidString(text) && !strings.Contains(text, "\x00") }
 
 // requireTextPath rejects paths that are not UTF-8, or contain NUL, before they reach the

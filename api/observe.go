@@ -138,8 +138,8 @@ func countSubmissions(registry prometheus.Registerer) *prometheus.CounterVec {
 	}, []string{"kind", "outcome"})
 }
 
-// countSubmission counts the run or batch of a request. Those of a bulk submission
-// count by their receipts, or where there are none by its status.
+// countSubmission counts the run or batch of a request. The runs of a bulk submission are
+// counted by their receipts or, without receipts, by the status of the request.
 func (s *server) countSubmission(operation string, status int) {
 	kind, ok := map[string]string{"submit-run": "run", "submit-batch": "batch"}[operation]
 	if !ok {

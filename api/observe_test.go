@@ -23,7 +23,7 @@ import (
 	"github.com/benchledger/benchledger/internal/testdb"
 )
 
-// observed is the service with everything that sees it work.
+// observed is the service with its log, metrics and traces.
 func observed(t *testing.T) (*service, *prometheus.Registry, *tracetest.SpanRecorder) {
 	t.Helper()
 	registry, log, spans := prometheus.NewRegistry(), &syncBuffer{}, tracetest.NewSpanRecorder()

@@ -21,7 +21,7 @@ type plainType interface {
 type plainCheck func(value reflect.Value) bool
 
 // plainChecks builds the check of a body from its Go type and its schema, so that a new
-// field is checked as soon as it is declared. It panics where it does not know a type or
+// field is checked as soon as it is declared. It panics if it does not support a type or
 // a rule of the schema: otherwise the check would accept what validation refuses.
 type plainChecks struct{ registry huma.Registry }
 
@@ -83,7 +83,7 @@ func (c plainChecks) buildStruct(t reflect.Type, schema *huma.Schema, at string)
 	mustHaveOnlyRules(schema, &huma.Schema{Type: huma.TypeObject, Properties: schema.Properties, Required: schema.Required}, at)
 	type fieldCheck struct {
 		index int
-		// optional says that nil is plain.
+		// optional means that nil is plain.
 		optional bool
 		check    plainCheck
 	}
@@ -102,7 +102,7 @@ func (c plainChecks) buildStruct(t reflect.Type, schema *huma.Schema, at string)
 		check := c.build(field.Type, property, at)
 		required := slices.Contains(schema.Required, name)
 		if required {
-			mustRejectZero(check, field.Type, at) // What it is where it is missing.
+			mustRejectZero(check, field.Type, at) // The value if the field is missing.
 		}
 		canBeNil := field.Type.Kind() == reflect.Pointer || field.Type.Kind() == reflect.Slice
 		checks = append(checks, fieldCheck{i, canBeNil && !required, check})
@@ -118,18 +118,18 @@ func (c plainChecks) buildStruct(t reflect.Type, schema *huma.Schema, at string)
 	}
 }
 
-// mustRejectZero panics where a check does not tell a missing value from one that was sent.
+// mustRejectZero panics if a check accepts the zero value, which a missing field has.
 func mustRejectZero(check plainCheck, t reflect.Type, at string) {
 	if check(reflect.New(t).Elem()) {
 		panic(fmt.Sprintf("%s: it is required, and the zero %s is valid: use a pointer", at, t))
 	}
 }
 
-// annotations are the parts of a schema that refuse nothing. Nullable is one: what is
-// null is nil or zero when it has been read.
+// annotations are the parts of a schema that do not affect validation. Nullable is one: a
+// null is read as nil or zero.
 var annotations = []string{"Title", "Description", "Examples", "Deprecated", "PatternDescription", "Extensions", "Nullable"}
 
-// mustHaveOnlyRules panics where a schema has other rules than those that are known.
+// mustHaveOnlyRules panics if a schema has unsupported rules.
 func mustHaveOnlyRules(schema, known *huma.Schema, at string) {
 	if len(schema.DependentRequired) == 0 {
 		known.DependentRequired = schema.DependentRequired // Empty, or nil.

@@ -12,7 +12,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// TestPlainRuns sees that runs as they mostly are need the quick check alone.
+// TestPlainRuns checks that typical runs pass the quick check.
 func TestPlainRuns(t *testing.T) {
 	t.Parallel()
 	full := exampleSubmission
@@ -33,8 +33,8 @@ func (*strange) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
 	return fieldError(path, "expected something else")
 }
 
-// TestUnknownTypesAndRules sees that the server does not start with a body which the quick
-// check does not know all about.
+// TestUnknownTypesAndRules checks that the server does not start if the quick check does not
+// support a type or a rule of a body.
 func TestUnknownTypesAndRules(t *testing.T) {
 	t.Parallel()
 	type embedded struct {

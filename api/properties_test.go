@@ -15,7 +15,7 @@ import (
 	"github.com/benchledger/benchledger/api"
 )
 
-// TestEveryPropertyIsChecked takes the schema of each body that the document has, and
+// TestEveryPropertyIsChecked reads the schema of each body in the document, and
 // sends bodies which are valid but for one property: alone, and as lines. Fields that are
 // added later are tested without being named here.
 func TestEveryPropertyIsChecked(t *testing.T) {

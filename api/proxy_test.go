@@ -79,7 +79,7 @@ func (p *proxy) accept(listener net.Listener) {
 			continue
 		}
 		p.mu.Lock()
-		if p.listener != listener { // It was cut meanwhile.
+		if p.listener != listener { // The connection was cut in the meantime.
 			p.mu.Unlock()
 			_ = client.Close()
 			_ = server.Close()

@@ -41,7 +41,7 @@ func nextPage(a answer) string {
 func TestListRuns(t *testing.T) {
 	t.Parallel()
 
-	t.Run("none is an empty list", func(t *testing.T) {
+	t.Run("no runs are an empty list", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		if got := s.get("/api/runs").want(http.StatusOK); got.body != "[]" || got.header.Get("Link") != "" {
@@ -100,7 +100,7 @@ func TestListRuns(t *testing.T) {
 		}
 	})
 
-	t.Run("50 come without a limit, and as many as the limit says with one", func(t *testing.T) {
+	t.Run("the default limit is 50, and limit sets another one", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		for i := range 51 {
@@ -123,7 +123,7 @@ func TestListRuns(t *testing.T) {
 		}
 	})
 
-	t.Run("following Link while runs are inserted misses none that was there", func(t *testing.T) {
+	t.Run("following Link misses no run while others are inserted", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		there := map[string]bool{}
@@ -154,7 +154,7 @@ func TestListRuns(t *testing.T) {
 		}
 	})
 
-	t.Run("what is not valid is refused", func(t *testing.T) {
+	t.Run("invalid parameters are refused", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		for range 3 {
@@ -334,7 +334,7 @@ func TestLargeAnswersAreCompressed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		request.Header.Set("Accept-Encoding", "gzip") // Said here, the client leaves the answer as it is.
+		request.Header.Set("Accept-Encoding", "gzip") // With an explicit header, the client does not decompress the response.
 		response, err := http.DefaultClient.Do(request)
 		if err != nil {
 			t.Fatal(err)

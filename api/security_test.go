@@ -86,7 +86,7 @@ func TestMassAssignment(t *testing.T) {
 	s.get("/api/runs/run-2").wantProblem(http.StatusNotFound)
 }
 
-// An answer says no more of a key than that it is invalid.
+// The responses to unknown keys are the same, however a key differs from a valid one.
 func TestKeysCannotBeEnumerated(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
@@ -236,7 +236,7 @@ func TestKeysAreComparedInConstantTime(t *testing.T) {
 	}
 }
 
-// A proxy may serve BenchLedger below a path of its own.
+// A proxy may serve BenchLedger below a path prefix.
 func TestBehindAPrefix(t *testing.T) {
 	t.Parallel()
 	s := setup(t)

@@ -38,7 +38,7 @@ type RunSubmission struct {
 	Telemetry         *TelemetrySubmission   `json:"telemetry" required:"false"`
 }
 
-// Status is how far a run has come.
+// Status is the status of a run.
 type Status string
 
 // Schema documents and validates a Status.
@@ -60,7 +60,7 @@ type EvaluationSubmission struct {
 	Details       *Text    `json:"details" required:"false" doc:"Free text, often JSON."`
 }
 
-// TelemetrySubmission is what a run cost.
+// TelemetrySubmission is what a run used.
 type TelemetrySubmission struct {
 	_            struct{} `nullable:"true"`
 	ToolCalls    *Count   `json:"toolCalls" required:"false" nullable:"true" doc:"Number of tool calls."`
@@ -87,14 +87,14 @@ type BatchSubmission struct {
 	unknown []FieldError
 }
 
-// RunReceipt says that a run is stored.
+// RunReceipt confirms that a run is stored.
 type RunReceipt struct {
 	Success  bool     `json:"success" doc:"Always true."`
 	RunID    string   `json:"runId" doc:"The ID of the stored run."`
 	Warnings []string `json:"warnings,omitempty" doc:"The fields that are unknown, and therefore not stored, with the known field that was probably meant."`
 }
 
-// BatchReceipt says that a batch is stored.
+// BatchReceipt confirms that a batch is stored.
 type BatchReceipt struct {
 	Success  bool     `json:"success" doc:"Always true."`
 	BatchID  string   `json:"batchId" doc:"The ID of the stored batch."`
@@ -241,7 +241,7 @@ func (s *server) submitBatch(ctx context.Context, q *db.Queries, input *submitBa
 	return &submitBatchOutput{Body: BatchReceipt{Success: true, BatchID: params.BatchID, Warnings: warnings(unknown)}}, nil
 }
 
-// submissionOf is a run as the data layer takes it.
+// submissionOf converts a run for the database layer.
 func submissionOf(run *RunSubmission, submittedBy *string) db.Submission {
 	var startedAt time.Time
 	if run.StartedAt != nil {

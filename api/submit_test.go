@@ -15,7 +15,7 @@ import (
 func TestSubmitRun(t *testing.T) {
 	t.Parallel()
 
-	t.Run("all of a run comes back", func(t *testing.T) {
+	t.Run("a run with all fields is read back", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		got := s.submit(fullRun("run-1")).want(http.StatusCreated)
@@ -28,7 +28,7 @@ func TestSubmitRun(t *testing.T) {
 		wantRun(t, s, fullRun("run-1"))
 	})
 
-	t.Run("the least of a run comes back with nulls", func(t *testing.T) {
+	t.Run("a run with only the required fields is read back with nulls", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		s.submit(leastRun("run-1")).want(http.StatusCreated)
@@ -50,7 +50,7 @@ func TestSubmitRun(t *testing.T) {
 		s.submit(leastRun("run-1")).want(http.StatusOK)
 	})
 
-	t.Run("an id that a path has to encode is reachable", func(t *testing.T) {
+	t.Run("an ID that has to be encoded in a path can be read", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		for _, id := range []string{"läuft/ein zweites?", "a%2Fb", "a/../b", "…", "...", ".a", "日本語", strings.Repeat("🐘", 150), "a;b&c=d#e+f"} {
@@ -59,7 +59,7 @@ func TestSubmitRun(t *testing.T) {
 		}
 	})
 
-	t.Run("40 evaluations come back in their order", func(t *testing.T) {
+	t.Run("40 evaluations are read back in their order", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		evaluations := []object{}
@@ -71,7 +71,7 @@ func TestSubmitRun(t *testing.T) {
 		wantRun(t, s, run)
 	})
 
-	t.Run("a prompt of 700 KB comes back to the byte", func(t *testing.T) {
+	t.Run("a prompt of 700 KB is read back byte by byte", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		prompt := strings.Repeat("Zeile \"eins\"\r\n\t\\ äöü 🐘 \u2028 </script> \u007f", 16000)[:700_000]
@@ -80,7 +80,7 @@ func TestSubmitRun(t *testing.T) {
 		wantRun(t, s, run)
 	})
 
-	t.Run("metadata comes back as it was sent, but for white space", func(t *testing.T) {
+	t.Run("metadata is read back as it was sent, except white space", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		const metadata = `{"zz":9007199254740993,"b":1.10,"a":[1e308,5e-324,true,null,"x  y"],"d":{},"\u0065":"<\u006e&😀>","f":-0.1000000000000000055511151231257827,"":"\\u0000"}`
@@ -111,7 +111,7 @@ func TestSubmitRun(t *testing.T) {
 		}
 	})
 
-	t.Run("times are taken in every notation", func(t *testing.T) {
+	t.Run("times are accepted in every notation", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		for i, test := range []struct {
@@ -139,7 +139,7 @@ func TestSubmitRun(t *testing.T) {
 		}
 	})
 
-	t.Run("numbers are taken to the ends of their range", func(t *testing.T) {
+	t.Run("numbers are accepted up to the ends of their range", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		body := strings.TrimSuffix(encode(t, leastRun("run-1")), "}") + `,"totalScore":-1.7976931348623157e308,"weightedScore":5e-324,` +
@@ -166,7 +166,7 @@ func TestSubmitRun(t *testing.T) {
 		s.submit(body).want(http.StatusOK)
 	})
 
-	t.Run("a body of 8 MiB is taken, one byte more is not", func(t *testing.T) {
+	t.Run("a body of 8 MiB is accepted, one byte more is not", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		frame := encode(t, leastRun("run-1", object{"telemetry": object{"promptSent": ""}}))
@@ -197,7 +197,7 @@ func TestSubmitRunAgain(t *testing.T) {
 		}
 	})
 
-	t.Run("the same content in other words is a replay", func(t *testing.T) {
+	t.Run("the same content in another notation is a replay", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		run := fullRun("run-1")
@@ -303,7 +303,7 @@ func TestSubmitRunAgain(t *testing.T) {
 		}
 	})
 
-	t.Run("an end without a start keeps what the announcement said", func(t *testing.T) {
+	t.Run("an end without a start time keeps the announced one", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		s.submit(leastRun("given", object{"status": "running"})).want(http.StatusCreated)
@@ -412,7 +412,7 @@ func TestSubmitBatch(t *testing.T) {
 		return got
 	}
 
-	t.Run("all of a batch comes back", func(t *testing.T) {
+	t.Run("a batch with all fields is read back", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		got := s.submitBatch(object{
@@ -429,7 +429,7 @@ func TestSubmitBatch(t *testing.T) {
 		})
 	})
 
-	t.Run("an open batch is computed from its runs, whatever its client says", func(t *testing.T) {
+	t.Run("an open batch is computed from its runs, not from reported figures", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		s.submitBatch(object{"batchId": "batch-a", "createdAt": created, "totalRuns": 0, "successfulRuns": 0, "avgScore": 3}).want(http.StatusCreated)
@@ -450,7 +450,7 @@ func TestSubmitBatch(t *testing.T) {
 		}
 	})
 
-	t.Run("on completion what is sent stands, what is absent is computed", func(t *testing.T) {
+	t.Run("a completed batch has the reported figures, and computes the others", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		s.submitBatch(object{"batchId": "batch-a", "createdAt": created, "metadata": object{"a": 1}}).want(http.StatusCreated)
@@ -483,7 +483,7 @@ func TestSubmitBatch(t *testing.T) {
 		})
 	})
 
-	t.Run("50 at once leave one batch", func(t *testing.T) {
+	t.Run("50 concurrent submissions create one batch", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		statuses := atOnce(50, func(i int) int {

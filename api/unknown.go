@@ -13,7 +13,7 @@ import (
 )
 
 // objectFields are the fields that an object, or each object of a list, has in JSON, with
-// the fields of their own; nil for other values, and for objects that may have any.
+// their own fields; nil for other values, and for objects that may have any.
 type objectFields map[string]objectFields
 
 var (
@@ -41,8 +41,8 @@ func fieldsOf(t reflect.Type) objectFields {
 	return fields
 }
 
-// unknownFields returns the fields of a submission that are not known, in its order. Text
-// that is not JSON has none after the place where it is wrong.
+// unknownFields returns the unknown fields of a submission, in its order. In text that is not
+// JSON, it stops at the error.
 func unknownFields(raw []byte, known objectFields) []FieldError {
 	finder := unknownFinder{decoder: jsontext.NewDecoder(bytes.NewReader(raw))}
 	finder.value(known, "body")
@@ -98,11 +98,11 @@ func (f *unknownFinder) add(at, name string, known objectFields) {
 	}
 }
 
-// unpunctuated makes total_score and totalScore the same, but for their case.
+// unpunctuated makes total_score and totalScore equal, apart from their case.
 var unpunctuated = strings.NewReplacer("_", "", "-", "")
 
-// didYouMean names the field that is nearest to a name, if one is near: in other case, with
-// underscores, or with one letter in four wrong.
+// didYouMean returns the known field that is similar to a name: in another case, with
+// underscores, or with at most one of four letters different.
 func didYouMean(name string, known objectFields) string {
 	if len(name) > maxName {
 		return ""
@@ -120,7 +120,7 @@ func didYouMean(name string, known objectFields) string {
 	return "; did you mean " + nearest + "?"
 }
 
-// warnings are what a receipt says of unknown fields.
+// warnings are the warnings of a receipt about unknown fields.
 func warnings(unknown []FieldError) []string {
 	var texts []string
 	for _, field := range unknown {

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// A field that BenchLedger does not know is not stored, and the receipt says so; strict
+// An unknown field is not stored, and the receipt names it; strict
 // refuses it.
 func TestUnknownFields(t *testing.T) {
 	t.Parallel()
@@ -70,7 +70,7 @@ func TestUnknownFields(t *testing.T) {
 		}
 	})
 
-	t.Run("are refused where the request is strict", func(t *testing.T) {
+	t.Run("are refused if the request is strict", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		strict := func(path string, body any) answer {
@@ -97,7 +97,7 @@ func TestUnknownFields(t *testing.T) {
 		strict("/api/results?strict=true", fullRun("run-3")).want(http.StatusCreated)
 	})
 
-	t.Run("are named up to twenty, and long names are cut", func(t *testing.T) {
+	t.Run("up to twenty are named, and long names are truncated", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		many := object{strings.Repeat("x", 10_000): 1}

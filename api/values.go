@@ -94,7 +94,7 @@ func (c *Count) UnmarshalJSON(data []byte) error {
 		return nil //nolint:nilerr // see above
 	}
 	*c = invalidCount
-	// 256 bits hold every 64-bit integer exactly, whatever its notation.
+	// 256 bits represent every 64-bit integer exactly, in any notation.
 	if number, _, err := big.ParseFloat(string(data), 10, 256, big.ToNearestEven); err == nil {
 		if integer, accuracy := number.Int64(); accuracy == big.Exact {
 			*c = Count(integer)

@@ -4,7 +4,7 @@
 // type-checked code, a record of the tests and a database, and names what breaks a
 // rule. Nothing in it belongs to one project: audit.yaml says where things are.
 //
-// The tests write the record (see Entry) with a tracer of pgx of their own;
+// The tests write the record (see Entry) with their own pgx tracer;
 // BenchLedger's is internal/testdb/recorder.
 package audit
 
@@ -179,7 +179,7 @@ type Exemption struct {
 	Reason string
 }
 
-// Finding is where a rule is broken, and what to do.
+// Finding is a violation of a rule, and what to do about it.
 type Finding struct{ Rule, At, Message, Remedy string }
 
 func (f Finding) String() string {
@@ -249,7 +249,7 @@ func newAudit(ctx context.Context, config Config, code *code, record []Entry, se
 	return a, nil
 }
 
-// connect notes beside operations and queries what uses them.
+// connect records what uses each operation and query.
 func (a *Audit) connect(record []Entry) {
 	for _, operation := range a.Operations {
 		for _, name := range operation.Queries {
@@ -282,10 +282,10 @@ func (a *Audit) connect(record []Entry) {
 	}
 }
 
-// beforeOperations stands for every operation, by a middleware.
+// beforeOperations is the middleware, which runs before every operation.
 const beforeOperations = "before operations"
 
-// connectSchema notes beside indexes and constraints what uses them.
+// connectSchema records what uses each index and constraint.
 func (a *Audit) connectSchema(record []Entry) {
 	for _, index := range a.Indexes {
 		for _, query := range a.Queries {

@@ -163,7 +163,7 @@ func without(drop func(Entry) bool) func([]Entry) []Entry {
 	return func(record []Entry) []Entry { return slices.DeleteFunc(slices.Clone(record), drop) }
 }
 
-// shop is testdata/shop, where every rule holds.
+// shop is testdata/shop, which violates no rule.
 type shop struct {
 	root   string
 	record []Entry
@@ -202,7 +202,7 @@ func newShop(t *testing.T) shop {
 	return p
 }
 
-// run audits the shop, whose code need not be read again where it is known.
+// run audits the shop. It reads the code only once.
 func (p shop) run(t *testing.T, known *code, record []Entry) *Audit {
 	t.Helper()
 	config, err := ReadConfig(p.root)

@@ -102,7 +102,7 @@ func isRoot(f *types.Func) bool {
 	return f.Name() == "main" || f.Name() == "init"
 }
 
-// readQuery notes the query of a generated method, with its comment and its parameters.
+// readQuery records the query of a generated method, with its comment and its parameters.
 func (c *code) readQuery(object *types.Func, f *function) error {
 	if filepath.Dir(f.file) != c.config.Generated || !strings.HasSuffix(f.file, ".sql.go") {
 		return nil
@@ -187,7 +187,7 @@ func (c *code) readOperations(f *function) {
 	})
 }
 
-// named returns the function that an expression names, nil where it is none.
+// named returns the function that an expression names, or nil.
 func (f *function) named(expression ast.Expr) *types.Func {
 	switch e := ast.Unparen(expression).(type) {
 	case *ast.IndexExpr:
@@ -204,7 +204,7 @@ func (f *function) named(expression ast.Expr) *types.Func {
 	return nil
 }
 
-// registers says whether a call registers an operation.
+// registers reports whether a call registers an operation.
 func (c *code) registers(f *function, call *ast.CallExpr) bool {
 	called := f.named(call.Fun)
 	return called != nil && slices.Contains(c.config.Register, called.FullName())

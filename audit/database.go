@@ -110,7 +110,7 @@ func takeSnapshot(ctx context.Context, connection *pgx.Conn) ([]snapshotLine, er
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[snapshotLine])
 }
 
-// tryMigrations applies each migration, takes it back and applies it again, and finds
+// tryMigrations applies each migration, reverts it and applies it again, and finds
 // those that do not restore what was there.
 func (a *Audit) tryMigrations(ctx context.Context, connection *pgx.Conn) error {
 	const rule, remedy = "migration-down", "Write a .down.sql that takes back everything that the .up.sql made."
@@ -133,7 +133,7 @@ func (a *Audit) tryMigrations(ctx context.Context, connection *pgx.Conn) error {
 		}
 		if err := a.config.runFile(ctx, connection, migration.Down); err != nil {
 			a.find(rule, migration.Down, remedy, "the way down fails: %v.", err)
-			return nil // What comes after builds on it.
+			return nil // The following migrations depend on it.
 		}
 		after, err := takeSnapshot(ctx, connection)
 		if err != nil {
@@ -267,7 +267,7 @@ func (n node) relations() (names []string) {
 	return names
 }
 
-// readPlan notes what a query does: by the plan for all values, or by those for the
+// readPlan records what a query does: by the plan for all values, or by those for the
 // values of audit.yaml, where every operation has a custom plan for it.
 func (a *Audit) readPlan(ctx context.Context, connection *pgx.Conn, query *Query) error {
 	prepared, err := connection.Prepare(ctx, "audited", query.text)
@@ -335,10 +335,10 @@ func typeNames(ctx context.Context, connection *pgx.Conn, oids []uint32) ([]stri
 	return names, nil
 }
 
-// blocking nodes take all rows from below before they give one.
+// blocking nodes read all rows of their children before they return one.
 var blocking = []string{"Sort", "Incremental Sort", "Aggregate", "Group", "WindowAgg", "SetOp", "Hash", "Materialize", "ModifyTable", "Bitmap Heap Scan"}
 
-// readNode notes what a node of a plan does. Above it no more than limit rows are
+// readNode records what a node of a plan does. Above it no more than limit rows are
 // taken, 0 for no such limit.
 func (a *Audit) readNode(query *Query, n node, limit float64) {
 	if n.Relation != "" {
@@ -374,7 +374,7 @@ func (a *Audit) readNode(query *Query, n node, limit float64) {
 	}
 	for _, child := range n.Plans {
 		below := limit
-		// What is on the inner side, or a plan of its own, is read for each row.
+		// The inner side, or a subplan, is read for each row.
 		if slices.Contains(blocking, n.Type) || child.Parent == "Inner" || child.Parent == "InitPlan" || child.Parent == "SubPlan" {
 			below = 0
 		}
@@ -385,7 +385,7 @@ func (a *Audit) readNode(query *Query, n node, limit float64) {
 // rowsRead estimates how many rows of an index a scan reads until it has given as
 // many as are taken of it.
 func (a *Audit) rowsRead(n node, of string, limit float64) float64 {
-	read := n.Rows // PostgreSQL's estimate of what it gives
+	read := n.Rows // PostgreSQL's estimate of the rows that it returns
 	switch {
 	case n.IndexCond == "" && n.Filter == "" && limit == 0:
 		read = a.table(of).rows

@@ -191,7 +191,7 @@ func (s *testSource) add(set *token.FileSet, file *ast.File) {
 	}
 	for _, declaration := range file.Decls {
 		switch declaration := declaration.(type) {
-		case *ast.FuncDecl: // A method goes by its name alone: whoever uses the name uses it.
+		case *ast.FuncDecl: // A method is identified by its name only: every use of the name counts.
 			note(declaration.Name.Name, declaration)
 		case *ast.GenDecl:
 			for _, spec := range declaration.Specs {

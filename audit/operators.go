@@ -21,7 +21,7 @@ var plusSQL string
 // mutant is a query with one change.
 type mutant struct{ name, text string }
 
-// edit changes the tree of a statement. Toggle does it, and takes it back.
+// edit changes the tree of a statement. Toggle applies it, and reverts it.
 type edit struct {
 	name   string
 	toggle func()
@@ -362,7 +362,7 @@ func (s *subject) parsed(text string) *pg_query.Node {
 	return tree.Stmts[0].Stmt.GetSelectStmt().TargetList[0].GetResTarget().Val
 }
 
-// readMutants notes those mutants of a query that PostgreSQL takes with the same
+// readMutants records those mutants of a query that PostgreSQL accepts with the same
 // parameters and results, and how many it does not: they would prove nothing.
 func (a *Audit) readMutants(ctx context.Context, connection *pgx.Conn, query *Query) error {
 	original, err := connection.Prepare(ctx, "", query.text)

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Rules are what has to hold, by name.
+// Rules are the rules, by name.
 var Rules = [][2]string{
 	{"query-unused", "every query is reached by an operation or a command"},
 	{"query-comment", "every query says what it does"},
@@ -123,7 +123,7 @@ func (a *Audit) schemaFile(name string) string {
 	return a.config.Schema
 }
 
-// judgeExemptions notes the exemptions, and finds those that nothing needs.
+// judgeExemptions records the exemptions, and reports those that are not needed.
 func (a *Audit) judgeExemptions() {
 	exempt := func(from, what, reason, at string, needed bool) {
 		a.Exemptions = append(a.Exemptions, Exemption{from, what, reason})

@@ -89,7 +89,7 @@ func TestGetBatch(t *testing.T) {
 	})
 }
 
-// extremes are scores that a plain sum, or a plain scaling, takes out of the range.
+// extremes are scores for which a plain sum, or a plain scaling, overflows or underflows.
 var extremes = map[string][]float64{
 	"largest":              {math.MaxFloat64, math.MaxFloat64, math.MaxFloat64},
 	"large":                {1.7e308, 1.6e308, 1.7e308, 1.5e308},

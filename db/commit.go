@@ -8,14 +8,13 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// ErrNotReplicated says that a commit did not wait for its synchronous standby: what
+// ErrNotReplicated means that a commit did not wait for its synchronous standby: what
 // it stored is lost if the primary is.
 var ErrNotReplicated = errors.New("committed without the synchronous standby")
 
-// DetectUnreplicated returns a context for some work, and a function that says after it
-// whether its commits waited for their synchronous standby. PostgreSQL reports success
-// to one whose wait is canceled, at a deadline or by an administrator: only a warning
-// tells.
+// DetectUnreplicated returns a context for some work, and a function that reports after it
+// whether all commits waited for the synchronous standby. If that wait is canceled, at a
+// deadline or by an administrator, PostgreSQL reports success, and only adds a warning.
 func DetectUnreplicated(ctx context.Context) (context.Context, func() error) {
 	commits := &commitState{}
 	return context.WithValue(ctx, commitState{}, commits), func() error {
@@ -26,13 +25,13 @@ func DetectUnreplicated(ctx context.Context) (context.Context, func() error) {
 	}
 }
 
-// commitState are those of some work, which uses one connection at a time.
+// commitState is the state of some work, which uses one connection at a time.
 type commitState struct{ canceled bool }
 
-// commitTracer tells each connection whose work it does.
+// commitTracer tells each connection which context it works for.
 type commitTracer struct{}
 
-// TraceQueryStart notes it.
+// TraceQueryStart records the context.
 func (commitTracer) TraceQueryStart(ctx context.Context, connection *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
 	connection.PgConn().CustomData()[workKey], _ = ctx.Value(commitState{}).(*commitState)
 	return ctx
@@ -43,8 +42,8 @@ func (commitTracer) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndD
 
 const workKey = "work"
 
-// onNotice notes the warning. It shares its SQLSTATE with others, and its text is
-// translated: what is its own is the routine of PostgreSQL that it comes from.
+// onNotice records the warning. Its SQLSTATE is not unique, and its text is translated:
+// only the routine of PostgreSQL that reports it identifies it.
 func onNotice(connection *pgconn.PgConn, notice *pgconn.Notice) {
 	if commits, _ := connection.CustomData()[workKey].(*commitState); commits != nil && notice.Routine == "SyncRepWaitForLSN" {
 		commits.canceled = true

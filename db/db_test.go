@@ -120,7 +120,7 @@ func otherRun(id string) db.Submission {
 	}
 }
 
-// openRun is a run that goes on, and says everything.
+// openRun is a running run with all fields.
 func openRun(id string) db.Submission {
 	return with(fullRun(id), func(r *db.Submission) { r.Status, r.CompletedAt = "running", nil })
 }
@@ -140,7 +140,7 @@ func create(t testing.TB, q *db.Queries, run db.Submission) int64 {
 	return get(t, q, run.RunID).BenchmarkRun.ID
 }
 
-// update stores a run over the one that is there.
+// update replaces a stored run.
 func update(t testing.TB, q *db.Queries, run db.Submission) {
 	t.Helper()
 	wantNoError(t, db.UpdateRuns(t.Context(), q, run))
@@ -185,7 +185,7 @@ func wantRun(t testing.TB, q *db.Queries, submitted db.Submission, id int64) {
 	want := slices.Clone(submitted.Evaluations)
 	for i := range want {
 		want[i].RunID, want[i].Position = submitted.RunID, int32(i)
-		if i < len(stored) { // Each has an id and a time of its own.
+		if i < len(stored) { // Each has its own ID and time.
 			want[i].ID, want[i].CreatedAt = stored[i].ID, stored[i].CreatedAt
 		}
 	}

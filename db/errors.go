@@ -27,7 +27,7 @@ const (
 	// Unavailable is a database that cannot be reached or cannot work now. The statement
 	// may still have been executed.
 	Unavailable
-	// Canceled is a caller that has gone away.
+	// Canceled means that the caller has canceled the request.
 	Canceled
 )
 
@@ -86,7 +86,7 @@ func classifyState(code string) Kind {
 	return Internal
 }
 
-// isConnectionError reports whether the connection failed, or the database did not answer
+// isConnectionError reports whether the connection failed, or the database did not respond
 // in time.
 func isConnectionError(err error) bool {
 	var network net.Error // context.DeadlineExceeded is one

@@ -100,7 +100,7 @@ func TestClassify(t *testing.T) {
 	}
 }
 
-// What really comes from the driver and from the database.
+// Real errors of the driver and of the database.
 func TestClassifyRealErrors(t *testing.T) {
 	t.Parallel()
 	q, pool := setup(t)
@@ -144,7 +144,7 @@ func TestClassifyRealErrors(t *testing.T) {
 	t.Run("the caller goes during the query, which PostgreSQL ends", func(t *testing.T) {
 		hold(t, pool, "run-1")
 		var err error
-		for range 10 { // On a busy machine PostgreSQL takes more than the second that it has.
+		for range 10 { // On a busy machine PostgreSQL needs more than the allowed second.
 			ctx, cancel := context.WithCancel(t.Context())
 			failed := make(chan error)
 			go func() {

@@ -2,7 +2,7 @@ package db
 
 import "context"
 
-// What tests of the queries take from the inside.
+// Internals for the tests of the queries.
 
 // CreateRun calls the query with a submission.
 func CreateRun(ctx context.Context, q *Queries, submission Submission) (isCreated bool, err error) {

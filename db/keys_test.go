@@ -109,7 +109,7 @@ func TestUpdateKeyRevoked(t *testing.T) {
 	})
 }
 
-// patienceForClock is how long a busy machine may take from one statement to the next.
+// patienceForClock is the longest time between two statements on a busy machine.
 const patienceForClock = time.Minute
 
 func TestUpdateKeyUsed(t *testing.T) {
@@ -134,7 +134,7 @@ func TestUpdateKeyUsed(t *testing.T) {
 		"one at a minute is not":         {"now() - interval '1 minute'", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			q, tx := begin(t, pool) // now() stands still.
+			q, tx := begin(t, pool) // now() does not change within a transaction.
 			exec(t, tx, "update api_keys set last_used_at = "+test.before+" where name = 'ci'")
 			now := value[time.Time](t, tx, "select now()")
 			if got := use(t, q); (got != nil && got.Equal(now)) != test.isNew {

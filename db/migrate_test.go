@@ -311,7 +311,7 @@ func wantVersion(t testing.TB, migrations *db.Migrations, current uint, dirty bo
 	return got
 }
 
-// downTo takes migrations back until the database stands at a version.
+// downTo reverts migrations until the database has a version.
 func downTo(t testing.TB, migrations *db.Migrations, version uint) {
 	t.Helper()
 	for stands, err := migrations.Version(); stands.Current > version; stands, err = migrations.Version() {
@@ -423,7 +423,7 @@ func parts(migration string) []string {
 }
 
 // longLocks returns the tables that a migration locks against writing for as long as
-// it reads or rewrites them, as a whole or some of their rows, and takes the migration back.
+// it reads or rewrites them, as a whole or some of their rows, and reverts the migration.
 func longLocks(t *testing.T, pool *pgxpool.Pool, migration string) []string {
 	t.Helper()
 	tx, err := pool.Begin(t.Context())

@@ -23,11 +23,11 @@ const maxConnections = 16
 const (
 	// statementTimeout is longer than any request.
 	statementTimeout = "15s"
-	// cancelWait is how long a statement that was told to end may take to do so,
-	// before the connection is given up.
+	// cancelWait is how long a canceled statement may take to end before the connection is
+	// closed.
 	cancelWait = time.Second
-	// connectTimeout is how long a connection may take to come about, unless
-	// connect_timeout says otherwise.
+	// connectTimeout is how long connecting may take, unless connect_timeout sets another
+	// limit.
 	connectTimeout = 2 * time.Second
 )
 

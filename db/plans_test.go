@@ -17,7 +17,7 @@ import (
 	"github.com/benchledger/benchledger/db"
 )
 
-// fill stores 20,000 runs as they come in life: nearly all completed, by a few
+// fill stores 20,000 typical runs: nearly all completed, by a few
 // agents mostly, of suites and scenarios some of which are run all the time and
 // some hardly ever, in batches of 50, submitted about when they started.
 const fill = `
@@ -50,7 +50,7 @@ const fill = `
 	from generate_series(0, 19999) as i
 	cross join lateral (select random() + 0 * i as r) as random`
 
-// recorder notes the last statement that a query sent.
+// recorder records the last statement of a query.
 type recorder struct {
 	db.DBTX
 	sql  string
@@ -124,7 +124,7 @@ func explain(t testing.TB, conn db.DBTX, query func(*db.Queries) error) []string
 func TestPlans(t *testing.T) {
 	t.Parallel()
 	_, pool := setupOne(t)
-	exec(t, pool, "set synchronous_commit = on") // Or VACUUM comes too early to find the rows visible to all.
+	exec(t, pool, "set synchronous_commit = on") // Otherwise VACUUM runs before the rows are visible to all.
 	exec(t, pool, "select setseed(0.5)")
 	exec(t, pool, fill)
 	exec(t, pool, "vacuum analyze")
@@ -215,8 +215,8 @@ func TestPlans(t *testing.T) {
 		}
 	})
 
-	// Other combinations are planned for their values: what is there often is found
-	// along the order, what is there seldom by its own index.
+	// Other combinations are planned for their values: frequent values are found by
+	// scanning in the order of the list, rare ones by their own index.
 	t.Run("runs of other combinations of filters", func(t *testing.T) {
 		exec(t, pool, "set plan_cache_mode = auto")
 		for _, c := range []struct {

@@ -376,7 +376,7 @@ func TestListRunsDifferences(t *testing.T) {
 		}
 		return fields
 	}
-	// stored and submitted get an id of their own, and are compared.
+	// stored and submitted get their own ID, and are compared.
 	ids := 0
 	want := func(t *testing.T, stored, submitted db.Submission, fields ...string) {
 		t.Helper()
@@ -655,8 +655,8 @@ func TestUpdateRuns(t *testing.T) {
 		wantEqual(t, values[string](t, pool, "select batch_id from batch_runs"), []string{"batch-a"})
 	})
 
-	// One holds the run and replaces it, the other waits for the lock, in a
-	// statement of its own, and replaces what the first stored.
+	// One locks the run and replaces it; the other waits for the lock in a separate
+	// statement, and replaces what the first stored.
 	for _, c := range []struct{ first, second int }{{6, 2}, {1, 5}, {3, 0}} {
 		t.Run(fmt.Sprintf("two at once, of %d and of %d evaluations, leave the second alone", c.first, c.second), func(t *testing.T) {
 			t.Parallel()

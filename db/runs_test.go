@@ -43,7 +43,7 @@ func setupRuns(t testing.TB) (*db.Queries, []db.BenchmarkRun) {
 // runsQuery is a query for a list of runs, with its filters.
 type runsQuery func(beforeStartedAt time.Time, beforeID int64, limit int32) ([]db.BenchmarkRun, error)
 
-// wantRuns fails the test unless a query gives those of the runs that match:
+// wantRuns fails the test unless a query returns those of the runs that match:
 // newest first, all of their columns, in pages of any size.
 func wantRuns(t testing.TB, query runsQuery, runs []db.BenchmarkRun, matches func(db.BenchmarkRun) bool) {
 	t.Helper()
@@ -239,7 +239,7 @@ func TestListRunsByFilters(t *testing.T) {
 	}
 }
 
-// wantNoRuns fails the test unless a query gives an empty list.
+// wantNoRuns fails the test unless a query returns an empty list.
 func wantNoRuns(t testing.TB, query runsQuery) {
 	t.Helper()
 	got, err := query(beyondEveryTime, math.MaxInt64, 9)
@@ -270,7 +270,7 @@ func TestListRunsByBatch(t *testing.T) {
 				want[*run.BatchID] = append(want[*run.BatchID], runOf(run, id))
 			}
 		}
-		// The index, and the order in which rows lie, would give the order for nothing.
+		// The index, and the physical order of the rows, would otherwise hide a missing order by.
 		exec(t, pool, "update benchmark_runs set tier = tier where id % 2 = 0")
 		exec(t, pool, "set enable_indexscan = off")
 		exec(t, pool, "set enable_bitmapscan = off")

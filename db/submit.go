@@ -14,12 +14,12 @@ import (
 // Submission is a run with all it owns, as rows of the tables that they end up in.
 type Submission struct {
 	// The run is stored as it is, except that the database assigns its ID, and its
-	// StartedAt where StartedAtGiven is false.
+	// StartedAt if StartedAtGiven is false.
 	BenchmarkRun
 	// Evaluations are stored in their order: RunID, Position, ID and CreatedAt are
 	// assigned.
 	Evaluations []EvaluationResult
-	// Telemetry is nil where there is none; its RunID and ID are assigned.
+	// Telemetry is nil if there is none; its RunID and ID are assigned.
 	Telemetry *RunTelemetry
 }
 
@@ -27,13 +27,13 @@ type Submission struct {
 type Result string
 
 const (
-	// Recorded says that the run is stored as submitted.
+	// Recorded means that the run is stored as submitted.
 	Recorded Result = "recorded"
-	// Replayed says that the same was stored before; nothing changed.
+	// Replayed means that the same content was already stored; nothing changed.
 	Replayed Result = "replayed"
-	// Conflicted says that the run is final and differs; nothing changed.
+	// Conflicted means that the stored run is final and differs; nothing changed.
 	Conflicted Result = "conflict"
-	// Refused says that the database refuses a value; nothing was stored.
+	// Refused means that the database refuses a value; nothing was stored.
 	Refused Result = "refused"
 )
 
@@ -49,9 +49,9 @@ type Difference struct {
 
 // Outcome is what became of a submission, and why.
 type Outcome struct {
-	// Result is empty where it is not known.
+	// Result is empty if it is not known.
 	Result Result
-	// Differences are where a conflicting submission differs from what is stored.
+	// Differences are the differences between a conflicting submission and the stored run.
 	Differences []Difference
 	// Err is why the database refuses it.
 	Err error
@@ -255,7 +255,7 @@ func replaceStored(ctx context.Context, q *Queries, submissions []Submission, ou
 // now is PostgreSQL's input for the time at which the transaction began.
 const now = "now"
 
-// submissionRows returns submissions as the queries take them: JSON arrays of rows.
+// submissionRows returns submissions as parameters of the queries: JSON arrays of rows.
 func submissionRows(submissions []Submission) (rows CreateRunsParams, err error) {
 	type run struct {
 		BenchmarkRun

@@ -25,7 +25,7 @@ func WithTx(ctx context.Context, q *Queries, options pgx.TxOptions, fn func(*Que
 	return Retry(ctx, func() error { return TryTx(ctx, q, options, fn) })
 }
 
-// TryTx is WithTx for a caller who knows better what to do when it loses.
+// TryTx is WithTx without retries, for a caller that handles serialization failures itself.
 func TryTx(ctx context.Context, q *Queries, options pgx.TxOptions, fn func(*Queries) error) error {
 	tx, err := q.db.(beginner).BeginTx(ctx, options)
 	if err != nil {

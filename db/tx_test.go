@@ -22,7 +22,7 @@ func waitUntilBlocked(t testing.TB, pool *pgxpool.Pool) {
 	waitUntil(t, pool, "exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')")
 }
 
-// waitUntil returns when a condition of SQL holds. If that takes a minute, it never will:
+// waitUntil returns when a condition in SQL is true. If that takes a minute, it never will be:
 // what should have led there has ended, or was not started.
 func waitUntil(t testing.TB, pool *pgxpool.Pool, condition string) {
 	t.Helper()

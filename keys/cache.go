@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// maxAge is how old what is known of the keys may be. A key that is revoked is valid
+	// maxAge is how long the keys are cached. A revoked key is valid
 	// for no longer than that.
 	maxAge = time.Second
 	// maxUnknownAge is the same for a key that is not known, which may be new. It bounds
@@ -64,8 +64,8 @@ func (s *snapshot) find(hash [sha256.Size]byte) (db.ListKeysRow, bool) {
 	return row, found && subtle.ConstantTimeCompare(row.Hash, hash[:]) == 1
 }
 
-// Find returns what the database has of a key, also where it is revoked or expired, and
-// false where it does not have it.
+// Find returns a key of the database, even if it is revoked or expired, or false if there is
+// no such key.
 func (c *Cache) Find(ctx context.Context, key string) (row db.ListKeysRow, found bool, err error) {
 	hash := hashOf(key)
 	known := c.known.Load()
@@ -81,11 +81,11 @@ func (c *Cache) Find(ctx context.Context, key string) (row db.ListKeysRow, found
 	return row, found, nil
 }
 
-// refresh reads all keys, once for all who ask at the same time.
+// refresh reads all keys, once for all concurrent callers.
 func (c *Cache) refresh(ctx context.Context) (*snapshot, error) {
 	known, err, _ := c.refreshing.Do("", func() (any, error) {
 		known := &snapshot{at: time.Now(), byHash: map[[sha256.Size]byte]db.ListKeysRow{}}
-		// The first who asked may go away while the others wait.
+		// The first caller may disconnect while the others wait.
 		err := c.use(context.WithoutCancel(ctx), func(ctx context.Context, q *db.Queries) error {
 			rows, err := q.ListKeys(ctx)
 			for _, row := range rows {

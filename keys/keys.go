@@ -1,5 +1,5 @@
 // Package keys is what an API key looks like, what it may do, and which keys there are:
-// keys.go has their form and scopes, cache.go what is known of those in the database.
+// keys.go has their format and scopes, cache.go a cache of the keys in the database.
 package keys
 
 import (
@@ -10,7 +10,7 @@ import (
 	"slices"
 )
 
-// Scope is what a key may do. Each scope includes those before it.
+// Scope is what a key allows. Each scope includes the previous ones.
 type Scope string
 
 // The scopes.
@@ -28,7 +28,7 @@ func (s Scope) Allows(needed Scope) bool {
 	return slices.Index(Scopes, s) >= slices.Index(Scopes, needed)
 }
 
-// SharedKey is the name that logs give to the key of the configuration. No other key may
+// SharedKey is the name of the configured key in logs. No other key may
 // have it.
 const SharedKey = "API_SECRET_KEY"
 
@@ -46,7 +46,7 @@ func New() (key string, hash []byte) {
 	return key, sum[:]
 }
 
-// Same reports whether two keys are the same. How long it takes does not depend on them.
+// Same reports whether two keys are the same, in constant time.
 func Same(key, other string) bool {
 	hash, otherHash := hashOf(key), hashOf(other)
 	return subtle.ConstantTimeCompare(hash[:], otherHash[:]) == 1

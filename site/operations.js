@@ -1,7 +1,7 @@
-// The operations of openapi.yaml, as pages in Markdown, with samples in curl, Go and
-// TypeScript. Plain text rather than a widget: it is found by the search (which reads
-// files: `node operations.js pages` writes reference/), read without a script, and its
-// samples are compiled: `node operations.js go` prints all of them.
+// Writes the API reference from openapi.yaml: a Markdown page per operation, with samples
+// in curl, Go and TypeScript. The search reads Markdown files, so `node operations.js pages`
+// writes them to reference/. `node operations.js go` (or typescript) prints all samples of a
+// language as one program, which `make site` compiles.
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
@@ -26,7 +26,7 @@ export const operations = spec.tags.flatMap(({ name: tag }) =>
         method: method.toUpperCase(),
         summary: operation.summary,
         description: operation.description ?? "",
-        secured: operation.security.some((scheme) => Object.keys(scheme).length > 0),
+        key: keyOf(operation.security),
         parameters: operation.parameters ?? [],
         body: operation.requestBody?.content["application/json"],
         responses: operation.responses,
@@ -34,14 +34,24 @@ export const operations = spec.tags.flatMap(({ name: tag }) =>
   ),
 );
 
+/** Which key an operation needs. `{}` among the security requirements is "no key". */
+function keyOf(security) {
+  const scope = security.find(({ bearer }) => bearer)?.bearer.join(", ");
+  if (!scope) return { required: false, short: "none", text: "needs no API key" };
+  if (security.some((scheme) => Object.keys(scheme).length === 0)) {
+    return { required: false, short: "none \\*", text: `needs no API key; with \`PUBLIC_READS=false\`, a key with the scope \`${scope}\`` };
+  }
+  return { required: true, short: `\`${scope}\``, text: `needs an API key with the scope \`${scope}\`` };
+}
+
 /** The sample of an operation. */
 export const samples = {
-  curl({ method, path, parameters, body, secured }) {
+  curl({ method, path, parameters, body, key }) {
     const query = parameters.filter((p) => p.in === "query" && p.name === "suite").map((p) => `?${p.name}=${exampleOf(p)}`);
     const url = "http://127.0.0.1:8787" + path.replace(/\{(\w+)\}/g, (_, name) => exampleOf(parameters.find((p) => p.name === name))) + query.join("");
     return [
       `curl ${method === "GET" ? "" : `-X ${method} `}'${url}'`,
-      ...(secured ? [`  -H "Authorization: Bearer $BENCHLEDGER_API_KEY"`] : []),
+      ...(key.required ? [`  -H "Authorization: Bearer $BENCHLEDGER_API_KEY"`] : []),
       ...(body ? [`  -H 'Content-Type: application/json'`, `  -d '${JSON.stringify(body.example, null, 2)}'`] : []),
     ].join(" \\\n");
   },
@@ -53,51 +63,54 @@ export const samples = {
       args.push(`&benchledger.${pascal(id)}Params{${suite ? `Suite: new(${JSON.stringify(exampleOf(suite))})` : ""}}`);
     }
     if (body) args.push(`"application/json"`, `strings.NewReader(\`${JSON.stringify(body.example, null, 2)}\`)`);
-    return `answer, err := client.${pascal(id)}${body ? "WithBody" : ""}WithResponse(${["ctx", ...args].join(", ")})
+    return `response, err := client.${pascal(id)}${body ? "WithBody" : ""}WithResponse(${["ctx", ...args].join(", ")})
 if err != nil {
 	return err
 }
-if err := benchledger.Check(answer.HTTPResponse, answer.Body); err != nil {
+if err := benchledger.Check(response.HTTPResponse, response.Body); err != nil {
 	return err
 }
-fmt.Printf("%s\\n", answer.Body)`;
+fmt.Printf("%s\\n", response.Body)`;
   },
   typescript({ id, parameters, body }) {
     const args = parameters.filter((p) => p.in === "path").map((p) => JSON.stringify(exampleOf(p)));
     if (body) args.push(JSON.stringify(body.example, null, 2));
     const suite = parameters.find((p) => p.in === "query" && p.name === "suite");
     if (suite) args.push(`{ suite: ${JSON.stringify(exampleOf(suite))} }`);
-    return `const answer = await client.${camel(id)}(${args.join(", ")});
-console.log(answer);`;
+    return `const result = await client.${camel(id)}(${args.join(", ")});
+console.log(result);`;
   },
 };
 
-/** How the samples take their client. */
+/** How the samples create their client. */
 const clients = {
   go: `address, key := benchledger.FromEnvironment()
 client, err := benchledger.New(address, key)`,
   typescript: `const client = new BenchLedger({ url: "http://127.0.0.1:8787", apiKey: "dev-local-key" });`,
 };
 
-/** The page that leads to the others. */
+/** The first page of the reference. */
 function overview() {
   return `# API
 
-Every path takes and gives JSON. A key goes into the header \`Authorization: Bearer …\`; writes need one. Errors are
-[problem documents](../guides/errors). A server has this reference for its own version at \`/docs\`, and the OpenAPI document at
-\`/openapi.yaml\`.
+Requests and responses are JSON. Send the API key in the header \`Authorization: Bearer KEY\`. The table says which operations need a
+key, and its scope. Errors are [problem documents](../guides/errors).
 
-| operation | |
-|---|---|
-${operations.map(({ id, method, path, summary }) => `| [\`${method} ${path}\`](./${id}) | ${cell(summary)} |`).join("\n")}
+Every server has the reference of its own version at \`/docs\`, and the OpenAPI document at \`/openapi.yaml\`.
 
-The samples take their client so, in Go:
+| operation | | key (scope) |
+|---|---|---|
+${operations.map(({ id, method, path, summary, key }) => `| [\`${method} ${path}\`](./${id}) | ${cell(summary)} | ${key.short} |`).join("\n")}
+
+\\* With \`PUBLIC_READS=false\`, these operations need a key with the scope \`read\`.
+
+The samples use a client that is created like this in Go:
 
 \`\`\`go
 ${clients.go}
 \`\`\`
 
-and in TypeScript:
+and like this in TypeScript:
 
 \`\`\`ts
 ${clients.typescript}
@@ -107,12 +120,12 @@ ${clients.typescript}
 
 /** The page of an operation. */
 function page(operation) {
-  const { id, method, path, summary, description, parameters, body, responses, secured } = operation;
+  const { id, method, path, summary, description, parameters, body, responses, key } = operation;
   const rows = (head, lines) => (lines.length > 0 ? [`| ${head.join(" | ")} |`, `|${head.map(() => "---").join("|")}|`, ...lines, ""] : []);
   return [
     `# ${summary}`,
     "",
-    `\`${method} ${path}\` · operation \`${id}\` · ${secured ? "needs an API key" : "needs no API key"}`,
+    `\`${method} ${path}\` · operation \`${id}\` · ${key.text}`,
     "",
     description,
     "",
@@ -145,21 +158,23 @@ function page(operation) {
   ].join("\n");
 }
 
-/** A table of the fields of an object, or of those in a list. */
+/** A table of the fields of an object, or of the objects in a list; required fields first. */
 function fields(schema) {
   const list = schema.type === "array" || schema.type?.includes?.("array");
   const object = resolve(list ? schema.items : schema);
   if (!object?.properties) return [];
+  const isRequired = (name) => object.required?.includes(name) ?? false;
+  const properties = Object.entries(object.properties).sort(([a], [b]) => isRequired(b) - isRequired(a)); // The sort is stable.
   return [
     list ? "A list of:" : "",
     "",
     "| field | type | |",
     "|---|---|---|",
-    ...Object.entries(object.properties).map(
-      ([name, property]) => `| \`${name}\`${object.required?.includes(name) ? "" : " (optional)"} | ${typeOf(property)} | ${cell(property.description ?? resolve(property).description)} |`,
+    ...properties.map(
+      ([name, property]) => `| \`${name}\`${isRequired(name) ? "" : " (optional)"} | ${typeOf(property)} | ${cell(property.description ?? resolve(property).description)} |`,
     ),
     "",
-    ...Object.entries(object.properties).flatMap(([name, property]) => {
+    ...properties.flatMap(([name, property]) => {
       const inner = resolve(property.items ?? property.oneOf?.find((one) => one.$ref) ?? property.anyOf?.find((one) => one.$ref) ?? property);
       return inner?.properties && inner !== object ? [`Fields of \`${name}\`:`, "", ...fields(inner)] : [];
     }),
@@ -177,7 +192,7 @@ function typeOf(schema) {
 
 const cell = (text) => (text ?? "").replaceAll("|", "\\|").replaceAll("<", "&lt;").replaceAll("{{", "&#123;&#123;").replaceAll("\n", " ");
 
-// All samples in one file, to be compiled.
+// All samples of a language in one file.
 const programs = {
   go: () => `package main
 

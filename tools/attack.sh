@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# attack.sh [-brief]: breaks, overloads and measures the running program, part after part,
-# and says at the end what came of each. What depends on load and time is here, and not in
-# the tests that gate every change. It takes more than an hour of a machine that does
-# nothing else.
+# attack.sh [-brief]: breaks, overloads and measures the running program, one part after the
+# other, and prints the results at the end. The tests whose results depend on load and time are
+# here, and not in CI. It takes more than an hour on an otherwise idle machine.
 #
-# -brief proves in a few minutes that the parts work, as CI does: one seed, generous limits.
-# A part that fails is tried once more, and the report says so.
+# -brief checks in a few minutes that the parts work, as CI does: one seed, wide limits. A
+# part that fails is run once more, and the report says so.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -33,7 +32,7 @@ part() {
   report+=$(printf '%6d s  %-8s %s' $((SECONDS - start)) "$name" "$verdict")$'\n'
 }
 
-# compose tries the image and compose.yaml, where a Docker engine answers. Where no
+# compose tries the image and compose.yaml, if a Docker engine is available. If no
 # registry is reached, the tests' PostgreSQL has an image, and Go comes from this machine.
 compose() {
   if ! docker info >/dev/null 2>&1; then

@@ -1,7 +1,7 @@
 #!/bin/sh
-# breaking.sh SPEC CHANGELOG: fails on a change of the API that breaks clients, since the
-# last release, unless the changelog has a line with its method, path and text. What oasdiff
-# calls a warning breaks clients too: a query parameter that is gone is refused here.
+# breaking.sh SPEC CHANGELOG: fails if the API has changed since the last release in a way that
+# breaks clients, unless the changelog has a line with its method, path and text. Warnings of
+# oasdiff count too: the server refuses a query parameter that was removed.
 #
 # The last release is the newest version that the changelog has a heading for. Its
 # openapi.yaml comes from the tag of that version, in the changelog's repository.

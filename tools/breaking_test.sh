@@ -1,12 +1,12 @@
 #!/bin/sh
-# Tries tools/breaking.sh in a repository with a release: a query parameter that is removed
-# fails it, one whose end the changelog announces passes, and so does all before the first
-# release; a release without its tag fails.
+# Tests tools/breaking.sh in a repository with a release: it fails if a query parameter is
+# removed, unless the changelog announces it, and if a release has no tag. It passes before the
+# first release.
 set -eu
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
-# gate open|closed WHAT: tries the gate on what is in $tmp.
+# gate open|closed WHAT: runs it on the files in $tmp, and checks whether it passes.
 gate() {
   found=closed
   if sh tools/breaking.sh "$tmp/openapi.yaml" "$tmp/CHANGELOG.md" >"$tmp/output" 2>&1; then found=open; fi

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Measures what it takes to build the program on a machine that has Go and nothing else: with empty caches, so that the
-# modules are downloaded too. Processor time differs from machine to machine, so it is also told as a multiple of what
-# Go's own net/http takes there. GOGC=200 costs a little memory; make build, the Dockerfile and releases set it.
+# Measures how long it takes to build the program on a machine that only has Go: with empty caches, so that the
+# modules are downloaded too. CPU time depends on the machine, so it is also printed as a multiple of the time
+# that Go's net/http takes there. GOGC=200 costs a little memory; make build, the Dockerfile and releases set it.
 set -eu
 tmp=$(mktemp -d)
 trap 'chmod -R u+w "$tmp"; rm -rf "$tmp"' EXIT
 export GOCACHE="$tmp/cache" GOMODCACHE="$tmp/mod"
 
-# seconds sets spent to the processor time of all that this script has run; a subshell's times would be its own.
+# seconds sets spent to the CPU time of all children of this script. It must not run in a subshell, which has other children.
 seconds() {
   times >"$tmp/times"
   spent=$(awk 'NR == 2 { for (i = 1; i <= 2; i++) { split($i, t, "[ms]"); s += 60 * t[1] + t[2] } printf "%.1f", s }' "$tmp/times")

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes what a release consists of, in dist/: for each platform an archive with the static program, its completions, manual
+# Makes the files of a release in dist/: for each platform an archive with the static program, its completions, manual
 # page and licences, and an SBOM; the package of the TypeScript client; SHA256SUMS. The same commit makes the same archives.
-# RELEASE_TARGETS='linux/amd64 …' makes fewer. It takes git, GNU tar, zip and npm.
+# RELEASE_TARGETS='linux/amd64 …' makes fewer. It needs git, GNU tar, zip and npm.
 set -eu
 cd "$(dirname "$0")/.."
 targets=${RELEASE_TARGETS:-linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64}
@@ -21,7 +21,7 @@ build() { # GOOS GOARCH FILE
     -ldflags "-s -w -X 'main.commit=$commit' -X 'main.date=$date'" -o "$3" ./cmd/benchledger
 }
 
-# licenses prints those of every module in the program of a platform.
+# licenses prints the licenses of all modules in the program of a platform.
 licenses() { # GOOS GOARCH
   CGO_ENABLED=0 GOOS=$1 GOARCH=$2 go list -deps -f '{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}} {{.Dir}}{{end}}{{end}}' ./cmd/benchledger |
     sort -u | while read -r path version dir; do

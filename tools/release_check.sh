@@ -1,5 +1,5 @@
 #!/bin/sh
-# Looks at what tools/release.sh made, in dist/, and runs what runs here: linux/amd64 has to be among RELEASE_TARGETS.
+# Checks the files of tools/release.sh in dist/, and runs the program for linux/amd64, which must be in RELEASE_TARGETS.
 set -eu
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)

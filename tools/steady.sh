@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# steady.sh RUNS [PACKAGES]: runs the tests again and again, in another random order each
-# time, while busy loops take all processors. A test that fails here fails by chance
-# elsewhere. It prints the seed of each order; `go test -shuffle=SEED` repeats it.
+# steady.sh RUNS [PACKAGES]: runs the tests several times, each time in another random order,
+# while busy loops use all processors. A test that fails here is flaky. It prints the seed of each order; `go test -shuffle=SEED` repeats it.
 # PACKAGES are of the main module; without them, all of it and of test/ is run.
 set -uo pipefail
 cd "$(dirname "$0")/.."

@@ -302,7 +302,7 @@ func (c *ClientWithResponses) EachRun(ctx context.Context, params ListRunsParams
 }
 
 // EachRunAs is EachRun with another type for a run. json.RawMessage keeps all digits of numbers.
-// A server with METADATA_AS_TEXT=true returns metadata as a text, which Run cannot hold.
+// A server with METADATA_AS_TEXT=true returns metadata as a string, which Run cannot represent.
 func EachRunAs[T any](ctx context.Context, c *ClientWithResponses, params ListRunsParams) iter.Seq2[T, error] {
 	return pages[T]("runId", func(cursor *string) (*http.Response, []byte, error) {
 		if cursor != nil {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// TestNormalize sees which addresses mean the same server.
+// TestNormalize checks which addresses mean the same server.
 func TestNormalize(t *testing.T) {
 	t.Parallel()
 	for address, want := range map[string]string{
@@ -40,7 +40,7 @@ func answer(t *testing.T, method, address string, status int, header map[string]
 	return response
 }
 
-// TestCheck sees which responses come from BenchLedger.
+// TestCheck checks which responses count as responses of BenchLedger.
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	const address = "http://user:secret@h:1/prefix/api/results?suite=a"
@@ -99,7 +99,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestCheckOfKeys sees what an error about the API key says.
+// TestCheckOfKeys checks the message of an error about the API key.
 func TestCheckOfKeys(t *testing.T) {
 	t.Parallel()
 	const local = "; a local server (`benchledger serve`) accepts the key dev-local-key"
@@ -126,7 +126,7 @@ func TestCheckOfKeys(t *testing.T) {
 	}
 }
 
-// TestNewKeepsOptions sees that the slice of the caller stays as it is.
+// TestNewKeepsOptions checks that New does not change the slice of the caller.
 func TestNewKeepsOptions(t *testing.T) {
 	t.Parallel()
 	options := make([]ClientOption, 2)
@@ -136,16 +136,16 @@ func TestNewKeepsOptions(t *testing.T) {
 	}
 }
 
-// transport answers requests.
+// transport returns responses without a network.
 type transport func(*http.Request) *http.Response
 
-// RoundTrip answers a request.
+// RoundTrip returns the response to a request.
 func (f transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	_, _ = io.Copy(io.Discard, request.Body)
 	return f(request), nil
 }
 
-// TestSubmitLines sees that only one receipt per line is a response, and that redirects are not
+// TestSubmitLines checks that only one receipt per line is a response, and that redirects are not
 // followed.
 func TestSubmitLines(t *testing.T) {
 	t.Parallel()

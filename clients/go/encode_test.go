@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestEncodeOfContainers sees what nil and empty containers become: nil metadata keeps
+// TestEncodeOfContainers checks how nil and empty containers are encoded: nil metadata keeps
 // what a batch has, empty metadata replaces it, so the two must differ on the wire.
 func TestEncodeOfContainers(t *testing.T) {
 	t.Parallel()
@@ -36,7 +36,7 @@ func TestEncodeOfContainers(t *testing.T) {
 	}
 }
 
-// TestEncodeWithoutFaults sees that a value that JSON cannot write changes nothing of the
+// TestEncodeWithoutFaults checks that a value that JSON cannot represent changes nothing of the
 // rest, by encoding the same submission with and without it.
 func TestEncodeWithoutFaults(t *testing.T) {
 	t.Parallel()
@@ -75,7 +75,7 @@ func TestEncodeWithoutFaults(t *testing.T) {
 	}
 }
 
-// TestReplaceInvalidText sees that all that is no text becomes U+FFFD, and nothing else changes.
+// TestReplaceInvalidText checks that invalid text becomes U+FFFD, and nothing else changes.
 func TestReplaceInvalidText(t *testing.T) {
 	t.Parallel()
 	valid := func(submission any) (string, string) {

@@ -21,10 +21,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// RecorderOptions configure a recorder. The zero value takes everything from the
-// environment.
+// RecorderOptions configure a recorder. The zero value uses the environment.
 type RecorderOptions struct {
-	// URL is the server address and APIKey the API key; FromEnvironment gives the defaults.
+	// URL is the server address and APIKey the API key; FromEnvironment returns the defaults.
 	URL, APIKey string
 	// RetryFor is how long the recorder retries to send the ends of runs and batches while the
 	// server is unavailable. After that it sends each once, and leaves it in the spool, until
@@ -48,10 +47,10 @@ type Recorder struct {
 	spool   *spool
 	log     *slog.Logger
 	mu      sync.Mutex
-	// said holds the warnings that are not repeated; those of receipts are counted in receiptWarnings.
+	// said has the warnings that are not repeated; those of receipts are counted in receiptWarnings.
 	said            map[string]bool
 	receiptWarnings int
-	// background holds what Close ends: announcements, and the submissions of earlier recorders.
+	// background has the goroutines that Close ends: announcements, and submissions of earlier recorders.
 	background sync.WaitGroup
 	ctx        context.Context
 	cancel     context.CancelFunc
@@ -629,7 +628,7 @@ func refused(status int, detail string, faults []FieldError) *Error {
 
 func newID() string { return uuid.Must(uuid.NewV7()).String() }
 
-// now is the current time in the form that the API takes, to the millisecond.
+// now is the current time as the API accepts it, to the millisecond.
 func now() *Timestamp {
 	var timestamp Timestamp
 	if err := timestamp.FromTimestamp0(time.Now().UTC().Truncate(time.Millisecond)); err != nil {

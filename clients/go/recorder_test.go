@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestManyWarnings sees that the warnings of receipts take a bounded part of memory.
+// TestManyWarnings checks that the memory for warnings of receipts is limited.
 func TestManyWarnings(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer

@@ -57,8 +57,8 @@ func retriable(err error) (again bool, asked time.Duration) {
 	return true, 0 // There was no response.
 }
 
-// noticeAfter is how long a request may take before the user learns of it: users shall read
-// it within two seconds.
+// noticeAfter is how long a request may take before the user is warned, which has to happen
+// within two seconds.
 const noticeAfter = 1500 * time.Millisecond
 
 // Retrier retries the requests to one server, any number concurrently. They share the retry
@@ -69,11 +69,11 @@ type Retrier struct {
 	For time.Duration
 
 	mu sync.Mutex
-	// until is when the retry time is over; zero without an outage. spent says that a request
-	// has waited for it in vain. failed is the time of the last failure.
+	// until is when the retry time is over; zero without an outage. spent is true when a request
+	// has waited until then without success. failed is the time of the last failure.
 	until, failed time.Time
 	spent         bool
-	// waiting and over say what the user knows about this outage; slow, that the server is slow.
+	// waiting, over and slow say of what the user was already warned.
 	waiting, over, slow bool
 }
 
@@ -136,7 +136,7 @@ func (r *Retrier) Do(ctx context.Context, attempt func() error, notify func(why 
 	return err
 }
 
-// note notes the result of an attempt, and reports whether it failed so that the same request
+// note records the result of an attempt, and reports whether it failed so that the same request
 // may succeed later. It sets why then.
 func (r *Retrier) note(ctx context.Context, err error, start, until time.Time, why *error) bool {
 	again, _ := retriable(err)

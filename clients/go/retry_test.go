@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// TestRetrier sees that the requests of an outage share the retry time, and what the user
+// TestRetrier checks that the requests of an outage share the retry time, and what the user
 // reads of it.
 func TestRetrier(t *testing.T) {
 	t.Parallel()
@@ -97,7 +97,7 @@ func TestRetrier(t *testing.T) {
 		}
 		want("1.5s no response within 1.5s, until 5m0s")
 
-		// An outage is told after slow responses, also where requests hang in it.
+		// The user is warned of an outage after slow responses, also if requests hang.
 		for name, outage := range map[string]func() error{
 			"1.5s": down, "10s": func() error { time.Sleep(10 * time.Second); return unreachable },
 		} {
@@ -120,7 +120,7 @@ func TestRetrier(t *testing.T) {
 		}
 		want("1.5s connection refused, until 5m0s", "connection refused")
 
-		// Whoever stops waiting spends nothing, and the next outage is told.
+		// A caller that stops waiting does not use up the retry time; the next outage is reported.
 		_, _ = send(func() error { return nil })
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
@@ -137,7 +137,7 @@ func TestRetrier(t *testing.T) {
 	})
 }
 
-// TestRetrierNotifiesUnlocked sees that notify may use the retrier.
+// TestRetrierNotifiesUnlocked checks that notify may use the retrier.
 func TestRetrierNotifiesUnlocked(t *testing.T) {
 	t.Parallel()
 	var retrier Retrier
@@ -155,7 +155,7 @@ func TestRetrierNotifiesUnlocked(t *testing.T) {
 	}
 }
 
-// TestRetrierWithoutRetries sees that it tells of an outage once.
+// TestRetrierWithoutRetries checks that it reports an outage once.
 func TestRetrierWithoutRetries(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -171,7 +171,7 @@ func TestRetrierWithoutRetries(t *testing.T) {
 	})
 }
 
-// TestRetry sees which errors are retried.
+// TestRetry checks which errors are retried.
 func TestRetry(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -126,6 +126,16 @@ func TestClient(t *testing.T) {
 			t.Errorf("after metadata %#v the batch is %s, want %s", step.sent, body, step.want)
 		}
 	}
+	voided, err := client.VoidRunWithResponse(ctx, "second", benchledger.VoidRequest{Reason: "It was wrong."})
+	if err != nil || voided.JSON200 == nil || voided.JSON200.Voided == nil || voided.JSON200.Voided.Reason != "It was wrong." {
+		t.Errorf("void a run: %s %v", voided.Body, err)
+	}
+	restored, err := client.RestoreRunWithResponse(ctx, "second", benchledger.RestoreRequest{})
+	if err != nil || restored.JSON200 == nil || restored.JSON200.Voided != nil {
+		t.Errorf("restore a run: %s %v", restored.Body, err)
+	}
+	corrections, err := client.ListCorrectionsWithResponse(ctx, &benchledger.ListCorrectionsParams{})
+	same("list-corrections", corrections.JSON200, err, read("/api/corrections"))
 	stats, err := client.GetStatsWithResponse(ctx)
 	same("get-stats", stats.JSON200, err, read("/api/stats"))
 	agents, err := client.ListAgentStatsWithResponse(ctx)

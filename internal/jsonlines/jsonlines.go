@@ -1,4 +1,4 @@
-// Package jsonlines reads JSON values that come one per line, or as an array.
+// Package jsonlines reads JSON values from lines (NDJSON) or from an array.
 package jsonlines
 
 import (
@@ -14,20 +14,20 @@ import (
 // ErrTooLarge is the error of a value that is larger than a Reader accepts.
 var ErrTooLarge = errors.New("the value is too large")
 
-// errMore is the error of an array that is not the end of the text.
+// errMore is the error if text follows an array.
 var errMore = errors.New("there is more after the array")
 
-// Value is the text of a value. What takes a line may be no JSON: it is not checked.
+// Value is the text of a value. A line is not checked: it may not be JSON.
 type Value struct {
-	// Number is the number of the line, blank ones included. Where values do not take a
-	// line each, it is the number of the value. The first is 1.
+	// Number is the number of the line, including blank lines. If there is not one value
+	// per line, it is the number of the value. The first is 1.
 	Number int
 	Text   []byte
 }
 
 // Reader reads values.
 type Reader struct {
-	// ByLine says that values take a line each.
+	// ByLine is true if there is one value per line.
 	ByLine bool
 
 	maxBytes int
@@ -37,9 +37,9 @@ type Reader struct {
 	next  func() (Value, error)
 }
 
-// NewReader returns a reader of values that take a line each or, where the first character
-// is a [, are the elements of an array. A value has at most maxBytes; 0 is any number. It
-// returns io.EOF where there is no value at all. A byte order mark before them is skipped.
+// NewReader returns a reader of one value per line or, if the first character is a [, of the
+// elements of an array. A value has at most maxBytes; 0 is no limit. It returns io.EOF if
+// there is no value at all, and skips a byte order mark at the beginning.
 func NewReader(r io.Reader, maxBytes int) (*Reader, error) {
 	reader := &Reader{maxBytes: maxBytes, input: bufio.NewReaderSize(r, 64<<10)}
 	const mark = "\ufeff"
@@ -58,10 +58,10 @@ func NewReader(r io.Reader, maxBytes int) (*Reader, error) {
 	return reader, nil
 }
 
-// NewFileReader is NewReader for files that people write: values may have any size, and
-// may also take several lines, or share one. They do where neither of the first two lines
-// is an object, and the first value is one that takes several lines, or the first line has
-// several. All other lines stand for themselves, valid or not.
+// NewFileReader is NewReader for files that people write: a value may have any size, may
+// span several lines, and several values may be on one line. It assumes this if neither of
+// the first two lines is an object, and the first value spans several lines or the first line
+// has several values. Otherwise each line is one value, valid or not.
 func NewFileReader(r io.Reader) (*Reader, error) {
 	reader, err := NewReader(r, 0)
 	if err != nil || !reader.ByLine {
@@ -76,7 +76,7 @@ func NewFileReader(r io.Reader) (*Reader, error) {
 	return reader, nil
 }
 
-// takesLines reports whether values take a line each. head has what was read of the input.
+// takesLines reports whether there is one value per line. head has the input that was read.
 func takesLines(head *bytes.Buffer, input io.Reader) bool {
 	lines := &Reader{input: bufio.NewReader(input)}
 	first, err := lines.line()
@@ -195,7 +195,7 @@ func (r *Reader) elements() func() (Value, error) {
 	}
 }
 
-// decoder reads values that do not take a line each.
+// decoder reads values that are not one per line.
 type decoder struct {
 	*jsontext.Decoder
 	input    *boundedReader

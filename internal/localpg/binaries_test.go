@@ -138,7 +138,7 @@ func TestStartFetchFails(t *testing.T) {
 	}
 }
 
-// TestStartFetchCanceled gives up a fetch that hangs.
+// TestStartFetchCanceled cancels a download that hangs.
 func TestStartFetchCanceled(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)

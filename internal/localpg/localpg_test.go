@@ -51,7 +51,7 @@ func stop(t *testing.T, s *Server) {
 	}
 }
 
-// ask returns what a query answers.
+// ask returns the result of a query.
 func ask(t *testing.T, s *Server, query string) string {
 	t.Helper()
 	connection, err := pgx.Connect(t.Context(), s.URL())
@@ -147,7 +147,7 @@ func sleeper(t *testing.T, user *account) int {
 	return cmd.Process.Pid
 }
 
-// TestStartByHand has someone look at the data with a PostgreSQL started by hand.
+// TestStartByHand starts a PostgreSQL by hand on the same data.
 func TestStartByHand(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)

@@ -1,6 +1,6 @@
 // Package testdb gives each test its own migrated PostgreSQL database.
 //
-// It uses the server at TEST_DATABASE_URL, or else a container if a Docker engine answers,
+// It uses the server at TEST_DATABASE_URL, or else a container if a Docker engine is available,
 // or else the PostgreSQL programs on this machine. Tests are never skipped because there is
 // no server.
 package testdb
@@ -38,7 +38,7 @@ import (
 // timeZone is unusual, so that a time that lost its zone is noticed.
 const timeZone = "Asia/Kathmandu"
 
-// settings give up durability, which tests do not need, for speed.
+// settings trade durability, which tests do not need, for speed.
 var settings = map[string]string{"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "max_connections": "1000"}
 
 // Main runs a package's tests, ends the server that they used, and cleans up what else

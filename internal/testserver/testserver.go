@@ -20,7 +20,7 @@ import (
 )
 
 // patience is how long a server may take to start or to stop before it counts as
-// stuck. It is no measure of speed: other work may have the machine.
+// stuck. It is long, because the machine may be busy.
 const patience = 2 * time.Minute
 
 // Program returns the path of the program. The first call builds it, as `make build`
@@ -79,7 +79,7 @@ func CopyRepository(dir string) error {
 // Remove removes what Program built, at the end of the process.
 func Remove() { _ = os.RemoveAll(built) }
 
-// Command prepares the program. It sees none of the settings of whoever runs the tests.
+// Command prepares the program, without the settings in the environment of the tests.
 func Command(args ...string) (*exec.Cmd, error) {
 	path, err := Program()
 	if err != nil {
@@ -90,7 +90,7 @@ func Command(args ...string) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// Server is the program as it serves, in a process of its own.
+// Server is the running program, in a separate process.
 type Server struct {
 	Line  string        // what it printed when it began to serve
 	URL   string        // where it is reached, without a path
@@ -100,8 +100,8 @@ type Server struct {
 
 var readyLine = regexp.MustCompile(`API at (http://\S+)/api,`)
 
-// Start starts a prepared `serve`, and waits until it serves. The caller gives it an
-// address and has its log; its standard output is read here.
+// Start starts a prepared `serve`, and waits until it serves. The caller sets its
+// address and reads its log; Start reads its standard output.
 func Start(cmd *exec.Cmd) (*Server, error) {
 	output, err := cmd.StdoutPipe()
 	if err != nil {
@@ -152,9 +152,9 @@ func (s *Server) Stop() error {
 	return nil
 }
 
-// FreePort returns a port of this machine on which nothing listens, for what is told
-// where to listen, or listens there again later. It is none of those that the system gives
-// to whoever asks for any (from 32768 on, or higher): each connection that is opened gets
+// FreePort returns a port of this machine on which nothing listens, for a server that gets a
+// fixed port, or listens on it again later. It is not one of the ephemeral ports of the system
+// (from 32768 on, or higher), because each connection that is opened gets
 // one of them, may get the very one that was free a moment ago, and keeps it for a minute
 // after its end.
 func FreePort() (int, error) {

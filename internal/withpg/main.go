@@ -1,4 +1,4 @@
-// Command withpg runs another program with a PostgreSQL of its own, which
+// Command withpg runs another program with its own PostgreSQL, which
 // TEST_DATABASE_URL leads to: go run ./internal/withpg PROGRAM [ARGUMENT…]
 package main
 
@@ -13,9 +13,9 @@ import (
 	"github.com/benchledger/benchledger/internal/localpg"
 )
 
-// settings trade durability for speed, and let plans depend on nothing that runs beside.
-// Commits stay synchronous: a test that takes the standby away leaves such a server alone,
-// since where it is killed half-way, all that came later would wait.
+// settings trade durability for speed, and make plans independent of other processes.
+// Commits stay synchronous. The test that removes the standby does not use such a server: if
+// it were killed halfway, all later commits would wait.
 var settings = map[string]string{
 	"fsync": "off", "full_page_writes": "off", "max_connections": "300",
 	"shared_buffers": "256MB", "max_wal_size": "4GB", "autovacuum": "off",

@@ -13,9 +13,10 @@ export default defineConfig({
   lang: "en",
   cleanUrls: true,
   lastUpdated: false,
+  srcExclude: ["reference/commands.md"], // guides/command-line.md includes it.
   markdown: {
     config(md) {
-      // Pages that the repository has already link into it.
+      // Included files of the repository have links to other files of it.
       const open = md.renderer.rules.link_open ?? ((tokens, i, options, _env, self) => self.renderToken(tokens, i, options));
       md.renderer.rules.link_open = (tokens, i, options, env, self) => {
         const href = tokens[i].attrGet("href") ?? "";
@@ -24,6 +25,17 @@ export default defineConfig({
         }
         return open(tokens, i, options, env, self);
       };
+      // On a phone, theme/phone.css shows the heading of its column before each cell.
+      md.core.ruler.push("cell_labels", ({ tokens }) => {
+        let labels = [];
+        let column = 0;
+        tokens.forEach((token, i) => {
+          if (token.type === "thead_open") labels = [];
+          if (token.type === "th_open") labels.push(tokens[i + 1].content);
+          if (token.type === "tr_open") column = 0;
+          if (token.type === "td_open" && column++ > 0 && labels[column - 1]) token.attrSet("data-label", labels[column - 1]);
+        });
+      });
     },
   },
   themeConfig: {
@@ -36,22 +48,39 @@ export default defineConfig({
       { text: "Changelog", link: "/changelog" },
     ],
     sidebar: [
-      { text: "Start", items: [{ text: "Getting started", link: "/start" }, { text: "Concepts", link: "/concepts" }] },
       {
-        text: "Guides",
+        text: "Start",
+        items: [
+          { text: "Getting started", link: "/start" },
+          { text: "Install", link: "/install" },
+          { text: "Concepts", link: "/concepts" },
+        ],
+      },
+      {
+        text: "Submit and read",
         items: [
           { text: "Submit from TypeScript", link: "/guides/typescript" },
           { text: "Submit from Go", link: "/guides/go" },
           { text: "Submit from files", link: "/guides/files" },
-          { text: "Migrate from the worker", link: "/guides/migrate" },
-          { text: "Deploy", link: "/guides/deploy" },
-          { text: "Keys", link: "/guides/keys" },
-          { text: "Operate", link: "/guides/operate" },
-          { text: "Back up and restore", link: "/guides/backup" },
+          { text: "Read and analyse results", link: "/guides/analyse" },
           { text: "Page through lists", link: "/guides/pages" },
           { text: "Handle errors", link: "/guides/errors" },
+          { text: "Troubleshooting", link: "/guides/troubleshoot" },
+          { text: "Migrate from the worker", link: "/guides/migrate" },
         ],
       },
+      {
+        text: "Run a server",
+        items: [
+          { text: "Deploy", link: "/guides/deploy" },
+          { text: "Configuration", link: "/guides/configuration" },
+          { text: "Keys", link: "/guides/keys" },
+          { text: "Operate", link: "/guides/operate" },
+          { text: "Where data is stored", link: "/guides/data" },
+          { text: "Back up and restore", link: "/guides/backup" },
+        ],
+      },
+      { text: "Command line", link: "/guides/command-line" },
       {
         text: "API reference",
         items: [

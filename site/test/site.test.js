@@ -34,7 +34,7 @@ after(async () => {
   server.close();
 });
 
-/** Opens a tab that notes what is wrong with its pages. */
+/** Opens a tab, and collects errors of its pages. */
 async function open(options) {
   const faults = [];
   const tab = await browser.newPage(options);
@@ -45,13 +45,15 @@ async function open(options) {
   return { tab, faults };
 }
 
-test("every page fits on a phone, asks nobody else, and has no errors", async () => {
+test("every page fits on a phone, sends no requests to other servers, and has no errors", async () => {
   const { tab, faults } = await open({ viewport: { width: 390, height: 844 } });
   assert.ok(pages.length > 25, `${pages.length} pages`);
   for (const page of pages) {
     await tab.goto(site + page, { waitUntil: "networkidle" });
     const width = await tab.evaluate("document.documentElement.scrollWidth");
     if (width > 390) faults.push(`${page} is ${width} pixels wide`);
+    const tables = await tab.evaluate("[...document.querySelectorAll('.vp-doc table')].filter((table) => table.scrollWidth > table.clientWidth).length");
+    if (tables > 0) faults.push(`${tables} tables of ${page} have to be scrolled sideways`);
     assert.ok((await tab.title()).includes("BenchLedger"), page);
   }
   assert.deepEqual(faults, []);
@@ -65,12 +67,51 @@ test("the search finds an operation", async () => {
   await tab.fill(".search-input", "get-run-telemetry");
   await tab.click('.results a[href*="/reference/get-run-telemetry"]');
   await tab.waitForURL(/\/reference\/get-run-telemetry/);
-  await tab.locator("main", { hasText: "GET /api/runs/{runId}/telemetry" }).waitFor(); // The page comes after its address.
+  await tab.locator("main", { hasText: "GET /api/runs/{runId}/telemetry" }).waitFor(); // The address changes before the page.
   assert.deepEqual(faults, []);
   await tab.close();
 });
 
-test("it is dark where that is wished", async () => {
+test("the audit is not in the search", async () => {
+  const { tab } = await open({ viewport: { width: 1280, height: 800 } });
+  await tab.goto(`${site}/audit`);
+  const heading = await tab.locator("main h1").innerText();
+  await tab.click(".DocSearch-Button");
+  await tab.fill(".search-input", heading);
+  await tab.locator(".search-keyboard-shortcuts").waitFor();
+  await tab.fill(".search-input", "list-runs");
+  await tab.locator('.results a[href*="/reference/list-runs"]').first().waitFor();
+  assert.equal(await tab.locator('.results a[href*="/audit"]').count(), 0);
+  await tab.close();
+});
+
+test("the reference says which key an operation needs, and has required fields first", async () => {
+  const { tab } = await open();
+  for (const [operation, key] of [
+    ["submit-run", "needs an API key with the scope submit"],
+    ["list-runs", "needs no API key; with PUBLIC_READS=false, a key with the scope read"],
+    ["get-health", "needs no API key"],
+  ]) {
+    await tab.goto(`${site}/reference/${operation}`);
+    assert.ok((await tab.locator("main p").first().innerText()).endsWith(` · ${key}`), operation);
+  }
+  await tab.goto(`${site}/reference/submit-run`);
+  const fields = await tab.locator("main table").nth(1).locator("tbody tr td:first-child").allInnerTexts();
+  const optional = fields.map((field) => field.endsWith("(optional)"));
+  assert.ok(!optional[0] && optional.at(-1), fields.join());
+  assert.deepEqual(optional, optional.toSorted(), fields.join());
+  await tab.close();
+});
+
+test("the page of the command line has every command and flag", async () => {
+  const { tab } = await open();
+  await tab.goto(`${site}/guides/command-line`);
+  const text = await tab.locator("main").innerText();
+  for (const part of ["benchledger keys revoke <name>", "--retry-for=DURATION", "Environment: PUBLIC_READS."]) assert.ok(text.includes(part), part);
+  await tab.close();
+});
+
+test("the dark mode follows the system, and can be switched", async () => {
   const brightness = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).reduce((sum, part) => sum + Number(part), 0)";
   for (const [colorScheme, dark] of [["light", false], ["dark", true]]) {
     const { tab } = await open({ colorScheme, viewport: { width: 1280, height: 800 } });

@@ -1,20 +1,18 @@
-// Package docs runs what the documents say, and compares what cannot be run with
-// the program.
+// Package docs runs the commands and samples of the documentation, and compares the rest
+// with the program.
 package docs
 
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
-
-	"go.yaml.in/yaml/v3"
 
 	"github.com/benchledger/benchledger/internal/testdb"
 	"github.com/benchledger/benchledger/internal/testserver"
@@ -29,15 +27,15 @@ func TestMain(m *testing.M) {
 // root is where the documents are.
 const root = "../.."
 
-// What the README shows of a start; a test has an address and a folder of its own.
+// What the README shows; a test uses another address and another directory.
 const (
 	shownAddress = "http://127.0.0.1:8787"
 	shownFolder  = "/home/you/.local/share/benchledger"
 	serveCommand = "go run ./cmd/benchledger serve"
 )
 
-// TestStart starts the program as the README does, sends its requests in their
-// order, and compares what comes back with what is printed there.
+// TestStart starts the program as the README does, sends the requests of the first pages in
+// their order, and compares the responses with the printed ones.
 func TestStart(t *testing.T) {
 	t.Parallel()
 	readme := read(t, "README.md")
@@ -46,12 +44,11 @@ func TestStart(t *testing.T) {
 			t.Errorf("the README has no block %q", command)
 		}
 	}
-	printed := find(t, readme, "(?s)```text\n(BenchLedger .*?\n)```")[0][1]
-	address := serve(t, printed)
+	address := serve(t)
 
-	// The site starts with a run of its own, which the server has not.
+	// The site has another run with the same ID.
 	start := strings.ReplaceAll(read(t, "site/start.md"), "run-1", "run-of-the-site")
-	for _, request := range find(t, readme+start, "(?s)```sh\n(curl .*?)\n```\n\n(?:[^`]*?\n\n)?```json\n(.*?)\n```") {
+	for _, request := range find(t, readme+start+read(t, "site/guides/files.md"), "(?s)```sh\n(curl .*?)\n```\n\n(?:[^`]*?\n\n)?```json\n(.*?)\n```") {
 		command, want := strings.ReplaceAll(request[1], shownAddress, address), request[2]
 		got, err := exec.Command("sh", "-c", strings.Replace(command, "curl", "curl --silent --show-error", 1)).CombinedOutput()
 		if err != nil {
@@ -61,15 +58,147 @@ func TestStart(t *testing.T) {
 			t.Errorf("%s\nanswers %s\nwant %s", command, got, want)
 		}
 	}
-	if blocks := strings.Count(readme, "```sh\n"); blocks != 5 {
-		t.Errorf("the README has %d blocks of commands; 5 are run", blocks)
+}
+
+// TestSamples follows the README and the guides of the clients as they are printed: it
+// saves the samples as files in an empty directory next to a checkout, and runs the commands.
+func TestSamples(t *testing.T) {
+	t.Parallel()
+	address := serve(t)
+	dir := t.TempDir()
+	if err := testserver.CopyRepository(mkdir(t, dir, "benchledger")); err != nil {
+		t.Fatal(err)
+	}
+	readme := read(t, "README.md")
+	section := func(heading string) string { return find(t, readme, "(?s)\n## "+heading+"\n(.*?)\n## ")[0][1] }
+	for _, guide := range []struct {
+		name, text, needs string
+		last              string // the command that runs the last sample
+		runs              int
+	}{
+		{"readme-typescript", section("Submit from TypeScript"), "npm", "", 1},
+		{"readme-go", section("Submit from Go"), "go", "", 1},
+		{"guide-typescript", read(t, "site/guides/typescript.md"), "npm", "npx tsx read.mts", 2},
+		{"guide-go", read(t, "site/guides/go.md"), "go", "go run .", 2},
+	} {
+		// Not in parallel: they build the client in the same checkout.
+		t.Run(guide.name, func(t *testing.T) {
+			needs(t, guide.needs)
+			project := mkdir(t, dir, guide.name)
+			// Its runs are told apart by the name of the agent.
+			text := strings.NewReplacer(shownAddress, address, "claude-code", guide.name).Replace(guide.text)
+			for _, step := range find(t, text, "(?s)(?:[Ss]ave this as `([\\w.]+)`[^`]*?(?:`[^`]+`[^`]*)?)?```(sh|ts|go)\n(.*?)```") {
+				file, language, block := step[1], step[2], step[3]
+				if language != "sh" {
+					if file == "" {
+						t.Fatalf("the page does not say where to save\n%s", block)
+					}
+					if err := os.WriteFile(filepath.Join(project, file), []byte(block), 0o600); err != nil {
+						t.Fatal(err)
+					}
+					continue
+				}
+				t.Log(runIn(t, project, block))
+			}
+			t.Log(runIn(t, project, guide.last))
+			runs := get(t, address+"/api/runs?agent="+guide.name)
+			if len(runs) != guide.runs {
+				t.Fatalf("%d runs were recorded, want %d: %v", len(runs), guide.runs, runs)
+			}
+			for _, run := range runs {
+				if run["status"] != "completed" || run["totalScore"] != 0.85 || run["batchId"] == nil {
+					t.Errorf("recorded %v", run)
+				}
+			}
+		})
 	}
 }
 
-// serve serves with a database of its own until the end of the test, checks the
-// line that is printed, and returns the address.
-func serve(t *testing.T, printed string) string {
+// TestAnalyse runs the commands of the page about reading results, and compares what they
+// print.
+func TestAnalyse(t *testing.T) {
+	t.Parallel()
+	needs(t, "jq")
+	needs(t, "psql")
+	folder, address := serveIn(t)
+	path, err := testserver.Program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	submit := find(t, read(t, "site/start.md"), "(?s)```sh\n(curl .*?)```")[0][1]
+	page := strings.NewReplacer(shownAddress, address, "~/.local/share/benchledger", folder).Replace(read(t, "site/guides/analyse.md"))
+	environment := "export PATH=" + filepath.Dir(path) + ":$PATH BENCHLEDGER_URL=" + address + " BENCHLEDGER_API_KEY=dev-local-key\n"
+	runIn(t, dir, strings.ReplaceAll(submit, shownAddress, address))
+	for _, step := range find(t, page, "(?s)```sh\n(.*?)```(?:\n\n```(?:json|text)\n(.*?)```)?") {
+		got := runIn(t, dir, environment+step[1])
+		if want := step[2]; want != "" && got != want {
+			t.Errorf("%sprints\n%swant\n%s", step[1], got, want)
+		}
+	}
+}
+
+// needs skips the test if a program is not installed, and fails it in CI.
+func needs(t *testing.T, program string) {
 	t.Helper()
+	if _, err := exec.LookPath(program); err != nil && os.Getenv("CI") == "" {
+		t.Skipf("%s is not installed", program)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mkdir(t *testing.T, parent, name string) string {
+	t.Helper()
+	dir := filepath.Join(parent, name)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// runIn runs commands in a directory, and returns what they print.
+func runIn(t *testing.T, dir, commands string) string {
+	t.Helper()
+	cmd := exec.Command("bash", "-euo", "pipefail", "-c", commands)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "BENCHLEDGER_SPOOL="+filepath.Join(dir, "spool"))
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	output, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s%s", commands, err, output, log.String())
+	}
+	return string(output)
+}
+
+// get returns the objects in a list that the server returns.
+func get(t *testing.T, url string) (objects []map[string]any) {
+	t.Helper()
+	response, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if err := json.NewDecoder(response.Body).Decode(&objects); err != nil {
+		t.Fatal(err)
+	}
+	return objects
+}
+
+// serve starts a server with an empty database until the end of the test, and returns its
+// address.
+func serve(t *testing.T) string {
+	t.Helper()
+	_, address := serveIn(t)
+	return address
+}
+
+// serveIn starts a server with an empty database until the end of the test, compares what
+// it prints with the README, and returns its data directory and its address.
+func serveIn(t *testing.T) (folder, address string) {
+	t.Helper()
+	printed := find(t, read(t, "README.md"), "(?s)```text\n(BenchLedger .*?\n)```")[0][1]
 	folder, err := testdb.TempDir()
 	if err != nil {
 		t.Fatal(err)
@@ -97,10 +226,10 @@ func serve(t *testing.T, printed string) string {
 	if match == nil {
 		t.Fatalf("the program prints %q, the README %q", server.Line, printed)
 	}
-	return match[1]
+	return folder, match[1]
 }
 
-// TestSettings compares the README's settings with those of the program.
+// TestSettings compares the settings on the page about configuration with those of the program.
 func TestSettings(t *testing.T) {
 	t.Parallel()
 	output, err := program(t, "serve", "--help").Output()
@@ -111,17 +240,18 @@ func TestSettings(t *testing.T) {
 	for _, setting := range find(t, strings.Join(strings.Fields(string(output)), " "), `--(?:\[no-\]([a-z-]+) |([a-z-]+)=)(.*?)\(\$([A-Z_]+)\)`) {
 		help[setting[4]+" --"+setting[1]+setting[2]] = setting[3]
 	}
-	for _, row := range find(t, read(t, "README.md"), "(?m)^\\| `([A-Z_]+)` \\| `(--[a-z-]+)` \\| (?:`(.*?)`)?") {
+	page := read(t, "site/guides/configuration.md")
+	for _, row := range find(t, page, "(?m)^\\| `([A-Z_]+)` \\| `(--[a-z-]+)` \\| (?:`(.*?)`)?") {
 		name := row[1] + " " + row[2]
 		if text, ok := help[name]; !ok {
-			t.Errorf("the README has the setting %s, and the program has not", name)
+			t.Errorf("the page has the setting %s, and the program does not", name)
 		} else if !strings.Contains(text, row[3]) {
-			t.Errorf("the README has %s as the default of %s, and the program says: %s", row[3], name, text)
+			t.Errorf("the page has %s as the default of %s, and the program says: %s", row[3], name, text)
 		}
 		delete(help, name)
 	}
 	compose := read(t, "compose.yaml")
-	for _, row := range find(t, read(t, "README.md"), "(?m)^\\| `([A-Z_]+)` \\| `--") {
+	for _, row := range find(t, page, "(?m)^\\| `([A-Z_]+)` \\| `--") {
 		switch row[1] {
 		case "ADDR", "DATA_DIR", "DATABASE_MIGRATE_URL": // The image has the first, and compose.yaml a database.
 		default:
@@ -131,40 +261,11 @@ func TestSettings(t *testing.T) {
 		}
 	}
 	for name := range help {
-		t.Errorf("the program has the setting %s, and the README has not", name)
+		t.Errorf("the program has the setting %s, and the page does not", name)
 	}
 }
 
-// TestOperations compares the README's operations with those of the document.
-func TestOperations(t *testing.T) {
-	t.Parallel()
-	var document struct {
-		Paths map[string]map[string]struct{ Security []map[string][]string }
-	}
-	if err := yaml.Unmarshal([]byte(read(t, "openapi.yaml")), &document); err != nil {
-		t.Fatal(err)
-	}
-	var want, got []string
-	for path, operations := range document.Paths {
-		for method, operation := range operations {
-			key := "yes"
-			if slices.ContainsFunc(operation.Security, func(way map[string][]string) bool { return len(way) == 0 }) {
-				key = ""
-			}
-			want = append(want, strings.ToUpper(method)+" "+path+" "+key)
-		}
-	}
-	for _, row := range find(t, read(t, "README.md"), "(?m)^\\| `([A-Z]+ /.*?)` \\|.*\\| (.*?) ?\\|$") {
-		got = append(got, row[1]+" "+row[2])
-	}
-	slices.Sort(want)
-	slices.Sort(got)
-	if !slices.Equal(got, want) {
-		t.Errorf("operations in the README\n%s\nin openapi.yaml\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
-	}
-}
-
-// TestPromises finds the tests that SECURITY.md names.
+// TestPromises checks that the tests that SECURITY.md names exist.
 func TestPromises(t *testing.T) {
 	t.Parallel()
 	var tests strings.Builder
@@ -188,7 +289,7 @@ func TestPromises(t *testing.T) {
 	}
 }
 
-// TestNames finds files and make's targets that documents name, and that are gone.
+// TestNames checks that the files and make targets that documents name exist.
 func TestNames(t *testing.T) {
 	t.Parallel()
 	targets := map[string]bool{}
@@ -204,8 +305,8 @@ func TestNames(t *testing.T) {
 				}
 			}
 		}
-		// In links, and in quotes what has a folder or an ending.
-		for _, named := range find(t, text, "\\]\\(([^:)]+)\\)|`([a-z.]+(?:/[a-z_.]+)+/?|[a-z]+\\.(?:md|yaml|sql|go))`") {
+		// Links, and quoted names with a folder or an extension.
+		for _, named := range find(t, text, "\\]\\(([^:)]+)\\)|`([a-z.]+(?:/[a-z_.]+)+/?|[a-z]+\\.(?:md|yaml|sql))`") {
 			if path := named[1] + named[2]; !exists(path) {
 				t.Errorf("%s: there is no %s", document, path)
 			}
@@ -236,7 +337,7 @@ func read(t *testing.T, name string) string {
 	return string(content)
 }
 
-// find returns the places that match, of which there has to be one.
+// find returns all matches, and fails if there is none.
 func find(t *testing.T, text, pattern string) [][]string {
 	t.Helper()
 	matches := regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1)
@@ -256,46 +357,4 @@ func decode(t *testing.T, text string) (values []any) {
 		values = append(values, value)
 	}
 	return values
-}
-
-// TestSamples builds the samples in Go, each in a module that gets the client from a
-// checkout as the site says. Those in TypeScript are type-checked with its package, those of
-// the reference by `make site`.
-func TestSamples(t *testing.T) {
-	t.Parallel()
-	root, err := filepath.Abs(root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pages, err := filepath.Glob(root + "/site/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	guides, err := filepath.Glob(root + "/site/guides/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := read(t, "README.md")
-	for _, page := range append(pages, guides...) {
-		name, err := filepath.Rel(root, page)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text += read(t, name)
-	}
-	install := find(t, read(t, "site/guides/go.md"), "(?s)```sh\n(go mod edit.*?)```")[0][1]
-	for _, sample := range find(t, text, "(?s)```go\n(.*?)```") {
-		folder := t.TempDir()
-		if err := os.WriteFile(filepath.Join(folder, "main.go"), []byte(sample[1]), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Symlink(root, filepath.Join(folder, "benchledger")); err != nil {
-			t.Fatal(err)
-		}
-		build := exec.Command("sh", "-ec", "go mod init harness\n"+install+"go build -o /dev/null .")
-		build.Dir = folder
-		if output, err := build.CombinedOutput(); err != nil {
-			t.Errorf("%s\n%s", sample[1], output)
-		}
-	}
 }

@@ -70,7 +70,7 @@ export class UnreachableError extends Error {
   constructor(
     message: string,
     options: ErrorOptions = {},
-    /** The HTTP status, if something other than BenchLedger answered; 0 if a browser hides it. */
+    /** The HTTP status, if something other than BenchLedger responded; 0 if a browser hides it. */
     readonly status: number | undefined = undefined,
     /** How long the response asks to wait before a retry, in milliseconds; 0 if it does not ask. */
     readonly retryAfterMs = 0,

@@ -435,13 +435,13 @@ export class BenchmarkLogger {
   }
 }
 
-/** How long an end may take before the user learns of it, in milliseconds: users shall read it
- *  within two seconds. */
+/** How long the delivery of an end may take before the user is warned, which has to happen within two
+ *  seconds; in milliseconds. */
 const noticeMs = 1500;
 
 type Sent = RunSubmission | BatchSubmission;
 type Fault = NonNullable<Problem["errors"]>[number];
-/** Is told of a failed attempt, and until when there are others. */
+/** Is called after a failed attempt, with the time until which there are others. */
 type Retrying = (error: Error, until: number) => void;
 
 function wait(ms: number, signal?: AbortSignal): Promise<void> {

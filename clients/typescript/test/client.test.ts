@@ -33,7 +33,7 @@ const submission: RunSubmission = {
   telemetry: { tokensIn: 2 ** 50, costUsd: 0.25 },
 };
 
-test("every operation answers what the server sends", async () => {
+test("every operation returns what the server sends", async () => {
   const read = async (path: string): Promise<unknown> => (await fetch(url + path)).json();
   const calls: [name: keyof BenchLedger, got: unknown, want: unknown][] = [
     ["submitRun", await client.submitRun(submission), { success: true, runId: "a run/1" }],
@@ -73,7 +73,7 @@ test("every operation answers what the server sends", async () => {
   assert.deepEqual(operations.filter((name) => !calls.some(([called]) => called === name)), [], "operations that are not called");
 });
 
-test("lists go from page to page", async () => {
+test("lists follow the pages", async () => {
   const corrections = [];
   for await (const { action } of client.eachCorrection({ runId: "second", limit: 1 })) corrections.push(action);
   assert.deepEqual(corrections, ["restore", "void"]);
@@ -87,7 +87,7 @@ test("lists go from page to page", async () => {
   assert.equal(batches, 7);
 });
 
-test("errors say what the server says", async () => {
+test("errors have the details that the server sends", async () => {
   await assert.rejects(client.getRun("none"), (error: BenchLedgerError) => {
     assert.equal(error.status, 404);
     assert.equal(error.problem?.detail, 'No run has the ID "none".');
@@ -111,7 +111,7 @@ test("a strict submission with an unknown field is refused", async () => {
   await assert.rejects(client.submitBatch({ batchId: "strict" }, { strict: true }, AbortSignal.abort()), { name: "AbortError" });
 });
 
-test("a server that is not there, or does not answer, is an UnreachableError", async () => {
+test("an unreachable server, or one that does not respond, is an UnreachableError", async () => {
   await assert.rejects(new BenchLedger({ url: "http://127.0.0.1:4" }).getStats(), (error: UnreachableError) => {
     assert.match(error.message, /^no response from http:\/\/127\.0\.0\.1:4 \(.*ECONNREFUSED.*\)$/);
     return error instanceof UnreachableError;
@@ -131,7 +131,7 @@ test("a server that is not there, or does not answer, is an UnreachableError", a
   }
 });
 
-test("an address that is none is told at once", () => {
+test("an invalid address throws at once", () => {
   for (const url of ["localhost:8787", "", "ftp://localhost", "http://", "/api"]) {
     assert.throws(() => new BenchLedger({ url }), /is not a server address/, url);
   }
@@ -147,14 +147,14 @@ test("a trailing slash, or /api, of an address is ignored", async () => {
   assert.equal(new BenchLedger({ url: "http://api/" }).url, "http://api");
 });
 
-test("a timeout that setTimeout does not support is told at once", () => {
+test("a timeout that setTimeout does not support throws at once", () => {
   for (const timeoutMs of [0, -1, NaN, Infinity, 2 ** 31]) {
     assert.throws(() => new BenchLedger({ url, timeoutMs }), { name: "RangeError", message: `timeoutMs is ${timeoutMs}: it must be from 1 to 2,147,483,647 milliseconds` });
   }
   for (const timeoutMs of [1, 2 ** 31 - 1]) new BenchLedger({ url, timeoutMs });
 });
 
-test("a timeout and an abort hold though fetch ignores the signal", { timeout: 60_000 }, async () => {
+test("a timeout and an abort work although fetch ignores the signal", { timeout: 60_000 }, async () => {
   const fetches = [() => new Promise<Response>(() => {}), async () => new Response(new ReadableStream({ start: (body) => body.enqueue(new Uint8Array(1)) }))];
   for (const fetch of fetches) {
     await assert.rejects(new BenchLedger({ url, fetch, timeoutMs: 50 }).getStats(), /^UnreachableError: no response from .* \(none within 50 ms\)$/);
@@ -162,7 +162,7 @@ test("a timeout and an abort hold though fetch ignores the signal", { timeout: 6
   }
 });
 
-test("an error response is the server's only if it is a problem document of BenchLedger", async () => {
+test("only a problem document of BenchLedger counts as an error of the server", async () => {
   const problem = { type: "about:blank", status: 422, title: "Unprocessable Entity", detail: "No.", requestId: "R" };
   const text = (status: number, type: string) => ({ status, type, body: "<h1>No</h1>" });
   const json = (status: number, type: string, body: unknown) => ({ status, type, body: JSON.stringify(body) });
@@ -204,7 +204,7 @@ test("an error response is the server's only if it is a problem document of Benc
   await assert.rejects(client.submitRun(submission), { name: "BenchLedgerError", status: 422, retriable: false });
 });
 
-test("a redirect is not followed, and says where it leads", async () => {
+test("a redirect is not followed; the error has its target", async () => {
   let requests = 0;
   let location = "";
   const way = await between(url, (incoming, outgoing) => {
@@ -224,7 +224,7 @@ test("a redirect is not followed, and says where it leads", async () => {
   }
 });
 
-test("an answer that is not the server's is an UnreachableError", async () => {
+test("a response that does not come from BenchLedger is an UnreachableError", async () => {
   let answer: (outgoing: ServerResponse) => void;
   const way = await between(url, (incoming, outgoing) => {
     incoming.resume();
@@ -246,7 +246,7 @@ test("an answer that is not the server's is an UnreachableError", async () => {
   }
 });
 
-test("a page in a browser reads, and submits, with the client as it is published", async () => {
+test("a web page reads and submits with the published client", async () => {
   const file = (path: string): Buffer => readFileSync(new URL(`../${path}`, import.meta.url));
   const page = `<script type="importmap">{"imports": {
     "openapi-fetch": "/node_modules/openapi-fetch/dist/index.mjs"

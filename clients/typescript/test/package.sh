@@ -10,7 +10,7 @@ typescript=$(node -p 'require("typescript/package.json").version')
 cd "$project"
 printf '{ "private": true, "type": "module" }\n' >package.json
 npm install --loglevel=error --no-audit --no-fund ./benchledger-client-*.tgz "typescript@$typescript" >/dev/null
-# Each block of TypeScript, in a file of its own.
+# Each block of TypeScript, in a separate file.
 awk '/^```ts$/ { file = sprintf("sample%d.ts", ++n); next } /^```$/ { file = "" } file { print > file }' \
   "$root/README.md" "$root/clients/typescript/README.md" "$root"/site/*.md "$root"/site/guides/*.md
 test -s sample1.ts

@@ -100,7 +100,7 @@ describe("ten runs at once are stored, each once and whole", { concurrency: true
     });
   }
 
-  test("a server that is down, and comes back", async () => {
+  test("a server that is down and starts again", async () => {
     const free = await freePort();
     const spool = newDir();
     const logger = recorder(`http://127.0.0.1:${free}`, spool);
@@ -114,7 +114,7 @@ describe("ten runs at once are stored, each once and whole", { concurrency: true
   });
 });
 
-test("what was not delivered is sent by the next recorder", async () => {
+test("the next recorder sends undelivered submissions", async () => {
   let away = true;
   const way = await between(url, (incoming, _outgoing, forward) => (away ? incoming.destroy() : forward()));
   const spool = newDir();
@@ -130,7 +130,7 @@ test("what was not delivered is sent by the next recorder", async () => {
   await wantBatch(batchId);
 });
 
-test("what was not delivered is sent by benchledger flush", async () => {
+test("benchledger flush sends undelivered submissions", async () => {
   const way = await between(url, (incoming) => incoming.destroy());
   const spool = newDir();
   const logger = recorder(way, spool, { retryForMs: 0 });
@@ -145,7 +145,7 @@ test("what was not delivered is sent by benchledger flush", async () => {
   await wantBatch(batchId);
 });
 
-test("a program that is killed has its runs in the spool", async () => {
+test("the runs of a killed program are in the spool", async () => {
   const way = await between(url, (incoming) => incoming.resume());
   const spool = newDir();
   const program = `
@@ -160,7 +160,7 @@ test("a program that is killed has its runs in the spool", async () => {
   assert.deepEqual([entry.url, entry.operation, entry.body.scenario, entry.body.status], [way, "submit-run", "killed", "completed"]);
 });
 
-test("what is refused is kept, with the reason, and not sent again", async () => {
+test("a refused submission is kept with the reason, and not sent again", async () => {
   const spool = newDir();
   const logger = recorder(url, spool);
   logger.startRun("suite", "refused", "L1", "agent");
@@ -180,7 +180,7 @@ test("what is refused is kept, with the reason, and not sent again", async () =>
   await logger.close();
 });
 
-test("a refused run does not keep others in the spool", async () => {
+test("a refused run does not block others in the spool", async () => {
   const spool = newDir();
   const logger = recorder("http://127.0.0.1:4", spool, { retryForMs: 0 });
   const good = logger.startRun("suite", "good", "L1", "agent");
@@ -200,7 +200,7 @@ test("a refused run does not keep others in the spool", async () => {
   assert.equal(entries(join(spool, "refused")).length, 1);
 });
 
-test("a run is announced, and a failed one says why", async () => {
+test("a run is announced, and a failed run has the reason", async () => {
   const logger = recorder(url, newDir());
   const runId = logger.startRun("suite", "failing", "L1", "agent");
   await eventually("the run is announced", () => client.getRun(runId).then(({ run }) => run.status === "running", () => false));
@@ -210,7 +210,7 @@ test("a run is announced, and a failed one says why", async () => {
   await logger.close();
 });
 
-test("an announcement does not hold up the end", async () => {
+test("an announcement does not delay the end", async () => {
   let hung = (): void => {};
   const hanging = new Promise<void>((resolve) => (hung = resolve));
   let requests = 0;
@@ -226,7 +226,7 @@ test("an announcement does not hold up the end", async () => {
   await logger.close();
 });
 
-test("a method without its run says what to do", async () => {
+test("a method without an open run throws an error that says what to do", async () => {
   const logger = recorder(url, newDir());
   assert.throws(() => logger.logEvaluation("judge", 1, 1), /No run is open: call startRun first/);
   const runs = await Promise.all(
@@ -241,7 +241,7 @@ test("a method without its run says what to do", async () => {
   await logger.close();
 });
 
-test("settings come from the environment, as those of the original did", async () => {
+test("settings come from the same variables as those of the original", async () => {
   const spool = newDir();
   const keep = { ...process.env };
   try {
@@ -260,7 +260,7 @@ test("settings come from the environment, as those of the original did", async (
   }
 });
 
-test("a run that has ended is not taken for another one", async () => {
+test("a run that has ended is not confused with another one", async () => {
   const logger = recorder(url, newDir());
   const other = logger.startRun("suite", "other", "L1", "agent");
   await (async () => {
@@ -280,7 +280,7 @@ test("a run that has ended is not taken for another one", async () => {
   await logger.close();
 });
 
-test("an answer that is no receipt loses nothing", async () => {
+test("a response that is not a receipt loses no run", async () => {
   const json = { "Content-Type": "application/json" };
   const answers: ((outgoing: ServerResponse) => void)[] = [
     (outgoing) => outgoing.writeHead(302, { Location: "/sign-in" }).end(),
@@ -321,7 +321,7 @@ test("an answer that is no receipt loses nothing", async () => {
   }
 });
 
-test("an evaluator that could not score does not cost the run", async () => {
+test("an evaluation without a score does not lose the run", async () => {
   const logger = recorder(url, newDir());
   const runId = logger.startRun("suite", "unscored", "L1", "agent");
   logger.logEvaluation("NaN", NaN, 2);
@@ -333,7 +333,7 @@ test("an evaluator that could not score does not cost the run", async () => {
   await logger.close();
 });
 
-test("values that JSON has no form for are left out, and the rest is kept", async () => {
+test("values that JSON cannot represent are omitted, and the rest is kept", async () => {
   const spool = newDir();
   const logger = recorder(url, spool);
   const runId = logger.startRun("suite", "odd values", "L1", "agent");
@@ -359,7 +359,7 @@ test("values that JSON has no form for are left out, and the rest is kept", asyn
   await logger.close();
 });
 
-test("what others left in the spool is sent to the digit, and what is none left alone", async () => {
+test("entries of other recorders are sent with all digits, and other files are not touched", async () => {
   const spool = newDir();
   const run = (runId: string, more = "") => `{"runId":"${runId}","suite":"s","scenario":"c","tier":"L1","agent":"a","status":"completed"${more}}`;
   const entry = (body: string, to = url) => `{"url":"${to}","operation":"submit-run","spooledAt":"2025-11-17T10:00:00.123456789Z","body":${body}}\n`;
@@ -409,7 +409,7 @@ test("a server that asks to wait until a date, or for longer than there is time"
   await logger.close();
 });
 
-test("a batch of ten runs outlasts a server that is stopped and started again", async () => {
+test("a batch of ten runs survives a restart of the server", async () => {
   const dir = newDir();
   const spool = newDir();
   const server = await start(dir, `127.0.0.1:${await freePort()}`);
@@ -436,7 +436,7 @@ test("a batch of ten runs outlasts a server that is stopped and started again", 
   assert.deepEqual(entries(spool), []);
 });
 
-test("a wrong or missing key keeps a run in the spool, and says which key to set", async () => {
+test("after an error about the key, a run stays in the spool, and the warning says which key to set", async () => {
   for (const [wrong, status] of [["wrong", 403], [undefined, 401]] as const) {
     const spool = newDir();
     const said: string[] = [];
@@ -486,7 +486,7 @@ test("runs that were spooled for an address with /api are sent", async () => {
   for (const name of ["api", "slash"]) assert.equal((await client.getRun(`spooled-${name}`)).run.status, "completed");
 });
 
-test("the time for retries is that of an outage, not of each run", async () => {
+test("all runs of an outage share the retry time", async () => {
   let well = false;
   let requests = 0;
   const way = await between(url, (incoming, _outgoing, forward) => {
@@ -565,7 +565,7 @@ test("any response of BenchLedger ends an outage", async () => {
   );
 });
 
-test("an end that comes later than the retry time after the last failure is another outage", async (t) => {
+test("a failure that comes later than the retry time after the last one is another outage", async (t) => {
   const now = Date.now;
   let later = 0;
   t.mock.method(Date, "now", () => now() + later);
@@ -593,7 +593,7 @@ test("an end that comes later than the retry time after the last failure is anot
   }
 });
 
-test("a first attempt that hangs is told within two seconds", async () => {
+test("a first attempt that hangs causes a warning within two seconds", async () => {
   let answer = (): void => {};
   const answered = new Promise<void>((resolve) => (answer = resolve));
   const way = await between(url, async (_incoming, _outgoing, forward) => {
@@ -616,7 +616,7 @@ test("a first attempt that hangs is told within two seconds", async () => {
   await logger.close();
 });
 
-test("a server that is always slow is told once, and an outage afterwards too", async () => {
+test("a slow server causes one warning, and an outage afterwards another one", async () => {
   let isDown = false;
   const way = await between(url, async (incoming, _outgoing, forward) => {
     if (isDown) return incoming.destroy();
@@ -664,7 +664,7 @@ describe("a program ends in time, though garbage is collected and the server is 
   }
 });
 
-test("half a character and NUL are replaced, and the run is delivered", async () => {
+test("half of a character and NUL are replaced, and the run is delivered", async () => {
   const said: string[] = [];
   const logger = recorder(url, newDir(), { warn: (message) => said.push(message) });
   const half = "result 😀".slice(0, 8);
@@ -686,7 +686,7 @@ test("half a character and NUL are replaced, and the run is delivered", async ()
   assert.deepEqual(said, [`a text had a NUL or half a character (run ${runId}, body.scenario): replaced by U+FFFD`]);
 });
 
-test("a run that failed has the error that was caught as a text", async () => {
+test("a failed run has the caught error as a text", async () => {
   const logger = recorder(url, newDir());
   const cycle = new Error("outer");
   cycle.cause = cycle;
@@ -708,7 +708,7 @@ test("a run that failed has the error that was caught as a text", async () => {
   await logger.close();
 });
 
-test("a spool that cannot be read or written is a warning", async () => {
+test("a spool that cannot be read or written causes a warning", async () => {
   const spool = join(newDir(), "spool");
   writeFileSync(spool, "not a directory");
   const said: string[] = [];
@@ -748,7 +748,7 @@ test("a user without a home directory has a recorder without a spool", async (t)
   }
 });
 
-test("a run is delivered though its file cannot be deleted", async () => {
+test("a run is delivered although its file cannot be deleted", async () => {
   const spool = newDir();
   const way = await between(url, (_incoming, _outgoing, forward) => {
     const [name] = entries(spool);
@@ -765,7 +765,7 @@ test("a run is delivered though its file cannot be deleted", async () => {
   assert.match(said.join("\n"), /^cannot delete a delivered submission in the spool \S+: .*EISDIR/);
 });
 
-test("a refused run that cannot be moved stays, and does not keep others in the spool", async () => {
+test("a refused run that cannot be moved stays, and does not block others in the spool", async () => {
   const spool = newDir();
   writeFileSync(join(spool, "refused"), "not a directory");
   mkdirSync(join(spool, "folder.json.tmp"));
@@ -789,7 +789,7 @@ test("a refused run that cannot be moved stays, and does not keep others in the 
   assert.equal((await client.getRun("after-immovable")).run.status, "completed");
 });
 
-test("what the server warns of is said once", async () => {
+test("each warning of the server is printed once", async () => {
   const said: string[] = [];
   const warnings = ["body.totalscore is not a known field: do you mean totalScore?"];
   let bulk = 0;
@@ -818,7 +818,7 @@ test("what the server warns of is said once", async () => {
   assert.deepEqual(said, ["the server warns: of a run that was left", `the server warns: ${warnings[0]}`]);
 });
 
-test("of the server's warnings, the last 1,000 are remembered", async () => {
+test("the recorder remembers the last 1,000 warnings of the server", async () => {
   const said: string[] = [];
   let warnings: string[] = [];
   const way = await between(url, async (incoming, outgoing) => {

@@ -1,4 +1,4 @@
-// A benchledger serve with a database of its own, and what stands between it and a client.
+// A `benchledger serve` with its own database, and a proxy between it and a client.
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
@@ -78,7 +78,7 @@ export async function start(dir: string, addr: string, env: Record<string, strin
   return { url: /API at (http:\/\/\S+)\/api,/.exec(output)?.[1] ?? output, stop };
 }
 
-/** Stands before a server: `handle` answers, breaks the connection, or forwards. */
+/** A proxy of a server: `handle` responds, breaks the connection, or forwards. */
 export async function between(
   address: string,
   handle: (incoming: IncomingMessage, outgoing: ServerResponse, forward: () => Promise<void>) => unknown,
@@ -108,7 +108,7 @@ export async function between(
   return `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
 }
 
-/** Waits until something holds. */
+/** Waits until a condition is true. */
 export async function eventually(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
   for (const end = Date.now() + 60_000; !(await holds()); await new Promise((resolve) => setTimeout(resolve, 20))) {
     if (Date.now() > end) throw new Error(`it does not come to pass that ${what}`);

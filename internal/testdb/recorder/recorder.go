@@ -1,8 +1,8 @@
 // Package recorder writes down which queries the tests run, for the audit (audit.Entry,
-// a module of its own).
+// a separate module).
 //
 // Give New's tracer to the connections of each test's database. It writes only
-// where the environment variable AUDIT_RECORD names a directory.
+// if the environment variable AUDIT_RECORD names a directory.
 package recorder
 
 import (
@@ -21,13 +21,13 @@ import (
 // Variable names the directory that the record goes to.
 const Variable = "AUDIT_RECORD"
 
-// Entry says that a test ran a query, called an operation, or violated a constraint.
+// Entry records that a test ran a query, called an operation, or violated a constraint.
 type Entry struct {
 	// Test is the name of the test, of its package's directory's last element.
 	Package, Test string
 	// Query is the name that sqlc leaves in the statement.
 	Query string `json:",omitempty"`
-	// Custom says that it had a custom plan, not a generic one.
+	// Custom means that it had a custom plan, not a generic one.
 	Custom bool `json:",omitempty"`
 	// Operation is the API's operation under which it ran, or that was called; ""
 	// where none was.
@@ -42,7 +42,7 @@ var (
 	seen = map[Entry]bool{}
 )
 
-// New returns a tracer that records for a test, or nil where nothing is recorded.
+// New returns a tracer that records for a test, or nil if nothing is recorded.
 // operation tells the operation that a context belongs to.
 func New(pkg, test string, operation func(context.Context) string) pgx.QueryTracer {
 	if os.Getenv(Variable) == "" {

@@ -1,0 +1,5 @@
+import DefaultTheme from "vitepress/theme";
+
+import "./phone.css";
+
+export default DefaultTheme;
