@@ -127,13 +127,12 @@ func TestClient(t *testing.T) {
 		}
 	}
 	voided, err := client.VoidRunWithResponse(ctx, "second", benchledger.VoidRequest{Reason: "It was wrong."})
-	if err != nil || voided.JSON200 == nil || voided.JSON200.Voided == nil || voided.JSON200.Voided.Reason != "It was wrong." {
-		t.Errorf("void a run: %s %v", voided.Body, err)
+	same("void-run", voided.JSON200, err, string(voided.Body))
+	if voided.JSON200.Voided == nil || voided.JSON200.Voided.Reason != "It was wrong." {
+		t.Errorf("void a run: %s", voided.Body)
 	}
 	restored, err := client.RestoreRunWithResponse(ctx, "second", benchledger.RestoreRequest{})
-	if err != nil || restored.JSON200 == nil || restored.JSON200.Voided != nil {
-		t.Errorf("restore a run: %s %v", restored.Body, err)
-	}
+	same("restore-run", restored.JSON200, err, string(restored.Body))
 	corrections, err := client.ListCorrectionsWithResponse(ctx, &benchledger.ListCorrectionsParams{})
 	same("list-corrections", corrections.JSON200, err, read("/api/corrections"))
 	stats, err := client.GetStatsWithResponse(ctx)
