@@ -11,8 +11,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/jedib0t/go-pretty/v6/table"
-
 	"github.com/benchledger/benchledger/db"
 	"github.com/benchledger/benchledger/internal/localpg"
 	"github.com/benchledger/benchledger/keys"
@@ -142,11 +140,17 @@ func (c *keysListCommand) Run(parent *commands) error {
 				ExpiresAt: inUTC(row.ExpiresAt), RevokedAt: inUTC(row.RevokedAt), LastUsedAt: inUTC(row.LastUsedAt),
 			}
 		}
-		head := table.Row{"name", "scope", "state", "created", "expires", "last used"}
-		return show(&readFlags{JSON: c.JSON}, head, listed, func(k listedKey) table.Row {
-			return table.Row{k.Name, k.Scope, k.State, k.CreatedAt, k.ExpiresAt, k.LastUsedAt}
-		})
+		return show(c.JSON, keyColumns, listed)
 	})
+}
+
+var keyColumns = []column[listedKey]{
+	{name: "name", value: func(k listedKey) any { return k.Name }},
+	{name: "scope", value: func(k listedKey) any { return k.Scope }},
+	{name: "state", value: func(k listedKey) any { return k.State }},
+	{name: "created", rank: 2, value: func(k listedKey) any { return k.CreatedAt }},
+	{name: "expires", value: func(k listedKey) any { return k.ExpiresAt }},
+	{name: "last used", rank: 1, value: func(k listedKey) any { return k.LastUsedAt }},
 }
 
 func inUTC(t *time.Time) *time.Time {
