@@ -312,7 +312,7 @@ func roundly(d time.Duration) time.Duration {
 	case d >= time.Second:
 		return d.Round(100 * time.Millisecond)
 	default:
-		return d.Round(time.Millisecond)
+		return d.Round(100 * time.Microsecond)
 	}
 }
 

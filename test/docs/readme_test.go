@@ -66,8 +66,8 @@ func TestStart(t *testing.T) {
 	}
 }
 
-// serve serves with a database of its own until the end of the test, checks the
-// line that is printed, and returns the address.
+// serve serves with a database of its own until the end of the test, checks
+// what is printed, and returns the address.
 func serve(t *testing.T, printed string) string {
 	t.Helper()
 	folder, err := testdb.TempDir()
@@ -93,9 +93,9 @@ func serve(t *testing.T, printed string) string {
 	})
 	printed = strings.Replace(printed, shownFolder, folder, 1)
 	pattern := strings.ReplaceAll(regexp.QuoteMeta(printed), regexp.QuoteMeta(shownAddress), `(http://127\.0\.0\.1:\d+)`)
-	match := regexp.MustCompile("^" + pattern + "$").FindStringSubmatch(server.Line)
+	match := regexp.MustCompile("^" + pattern + "$").FindStringSubmatch(strings.TrimSuffix(server.Ready, "\n"))
 	if match == nil {
-		t.Fatalf("the program prints %q, the README %q", server.Line, printed)
+		t.Fatalf("the program prints %q, the README %q", server.Ready, printed)
 	}
 	return match[1]
 }
