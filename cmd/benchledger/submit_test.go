@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/creack/pty"
 
@@ -410,9 +411,40 @@ func TestSubmit(t *testing.T) {
 		}
 		p, drawn = onTerminal(server.url)
 		wantOutput(t, p.wait(), p.stdout.String(), 0, "500 recorded, 500 replayed")
+		eventually(t, "the bar ends its line", func() bool { return strings.HasSuffix(drawn.String(), "\n") })
 		eventually(t, "the bar counts the runs, to its end", func() bool {
 			return strings.Contains(drawn.String(), "1000 runs") && strings.Contains(drawn.String(), "100%")
 		})
+	})
+
+	t.Run("tells progress", func(t *testing.T) {
+		t.Parallel()
+		var all strings.Builder
+		for i := range 2 * groupRuns {
+			fmt.Fprintln(&all, submitted(fmt.Sprint("told-", i)))
+		}
+		first, told := make(chan struct{}, 1), make(chan struct{})
+		first <- struct{}{}
+		way := between(t, server.url, func(_ http.ResponseWriter, _ *http.Request, forward func()) {
+			select {
+			case <-first:
+			case <-told:
+			}
+			forward()
+		})
+		p := command(t, submitEnv(way), "submit", "-", "--concurrency=1")
+		p.cmd.Dir, p.cmd.Stdin = t.TempDir(), strings.NewReader(all.String())
+		p.start()
+		eventually(t, "it tells how far it is", func() bool {
+			return strings.Contains(p.stderr.String(), "progress: 500 recorded, 0 replayed, 0 refused, 0 undelivered")
+		})
+		close(told)
+		wantOutput(t, p.wait(), p.stdout.String(), 0, "1000 recorded")
+		// There is none while it waits for the server.
+		_, _, stderr := runIn(t, t.TempDir(), submitted("waits"), submitEnv("http://"+freeAddr(t)), "submit", "-", "--retry-for=5s")
+		if !strings.Contains(stderr, "connection refused") || strings.Contains(stderr, "progress") {
+			t.Error(stderr)
+		}
 	})
 
 	t.Run("skips a byte order mark", func(t *testing.T) {
@@ -476,27 +508,23 @@ func TestSubmit(t *testing.T) {
 		wantOutput(t, code, stdout+stderr, 0, "3 recorded, 2 replayed")
 	})
 
-	t.Run("tries once where the server has been away for long, and tells how far it is", func(t *testing.T) {
+	t.Run("tries once where the server has been away for long", func(t *testing.T) {
 		t.Parallel()
 		var all strings.Builder
 		for i := range 3 * groupRuns {
 			all.WriteString(submitted(fmt.Sprint("away-", i)) + "\n")
 		}
 		var requests atomic.Int32
-		told := make(chan struct{})
 		way := between(t, server.url, func(_ http.ResponseWriter, r *http.Request, _ func()) {
 			_, _ = io.Copy(io.Discard, r.Body)
-			requests.Add(1)
-			<-told
+			if requests.Add(1) == 1 {
+				<-time.After(1500 * time.Millisecond) // Longer than requests are retried.
+			}
 			panic(http.ErrAbortHandler)
 		})
 		p := command(t, submitEnv(way), "submit", "-", "--retry-for=1s", "--concurrency=1")
 		p.cmd.Dir, p.cmd.Stdin = t.TempDir(), strings.NewReader(all.String())
 		p.start()
-		eventually(t, "it tells how far it is", func() bool {
-			return strings.Contains(p.stderr.String(), "progress: 0 recorded, 0 replayed, 0 refused, 0 undelivered")
-		})
-		close(told) // A second is over, and so is the first group.
 		code, stdout, stderr := p.wait(), p.stdout.String(), p.stderr.String()
 		wantOutput(t, code, stdout+stderr, exitUndelivered, "1500 undelivered")
 		if requests.Load() != 3 {
