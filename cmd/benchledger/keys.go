@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -34,9 +35,9 @@ func (keysCommand) Help() string {
 func (c *keysCommand) with(fn func(context.Context, *db.Queries) error) error {
 	ctx, stop := interruptible()
 	defer stop()
-	url := c.DatabaseURL
-	if url == "" {
-		url = localpg.URL(c.DataDir)
+	url, err := orLocal(c.DatabaseURL, c.DataDir)
+	if err != nil {
+		return err
 	}
 	pool, err := db.Open(ctx, url)
 	if err != nil {
@@ -44,10 +45,27 @@ func (c *keysCommand) with(fn func(context.Context, *db.Queries) error) error {
 	}
 	defer pool.Close()
 	err = fn(ctx, db.New(pool))
-	if db.Classify(err) == db.Unavailable && c.DatabaseURL == "" {
-		return fmt.Errorf("%w\nno database is configured: set --database-url or DATABASE_URL; without it, a server with ENVIRONMENT=local must run here, on %s", err, c.DataDir)
+	if c.DatabaseURL == "" {
+		return withLocalHint(err, c.DataDir)
 	}
 	return err
+}
+
+// orLocal returns the connection string, or else that of a server's own database on this machine.
+func orLocal(url, dataDir string) (string, error) {
+	if url != "" {
+		return url, nil
+	}
+	dataDir, err := filepath.Abs(dataDir)
+	return localpg.URL(dataDir), err
+}
+
+// withLocalHint says what to do where no server has a database of its own.
+func withLocalHint(err error, dataDir string) error {
+	if db.Classify(err) != db.Unavailable {
+		return err
+	}
+	return fmt.Errorf("%w\nno database is configured: set --database-url or DATABASE_URL; without it, a server with ENVIRONMENT=local must run here, on %s", err, dataDir)
 }
 
 type keysCreateCommand struct {

@@ -93,7 +93,10 @@ func (c *serveCommand) Run() (err error) {
 	// Where no database is given, the server starts its own.
 	where, databaseEnded := "", (<-chan struct{})(nil)
 	if c.DatabaseURL == "" {
-		local, err := localpg.Start(ctx, localpg.Options{DataDir: c.DataDir, Progress: func(step string) { logger.Info(step) }})
+		local, err := localpg.Start(ctx, localpg.Options{
+			DataDir: c.DataDir, Progress: func(step string) { logger.Info(step) },
+			Settings: map[string]string{"random_page_cost": "1.1"}, // The default suits spinning disks.
+		})
 		if err != nil {
 			return ignoreIfStopping(ctx, logger, err)
 		}
