@@ -89,9 +89,15 @@ func get[T any](response *http.Response, err error, member string) (body []byte,
 		return nil, value, err
 	}
 	if err := json.Unmarshal(body, &value); err != nil {
-		return nil, value, fmt.Errorf("the response of %s cannot be read: %w", response.Request.URL.Redacted(), err)
+		return nil, value, otherJSON(response, err)
 	}
 	return body, value, nil
+}
+
+// otherJSON is the error of JSON that the operation does not return, such as an array.
+func otherJSON(response *http.Response, err error) error {
+	return fmt.Errorf("%s answered with other JSON, which is not a response of BenchLedger: is the address right, or the server newer than this program? (%w)",
+		response.Request.URL.Redacted(), err)
 }
 
 // withHint says what to do about an error of the network.
