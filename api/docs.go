@@ -25,8 +25,10 @@ func registerDocs(router *chi.Mux) {
 			"style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'; form-action 'none'; base-uri 'none'")
 		page.ServeHTTP(w, r)
 	})
-	router.Get("/docs", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Location", "docs/") // http.Redirect would make it absolute.
-		w.WriteHeader(http.StatusFound)
-	})
+	for _, path := range []string{"/", "/docs"} {
+		router.Get(path, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", "docs/") // http.Redirect would make it absolute.
+			w.WriteHeader(http.StatusFound)
+		})
+	}
 }

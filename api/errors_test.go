@@ -395,11 +395,14 @@ func TestTruncatedBody(t *testing.T) {
 func TestPathsAndMethods(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
-	for _, path := range []string{"/", "/api", "/api/nope", "/api/runs/", "/api/runs/a/b/c", "/api//runs", "/api/runs/../stats", "/API/runs", "/health/"} {
+	for _, path := range []string{"/api", "/api/nope", "/api/runs/", "/api/runs/a/b/c", "/api//runs", "/api/runs/../stats", "/API/runs", "/health/"} {
 		s.get(path).wantProblem(http.StatusNotFound)
 	}
+	if page := s.get("/").want(http.StatusOK); !strings.Contains(page.body, "BenchLedger API") { // A browser sees the documentation.
+		t.Errorf("/ leads to %s", page.body)
+	}
 	for path, allow := range map[string]string{
-		"/health": "GET", "/livez": "GET", "/readyz": "GET", "/api/results": "POST", "/api/results/bulk": "POST", "/api/results/batch": "POST", "/api/runs": "GET", "/api/runs/a": "GET", "/api/runs/a%2Fb": "GET",
+		"/": "GET", "/health": "GET", "/livez": "GET", "/readyz": "GET", "/api/results": "POST", "/api/results/bulk": "POST", "/api/results/batch": "POST", "/api/runs": "GET", "/api/runs/a": "GET", "/api/runs/a%2Fb": "GET",
 		"/api/runs/a/evaluations": "GET", "/api/runs/a/telemetry": "GET", "/api/batches": "GET", "/api/batches/a": "GET", "/api/stats": "GET", "/api/stats/agents": "GET",
 	} {
 		for _, method := range []string{http.MethodDelete, http.MethodPut, http.MethodPatch, http.MethodGet, http.MethodPost} {

@@ -13,6 +13,7 @@ import (
 const getDatabaseSettings = `-- name: GetDatabaseSettings :one
 select
     current_setting('server_version_num')::int as server_version,
+    current_setting('server_encoding')::text as encoding,
     (current_setting('fsync') = 'on')::boolean as fsync,
     (current_setting('full_page_writes') = 'on')::boolean as full_page_writes,
     current_setting('synchronous_commit')::text as synchronous_commit,
@@ -24,6 +25,7 @@ select
 
 type GetDatabaseSettingsRow struct {
 	ServerVersion     int32     `json:"server_version"`
+	Encoding          string    `json:"encoding"`
 	Fsync             bool      `json:"fsync"`
 	FullPageWrites    bool      `json:"full_page_writes"`
 	SynchronousCommit string    `json:"synchronous_commit"`
@@ -39,6 +41,7 @@ func (q *Queries) GetDatabaseSettings(ctx context.Context) (GetDatabaseSettingsR
 	var i GetDatabaseSettingsRow
 	err := row.Scan(
 		&i.ServerVersion,
+		&i.Encoding,
 		&i.Fsync,
 		&i.FullPageWrites,
 		&i.SynchronousCommit,

@@ -78,6 +78,7 @@ func TestGetDatabaseSettings(t *testing.T) {
 	show := func(setting string) string { return value[string](t, tx, "show "+setting) }
 	wantEqual(t, got, db.GetDatabaseSettingsRow{
 		ServerVersion:     value[int32](t, tx, "select setting::int from pg_settings where name = 'server_version_num'"),
+		Encoding:          "UTF8",
 		Fsync:             show("fsync") == "on",
 		FullPageWrites:    show("full_page_writes") == "on",
 		SynchronousCommit: "remote_apply",

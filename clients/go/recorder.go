@@ -530,17 +530,30 @@ const (
 
 // flush sends first the batches, so that they keep their createdAt, then the runs, many per
 // request. notify is that of Retrier.Do.
-func (r *Recorder) flush(ctx context.Context, entries []entry, notify func(why error, until time.Time)) (Flushed, error) {
-	flushed := Flushed{Left: len(entries)}
-	note := func(e entry, why *Error) error {
+func (r *Recorder) flush(ctx context.Context, entries []entry, notify func(why error, until time.Time)) (flushed Flushed, err error) {
+	flushed.Left = len(entries)
+	kept, whyKept := 0, error(nil)
+	defer func() {
+		if kept > 0 {
+			err = errors.Join(err, fmt.Errorf("%d of the files in the spool cannot be removed, and will be sent again, which does no harm: %w", kept, whyKept))
+		}
+	}()
+	note := func(e entry, why *Error) {
 		flushed.Left--
+		var err error
 		if why != nil {
 			flushed.Refused++
 			e.URL = r.url
-			return r.spool.refuse(e.name, e, why)
+			err = r.spool.refuse(e.name, e, why)
+		} else {
+			flushed.Delivered++
+			err = r.spool.remove(e.name)
 		}
-		flushed.Delivered++
-		return r.spool.remove(e.name)
+		if err != nil {
+			if kept++; kept == 1 {
+				whyKept = err
+			}
+		}
 	}
 	alone := func(group []entry) error {
 		for _, e := range group {
@@ -549,9 +562,7 @@ func (r *Recorder) flush(ctx context.Context, entries []entry, notify func(why e
 			if err != nil && (!errors.As(err, &answered) || !answered.isAboutContent()) {
 				return err
 			}
-			if err := note(e, answered); err != nil {
-				return err
-			}
+			note(e, answered)
 		}
 		return nil
 	}
@@ -582,9 +593,7 @@ func (r *Recorder) flush(ctx context.Context, entries []entry, notify func(why e
 		}
 		for i, receipt := range receipts {
 			r.warn(receipt.Warnings)
-			if err := note(group[i], receipt.refusal()); err != nil {
-				return flushed, err
-			}
+			note(group[i], receipt.refusal())
 		}
 	}
 	return flushed, nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -12,13 +13,13 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
-	"unicode"
-
-	"github.com/jedib0t/go-pretty/v6/table"
-	"golang.org/x/term"
+	"unicode/utf8"
 
 	benchledger "github.com/benchledger/benchledger/clients/go"
 )
@@ -50,41 +51,28 @@ func interruptible() (context.Context, context.CancelFunc) {
 	return ctx, stop
 }
 
+// with is another command for the same server, to be copied into a shell.
+func (f *serverFlags) with(words ...string) string {
+	if f.URL != "" {
+		words = append(words, "--url="+f.URL)
+	}
+	line := "benchledger"
+	for _, word := range words {
+		if !plainWord.MatchString(word) {
+			word = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+		}
+		line += " " + word
+	}
+	return line
+}
+
+// plainWord matches what means the same to a shell with and without quotes.
+var plainWord = regexp.MustCompile(`^[\w%+,./:=@-]+$`)
+
 // readFlags are those of commands that read.
 type readFlags struct {
 	serverFlags `embed:""`
-	JSON        bool `name:"json" help:"Print JSON as the API returns it, one line per row."`
-}
-
-// show prints rows as a table, or as lines of JSON.
-func show[T any](f *readFlags, head table.Row, rows []T, row func(T) table.Row) error {
-	if f.JSON {
-		encoder := json.NewEncoder(&stdout)
-		encoder.SetEscapeHTML(false)
-		for _, item := range rows {
-			if err := encoder.Encode(item); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	writer := table.NewWriter()
-	writer.SetOutputMirror(&stdout)
-	writer.SetStyle(table.StyleLight)
-	writer.Style().Options = table.OptionsNoBordersAndSeparators
-	if width, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil {
-		writer.SetAllowedRowLength(width)
-	}
-	writer.AppendHeader(head)
-	for _, item := range rows {
-		cells := row(item)
-		for i, cell := range cells {
-			cells[i] = shown(cell)
-		}
-		writer.AppendRow(cells)
-	}
-	writer.Render()
-	return nil
+	JSON        bool `name:"json" xor:"output" help:"Print JSON as the API returns it, one line per row."`
 }
 
 // get returns the body of a response, and what it is. A response of the operation has the
@@ -101,43 +89,15 @@ func get[T any](response *http.Response, err error, member string) (body []byte,
 		return nil, value, err
 	}
 	if err := json.Unmarshal(body, &value); err != nil {
-		return nil, value, fmt.Errorf("the response of %s cannot be read: %w", response.Request.URL.Redacted(), err)
+		return nil, value, otherJSON(response, err)
 	}
 	return body, value, nil
 }
 
-// shown is a value as a table has it: nothing for null, and no control characters,
-// which would speak to the terminal.
-func shown(value any) string {
-	text := ""
-	switch value := value.(type) {
-	case *string:
-		if value != nil {
-			text = *value
-		}
-	case *float64:
-		if value != nil {
-			text = fmt.Sprintf("%.4g", *value)
-		}
-	case *int64:
-		if value != nil {
-			text = fmt.Sprint(*value)
-		}
-	case *time.Time:
-		if value != nil {
-			text = value.Format(time.DateTime)
-		}
-	case time.Time:
-		text = value.Format(time.DateTime)
-	default:
-		text = fmt.Sprint(value)
-	}
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
-			return '·'
-		}
-		return r
-	}, text)
+// otherJSON is the error of JSON that the operation does not return, such as an array.
+func otherJSON(response *http.Response, err error) error {
+	return fmt.Errorf("%s answered with other JSON, which is not a response of BenchLedger: is the address right, or the server newer than this program? (%w)",
+		response.Request.URL.Redacted(), err)
 }
 
 // withHint says what to do about an error of the network.
@@ -150,16 +110,25 @@ func withHint(err error) error {
 }
 
 type runsCommand struct {
-	readFlags `embed:""`
-	Suite     string `placeholder:"NAME" help:"Only runs of this suite."`
-	Scenario  string `placeholder:"NAME" help:"Only runs of this scenario."`
-	Agent     string `placeholder:"NAME" help:"Only runs of this agent."`
-	Status    string `placeholder:"STATUS" help:"Only runs with this status: running, completed, failed or incomplete."`
-	Limit     int    `default:"50" help:"Maximum number of runs to print, newest first; 0 prints all. ${default} by default."`
+	readFlags  `embed:""`
+	tableFlags `embed:""`
+	Suite      string `placeholder:"NAME" help:"Only runs of this suite."`
+	Scenario   string `placeholder:"NAME" help:"Only runs of this scenario."`
+	Agent      string `placeholder:"NAME" help:"Only runs of this agent."`
+	Status     string `placeholder:"STATUS" help:"Only runs with this status: running, completed, failed or incomplete."`
+	Voided     bool   `help:"Print voided runs, too."`
+	Limit      int    `default:"50" help:"Maximum number of runs to print, newest first; 0 prints all. ${default} by default."`
+}
+
+// Help names the columns.
+func (c *runsCommand) Help() string {
+	return "On a terminal, columns with the same value in all rows are named above the table, and those without room are left out. Columns: " + columnNames(runColumns) + "."
 }
 
 // Validate refuses what means nothing.
-func (c *runsCommand) Validate() error { return validLimit(c.Limit) }
+func (c *runsCommand) Validate() error {
+	return errors.Join(validLimit(c.Limit), checkColumns(c.tableFlags, runColumns))
+}
 
 // Run prints runs.
 func (c *runsCommand) Run() error {
@@ -177,28 +146,83 @@ func (c *runsCommand) Run() error {
 	}
 	params := benchledger.ListRunsParams{
 		Suite: nilIfEmpty(c.Suite), Scenario: nilIfEmpty(c.Scenario), Agent: nilIfEmpty(c.Agent), Status: (*benchledger.RunStatus)(nilIfEmpty(c.Status)), Limit: pageSize(c.Limit),
+		Voided: &c.Voided,
 	}
 	if c.JSON {
 		return printLines(benchledger.EachRunAs[json.RawMessage](ctx, client, params), c.Limit)
 	}
-	runs, err := first(benchledger.EachRunAs[runRow](ctx, client, params), c.Limit)
+	params.Limit = pageSize(oneMore(c.Limit))
+	runs, hasMore, err := first(benchledger.EachRunAs[runRow](ctx, client, params), c.Limit)
 	if err != nil {
 		return err
 	}
-	return showRuns(&c.readFlags, runs)
+	if len(runs) == 0 {
+		filtered := params.Suite != nil || params.Scenario != nil || params.Agent != nil || params.Status != nil
+		printNone("run", serverOf(client), filtered)
+	}
+	if len(runs) > 0 || terminalWidth() == 0 {
+		hidden := printTable(c.tableFlags, runColumns, runs)
+		printFooter("run", len(runs), c.Limit, hasMore, hidden, "Cost, tokens and evaluations of a run: "+c.with("run")+" RUN")
+	}
+	return nil
 }
 
-// first returns the first rows, all where limit is 0.
-func first[T any](rows iter.Seq2[T, error], limit int) (firsts []T, err error) {
+// printNone says that nothing is there.
+func printNone(what, server string, filtered bool) {
+	if filtered {
+		fmt.Fprintf(os.Stderr, "No %s matches these filters.\n", what)
+	} else {
+		fmt.Fprintf(os.Stderr, "%s has no %s yet. Submit runs with `benchledger submit`.\n", server, what)
+	}
+}
+
+// printFooter says on a terminal how many rows there are, and how to see more.
+func printFooter(what string, rows, limit int, hasMore bool, hidden []string, details string) {
+	if terminalWidth() == 0 {
+		return
+	}
+	printf("\n%s", count(rows, what))
+	if hasMore {
+		printf(" (the newest); --limit=%d shows more, --limit=0 all", 2*limit)
+	}
+	printf(". Times are UTC.\n")
+	if len(hidden) > 0 {
+		printf("Not shown: %s; see --wide and --columns.\n", strings.Join(hidden, ", "))
+	}
+	printf("%s\n", details)
+}
+
+// count is a number of things.
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	if what == "batch" {
+		what += "e"
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// first returns the first rows, all where limit is 0, and whether there are more.
+func first[T any](rows iter.Seq2[T, error], limit int) (firsts []T, hasMore bool, err error) {
 	for row, err := range rows {
 		if err != nil {
-			return nil, withHint(err)
+			return nil, false, withHint(err)
 		}
-		if firsts = append(firsts, row); len(firsts) == limit {
-			break
+		if limit > 0 && len(firsts) == limit {
+			return firsts, true, nil
 		}
+		firsts = append(firsts, row)
 	}
-	return firsts, nil
+	return firsts, false, nil
+}
+
+// oneMore is a limit that shows whether there is more.
+func oneMore(limit int) int {
+	if limit == 0 {
+		return 0
+	}
+	return limit + 1
 }
 
 // printLines prints the first rows as the server has them, to the digit, page by page.
@@ -249,10 +273,46 @@ type (
 	}
 )
 
-func showRuns(f *readFlags, runs []runRow) error {
-	return show(f, table.Row{"run", "suite", "scenario", "agent", "model", "status", "started", "total", "weighted"}, runs, func(r runRow) table.Row {
-		return table.Row{r.RunID, r.Suite, r.Scenario, r.Agent, r.Model, r.Status, r.StartedAt, r.TotalScore, r.WeightedScore}
-	})
+// duration returns how long a run took, nil if that is not known.
+func (r runRow) duration() *time.Duration {
+	if r.CompletedAt == nil || r.CompletedAt.Before(r.StartedAt) {
+		return nil
+	}
+	return new(r.CompletedAt.Sub(r.StartedAt))
+}
+
+// success returns whether a run was successful, nil while it is running.
+func (r runRow) success() *bool {
+	if r.Status == benchledger.RunStatusRunning {
+		return nil
+	}
+	return &r.IsSuccessful
+}
+
+// voided returns why a run is voided, nil if it is not.
+func (r runRow) voided() *string {
+	if r.Voided == nil {
+		return nil
+	}
+	return &r.Voided.Reason
+}
+
+var runColumns = []column[runRow]{
+	{name: "run", value: func(r runRow) any { return r.RunID }},
+	{name: "suite", rank: 5, value: func(r runRow) any { return r.Suite }},
+	{name: "scenario", rank: 2, value: func(r runRow) any { return r.Scenario }},
+	{name: "tier", rank: 6, extra: true, value: func(r runRow) any { return r.Tier }},
+	{name: "agent", rank: 4, value: func(r runRow) any { return r.Agent }},
+	{name: "model", rank: 3, value: func(r runRow) any { return r.Model }},
+	{name: "status", rank: 1, value: func(r runRow) any { return r.Status }},
+	{name: "started", value: func(r runRow) any { return r.StartedAt }},
+	{name: "score", value: func(r runRow) any { return r.TotalScore }},
+	{name: "weighted", rank: 7, value: func(r runRow) any { return r.WeightedScore }},
+	{name: "success", extra: true, value: func(r runRow) any { return r.success() }},
+	{name: "duration", extra: true, value: func(r runRow) any { return r.duration() }},
+	{name: "batch", rank: 8, extra: true, value: func(r runRow) any { return r.BatchID }},
+	{name: "key", rank: 9, extra: true, value: func(r runRow) any { return r.SubmittedBy }},
+	{name: "voided", rank: 10, extra: true, value: func(r runRow) any { return r.voided() }},
 }
 
 type runCommand struct {
@@ -280,28 +340,127 @@ func (c *runCommand) Run() error {
 	if c.JSON {
 		return printBody(body)
 	}
-	if err := showRuns(&c.readFlags, []runRow{found.Run}); err != nil {
-		return err
+	r := found.Run
+	printf("Run %s\n", shown(r.RunID))
+	about := section{}
+	about.add("suite", r.Suite)
+	about.add("scenario", r.Scenario)
+	about.add("tier", r.Tier)
+	about.add("agent", r.Agent)
+	about.add("model", r.Model)
+	if r.SpecialistName != nil {
+		about.add("specialist", strings.TrimSpace(*r.SpecialistName+" "+shown(r.SpecialistVersion)))
+	} else {
+		about.add("specialist", r.SpecialistEnabled)
 	}
-	printf("\n")
-	if err := show(&c.readFlags, table.Row{"evaluator", "score", "of", "details"}, found.Evaluations, func(e benchledger.Evaluation) table.Row {
-		return table.Row{e.EvaluatorName, e.Score, &e.MaxScore, e.Details}
-	}); err != nil || found.Telemetry == nil {
-		return err
+	about.add("batch", r.BatchID)
+	about.add("status", r.Status)
+	about.addTime("started", &r.StartedAt)
+	about.addTime("completed", r.CompletedAt)
+	about.add("duration", r.duration())
+	about.add("submitted by", r.SubmittedBy)
+	about.print()
+
+	if r.Voided != nil {
+		voided := section{title: "Voided: it counts in no list or figure"}
+		voided.add("reason", r.Voided.Reason)
+		voided.add("key", r.Voided.By)
+		voided.addTime("time", &r.Voided.At)
+		voided.print()
 	}
-	printf("\n")
-	return show(&c.readFlags, table.Row{"tool calls", "tokens in", "tokens out", "USD", "ms", "workspace"}, []benchledger.Telemetry{*found.Telemetry}, func(t benchledger.Telemetry) table.Row {
-		return table.Row{t.ToolCalls, t.TokensIn, t.TokensOut, t.CostUSD, t.DurationMs, t.WorkspaceDir}
-	})
+
+	scores := section{title: "Scores"}
+	scores.addNumber("score", r.TotalScore)
+	scores.addNumber("weighted", r.WeightedScore)
+	scores.add("success", r.success())
+	scores.addNumber("success metric", r.SuccessMetric)
+	scores.print()
+
+	printf("\nEvaluations\n")
+	if len(found.Evaluations) == 0 {
+		printf("  none\n")
+	} else {
+		printTable(tableFlags{}, evaluationColumns, found.Evaluations)
+	}
+	printTelemetry(found.Telemetry)
+	printMetadata(r.Metadata)
+
+	next := section{title: "Next"}
+	next.add("as JSON", c.with("run", r.RunID, "--json"))
+	if r.BatchID != nil {
+		next.add("batch", c.with("batch", *r.BatchID))
+	}
+	next.add("API", serverOf(client)+"/api/runs/"+url.PathEscape(r.RunID))
+	next.print()
+	return nil
+}
+
+var evaluationColumns = []column[benchledger.Evaluation]{
+	{name: "evaluator", value: func(e benchledger.Evaluation) any { return e.EvaluatorName }},
+	{name: "score", value: func(e benchledger.Evaluation) any { return e.Score }},
+	{name: "of", value: func(e benchledger.Evaluation) any { return &e.MaxScore }},
+	{name: "details", value: func(e benchledger.Evaluation) any { return e.Details }},
+}
+
+func printTelemetry(t *benchledger.Telemetry) {
+	if t == nil {
+		return
+	}
+	s := section{title: "Telemetry"}
+	if t.CostUSD != nil {
+		s.add("cost", "$"+strconv.FormatFloat(*t.CostUSD, 'f', -1, 64))
+	}
+	if took := milliseconds(t.DurationMs); took != nil {
+		s.add("duration", took)
+	} else if t.DurationMs != nil {
+		s.add("duration", fmt.Sprint(*t.DurationMs, " ms"))
+	}
+	s.add("tokens in", t.TokensIn)
+	s.add("tokens out", t.TokensOut)
+	s.add("tool calls", t.ToolCalls)
+	s.add("workspace", t.WorkspaceDir)
+	if t.PromptSent != nil {
+		s.add("prompt", fmt.Sprintf("%d characters; see --json", utf8.RuneCountInString(*t.PromptSent)))
+	}
+	s.print()
+}
+
+// printMetadata prints metadata in lines, on a terminal the first ones.
+func printMetadata(metadata json.RawMessage) {
+	const most = 40
+	if text := ""; json.Unmarshal(metadata, &text) == nil {
+		metadata = json.RawMessage(text) // with METADATA_AS_TEXT=true
+	}
+	var indented bytes.Buffer
+	if len(metadata) == 0 || json.Indent(&indented, metadata, "  ", "  ") != nil {
+		return
+	}
+	printf("\nMetadata\n")
+	lines := strings.Split("  "+indented.String(), "\n")
+	for i, line := range lines {
+		if i == most && terminalWidth() > 0 {
+			printf("  … %d more lines; see --json\n", len(lines)-most)
+			break
+		}
+		printf("%s\n", shown(line))
+	}
 }
 
 type batchesCommand struct {
-	readFlags `embed:""`
-	Limit     int `default:"20" help:"Maximum number of batches to print, newest first; 0 prints all. ${default} by default."`
+	readFlags  `embed:""`
+	tableFlags `embed:""`
+	Limit      int `default:"20" help:"Maximum number of batches to print, newest first; 0 prints all. ${default} by default."`
+}
+
+// Help names the columns.
+func (c *batchesCommand) Help() string {
+	return "On a terminal, columns with the same value in all rows are named above the table, and those without room are left out. Columns: " + columnNames(batchColumns) + "."
 }
 
 // Validate refuses what means nothing.
-func (c *batchesCommand) Validate() error { return validLimit(c.Limit) }
+func (c *batchesCommand) Validate() error {
+	return errors.Join(validLimit(c.Limit), checkColumns(c.tableFlags, batchColumns))
+}
 
 // Run prints batches.
 func (c *batchesCommand) Run() error {
@@ -315,17 +474,39 @@ func (c *batchesCommand) Run() error {
 	if c.JSON {
 		return printLines(benchledger.EachBatchAs[json.RawMessage](ctx, client, params), c.Limit)
 	}
-	batches, err := first(benchledger.EachBatchAs[batchRow](ctx, client, params), c.Limit)
+	params.Limit = pageSize(oneMore(c.Limit))
+	batches, hasMore, err := first(benchledger.EachBatchAs[batchRow](ctx, client, params), c.Limit)
 	if err != nil {
 		return err
 	}
-	return showBatches(&c.readFlags, batches)
+	if len(batches) == 0 {
+		printNone("batch", serverOf(client), false)
+	}
+	if len(batches) > 0 || terminalWidth() == 0 {
+		hidden := printTable(c.tableFlags, batchColumns, batches)
+		printFooter("batch", len(batches), c.Limit, hasMore, hidden, "The runs of a batch: "+c.with("batch")+" BATCH")
+	}
+	return nil
 }
 
-func showBatches(f *readFlags, batches []batchRow) error {
-	return show(f, table.Row{"batch", "created", "completed", "runs", "successful", "average", "weighted"}, batches, func(b batchRow) table.Row {
-		return table.Row{b.BatchID, b.CreatedAt, b.CompletedAt, b.TotalRuns, b.SuccessfulRuns, b.AvgScore, b.AvgWeightedScore}
-	})
+// state says whether runs may still be added.
+func (b batchRow) state() string {
+	if b.CompletedAt == nil {
+		return "open"
+	}
+	return "completed"
+}
+
+var batchColumns = []column[batchRow]{
+	{name: "batch", value: func(b batchRow) any { return b.BatchID }},
+	{name: "created", value: func(b batchRow) any { return b.CreatedAt }},
+	{name: "completed", rank: 2, value: func(b batchRow) any { return b.CompletedAt }},
+	{name: "runs", value: func(b batchRow) any { return b.TotalRuns }},
+	{name: "successful", value: func(b batchRow) any { return b.SuccessfulRuns }},
+	{name: "average", value: func(b batchRow) any { return b.AvgScore }},
+	{name: "weighted", rank: 1, value: func(b batchRow) any { return b.AvgWeightedScore }},
+	{name: "state", extra: true, value: func(b batchRow) any { return b.state() }},
+	{name: "key", rank: 3, extra: true, value: func(b batchRow) any { return b.SubmittedBy }},
 }
 
 type batchCommand struct {
@@ -353,11 +534,26 @@ func (c *batchCommand) Run() error {
 	if c.JSON {
 		return printBody(body)
 	}
-	if err := showBatches(&c.readFlags, []batchRow{found.batchRow}); err != nil {
-		return err
-	}
+	printf("Batch %s\n", shown(found.BatchID))
+	about := section{}
+	about.add("state", found.state())
+	about.addTime("created", &found.CreatedAt)
+	about.addTime("completed", found.CompletedAt)
+	about.add("submitted by", found.SubmittedBy)
+	about.add("runs", found.TotalRuns)
+	about.add("successful", found.SuccessfulRuns)
+	about.add("average score", found.AvgScore)
+	about.add("weighted", found.AvgWeightedScore)
+	about.print()
+	printMetadata(found.Metadata)
 	printf("\n")
-	return showRuns(&c.readFlags, found.Runs)
+	if len(found.Runs) == 0 {
+		printf("No run is in this batch.\n")
+		return nil
+	}
+	isBatch := func(c column[runRow]) bool { return c.name == "batch" }
+	printTable(tableFlags{}, slices.DeleteFunc(slices.Clone(runColumns), isBatch), found.Runs)
+	return nil
 }
 
 type statsCommand struct {
@@ -379,19 +575,35 @@ func (c *statsCommand) Run() error {
 		if err != nil {
 			return err
 		}
-		return show(&c.readFlags, table.Row{"agent", "runs", "average", "lowest", "highest"}, agents, func(a benchledger.AgentStats) table.Row {
-			return table.Row{a.Agent, a.Runs, a.AvgScore, a.MinScore, a.MaxScore}
-		})
+		if err := show(c.JSON, agentColumns, agents); err != nil || c.JSON {
+			return err
+		}
+		fmt.Fprintln(os.Stderr, "Weighted scores of completed, successful runs only: no ranking by success rate.")
+		return nil
 	}
 	response, err := client.GetStats(ctx) //nolint:bodyclose // get closes it
 	_, stats, err := get[benchledger.Stats](response, err, "totalRuns")
 	if err != nil {
 		return err
 	}
-	return show(&c.readFlags, table.Row{"completed runs", "successful", "average", "weighted"}, []benchledger.Stats{stats}, func(s benchledger.Stats) table.Row {
-		return table.Row{s.TotalRuns, s.SuccessfulRuns, s.AvgScore, s.AvgWeightedScore}
-	})
+	return show(c.JSON, statsColumns, []benchledger.Stats{stats})
 }
+
+var (
+	agentColumns = []column[benchledger.AgentStats]{
+		{name: "agent", value: func(a benchledger.AgentStats) any { return a.Agent }},
+		{name: "successful runs", value: func(a benchledger.AgentStats) any { return a.Runs }},
+		{name: "average", value: func(a benchledger.AgentStats) any { return a.AvgScore }},
+		{name: "lowest", value: func(a benchledger.AgentStats) any { return a.MinScore }},
+		{name: "highest", value: func(a benchledger.AgentStats) any { return a.MaxScore }},
+	}
+	statsColumns = []column[benchledger.Stats]{
+		{name: "completed runs", value: func(s benchledger.Stats) any { return s.TotalRuns }},
+		{name: "successful", value: func(s benchledger.Stats) any { return s.SuccessfulRuns }},
+		{name: "average", value: func(s benchledger.Stats) any { return s.AvgScore }},
+		{name: "weighted", value: func(s benchledger.Stats) any { return s.AvgWeightedScore }},
+	}
+)
 
 // printBody prints JSON to the digit, as the server sent it.
 func printBody(body []byte) error {

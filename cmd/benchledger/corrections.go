@@ -4,10 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
-
-	"github.com/jedib0t/go-pretty/v6/table"
 
 	benchledger "github.com/benchledger/benchledger/clients/go"
 )
@@ -78,7 +77,7 @@ type correctionsCommand struct {
 	Limit     int    `default:"50" help:"Maximum number of corrections to print, newest first; 0 prints all. ${default} by default."`
 }
 
-// Validate refuses what means nothing.
+// Validate checks the flags.
 func (c *correctionsCommand) Validate() error { return validLimit(c.Limit) }
 
 // Run prints corrections.
@@ -96,11 +95,25 @@ func (c *correctionsCommand) Run() error {
 	if c.JSON {
 		return printLines(benchledger.EachCorrectionAs[json.RawMessage](ctx, client, params), c.Limit)
 	}
-	corrections, err := first(benchledger.EachCorrectionAs[benchledger.Correction](ctx, client, params), c.Limit)
+	params.Limit = pageSize(oneMore(c.Limit))
+	corrections, hasMore, err := first(benchledger.EachCorrectionAs[benchledger.Correction](ctx, client, params), c.Limit)
 	if err != nil {
 		return err
 	}
-	return show(&c.readFlags, table.Row{"time", "action", "run", "by", "reason"}, corrections, func(r benchledger.Correction) table.Row {
-		return table.Row{r.At, string(r.Action), r.RunID, r.By, r.Reason}
-	})
+	if len(corrections) == 0 {
+		fmt.Fprintln(os.Stderr, "No run was voided or restored.")
+	}
+	if len(corrections) > 0 || terminalWidth() == 0 {
+		hidden := printTable(tableFlags{}, correctionColumns, corrections)
+		printFooter("correction", len(corrections), c.Limit, hasMore, hidden, "The run: "+c.with("run")+" RUN")
+	}
+	return nil
+}
+
+var correctionColumns = []column[benchledger.Correction]{
+	{name: "time", value: func(c benchledger.Correction) any { return c.At }},
+	{name: "action", value: func(c benchledger.Correction) any { return c.Action }},
+	{name: "run", value: func(c benchledger.Correction) any { return c.RunID }},
+	{name: "key", value: func(c benchledger.Correction) any { return c.By }},
+	{name: "reason", value: func(c benchledger.Correction) any { return c.Reason }},
 }

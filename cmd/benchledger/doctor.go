@@ -39,6 +39,7 @@ const (
 	shortKey        = 20
 	expiresSoon     = 14 * 24 * time.Hour
 	littleDiskBytes = 1 << 30
+	createUTF8      = ": create another database with createdb --encoding=UTF8 --template=template0"
 )
 
 // diagnosis collects what is found.
@@ -103,6 +104,9 @@ func (c *doctorCommand) checkConfiguration(ctx context.Context, d *diagnosis) (t
 	if c.APISecretKey != "" && c.APISecretKey != localKey && len(c.APISecretKey) < shortKey {
 		d.warn("shared key", "API_SECRET_KEY has %d characters: use 20 or more (openssl rand -hex 24)", len(c.APISecretKey))
 	}
+	if c.Environment == "production" && c.PublicReads {
+		d.warn("reads", "everyone who reaches the server can read everything without a key, prompts included: set PUBLIC_READS=false unless that is intended")
+	}
 	for _, origin := range c.AllowedOrigins {
 		if origin == "*" && !c.PublicReads {
 			d.warn("origins", "ALLOWED_ORIGINS is *, although reading needs a key: list the origins of your pages")
@@ -155,7 +159,7 @@ func (c *doctorCommand) checkDatabase(ctx context.Context, d *diagnosis, own boo
 		d.warn("database", "no server with its own database in %s runs here, so there is no database to check", c.DataDir)
 		return
 	case errors.Is(err, db.ErrEncoding):
-		d.fail("encoding", "%s", db.ErrEncoding.Error()+": create another database with createdb --encoding=UTF8 --template=template0")
+		d.fail("encoding", "%s", db.ErrEncoding.Error()+createUTF8)
 		return
 	case err != nil:
 		d.fail("database", "%s: is it running, and are the user and the password in DATABASE_URL correct?", oneLine(err))
@@ -165,7 +169,7 @@ func (c *doctorCommand) checkDatabase(ctx context.Context, d *diagnosis, own boo
 	d.check(major >= oldestPostgreSQL, "database",
 		fmt.Sprintf("PostgreSQL %d.%d, round trip %s, %s of data", major, settings.ServerVersion%10_000, took.Round(100*time.Microsecond), bytesOf(uint64(max(0, settings.SizeBytes)))),
 		fmt.Sprintf("PostgreSQL %d is too old: use %d or newer", major, oldestPostgreSQL))
-	d.ok("encoding", "UTF8")
+	d.check(settings.Encoding == "UTF8", "encoding", settings.Encoding, "the encoding of the database is "+settings.Encoding+createUTF8) // A pooler may have hidden it.
 	d.check(settings.Fsync && settings.FullPageWrites && settings.SynchronousCommit != "off", "durability",
 		"what is acknowledged is on disk (fsync, full_page_writes, synchronous_commit)",
 		"what is acknowledged may be lost in a crash: fsync, full_page_writes and synchronous_commit must be on")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -60,6 +61,11 @@ func checkReadiness(ctx context.Context, addr string, timeout time.Duration) (in
 	body, err := io.ReadAll(io.LimitReader(response.Body, 4096))
 	if foreign := (*benchledger.ForeignError)(nil); err == nil && errors.As(benchledger.Check(response, body, "status"), &foreign) {
 		return 0, "", foreign
+	}
+	if object := (map[string]any)(nil); err == nil && response.StatusCode == http.StatusOK {
+		if err := json.Unmarshal(body, &object); err != nil {
+			return 0, "", otherJSON(response, err)
+		}
 	}
 	return response.StatusCode, strings.TrimSpace(string(body)), err
 }

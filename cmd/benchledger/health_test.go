@@ -27,6 +27,15 @@ func TestHealth(t *testing.T) {
 	t.Cleanup(other.Close)
 	code, stdout, stderr = run(t, nil, "health", "--addr="+strings.TrimPrefix(other.URL, "http://"))
 	wantOutput(t, code, stdout+stderr, 1, other.URL+" answered 200 OK (text/html), which is not a response of BenchLedger")
+	array := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, "[]")
+	}))
+	t.Cleanup(array.Close)
+	for _, command := range []string{"health --addr=" + strings.TrimPrefix(array.URL, "http://"), "run x", "batch x", "stats"} {
+		code, stdout, stderr := run(t, submitEnv(array.URL), strings.Fields(command)...)
+		wantOutput(t, code, stdout+stderr, 1, "answered with other JSON, which is not a response of BenchLedger")
+	}
 	code, stdout, stderr = run(t, nil, "health", "--addr=nowhere")
 	wantOutput(t, code, stdout+stderr, 1, "is not HOST:PORT")
 }

@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
-
-	"github.com/jedib0t/go-pretty/v6/table"
 
 	"github.com/benchledger/benchledger/db"
 	"github.com/benchledger/benchledger/internal/localpg"
@@ -41,9 +40,9 @@ func (keysCommand) Help() string {
 func (c *databaseFlags) with(fn func(context.Context, *db.Queries) error) error {
 	ctx, stop := interruptible()
 	defer stop()
-	url := c.DatabaseURL
-	if url == "" {
-		url = localpg.URL(c.DataDir)
+	url, err := orLocal(c.DatabaseURL, c.DataDir)
+	if err != nil {
+		return err
 	}
 	pool, err := db.Open(ctx, url)
 	if err != nil {
@@ -51,10 +50,27 @@ func (c *databaseFlags) with(fn func(context.Context, *db.Queries) error) error 
 	}
 	defer pool.Close()
 	err = fn(ctx, db.New(pool))
-	if db.Classify(err) == db.Unavailable && c.DatabaseURL == "" {
-		return fmt.Errorf("%w\nno database is configured: set --database-url or DATABASE_URL; without it, a server with ENVIRONMENT=local must run here, on %s", err, c.DataDir)
+	if c.DatabaseURL == "" {
+		return withLocalHint(err, c.DataDir)
 	}
 	return err
+}
+
+// orLocal returns the connection string, or else that of a server's own database on this machine.
+func orLocal(url, dataDir string) (string, error) {
+	if url != "" {
+		return url, nil
+	}
+	dataDir, err := filepath.Abs(dataDir)
+	return localpg.URL(dataDir), err
+}
+
+// withLocalHint says what to do where no server has a database of its own.
+func withLocalHint(err error, dataDir string) error {
+	if db.Classify(err) != db.Unavailable {
+		return err
+	}
+	return fmt.Errorf("%w\nno database is configured: set --database-url or DATABASE_URL; without it, a server with ENVIRONMENT=local must run here, on %s", err, dataDir)
 }
 
 type keysCreateCommand struct {
@@ -151,11 +167,17 @@ func (c *keysListCommand) Run(parent *commands) error {
 				ExpiresAt: inUTC(row.ExpiresAt), RevokedAt: inUTC(row.RevokedAt), LastUsedAt: inUTC(row.LastUsedAt),
 			}
 		}
-		head := table.Row{"name", "scope", "state", "created", "expires", "last used"}
-		return show(&readFlags{JSON: c.JSON}, head, listed, func(k listedKey) table.Row {
-			return table.Row{k.Name, k.Scope, k.State, k.CreatedAt, k.ExpiresAt, k.LastUsedAt}
-		})
+		return show(c.JSON, keyColumns, listed)
 	})
+}
+
+var keyColumns = []column[listedKey]{
+	{name: "name", value: func(k listedKey) any { return k.Name }},
+	{name: "scope", value: func(k listedKey) any { return k.Scope }},
+	{name: "state", value: func(k listedKey) any { return k.State }},
+	{name: "created", rank: 2, value: func(k listedKey) any { return k.CreatedAt }},
+	{name: "expires", value: func(k listedKey) any { return k.ExpiresAt }},
+	{name: "last used", rank: 1, value: func(k listedKey) any { return k.LastUsedAt }},
 }
 
 func inUTC(t *time.Time) *time.Time {

@@ -136,7 +136,18 @@ func TestKeysOfALocalServer(t *testing.T) {
 		return server.withKey(strings.TrimSpace(stdout), http.MethodPost, "/api/results", submitted("run-1")) == http.StatusCreated
 	})
 	code, stdout, stderr = run(t, []string{"DATA_DIR=" + dir, "ADDR=" + strings.TrimPrefix(server.url, "http://")}, "doctor")
-	wantOutput(t, code, stdout+stderr, 0, "1 valid", "is ready", "are free for")
+	wantOutput(t, code, stdout+stderr, 0, "1 valid", "is ready", "are free for", "ok    encoding       UTF8")
+	if strings.Contains(stdout, "warn") || strings.Contains(stdout, "random_page_cost") {
+		t.Errorf("doctor complains about the server's own database:\n%s", stdout)
+	}
+	for _, command := range []string{"status", "up"} {
+		code, stdout, stderr := run(t, []string{"DATA_DIR=" + dir}, "migrate", command)
+		wantOutput(t, code, stdout+stderr, 0, schemaVersion(latest))
+	}
+	for _, args := range []string{"down --yes", "force 1"} { // These need to be told which database.
+		code, stdout, stderr := run(t, []string{"DATA_DIR=" + dir}, append([]string{"migrate"}, strings.Fields(args)...)...)
+		wantOutput(t, code, stdout+stderr, 1, "no database is configured")
+	}
 	code, _, stderr = run(t, []string{"DATA_DIR=" + filepath.Join(dir, "elsewhere")}, "keys", "list")
 	wantOutput(t, code, stderr, 1, "no database is configured")
 }
@@ -184,6 +195,7 @@ func TestDoctor(t *testing.T) {
 		want string
 	}{
 		"no key":               {[]string{"API_SECRET_KEY="}, "FAIL  configuration  an API key is required"},
+		"public reads":         {nil, "warn  reads          everyone who reaches the server can read everything without a key, prompts included"},
 		"a short key":          {[]string{"API_SECRET_KEY=short"}, "warn  shared key"},
 		"a wrong password":     {[]string{"DATABASE_URL=postgres://nobody:wrong@127.0.0.1:1/none"}, "connection refused"}, // The cause is told too.
 		"migrations nowhere":   {[]string{"DATABASE_MIGRATE_URL=postgres://nobody:wrong@127.0.0.1:1/none"}, "FAIL  migrations"},

@@ -27,8 +27,9 @@ func TestLocal(t *testing.T) {
 	if p.dir != dir {
 		t.Errorf("it says that the data is in %q, want %q", p.dir, dir)
 	}
-	match := readyLine.FindStringSubmatch(p.stdout.String())
-	for _, url := range []string{match[2] + "/health", match[3] + "/openapi.yaml", match[4] + "/docs"} {
+	wantOutput(t, 0, p.stdout.String(), 0, "  API   "+p.url+"/api\n", "  docs  "+p.url+"/docs\n", "  key   dev-local-key (valid on this machine only)\n", "  try   curl "+p.url+"/api/runs\n")
+	wantOutput(t, 0, p.stderr.String(), 0, `msg="creating a database in `+dir+`/postgres"`, `msg="starting PostgreSQL from /`, `msg="migrating the database schema"`)
+	for _, url := range []string{p.url, p.url + "/api/runs", p.url + "/docs"} {
 		response, err := http.Get(url)
 		if err != nil {
 			t.Fatal(err)
@@ -199,7 +200,7 @@ func TestLocalEndsWhileItStarts(t *testing.T) {
 				p.signal(signal)
 				code := p.wait()
 				if signal != syscall.SIGKILL {
-					wantOutput(t, code, p.stderr.String(), 0, "stop")
+					wantOutput(t, code, p.stderr.String(), 0, "level=INFO msg=\"stopped before the server was ready\"\n")
 					if exists(t, filepath.Join(dir, "*.unfinished-*")) {
 						t.Error("what was unfinished is still there")
 					}

@@ -16,8 +16,9 @@ import (
 )
 
 type migrateCommand struct {
-	DatabaseURL        string `env:"DATABASE_URL" placeholder:"URL" help:"The database, as a PostgreSQL connection string."`
+	DatabaseURL        string `env:"DATABASE_URL" placeholder:"URL" help:"The database, as a PostgreSQL connection string. Without it, status and up use the database of a server that runs on this machine with ENVIRONMENT=local."`
 	DatabaseMigrateURL string `env:"DATABASE_MIGRATE_URL" placeholder:"URL" help:"A direct connection to the same database, if DATABASE_URL goes through a pooler. Takes precedence."`
+	DataDir            string `env:"DATA_DIR" default:"${data_dir}" placeholder:"DIR" help:"Directory where that server keeps its data; ${default} by default."`
 
 	Up     migrateUpCommand     `cmd:"" help:"Apply all missing migrations."`
 	Down   migrateDownCommand   `cmd:"" help:"Revert the last migration, and delete the data that it made room for."`
@@ -25,20 +26,30 @@ type migrateCommand struct {
 	Force  migrateForceCommand  `cmd:"" help:"Record a version after you repaired a failed migration by hand. Runs no migration."`
 }
 
-func (c *migrateCommand) url() (string, error) {
-	if url := cmp.Or(c.DatabaseMigrateURL, c.DatabaseURL); url != "" {
-		return url, nil
+// with opens the migrations of the configured database for fn, and closes them.
+func (c *migrateCommand) with(fn func(*db.Migrations) error) error {
+	url := cmp.Or(c.DatabaseMigrateURL, c.DatabaseURL)
+	if url == "" {
+		return errors.New("no database is configured: set --database-url or DATABASE_URL")
 	}
-	return "", errors.New("no database is configured: set --database-url or DATABASE_URL. " +
-		"(serve migrates the database that it starts itself.)")
+	return withMigrations(url, fn)
 }
 
-// with opens the database's migrations for fn, and closes them.
-func (c *migrateCommand) with(fn func(*db.Migrations) error) (err error) {
-	url, err := c.url()
-	if err != nil {
-		return err
+// withLocal calls fn with the connection string of the configured database, or else that of a
+// server's own database on this machine.
+func (c *migrateCommand) withLocal(fn func(url string) error) error {
+	configured := cmp.Or(c.DatabaseMigrateURL, c.DatabaseURL)
+	url, err := orLocal(configured, c.DataDir)
+	if err == nil {
+		err = fn(url)
 	}
+	if configured == "" {
+		return withLocalHint(err, c.DataDir)
+	}
+	return err
+}
+
+func withMigrations(url string, fn func(*db.Migrations) error) (err error) {
 	migrations, err := db.OpenMigrations(url)
 	if err != nil {
 		return err
@@ -51,11 +62,13 @@ type migrateUpCommand struct{}
 
 // Run migrates.
 func (migrateUpCommand) Run(parent *commands) error {
-	return parent.Migrate.with(func(m *db.Migrations) error {
-		if err := m.Up(); err != nil {
-			return err
-		}
-		return printSchemaVersion(m)
+	return parent.Migrate.withLocal(func(url string) error {
+		return withMigrations(url, func(m *db.Migrations) error {
+			if err := m.Up(); err != nil {
+				return err
+			}
+			return printSchemaVersion(m)
+		})
 	})
 }
 
@@ -93,15 +106,13 @@ type migrateStatusCommand struct{}
 
 // Run prints the version, and does not wait for a migration that is running.
 func (migrateStatusCommand) Run(parent *commands) error {
-	url, err := parent.Migrate.url()
-	if err != nil {
+	return parent.Migrate.withLocal(func(url string) error {
+		version, err := db.ReadSchemaVersion(context.Background(), url)
+		if err == nil {
+			showVersion(version)
+		}
 		return err
-	}
-	version, err := db.ReadSchemaVersion(context.Background(), url)
-	if err == nil {
-		showVersion(version)
-	}
-	return err
+	})
 }
 
 type migrateForceCommand struct {

@@ -46,7 +46,7 @@ type program struct {
 	cmd            *exec.Cmd
 	stdout, stderr syncBuffer
 	exited         chan struct{}
-	// url and dir are from the line that it prints when it serves.
+	// url and dir are from what it prints when it serves.
 	url, dir string
 }
 
@@ -109,8 +109,7 @@ func run(t *testing.T, env []string, args ...string) (int, string, string) {
 	return p.wait(), p.stdout.String(), p.stderr.String()
 }
 
-var readyLine = regexp.MustCompile(
-	`^BenchLedger \S+: data in (.+), API at (http://\S+)/api, spec at (http://\S+)/openapi\.yaml, docs at (http://\S+)/docs\n$`)
+var readyLine = regexp.MustCompile(`^BenchLedger \S+ is ready at (http://\S+)\n(?:  .*\n)*  data  (.+)\n(?:  .*\n)*\n$`)
 
 // ready waits until the program says that it serves.
 func (p *program) ready() *program {
@@ -125,7 +124,7 @@ func (p *program) ready() *program {
 		if match == nil {
 			return false
 		}
-		p.dir, p.url = match[1], match[2]
+		p.url, p.dir = match[1], match[2]
 		return true
 	})
 	return p

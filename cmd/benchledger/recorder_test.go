@@ -730,8 +730,6 @@ func TestRecorderKeeps(t *testing.T) {
 	})
 }
 
-// TestRecorderSurvivesServerOutage records a batch of ten runs on a server that is stopped and
-// started again in between.
 // TestRecorderCannotRemove sees that a run that is stored is delivered, although its file in the
 // spool stays.
 func TestRecorderCannotRemove(t *testing.T) {
@@ -759,6 +757,43 @@ func TestRecorderCannotRemove(t *testing.T) {
 	}
 }
 
+// TestFlushCannotRemove flushes a spool of which one file stays: the others are sent, and flush says so.
+func TestFlushCannotRemove(t *testing.T) {
+	t.Parallel()
+	server := serveDatabase(t, testdb.URL(t))
+	dir := t.TempDir()
+	down := "http://" + freeAddr(t)
+	offline := recorder(t, down, dir, func(o *benchledger.RecorderOptions) { o.RetryFor = new(time.Duration(0)) })
+	for range 2 {
+		if delivery, err := offline.StartRun(attempt("spooled")).Complete(t.Context(), benchledger.RunResult{}); delivery != benchledger.Spooled || err != nil {
+			t.Fatal(delivery, err)
+		}
+		if delivery, err := offline.StartBatch().Complete(t.Context(), benchledger.BatchSummary{}); delivery != benchledger.Spooled || err != nil {
+			t.Fatal(delivery, err)
+		}
+	}
+	offline.Close()
+	replaced := false
+	way := between(t, server.url, func(_ http.ResponseWriter, _ *http.Request, forward func()) {
+		if !replaced { // A folder that is not empty takes the place of the oldest file, that of a batch.
+			replaced = true
+			files, _ := filepath.Glob(dir + "/*.json")
+			for _, file := range files {
+				if content, _ := os.ReadFile(file); strings.Contains(string(content), `"submit-batch"`) {
+					_ = os.Remove(file)
+					_ = os.MkdirAll(file+"/kept", 0o700)
+					break
+				}
+			}
+		}
+		forward()
+	})
+	code, stdout, stderr := run(t, append(submitEnv(way), "BENCHLEDGER_SPOOL="+dir), "flush", "--from="+down)
+	wantOutput(t, code, stdout+stderr, 1, "4 delivered, 0 refused, 0 left", "1 of the files in the spool cannot be removed, and will be sent again, which does no harm: remove "+dir)
+}
+
+// TestRecorderSurvivesServerOutage records a batch of ten runs on a server that is stopped and
+// started again in between.
 func TestRecorderSurvivesServerOutage(t *testing.T) {
 	t.Parallel()
 	database := testdb.URL(t)

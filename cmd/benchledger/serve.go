@@ -62,8 +62,8 @@ type serveCommand struct {
 
 // Help says what happens.
 func (serveCommand) Help() string {
-	return "It migrates the database schema, prints one line with the addresses, and logs to " +
-		"standard error. On SIGTERM or Ctrl-C it finishes the requests in flight; a second signal stops it at once."
+	return "It migrates the database schema, prints the addresses, and logs to standard error: on a terminal for people, " +
+		"elsewhere as structured lines (JSON, except with ENVIRONMENT=local). On SIGTERM or Ctrl-C it finishes the requests in flight; a second signal stops it at once."
 }
 
 // Run serves until it is told to stop.
@@ -93,7 +93,10 @@ func (c *serveCommand) Run() (err error) {
 	// Where no database is given, the server starts its own.
 	where, databaseEnded := "", (<-chan struct{})(nil)
 	if c.DatabaseURL == "" {
-		local, err := localpg.Start(ctx, localpg.Options{DataDir: c.DataDir, Progress: func(step string) { logger.Info(step) }})
+		local, err := localpg.Start(ctx, localpg.Options{
+			DataDir: c.DataDir, Progress: func(step string) { logger.Info(step) },
+			Settings: map[string]string{"random_page_cost": "1.1"}, // The default suits spinning disks.
+		})
 		if err != nil {
 			return ignoreIfStopping(ctx, logger, err)
 		}
@@ -135,8 +138,7 @@ func (c *serveCommand) Run() (err error) {
 		return err
 	}
 	server.handler.Store(&handler) // Now it is ready.
-	at := "http://" + address(listener.Addr())
-	fmt.Printf("BenchLedger %s: data in %s, API at %s/api, spec at %s/openapi.yaml, docs at %s/docs\n", version, where, at, at, at)
+	c.printReady("http://"+address(listener.Addr()), where)
 
 	select {
 	case err := <-server.ended:
@@ -159,6 +161,21 @@ func (c *serveCommand) Run() (err error) {
 		err = errors.Join(err, fmt.Errorf("aborted requests that were not finished after %s", shutdownWait))
 	}
 	return err
+}
+
+// printReady says where everything is, and how to go on. It ends with an empty line.
+func (c *serveCommand) printReady(address, where string) {
+	ready := section{}
+	ready.add("API", address+"/api")
+	ready.add("docs", address+"/docs")
+	ready.add("data", where)
+	if c.APISecretKey == localKey {
+		ready.add("key", localKey+" (valid on this machine only)")
+	}
+	ready.add("try", "curl "+address+"/api/runs")
+	printf("BenchLedger %s is ready at %s\n", version, address)
+	ready.print()
+	printf("\n")
 }
 
 // httpServer serves a handler, which can be exchanged while it serves.
@@ -210,7 +227,7 @@ func ignoreIfStopping(ctx context.Context, logger *slog.Logger, err error) error
 	if ctx.Err() == nil {
 		return err
 	}
-	logger.Info("stopped before it was ready", "error", err)
+	logger.Info("stopped before the server was ready")
 	return nil
 }
 
@@ -300,14 +317,6 @@ func address(addr net.Addr) string {
 	return addr.String()
 }
 
-// logger writes lines for people in local, and JSON elsewhere.
-func (c *serveCommand) logger() *slog.Logger {
-	if c.Environment == "local" {
-		return api.NewLogger(slog.NewTextHandler(os.Stderr, nil))
-	}
-	return api.NewLogger(slog.NewJSONHandler(os.Stderr, nil))
-}
-
 // migrate brings the schema up to date, and waits for a database that is still
 // starting.
 func (c *serveCommand) migrate(ctx context.Context, logger *slog.Logger) error {
@@ -316,7 +325,7 @@ func (c *serveCommand) migrate(ctx context.Context, logger *slog.Logger) error {
 		url = c.DatabaseURL
 	}
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		err := migrateUp(ctx, url)
+		err := migrateUp(ctx, url, logger)
 		if err != nil && db.Classify(err) != db.Unavailable {
 			err = backoff.Permanent(err)
 		}
@@ -329,7 +338,7 @@ func (c *serveCommand) migrate(ctx context.Context, logger *slog.Logger) error {
 
 // migrateUp leaves a schema alone that is as new as this server, or newer: it does not
 // wait for one who brings it further.
-func migrateUp(ctx context.Context, url string) (err error) {
+func migrateUp(ctx context.Context, url string, logger *slog.Logger) (err error) {
 	state, err := db.ReadSchemaVersion(ctx, url)
 	if err != nil {
 		return err
@@ -337,6 +346,7 @@ func migrateUp(ctx context.Context, url string) (err error) {
 	if state.Current > state.Latest || state.Current == state.Latest && !state.Dirty {
 		return nil
 	}
+	logger.Info("migrating the database schema", "from", state.Current, "to", state.Latest)
 	migrations, err := db.OpenMigrations(url)
 	if err != nil {
 		return err

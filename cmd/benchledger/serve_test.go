@@ -9,11 +9,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/creack/pty"
 	"github.com/golang-migrate/migrate/v4/database"
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -65,7 +67,7 @@ func TestServeRefuses(t *testing.T) {
 			if strings.Contains(stderr, "hunter2") {
 				t.Error("the password is shown")
 			}
-			if strings.Contains(stdout, "API at") {
+			if strings.Contains(stdout, "is ready") {
 				t.Errorf("it says that it serves: %q", stdout)
 			}
 			if exists(t, dir) {
@@ -250,6 +252,36 @@ func TestServeLogs(t *testing.T) {
 	id := response.Header.Get("X-Request-Id")
 	want := fmt.Sprintf(`"requestId":%q,"operation":"get-stats"`, id)
 	eventually(t, "the log has "+want, func() bool { return id != "" && strings.Contains(p.stderr.String(), want) })
+}
+
+// TestServeOnTerminal reads the log as a person does.
+func TestServeOnTerminal(t *testing.T) {
+	t.Parallel()
+	terminal, screen, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer terminal.Close()
+	var log syncBuffer
+	go func() { _, _ = io.Copy(&log, terminal) }()
+	p := command(t, []string{"DATABASE_URL=" + testdb.Empty(t), "ENVIRONMENT=dev", "API_SECRET_KEY=k", "NO_COLOR=1"}, "serve", "--addr=127.0.0.1:0")
+	p.cmd.Stderr = screen
+	p.start()
+	screen.Close()
+	p.ready()
+	if strings.Contains(p.stdout.String(), "  key ") {
+		t.Errorf("the key is shown: %s", p.stdout.String())
+	}
+	p.request(http.MethodGet, "/api/stats", "")
+	response, _ := p.request(http.MethodGet, "/%1b[31mred", "")
+	for _, line := range []string{
+		`INF migrating the database schema from=0 to=\d+`,
+		`INF 200 GET  /api/stats  [\d.]+(µs|ms|s)`,
+		`INF 404 GET  /·\[31mred  [\d.]+(µs|ms|s) requestId=` + response.Header.Get("X-Request-Id"),
+	} {
+		pattern := regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d ` + line + `\r$`)
+		eventually(t, "the log has "+line, func() bool { return pattern.MatchString(log.String()) })
+	}
 }
 
 // TestServeFinishesRequests has the server told to stop while a submission's body

@@ -200,7 +200,8 @@ func newBar(total int64) *progressbar.ProgressBar {
 
 func onTerminal() bool { return term.IsTerminal(int(os.Stderr.Fd())) }
 
-// report prints how far it is, every few seconds where there is no bar, until it is ended.
+// report prints how far it is, every few seconds where there is no bar, until it is ended. It
+// prints nothing while nothing changes: then it waits for the server, and has said so.
 func (s *submission) report() (end func()) {
 	if onTerminal() {
 		return func() {}
@@ -208,10 +209,14 @@ func (s *submission) report() (end func()) {
 	done := make(chan struct{})
 	var reporting sync.WaitGroup
 	reporting.Go(func() {
+		printed := s.counts()
 		for tick := time.Tick(3 * time.Second); ; {
 			select {
 			case <-tick:
-				fmt.Fprintln(os.Stderr, "progress:", s.counts())
+				if counts := s.counts(); counts != printed {
+					fmt.Fprintln(os.Stderr, "progress:", counts)
+					printed = counts
+				}
 			case <-done:
 				return
 			}
@@ -336,8 +341,8 @@ func (w *worker) submit(ctx context.Context, group []source) bool {
 			return false
 		case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
 			if len(next) > 1 { // One of them may be at fault.
-				for _, run := range group {
-					if !beginsArray(run.raw) && !w.submit(ctx, []source{run}) {
+				for _, run := range slices.Concat(next, overtaking) {
+					if !w.submit(ctx, []source{run}) {
 						return false
 					}
 				}
@@ -412,6 +417,9 @@ func (s *submission) waiting(why error, until time.Time) {
 
 // note notes what became of a group.
 func (s *submission) note(group []source, receipts []benchledger.Receipt, err error) {
+	if len(group) == 0 {
+		return // A bar that is complete would be drawn again.
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, run := range group {

@@ -44,7 +44,7 @@ type Options struct {
 	DataDir string
 	// Settings are PostgreSQL settings, as in postgresql.conf.
 	Settings map[string]string
-	// Progress is called with a message about a step that takes long.
+	// Progress is called with a message about a step that may take long.
 	Progress func(string)
 }
 
@@ -135,6 +135,7 @@ func (s *Server) run(ctx context.Context, binaries string, settings map[string]s
 	for setting, value := range settings {
 		args = append(args, "-c", setting+"="+value)
 	}
+	s.progress("starting PostgreSQL from " + binaries)
 	var err error
 	if s.postgres, err = start(ctx, s.user, s.running, s.log, filepath.Join(binaries, "postgres"), args...); err != nil {
 		return fmt.Errorf("start the database: %w", err)
@@ -280,6 +281,7 @@ func (s *Server) initialise(ctx context.Context, binaries string) error {
 	if _, err := os.Stat(s.data); err == nil {
 		return fmt.Errorf("%s exists but holds no database: move it away, or choose another data directory (DATA_DIR)", s.data)
 	}
+	s.progress("creating a database in " + s.data)
 	unfinished, err := os.MkdirTemp(s.dir, unfinishedData)
 	if err != nil {
 		return fmt.Errorf("initialise the database: %w", err)

@@ -92,13 +92,13 @@ func Command(args ...string) (*exec.Cmd, error) {
 
 // Server is the running program, in a separate process.
 type Server struct {
-	Line  string        // what it printed when it began to serve
+	Ready string        // what it printed when it began to serve
 	URL   string        // where it is reached, without a path
 	Ended chan struct{} // closed when the process has ended
 	cmd   *exec.Cmd
 }
 
-var readyLine = regexp.MustCompile(`API at (http://\S+)/api,`)
+var readyLine = regexp.MustCompile(`is ready at (http://\S+)`)
 
 // Start starts a prepared `serve`, and waits until it serves. The caller sets its
 // address and reads its log; Start reads its standard output.
@@ -113,16 +113,18 @@ func Start(cmd *exec.Cmd) (*Server, error) {
 	s := &Server{Ended: make(chan struct{}), cmd: cmd}
 	stuck := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
 	defer stuck.Stop()
-	s.Line, err = bufio.NewReader(output).ReadString('\n')
+	for reader, line := bufio.NewReader(output), ""; err == nil && line != "\n"; s.Ready += line {
+		line, err = reader.ReadString('\n') // An empty line is the last one.
+	}
 	go func() {
 		_, _ = io.Copy(io.Discard, output)
 		_ = cmd.Wait() // The state has it.
 		close(s.Ended)
 	}()
-	match := readyLine.FindStringSubmatch(s.Line)
+	match := readyLine.FindStringSubmatch(s.Ready)
 	if match == nil {
 		s.Kill()
-		return nil, fmt.Errorf("the server does not start: it prints %q, %w, and ends with %s", s.Line, err, cmd.ProcessState)
+		return nil, fmt.Errorf("the server does not start: it prints %q, %w, and ends with %s", s.Ready, err, cmd.ProcessState)
 	}
 	s.URL = match[1]
 	return s, nil

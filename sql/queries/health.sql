@@ -29,6 +29,7 @@ from schema_migrations as m;
 -- What of the database matters to whoever operates it. Always one row.
 select
     current_setting('server_version_num')::int as server_version,
+    current_setting('server_encoding')::text as encoding,
     (current_setting('fsync') = 'on')::boolean as fsync,
     (current_setting('full_page_writes') = 'on')::boolean as full_page_writes,
     current_setting('synchronous_commit')::text as synchronous_commit,

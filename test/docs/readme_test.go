@@ -222,9 +222,9 @@ func serveIn(t *testing.T) (folder, address string) {
 	})
 	printed = strings.Replace(printed, shownFolder, folder, 1)
 	pattern := strings.ReplaceAll(regexp.QuoteMeta(printed), regexp.QuoteMeta(shownAddress), `(http://127\.0\.0\.1:\d+)`)
-	match := regexp.MustCompile("^" + pattern + "$").FindStringSubmatch(server.Line)
+	match := regexp.MustCompile("^" + pattern + "$").FindStringSubmatch(strings.TrimSuffix(server.Ready, "\n"))
 	if match == nil {
-		t.Fatalf("the program prints %q, the README %q", server.Line, printed)
+		t.Fatalf("the program prints %q, the README %q", server.Ready, printed)
 	}
 	return folder, match[1]
 }

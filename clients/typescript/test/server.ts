@@ -75,7 +75,7 @@ export async function start(dir: string, addr: string, env: Record<string, strin
     if (server.exitCode !== null) throw new Error(`the program does not serve: ${output}${log}`);
     return output.includes("\n");
   });
-  return { url: /API at (http:\/\/\S+)\/api,/.exec(output)?.[1] ?? output, stop };
+  return { url: /is ready at (http:\/\/\S+)/.exec(output)?.[1] ?? output, stop };
 }
 
 /** A proxy of a server: `handle` responds, breaks the connection, or forwards. */

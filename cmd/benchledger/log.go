@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/lmittmann/tint"
+
+	"github.com/benchledger/benchledger/api"
+)
+
+// logger writes lines for people to a terminal, and structured lines elsewhere: JSON, except in local.
+func (c *serveCommand) logger() *slog.Logger {
+	switch {
+	case onTerminal():
+		isPlain := os.Getenv("NO_COLOR") != "" || runtime.GOOS == "windows" // Its older terminals know no colors.
+		return api.NewLogger(forPeople{tint.NewTextHandler(os.Stderr, &tint.Options{TimeFormat: time.TimeOnly, NoColor: isPlain})})
+	case c.Environment == "local":
+		return api.NewLogger(slog.NewTextHandler(os.Stderr, nil))
+	default:
+		return api.NewLogger(slog.NewJSONHandler(os.Stderr, nil))
+	}
+}
+
+// forPeople shortens the lines about requests: those that failed keep the ID, to find more about them.
+type forPeople struct{ slog.Handler }
+
+// Handle writes a line.
+func (h forPeople) Handle(ctx context.Context, record slog.Record) error {
+	if record.Message != "request" {
+		return h.Handler.Handle(ctx, record)
+	}
+	attrs := map[string]slog.Value{}
+	record.Attrs(func(a slog.Attr) bool {
+		attrs[a.Key] = a.Value
+		return true
+	})
+	took := roundly(time.Duration(attrs["durationMs"].Float64() * float64(time.Millisecond)))
+	status := attrs["status"].Int64()
+	line := slog.NewRecord(record.Time, record.Level, fmt.Sprintf("%d %-4s %s  %s", status, attrs["method"], shown(attrs["path"]), took), 0)
+	if status >= 400 {
+		line.AddAttrs(slog.Attr{Key: "requestId", Value: attrs["requestId"]})
+	}
+	return h.Handler.Handle(ctx, line)
+}
+
+// WithAttrs returns a handler with further attributes.
+func (h forPeople) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return forPeople{h.Handler.WithAttrs(attrs)}
+}
+
+// WithGroup returns a handler with a group.
+func (h forPeople) WithGroup(name string) slog.Handler { return forPeople{h.Handler.WithGroup(name)} }
