@@ -667,7 +667,7 @@ func TestReadingCommands(t *testing.T) {
 	}{
 		{"runs --suite=s --scenario=first", 2, []string{"RUN", "run-1", "red·", "2025-11-17 10:00:00", "0.5"}},
 		{"runs", 51, []string{"more-59"}},
-		{"runs --limit=0 --json", 61, []string{`"runId":"run-1"`, `"n": 12345678901234567890`}},
+		{"runs --limit=0 --json", 61, []string{`"runId":"run-1"`, `"n":12345678901234567890`}},
 		{"runs --limit=2 --json", 2, []string{`"runId":"more-`}},
 		{"batches --json", 1, []string{`"batchId":"batch-1"`}},
 		{"run run-1", 30, []string{"judge", "9007199254740993", `"n": 12345678901234567890`}},
