@@ -86,14 +86,21 @@ func TestVoidRun(t *testing.T) {
 		}
 	})
 
-	t.Run("what is submitted again does not restore it", func(t *testing.T) {
+	t.Run("what is submitted again does not restore it", func(*testing.T) {
 		s.submit(leastRun("run-1", object{"batchId": "batch-a", "isSuccessful": true, "totalScore": 0.5, "weightedScore": 5})).want(http.StatusOK)
 		want(one)
 	})
 
 	t.Run("it needs a reason, a run, and a key of scope admin", func(t *testing.T) {
-		for _, body := range []any{object{}, object{"reason": nil}, object{"reason": ""}, object{"reason": " \t "}, object{"reason": 5},
-			object{"reason": "a\x00"}, object{"reason": strings.Repeat("a", 2001)}} {
+		for _, body := range []any{
+			object{},
+			object{"reason": nil},
+			object{"reason": ""},
+			object{"reason": " \t "},
+			object{"reason": 5},
+			object{"reason": "a\x00"},
+			object{"reason": strings.Repeat("a", 2001)},
+		} {
 			if faults := void("run-2", body).wantProblem(http.StatusUnprocessableEntity); len(faults) != 1 {
 				t.Errorf("%v: %v", body, faults)
 			}
@@ -108,7 +115,9 @@ func TestVoidRun(t *testing.T) {
 	})
 
 	t.Run("restoring undoes it", func(t *testing.T) {
-		restore := func(id string, body any) answer { return s.with(key, http.MethodPost, "/api/runs/"+id+"/restore", body) }
+		restore := func(id string, body any) answer {
+			return s.with(key, http.MethodPost, "/api/runs/"+id+"/restore", body)
+		}
 		for range 2 { // The second changes nothing.
 			if run := decode[object](restore("run-1", nil).want(http.StatusOK)); run["runId"] != "run-1" || run["voided"] != nil {
 				t.Errorf("%v", run)

@@ -103,7 +103,7 @@ func TestEveryColumnIsRead(t *testing.T) {
 	}{
 		{reflect.TypeFor[db.BenchmarkRun](), reflect.TypeFor[Run](), []string{
 			"started_at_given",
-			"metadata_text",                        // metadata
+			"metadata_text",                         // metadata
 			"voided_at", "voided_by", "void_reason", // voided
 		}},
 		{reflect.TypeFor[db.EvaluationResult](), reflect.TypeFor[Evaluation](), []string{"position"}}, // their order
