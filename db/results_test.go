@@ -232,7 +232,7 @@ func TestCreateRuns(t *testing.T) {
 			r.Telemetry.TokensIn = new(int64(math.MaxInt64))
 			r.StartedAt, r.CompletedAt = time.Date(1, 1, 1, 0, 0, 0, 1000, time.UTC), new(time.Date(9999, 12, 31, 23, 59, 59, 999999000, time.UTC))
 			r.Telemetry.PromptSent = new("a \"b\" \\ \n \u2028 🐘")
-			r.MetadataText = []byte(`{"null":null,"n":12345678901234567890.123456789,"\u006e":"<&>"}`)
+			r.MetadataText = []byte(`{"null":null,"n":12345678901234567890.123456789,"\u006d":"<&>"}`)
 		})
 		createAll(t, q, run)
 		wantRun(t, q, run, get(t, q, "run-1").BenchmarkRun.ID)

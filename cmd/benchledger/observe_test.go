@@ -44,7 +44,7 @@ func TestUntrustedTraces(t *testing.T) {
 			}
 			response.Body.Close()
 			p.terminate()
-			_, spans, _ := strings.Cut(p.stdout.String(), "\n") // The first line says where it serves.
+			_, spans, _ := strings.Cut(p.stdout.String(), "\n\n") // What it prints first says where it serves.
 			for decoder := json.NewDecoder(strings.NewReader(spans)); ; {
 				var span struct {
 					Name        string
