@@ -24,12 +24,14 @@ type Correction struct {
 
 // VoidRequest says why a run is voided.
 type VoidRequest struct {
+	_      struct{} `additionalProperties:"false"`
 	Reason Text `json:"reason" minLength:"1" maxLength:"2000" pattern:"\\S" patternDescription:"not blank" doc:"Why the run must not count. Everyone who reads the run sees it."`
 }
 
 // RestoreRequest says why a run is restored.
 type RestoreRequest struct {
-	Reason *Text `json:"reason" required:"false" nullable:"true" maxLength:"2000" doc:"Why the run counts again."`
+	_      struct{} `additionalProperties:"false"`
+	Reason *Text `json:"reason" required:"false" nullable:"true" minLength:"1" maxLength:"2000" pattern:"\\S" patternDescription:"not blank" doc:"Why the run counts again."`
 }
 
 type voidRunInput struct {
@@ -96,7 +98,11 @@ func (s *server) voidRun(ctx context.Context, q *db.Queries, input *voidRunInput
 		return &correctedRunOutput{s.runFromRow(db.BenchmarkRun(row))}, err
 	}
 	stored, err := s.storedRun(ctx, q, input.RunID)
-	if err == nil && (stored.Voided == nil || stored.Voided.Reason != reason) {
+	switch {
+	case err != nil:
+	case stored.Voided == nil:
+		err = problemOf(http.StatusConflict, "The run was restored at the same time. To void it, send the request again.")
+	case stored.Voided.Reason != reason:
 		err = problemOf(http.StatusConflict, "The run is voided already, for another reason. Restore it first to void it again.")
 	}
 	return &correctedRunOutput{stored}, err

@@ -228,10 +228,11 @@ func (s *server) getRunTelemetry(ctx context.Context, q *db.Queries, input *getR
 	return &getRunTelemetryOutput{Body: telemetryFromRow(row, withPrompt)}, nil
 }
 
-// metadata is stored metadata as it is returned: its text, or what an older server stored.
-func (s *server) metadata(text, stored []byte) Metadata {
-	if text == nil {
-		text = stored
+// metadata is stored metadata as it is returned: its text, unless an older server stored other
+// metadata later.
+func (s *server) metadata(text, later []byte) Metadata {
+	if later != nil {
+		text = later
 	}
 	return Metadata{text, s.MetadataAsText}
 }

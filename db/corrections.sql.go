@@ -101,7 +101,7 @@ with run as (
 ),
 correction as (
     insert into corrections (run_id, action, reason, corrected_by, corrected_at)
-    select run.run_id, 'restore', $2::text, $3::text, now()
+    select run.run_id, 'restore', $2::text, $3::text, clock_timestamp()
     from run
 )
 select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata, submitted_by, voided_at, voided_by, void_reason, metadata_text from run
@@ -184,7 +184,7 @@ each restore adds a row to corrections.
 
 with run as (
     update benchmark_runs as r
-    set voided_at = now(), voided_by = $1::text, void_reason = $2::text
+    set voided_at = clock_timestamp(), voided_by = $1::text, void_reason = $2::text
     where r.run_id = $3 and r.voided_at is null
     returning r.run_id, r.id, r.batch_id, r.suite, r.scenario, r.tier, r.agent, r.model, r.status, r.started_at, r.started_at_given, r.completed_at, r.total_score, r.weighted_score, r.is_successful, r.success_metric, r.specialist_enabled, r.specialist_name, r.specialist_version, r.metadata, r.submitted_by, r.voided_at, r.voided_by, r.void_reason, r.metadata_text
 ),

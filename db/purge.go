@@ -16,6 +16,8 @@ type Purge struct {
 	StartedBefore time.Time
 	// OnlyVoided leaves out the runs that are not voided.
 	OnlyVoided bool
+	// LastID is the highest ID to delete. CountPurge does not use it.
+	LastID int64
 }
 
 func (p Purge) params() (GetPurgeCountsParams, error) {
@@ -54,7 +56,7 @@ func PurgePage(ctx context.Context, q *Queries, purge Purge, after RunPosition, 
 		purged = Purged{Last: after}
 		rows, err := New(customPlan{q.db}).ListRunsForPurge(ctx, ListRunsForPurgeParams{
 			Filters: params.Filters, StartedBefore: params.StartedBefore, OnlyVoided: params.OnlyVoided,
-			AfterStartedAt: after.StartedAt, AfterID: after.ID, RowLimit: limit,
+			LastID: purge.LastID, AfterStartedAt: after.StartedAt, AfterID: after.ID, RowLimit: limit,
 		})
 		if err != nil || len(rows) == 0 {
 			return err
@@ -69,6 +71,9 @@ func PurgePage(ctx context.Context, q *Queries, purge Purge, after RunPosition, 
 		}
 		purged.Runs = int64(len(runs))
 		if err := q.DeleteRuns(ctx, runs); err != nil {
+			return err
+		}
+		if _, err := q.ListBatchesForUpdate(ctx, batches); err != nil {
 			return err
 		}
 		purged.Batches, err = q.DeleteEmptyBatches(ctx, batches)

@@ -18,6 +18,8 @@ where b.batch_id = any($1::text[])
 `
 
 // Deletes those of the batches that have no runs, and returns how many.
+// Lock the batches before, in a separate statement: this one has to see the runs that were
+// added until then.
 func (q *Queries) DeleteEmptyBatches(ctx context.Context, batchIds []string) (int64, error) {
 	result, err := q.db.Exec(ctx, deleteEmptyBatches, batchIds)
 	if err != nil {
@@ -48,7 +50,8 @@ select
     count(*) filter (where r.status in ('running', 'incomplete')) as open_runs,
     count(*) filter (where r.voided_at is not null) as voided_runs,
     coalesce(min(r.started_at), now())::timestamptz as first_started_at,
-    coalesce(max(r.started_at), now())::timestamptz as last_started_at
+    coalesce(max(r.started_at), now())::timestamptz as last_started_at,
+    coalesce(max(r.id), 0)::bigint as last_id
 from benchmark_runs as r
 where run_matches(r, $1::jsonb)
     and r.started_at < $2::timestamptz
@@ -67,10 +70,11 @@ type GetPurgeCountsRow struct {
 	VoidedRuns     int64     `json:"voided_runs"`
 	FirstStartedAt time.Time `json:"first_started_at"`
 	LastStartedAt  time.Time `json:"last_started_at"`
+	LastID         int64     `json:"last_id"`
 }
 
-// How many runs match, how many of them are open and voided, and when the first and the
-// last of them started: now when none matches. Always one row.
+// How many runs match, how many of them are open and voided, when the first and the last of
+// them started, now when none matches, and the highest of their ids. Always one row.
 // audit: it counts all runs that match, before they are deleted.
 func (q *Queries) GetPurgeCounts(ctx context.Context, arg GetPurgeCountsParams) (GetPurgeCountsRow, error) {
 	row := q.db.QueryRow(ctx, getPurgeCounts, arg.Filters, arg.StartedBefore, arg.OnlyVoided)
@@ -81,8 +85,37 @@ func (q *Queries) GetPurgeCounts(ctx context.Context, arg GetPurgeCountsParams) 
 		&i.VoidedRuns,
 		&i.FirstStartedAt,
 		&i.LastStartedAt,
+		&i.LastID,
 	)
 	return i, err
+}
+
+const listBatchesForUpdate = `-- name: ListBatchesForUpdate :many
+select batch_id from batch_runs
+where batch_id = any($1::text[])
+order by batch_id
+for update
+`
+
+// Locks batches until the transaction ends, so that no run is added to them.
+func (q *Queries) ListBatchesForUpdate(ctx context.Context, batchIds []string) ([]string, error) {
+	rows, err := q.db.Query(ctx, listBatchesForUpdate, batchIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var batch_id string
+		if err := rows.Scan(&batch_id); err != nil {
+			return nil, err
+		}
+		items = append(items, batch_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const listRunsForPurge = `-- name: ListRunsForPurge :many
@@ -90,9 +123,10 @@ select r.run_id, r.batch_id, r.started_at, r.id from benchmark_runs as r
 where run_matches(r, $1::jsonb)
     and r.started_at < $2::timestamptz
     and (r.voided_at is not null or not $3::boolean)
-    and (r.started_at, r.id) > ($4::timestamptz, $5::bigint)
+    and r.id <= $4::bigint
+    and (r.started_at, r.id) > ($5::timestamptz, $6::bigint)
 order by r.started_at, r.id
-limit $6::int
+limit $7::int
 for update
 `
 
@@ -100,6 +134,7 @@ type ListRunsForPurgeParams struct {
 	Filters        json.RawMessage `json:"filters"`
 	StartedBefore  time.Time       `json:"started_before"`
 	OnlyVoided     bool            `json:"only_voided"`
+	LastID         int64           `json:"last_id"`
 	AfterStartedAt time.Time       `json:"after_started_at"`
 	AfterID        int64           `json:"after_id"`
 	RowLimit       int32           `json:"row_limit"`
@@ -112,13 +147,14 @@ type ListRunsForPurgeRow struct {
 	ID        int64     `json:"id"`
 }
 
-// Locks runs that match and come after a position (started_at, id), oldest first, until
-// the transaction ends. No row when nothing matches.
+// Locks runs that match, have at most an id, and come after a position (started_at, id),
+// oldest first, until the transaction ends. No row when nothing matches.
 func (q *Queries) ListRunsForPurge(ctx context.Context, arg ListRunsForPurgeParams) ([]ListRunsForPurgeRow, error) {
 	rows, err := q.db.Query(ctx, listRunsForPurge,
 		arg.Filters,
 		arg.StartedBefore,
 		arg.OnlyVoided,
+		arg.LastID,
 		arg.AfterStartedAt,
 		arg.AfterID,
 		arg.RowLimit,

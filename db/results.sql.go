@@ -251,7 +251,8 @@ parts as (
         r.run_id,
         null as name,
         -1 as position,
-        to_jsonb(r) || jsonb_build_object('metadata', coalesce(r.metadata_text::jsonb, r.metadata)) as stored,
+        coalesce(r.metadata::text, r.metadata_text::text) as metadata,
+        to_jsonb(r) || jsonb_build_object('metadata', coalesce(r.metadata, r.metadata_text::jsonb)) as stored,
         to_jsonb((s).run) || jsonb_build_object('metadata', ((s).run).metadata_text::jsonb, 'started_at', case
             when ((s).run).started_at_given then ((s).run).started_at
             when not r.started_at_given then r.started_at
@@ -264,6 +265,7 @@ parts as (
         coalesce(stored.run_id, submitted.run_id),
         format('evaluations[%s]', coalesce(stored.position, submitted.position)),
         coalesce(stored.position, submitted.position),
+        null,
         to_jsonb(stored),
         to_jsonb(submitted)
     from (
@@ -278,6 +280,7 @@ parts as (
         coalesce(stored.run_id, submitted.run_id),
         'telemetry',
         2147483647,
+        null,
         to_jsonb(stored),
         to_jsonb(submitted)
     from (
@@ -291,7 +294,7 @@ parts as (
 select
     p.run_id::text as run_id,
     concat_ws('.', p.name, differing.key)::text as field,
-    coalesce(left(differing.stored::text, 101), '')::text as stored
+    coalesce(left(case differing.key when 'metadata' then p.metadata else differing.stored::text end, 101), '')::text as stored
 from parts as p
 cross join lateral (
     select null as key, p.stored - '{id,run_id,position,created_at}'::text[] as stored

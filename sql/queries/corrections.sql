@@ -7,7 +7,7 @@ each restore adds a row to corrections.
 -- Voids a run, and records that. No row when there is no such run, or it is voided already.
 with run as (
     update benchmark_runs as r
-    set voided_at = now(), voided_by = sqlc.narg(corrected_by)::text, void_reason = @reason::text
+    set voided_at = clock_timestamp(), voided_by = sqlc.narg(corrected_by)::text, void_reason = @reason::text
     where r.run_id = @run_id and r.voided_at is null
     returning r.*
 ),
@@ -29,7 +29,7 @@ with run as (
 ),
 correction as (
     insert into corrections (run_id, action, reason, corrected_by, corrected_at)
-    select run.run_id, 'restore', sqlc.narg(reason)::text, sqlc.narg(corrected_by)::text, now()
+    select run.run_id, 'restore', sqlc.narg(reason)::text, sqlc.narg(corrected_by)::text, clock_timestamp()
     from run
 )
 select * from run;

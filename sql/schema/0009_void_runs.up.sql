@@ -21,8 +21,8 @@ create table corrections (
 create index corrections_run_id_id_idx on corrections (run_id, id);
 
 -- Metadata as it was sent: jsonb reorders the members of objects, and returns 1e308 with
--- 309 digits. A row has the text, or, if an older server stored it, only the jsonb.
--- It can be compared as jsonb: the checks refuse what jsonb does not hold.
+-- 309 digits. Where metadata is not null, an older server stored it, after metadata_text.
+-- The checks refuse a text that cannot be compared as jsonb.
 alter table benchmark_runs
 add column metadata_text json,
 add constraint benchmark_runs_metadata_text_check check (jsonb_typeof(metadata_text::jsonb) = 'object') not valid;
