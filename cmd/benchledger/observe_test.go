@@ -11,8 +11,7 @@ import (
 	"github.com/benchledger/benchledger/internal/testdb"
 )
 
-// Whose trace a request belongs to, and where it is from, is believed from trusted
-// proxies alone.
+// Only trusted proxies can set the trace and the client address of a request.
 func TestUntrustedTraces(t *testing.T) {
 	t.Parallel()
 	const traceID, spanID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -44,7 +43,7 @@ func TestUntrustedTraces(t *testing.T) {
 			}
 			response.Body.Close()
 			p.terminate()
-			_, spans, _ := strings.Cut(p.stdout.String(), "\n") // The first line says where it serves.
+			_, spans, _ := strings.Cut(p.stdout.String(), "\n") // The first line has the address.
 			for decoder := json.NewDecoder(strings.NewReader(spans)); ; {
 				var span struct {
 					Name        string
