@@ -96,7 +96,7 @@ func get[T any](response *http.Response, err error, member string) (body []byte,
 
 // otherJSON returns the error for JSON that the operation does not return, such as an array.
 func otherJSON(response *http.Response, err error) error {
-	return fmt.Errorf("%s returned JSON that is not a response of BenchLedger: is the address right, or the server newer than this program? (%w)",
+	return fmt.Errorf("%s returned other JSON, which is not a response of BenchLedger: is the address right, or the server newer than this program? (%w)",
 		response.Request.URL.Redacted(), err)
 }
 
