@@ -126,7 +126,10 @@ func (e *Error) isAboutKey() bool {
 // keyAdvice says which API key a request needs.
 func keyAdvice(request *http.Request) string {
 	scope := "read"
-	if request.Method == http.MethodPost {
+	switch {
+	case strings.HasSuffix(request.URL.Path, "/void") || strings.HasSuffix(request.URL.Path, "/restore"):
+		scope = "admin"
+	case request.Method == http.MethodPost:
 		scope = "submit"
 	}
 	advice := "; set BENCHLEDGER_API_KEY (or APIKey, --api-key) to a key with the scope " + scope

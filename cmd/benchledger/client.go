@@ -24,7 +24,7 @@ import (
 	benchledger "github.com/benchledger/benchledger/clients/go"
 )
 
-// serverFlags say which server a command talks to.
+// serverFlags select the server of a command.
 type serverFlags struct {
 	URL    string `name:"url" placeholder:"URL" help:"Server address; BENCHLEDGER_URL, ZE_BENCHMARKS_WORKER_URL, or http://127.0.0.1:8787 by default."`
 	APIKey string `name:"api-key" placeholder:"KEY" help:"API key; BENCHLEDGER_API_KEY or ZE_BENCHMARKS_API_KEY by default."`
@@ -47,11 +47,11 @@ func serverOf(client *benchledger.ClientWithResponses) string {
 // interruptible returns a context that ends with Ctrl-C, once.
 func interruptible() (context.Context, context.CancelFunc) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // A second one ends the program.
+	context.AfterFunc(ctx, stop) // A second signal ends the program.
 	return ctx, stop
 }
 
-// with is another command for the same server, to be copied into a shell.
+// with returns another command for the same server, quoted for a shell.
 func (f *serverFlags) with(words ...string) string {
 	if f.URL != "" {
 		words = append(words, "--url="+f.URL)
@@ -66,17 +66,17 @@ func (f *serverFlags) with(words ...string) string {
 	return line
 }
 
-// plainWord matches what means the same to a shell with and without quotes.
+// plainWord matches words that need no quotes in a shell.
 var plainWord = regexp.MustCompile(`^[\w%+,./:=@-]+$`)
 
-// readFlags are those of commands that read.
+// readFlags are the flags of commands that read.
 type readFlags struct {
 	serverFlags `embed:""`
 	JSON        bool `name:"json" xor:"output" help:"Print JSON as the API returns it, one line per row."`
 }
 
-// get returns the body of a response, and what it is. A response of the operation has the
-// member: another web server may answer with other JSON.
+// get returns the body of a response, and the decoded value. The body must contain the member:
+// another web server may respond with other JSON.
 func get[T any](response *http.Response, err error, member string) (body []byte, value T, _ error) {
 	if err != nil {
 		return nil, value, withHint(err)
@@ -94,13 +94,13 @@ func get[T any](response *http.Response, err error, member string) (body []byte,
 	return body, value, nil
 }
 
-// otherJSON is the error of JSON that the operation does not return, such as an array.
+// otherJSON returns the error for JSON that the operation does not return, such as an array.
 func otherJSON(response *http.Response, err error) error {
-	return fmt.Errorf("%s answered with other JSON, which is not a response of BenchLedger: is the address right, or the server newer than this program? (%w)",
+	return fmt.Errorf("%s returned other JSON, which is not a response of BenchLedger: is the address right, or the server newer than this program? (%w)",
 		response.Request.URL.Redacted(), err)
 }
 
-// withHint says what to do about an error of the network.
+// withHint adds advice to network errors.
 func withHint(err error) error {
 	var unreachable *url.Error
 	if !errors.As(err, &unreachable) || errors.Is(err, context.Canceled) {
@@ -120,12 +120,12 @@ type runsCommand struct {
 	Limit      int    `default:"50" help:"Maximum number of runs to print, newest first; 0 prints all. ${default} by default."`
 }
 
-// Help names the columns.
+// Help lists the columns.
 func (c *runsCommand) Help() string {
-	return "On a terminal, columns with the same value in all rows are named above the table, and those without room are left out. Columns: " + columnNames(runColumns) + "."
+	return "On a terminal, a column with the same value in all rows is printed above the table, and columns that do not fit are left out. Columns: " + columnNames(runColumns) + "."
 }
 
-// Validate refuses what means nothing.
+// Validate checks the flags.
 func (c *runsCommand) Validate() error {
 	return errors.Join(validLimit(c.Limit), checkColumns(c.tableFlags, runColumns))
 }
@@ -167,7 +167,7 @@ func (c *runsCommand) Run() error {
 	return nil
 }
 
-// printNone says that nothing is there.
+// printNone prints that there are no rows.
 func printNone(what, server string, filtered bool) {
 	if filtered {
 		fmt.Fprintf(os.Stderr, "No %s matches these filters.\n", what)
@@ -176,7 +176,7 @@ func printNone(what, server string, filtered bool) {
 	}
 }
 
-// printFooter says on a terminal how many rows there are, and how to see more.
+// printFooter prints, on a terminal, the number of rows and how to see more.
 func printFooter(what string, rows, limit int, hasMore bool, hidden []string, details string) {
 	if terminalWidth() == 0 {
 		return
@@ -192,7 +192,7 @@ func printFooter(what string, rows, limit int, hasMore bool, hidden []string, de
 	printf("%s\n", details)
 }
 
-// count is a number of things.
+// count returns a number with its noun.
 func count(n int, what string) string {
 	if n == 1 {
 		return "1 " + what
@@ -203,7 +203,7 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// first returns the first rows, all where limit is 0, and whether there are more.
+// first returns the first rows (all if limit is 0), and whether there are more.
 func first[T any](rows iter.Seq2[T, error], limit int) (firsts []T, hasMore bool, err error) {
 	for row, err := range rows {
 		if err != nil {
@@ -217,7 +217,7 @@ func first[T any](rows iter.Seq2[T, error], limit int) (firsts []T, hasMore bool
 	return firsts, false, nil
 }
 
-// oneMore is a limit that shows whether there is more.
+// oneMore returns a limit that shows whether there are more rows.
 func oneMore(limit int) int {
 	if limit == 0 {
 		return 0
@@ -225,7 +225,7 @@ func oneMore(limit int) int {
 	return limit + 1
 }
 
-// printLines prints the first rows as the server has them, to the digit, page by page.
+// printLines prints the first rows unchanged, page by page.
 func printLines(rows iter.Seq2[json.RawMessage, error], limit int) error {
 	printed := 0
 	for row, err := range rows {
@@ -242,7 +242,7 @@ func printLines(rows iter.Seq2[json.RawMessage, error], limit int) error {
 	return nil
 }
 
-// validLimit is what --limit has to be.
+// validLimit checks --limit.
 func validLimit(limit int) error {
 	if limit < 0 {
 		return fmt.Errorf("--limit is %d: set the number of rows to print, or 0 for all", limit)
@@ -250,7 +250,7 @@ func validLimit(limit int) error {
 	return nil
 }
 
-// pageSize asks for no more than is printed.
+// pageSize requests no more rows than are printed.
 func pageSize(limit int) *int32 {
 	const page = 1000
 	size := int32(page)
@@ -260,8 +260,8 @@ func pageSize(limit int) *int32 {
 	return &size
 }
 
-// The rows of tables do not show metadata, which may be an object or, with METADATA_AS_TEXT=true,
-// a text.
+// Rows of tables do not show metadata, which may be an object or, with METADATA_AS_TEXT=true, a
+// string.
 type (
 	runRow struct {
 		benchledger.Run
@@ -273,7 +273,7 @@ type (
 	}
 )
 
-// duration returns how long a run took, nil if that is not known.
+// duration returns the duration of a run, nil if unknown.
 func (r runRow) duration() *time.Duration {
 	if r.CompletedAt == nil || r.CompletedAt.Before(r.StartedAt) {
 		return nil
@@ -281,7 +281,7 @@ func (r runRow) duration() *time.Duration {
 	return new(r.CompletedAt.Sub(r.StartedAt))
 }
 
-// success returns whether a run was successful, nil while it is running.
+// success reports whether a run was successful, nil while it is running.
 func (r runRow) success() *bool {
 	if r.Status == benchledger.RunStatusRunning {
 		return nil
@@ -289,7 +289,7 @@ func (r runRow) success() *bool {
 	return &r.IsSuccessful
 }
 
-// voided returns why a run is voided, nil if it is not.
+// voided returns the reason of a voided run, otherwise nil.
 func (r runRow) voided() *string {
 	if r.Voided == nil {
 		return nil
@@ -362,7 +362,7 @@ func (c *runCommand) Run() error {
 	about.print()
 
 	if r.Voided != nil {
-		voided := section{title: "Voided: it counts in no list or figure"}
+		voided := section{title: "Voided: lists and statistics leave it out"}
 		voided.add("reason", r.Voided.Reason)
 		voided.add("key", r.Voided.By)
 		voided.addTime("time", &r.Voided.At)
@@ -425,7 +425,7 @@ func printTelemetry(t *benchledger.Telemetry) {
 	s.print()
 }
 
-// printMetadata prints metadata in lines, on a terminal the first ones.
+// printMetadata prints indented metadata, on a terminal only the first lines.
 func printMetadata(metadata json.RawMessage) {
 	const most = 40
 	if text := ""; json.Unmarshal(metadata, &text) == nil {
@@ -452,12 +452,12 @@ type batchesCommand struct {
 	Limit      int `default:"20" help:"Maximum number of batches to print, newest first; 0 prints all. ${default} by default."`
 }
 
-// Help names the columns.
+// Help lists the columns.
 func (c *batchesCommand) Help() string {
-	return "On a terminal, columns with the same value in all rows are named above the table, and those without room are left out. Columns: " + columnNames(batchColumns) + "."
+	return "On a terminal, a column with the same value in all rows is printed above the table, and columns that do not fit are left out. Columns: " + columnNames(batchColumns) + "."
 }
 
-// Validate refuses what means nothing.
+// Validate checks the flags.
 func (c *batchesCommand) Validate() error {
 	return errors.Join(validLimit(c.Limit), checkColumns(c.tableFlags, batchColumns))
 }
@@ -489,7 +489,7 @@ func (c *batchesCommand) Run() error {
 	return nil
 }
 
-// state says whether runs may still be added.
+// state returns whether runs can still be added.
 func (b batchRow) state() string {
 	if b.CompletedAt == nil {
 		return "open"
@@ -561,7 +561,7 @@ type statsCommand struct {
 	Agents    bool `help:"Print the scores of each agent instead."`
 }
 
-// Run prints figures over all runs.
+// Run prints statistics.
 func (c *statsCommand) Run() error {
 	ctx, stop := interruptible()
 	defer stop()
@@ -578,7 +578,7 @@ func (c *statsCommand) Run() error {
 		if err := show(c.JSON, agentColumns, agents); err != nil || c.JSON {
 			return err
 		}
-		fmt.Fprintln(os.Stderr, "Weighted scores of completed, successful runs only: no ranking by success rate.")
+		fmt.Fprintln(os.Stderr, "Weighted scores of completed, successful runs only: failed runs do not count.")
 		return nil
 	}
 	response, err := client.GetStats(ctx) //nolint:bodyclose // get closes it
@@ -605,7 +605,7 @@ var (
 	}
 )
 
-// printBody prints JSON to the digit, as the server sent it.
+// printBody prints JSON exactly as the server sent it.
 func printBody(body []byte) error {
 	_, err := io.WriteString(&stdout, strings.TrimSpace(string(body))+"\n")
 	return err

@@ -15,7 +15,7 @@ import (
 	"github.com/benchledger/benchledger/internal/testdb"
 )
 
-// operationIDs are those of openapi.yaml.
+// operationIDs returns the operation IDs in openapi.yaml.
 func operationIDs(t *testing.T) map[string]bool {
 	t.Helper()
 	text, err := os.ReadFile("../../openapi.yaml")
@@ -39,8 +39,7 @@ func operationIDs(t *testing.T) map[string]bool {
 	return ids
 }
 
-// TestClient calls every operation, and compares what the client makes of the answer
-// with what the server sends.
+// TestClient calls every operation, and compares the decoded response with the body.
 func TestClient(t *testing.T) {
 	t.Parallel()
 	server := serveDatabase(t, testdb.URL(t))
@@ -50,8 +49,7 @@ func TestClient(t *testing.T) {
 	}
 	ctx := t.Context()
 	called := map[string]bool{}
-	// same compares an answer as the client has it with body. Go writes no zeros at the
-	// end of a time.
+	// same compares a decoded response with body. Go omits trailing zeros of times.
 	zeros := regexp.MustCompile(`(\.\d*?)0+Z"`)
 	same := func(operation string, typed any, err error, body string) {
 		t.Helper()
@@ -141,7 +139,7 @@ func TestClient(t *testing.T) {
 	same("list-agent-stats", agents.JSON200, err, read("/api/stats/agents"))
 	readiness, err := client.GetReadinessWithResponse(ctx)
 	same("get-readiness", readiness.JSON200, err, read("/readyz"))
-	// These say what time it is.
+	// These contain the current time.
 	liveness, err := client.GetLivenessWithResponse(ctx)
 	same("get-liveness", liveness.JSON200, err, string(liveness.Body))
 	health, err := client.GetHealthWithResponse(ctx)

@@ -24,7 +24,7 @@ func (c *completionCommand) Run(cli *kong.Context) error {
 	return write(&stdout, visible(cli.Model.Node))
 }
 
-// visible returns a command and those below it that the help shows.
+// visible returns a command and its subcommands that are not hidden.
 func visible(node *kong.Node) []*kong.Node {
 	nodes := []*kong.Node{node}
 	for _, child := range node.Children {
@@ -35,7 +35,7 @@ func visible(node *kong.Node) []*kong.Node {
 	return nodes
 }
 
-// visibleFlags returns the flags of a command itself and of those above it. --version is the program's alone.
+// visibleFlags returns the flags of a command and of its parents, without --version, which only the program has.
 func visibleFlags(node *kong.Node) []*kong.Flag {
 	var flags []*kong.Flag
 	for _, group := range node.AllFlags(true) {
@@ -48,7 +48,7 @@ func visibleFlags(node *kong.Node) []*kong.Flag {
 	return flags
 }
 
-// flagNames are the names of a flag: a switch that is on by default can be turned off.
+// flagNames returns the names of a flag: a negatable flag also has --no-….
 func flagNames(flag *kong.Flag) []string {
 	if flag.Tag.Negatable == "" {
 		return []string{flag.Name}
@@ -56,7 +56,7 @@ func flagNames(flag *kong.Flag) []string {
 	return []string{flag.Name, "no-" + flag.Name}
 }
 
-// helpText is a help text without what is true of this machine alone.
+// helpText returns a help text without the paths of this machine.
 func helpText(help string) string {
 	return strings.TrimSpace(strings.ReplaceAll(help, defaultDataDir(), "the user's data directory (as root /var/lib/benchledger)"))
 }
@@ -68,7 +68,7 @@ func summary(help string) string {
 	return strings.TrimSuffix(sentence, ".")
 }
 
-// choices are the values that a flag or an argument may have, nil for any.
+// choices returns the allowed values of a flag or an argument, nil for any.
 func choices(value *kong.Value) []string {
 	if value.Enum == "" {
 		return nil
@@ -76,7 +76,7 @@ func choices(value *kong.Value) []string {
 	return value.EnumSlice()
 }
 
-// paths is a pattern of a shell's case: all commands but the program itself.
+// paths returns a pattern for case in shells: all commands except the program itself.
 func paths(nodes []*kong.Node, separator string) string {
 	quoted := make([]string, len(nodes)-1)
 	for i, node := range nodes[1:] {
@@ -85,7 +85,7 @@ func paths(nodes []*kong.Node, separator string) string {
 	return strings.Join(quoted, separator)
 }
 
-// The scripts first find out which command the line has: at is its path.
+// The scripts first find the command of the line: at is its path.
 
 func writeBash(w io.Writer, nodes []*kong.Node) error {
 	var s strings.Builder

@@ -14,18 +14,18 @@ import (
 type voidCommand struct {
 	serverFlags `embed:""`
 	IDs         []string `arg:"" name:"id" help:"The run IDs."`
-	Reason      string   `required:"" placeholder:"TEXT" help:"Why the runs must not count. Everyone who reads them sees it."`
+	Reason      string   `required:"" placeholder:"TEXT" help:"Why the runs are wrong. Everyone who can read runs sees it."`
 }
 
 func (voidCommand) Help() string {
-	return "A voided run stays stored, but is left out of all lists and figures. benchledger restore undoes it; benchledger corrections " +
-		"shows who did what, and why. It needs a key with the scope admin."
+	return "A voided run stays stored, but lists and statistics leave it out. benchledger restore undoes this; benchledger corrections " +
+		"shows who voided and restored runs, and why. Requires a key with the scope admin."
 }
 
 // Run voids runs.
 func (c *voidCommand) Run() error {
 	if strings.TrimSpace(c.Reason) == "" {
-		return errors.New("--reason is empty: say why the runs must not count")
+		return errors.New("--reason is empty: say why the runs are wrong")
 	}
 	ctx, stop := interruptible()
 	defer stop()

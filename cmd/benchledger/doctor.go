@@ -21,20 +21,20 @@ import (
 	"github.com/benchledger/benchledger/internal/localpg"
 )
 
-// doctorCommand has the settings of serve, since it looks at those.
+// doctorCommand has the settings of serve, because it checks them.
 type doctorCommand struct {
 	serveCommand `embed:""`
 	Timeout      time.Duration `default:"10s" placeholder:"DURATION" help:"Timeout for the database; ${default} by default."`
 }
 
 func (doctorCommand) Help() string {
-	return "It takes the same settings as serve, from flags or the environment, and changes nothing. It prints what is right, what should be improved, and what is wrong, " +
-		"each with advice.\n\nExit status: 0 when nothing is wrong, else 1."
+	return "Checks the settings of serve (flags or environment), the database, and a running server. Prints ok, warn, skip or FAIL for each check, with advice. Changes nothing.\n\n" +
+		"Exit status: 0 if no check fails, otherwise 1."
 }
 
 const (
 	oldestPostgreSQL = 14
-	// clockDifference is how far the clocks may be apart before times surprise people.
+	// clockDifference is the largest difference between the clocks without a warning.
 	clockDifference = 2 * time.Second
 	shortKey        = 20
 	expiresSoon     = 14 * 24 * time.Hour
@@ -42,8 +42,8 @@ const (
 	createUTF8      = ": create another database with createdb --encoding=UTF8 --template=template0"
 )
 
-// diagnosis collects what is found.
-type diagnosis struct{ wrong int }
+// diagnosis prints the results of checks, and counts failed ones.
+type diagnosis struct{ failed int }
 
 func (d *diagnosis) say(mark, what, format string, args ...any) {
 	printf("%-5s %-14s %s\n", mark, what, fmt.Sprintf(format, args...))
@@ -51,11 +51,11 @@ func (d *diagnosis) say(mark, what, format string, args ...any) {
 func (d *diagnosis) ok(what, format string, args ...any)   { d.say("ok", what, format, args...) }
 func (d *diagnosis) warn(what, format string, args ...any) { d.say("warn", what, format, args...) }
 func (d *diagnosis) fail(what, format string, args ...any) {
-	d.wrong++
+	d.failed++
 	d.say("FAIL", what, format, args...)
 }
 
-// check says that all is well, or what to do about it.
+// check prints ok with the text well if holds is true, otherwise FAIL.
 func (d *diagnosis) check(holds bool, what, well, otherwise string) {
 	if holds {
 		d.ok(what, "%s", well)
@@ -64,7 +64,7 @@ func (d *diagnosis) check(holds bool, what, well, otherwise string) {
 	}
 }
 
-// Run looks at everything.
+// Run runs all checks.
 func (c *doctorCommand) Run() error {
 	ctx, stop := interruptible()
 	defer stop()
@@ -77,19 +77,19 @@ func (c *doctorCommand) Run() error {
 	}
 	c.checkDatabase(ctx, d, ownDatabase)
 	c.checkServer(ctx, d, taken)
-	if d.wrong > 0 {
-		return exitError{1, fmt.Sprintf("problems found: %d", d.wrong)}
+	if d.failed > 0 {
+		return exitError{1, fmt.Sprintf("problems found: %d", d.failed)}
 	}
 	return nil
 }
 
-// checkConfiguration returns why nothing can listen where the server would.
+// checkConfiguration also returns the error of listening on the address of the server, nil if it is free.
 func (c *doctorCommand) checkConfiguration(ctx context.Context, d *diagnosis) (taken error) {
 	addr, taken := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Addr)
 	listening := net.Addr(&net.TCPAddr{})
 	if taken == nil {
 		listening = addr.Addr()
-		_ = addr.Close() // It was only asked whether it is free.
+		_ = addr.Close() // This only tests whether the address is free.
 	} else if resolved, resolveErr := net.ResolveTCPAddr("tcp", c.Addr); resolveErr == nil {
 		listening = resolved
 	}
@@ -114,13 +114,13 @@ func (c *doctorCommand) checkConfiguration(ctx context.Context, d *diagnosis) (t
 	}
 	if host, _, err := net.SplitHostPort(c.MetricsAddr); err == nil {
 		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-			d.warn("metrics", "METRICS_ADDR listens on every address, and needs no key: choose an address that only Prometheus can reach")
+			d.warn("metrics", "METRICS_ADDR listens on all addresses, without a key: choose an address that only Prometheus can reach")
 		}
 	}
 	return taken
 }
 
-// checkDisk looks at the disk of a database of the server's own.
+// checkDisk checks the free space for the server's own database.
 func (c *doctorCommand) checkDisk(d *diagnosis) {
 	at := c.DataDir
 	for at != filepath.Dir(at) {
@@ -134,9 +134,9 @@ func (c *doctorCommand) checkDisk(d *diagnosis) {
 	case err != nil:
 		d.warn("disk", "%s: %s", at, err)
 	case usage.Free < littleDiskBytes:
-		d.fail("disk", "%s of %s are free for %s: free some space", bytesOf(usage.Free), bytesOf(usage.Total), c.DataDir)
+		d.fail("disk", "%s of %s free on the disk of %s: free some space", bytesOf(usage.Free), bytesOf(usage.Total), c.DataDir)
 	default:
-		d.ok("disk", "%s of %s are free for %s", bytesOf(usage.Free), bytesOf(usage.Total), c.DataDir)
+		d.ok("disk", "%s of %s free on the disk of %s", bytesOf(usage.Free), bytesOf(usage.Total), c.DataDir)
 	}
 }
 
@@ -150,34 +150,34 @@ func (c *doctorCommand) checkDatabase(ctx context.Context, d *diagnosis, own boo
 	}
 	defer pool.Close()
 	queries := db.New(pool)
-	_ = pool.Ping(ctx) // So that the next question finds a connection.
+	_ = pool.Ping(ctx) // The next query then measures no connecting.
 	asked := time.Now()
 	settings, err := queries.GetDatabaseSettings(ctx)
 	took := time.Since(asked)
 	switch {
 	case err != nil && own:
-		d.warn("database", "no server with its own database in %s runs here, so there is no database to check", c.DataDir)
+		d.warn("database", "no local server is running on %s: the database was not checked", c.DataDir)
 		return
 	case errors.Is(err, db.ErrEncoding):
 		d.fail("encoding", "%s", db.ErrEncoding.Error()+createUTF8)
 		return
 	case err != nil:
-		d.fail("database", "%s: is it running, and are the user and the password in DATABASE_URL correct?", oneLine(err))
+		d.fail("database", "%s: is the database running, and are the user and the password in DATABASE_URL correct?", oneLine(err))
 		return
 	}
 	major := settings.ServerVersion / 10_000
 	d.check(major >= oldestPostgreSQL, "database",
 		fmt.Sprintf("PostgreSQL %d.%d, round trip %s, %s of data", major, settings.ServerVersion%10_000, took.Round(100*time.Microsecond), bytesOf(uint64(max(0, settings.SizeBytes)))),
 		fmt.Sprintf("PostgreSQL %d is too old: use %d or newer", major, oldestPostgreSQL))
-	d.check(settings.Encoding == "UTF8", "encoding", settings.Encoding, "the encoding of the database is "+settings.Encoding+createUTF8) // A pooler may have hidden it.
+	d.check(settings.Encoding == "UTF8", "encoding", settings.Encoding, "the encoding of the database is "+settings.Encoding+createUTF8) // db.Open may not see it through a pooler.
 	d.check(settings.Fsync && settings.FullPageWrites && settings.SynchronousCommit != "off", "durability",
-		"what is acknowledged is on disk (fsync, full_page_writes, synchronous_commit)",
-		"what is acknowledged may be lost in a crash: fsync, full_page_writes and synchronous_commit must be on")
+		"acknowledged data is on disk (fsync, full_page_writes, synchronous_commit)",
+		"acknowledged data may be lost in a crash: fsync, full_page_writes and synchronous_commit must be on")
 	if settings.RandomPageCost > 2 {
-		d.warn("planner", "random_page_cost is %g, which suits spinning disks: with 1.1, statistics use their index (alter system set random_page_cost = 1.1)", settings.RandomPageCost)
+		d.warn("planner", "random_page_cost is %g, which is for spinning disks: with 1.1, statistics use their index (alter system set random_page_cost = 1.1)", settings.RandomPageCost)
 	}
 	c.checkConnections(d, pool.Config(), settings)
-	// It looked at its clock somewhere between question and answer.
+	// The database read its clock at some time during the query.
 	apart := max(0, settings.Clock.Sub(asked.Add(took/2)).Abs()-took/2)
 	if apart > clockDifference {
 		d.warn("clocks", "the clocks of this machine and of the database differ by %s: synchronize both with the same time server (NTP)", apart.Round(time.Millisecond))
@@ -185,13 +185,13 @@ func (c *doctorCommand) checkDatabase(ctx context.Context, d *diagnosis, own boo
 		d.ok("clocks", "the clocks of this machine and of the database agree")
 	}
 	if !own {
-		d.say("skip", "disk", "the disk of the database is not checked: monitor it there; when it is full, submissions are refused, and nothing is lost")
+		d.say("skip", "disk", "the disk of the database server is not checked: monitor it; while it is full, submissions fail, and nothing is lost")
 		c.checkMigrateURL(ctx, d)
 	}
 	c.checkSchema(ctx, d, queries)
 }
 
-// checkMigrateURL looks whether what DATABASE_MIGRATE_URL leads to is there.
+// checkMigrateURL checks whether the database of DATABASE_MIGRATE_URL is reachable.
 func (c *doctorCommand) checkMigrateURL(ctx context.Context, d *diagnosis) {
 	if c.DatabaseMigrateURL == "" {
 		return
@@ -202,15 +202,15 @@ func (c *doctorCommand) checkMigrateURL(ctx context.Context, d *diagnosis) {
 		pool.Close()
 	}
 	if err != nil {
-		d.fail("migrations", "%s: serve migrates this database and cannot start: correct DATABASE_MIGRATE_URL", oneLine(err))
+		d.fail("migrations", "%s: serve cannot migrate this database, and will not start: correct DATABASE_MIGRATE_URL", oneLine(err))
 		return
 	}
-	d.ok("migrations", "the database of DATABASE_MIGRATE_URL answers")
+	d.ok("migrations", "the database of DATABASE_MIGRATE_URL is reachable")
 }
 
 func (c *doctorCommand) checkConnections(d *diagnosis, config *pgxpool.Config, settings db.GetDatabaseSettingsRow) {
 	if config.ConnConfig.DefaultQueryExecMode != pgx.QueryExecModeCacheStatement && c.DatabaseMigrateURL == "" {
-		d.warn("pooler", "DATABASE_URL is set for a pooler: DATABASE_MIGRATE_URL must point to the database itself")
+		d.warn("pooler", "DATABASE_URL goes through a pooler: set DATABASE_MIGRATE_URL to a direct connection")
 	}
 	if config.MaxConns > settings.MaxConnections-5 {
 		d.fail("connections", "the pool uses up to %d connections, and the database allows %d: lower pool_max_conns in DATABASE_URL, or raise max_connections", config.MaxConns, settings.MaxConnections)
@@ -234,7 +234,7 @@ func (c *doctorCommand) checkSchema(ctx context.Context, d *diagnosis, queries *
 		d.warn("schema", "there is no schema: serve creates it, or run `benchledger migrate up`")
 		return
 	case state.SchemaDirty:
-		d.fail("schema", "the migration to %d is running, or has failed: `benchledger migrate status` shows which, and how to go on", state.SchemaVersion)
+		d.fail("schema", "the migration to %d is running, or has failed: `benchledger migrate status` shows which, and how to continue", state.SchemaVersion)
 	case state.SchemaVersion < int64(latest):
 		d.warn("schema", "version %d of %d: serve updates it, or run `benchledger migrate up`", state.SchemaVersion, latest)
 		return
@@ -243,8 +243,8 @@ func (c *doctorCommand) checkSchema(ctx context.Context, d *diagnosis, queries *
 	default:
 		d.ok("schema", "version %d, up to date", state.SchemaVersion)
 	}
-	d.check(len(state.MissingPrivileges) == 0, "privileges", "the role in DATABASE_URL may do everything that a server does",
-		"the role in DATABASE_URL lacks privileges: grant "+strings.Join(state.MissingPrivileges, ", "))
+	d.check(len(state.MissingPrivileges) == 0, "privileges", "the role in DATABASE_URL has all required privileges",
+		"the role in DATABASE_URL lacks these privileges; grant "+strings.Join(state.MissingPrivileges, ", "))
 	d.check(state.IsWritable, "writes", "the database accepts writes", "the database does not accept writes: it is a standby, or read-only; point DATABASE_URL to the primary (target_session_attrs=read-write)")
 	keys, err := queries.ListKeys(ctx)
 	if err != nil {
@@ -264,14 +264,14 @@ func (c *doctorCommand) checkSchema(ctx context.Context, d *diagnosis, queries *
 	d.ok("keys", "%d valid, in addition to API_SECRET_KEY", valid)
 }
 
-// checkServer looks whether a server listens where this one would.
+// checkServer checks the server that is running on the address of serve.
 func (c *doctorCommand) checkServer(ctx context.Context, d *diagnosis, taken error) {
 	status, body, err := checkReadiness(ctx, c.Addr, c.Timeout)
 	switch {
 	case taken != nil && status != http.StatusOK && status != http.StatusServiceUnavailable:
-		d.fail("server", "another program listens at %s (%s): stop it, or choose another ADDR", c.Addr, taken)
+		d.fail("server", "another program uses %s (%s): stop it, or choose another ADDR", c.Addr, taken)
 	case err != nil:
-		d.ok("server", "no server answers at %s", c.Addr)
+		d.ok("server", "no server is running at %s", c.Addr)
 	case status == http.StatusOK:
 		d.ok("server", "the server at %s is ready", c.Addr)
 	default:
@@ -279,13 +279,13 @@ func (c *doctorCommand) checkServer(ctx context.Context, d *diagnosis, taken err
 	}
 }
 
-// isUndefinedTable reports whether PostgreSQL knows no such table.
+// isUndefinedTable reports whether the table does not exist.
 func isUndefinedTable(err error) bool {
 	var refused *pgconn.PgError
 	return errors.As(err, &refused) && refused.Code == "42P01"
 }
 
-// oneLine is an error in a line; pgx has its causes in further ones.
+// oneLine joins the lines of an error: pgx writes causes on separate lines.
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
 func bytesOf(n uint64) string { return units.BytesSize(float64(n)) }

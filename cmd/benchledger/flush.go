@@ -13,18 +13,18 @@ import (
 type flushCommand struct {
 	serverFlags `embed:""`
 	Spool       string        `env:"BENCHLEDGER_SPOOL" placeholder:"DIR" help:"Directory where recorders keep undelivered submissions; $$XDG_STATE_HOME/benchledger/spool by default."`
-	Refused     bool          `help:"Submit again what the server refused, after the cause is fixed."`
-	From        string        `placeholder:"URL" help:"Submit what is meant for the server at this address, for example after it has moved."`
+	Refused     bool          `help:"Submit refused submissions again, after you corrected them."`
+	From        string        `placeholder:"URL" help:"Deliver submissions for the server at this address, for example after it has moved."`
 	RetryFor    time.Duration `default:"2m" placeholder:"DURATION" help:"How long to retry a request while the server is unavailable; 0 does not retry, ${default} by default."`
 }
 
 func (flushCommand) Help() string {
-	return "The recorders of the clients keep the end of each run on disk until the server has stored it; the next recorder sends what is left. " +
+	return "Recorders keep finished runs on disk until the server has stored them; the next recorder sends the rest. " +
 		"This command does the same without a recorder.\n\n" +
-		"Exit status: 0 when nothing is left, 1 when something could not be delivered, 2 when all was delivered and some refused."
+		"Exit status: 0 if nothing is left, 1 if something could not be delivered, 2 if everything was delivered and some was refused."
 }
 
-// Validate refuses what means nothing.
+// Validate checks the flags.
 func (c *flushCommand) Validate() error { return checkRetryFor(c.RetryFor) }
 
 // checkRetryFor checks the flag --retry-for that several commands have.
@@ -54,7 +54,7 @@ func (c *flushCommand) Run() error {
 	case err != nil:
 		return withHint(err)
 	case flushed.Refused > 0:
-		return exitError{exitRefused, fmt.Sprintf("%d were refused: the folder refused of the spool has the reasons; submit them again with --refused", flushed.Refused)}
+		return exitError{exitRefused, fmt.Sprintf("%d were refused: see the reasons in the folder \"refused\" of the spool, correct them, and submit them again with --refused", flushed.Refused)}
 	}
 	return nil
 }

@@ -16,15 +16,15 @@ import (
 
 type healthCommand struct {
 	Addr    string        `env:"ADDR" default:"127.0.0.1:8787" placeholder:"HOST:PORT" help:"Address where the server listens; ${default} by default."`
-	Timeout time.Duration `default:"5s" placeholder:"DURATION" help:"How long to wait for an answer; ${default} by default."`
+	Timeout time.Duration `default:"5s" placeholder:"DURATION" help:"Timeout; ${default} by default."`
 }
 
 func (healthCommand) Help() string {
-	return "It requests /readyz on the machine or in the container of the server: a health check for images that contain only this program.\n\n" +
-		"Exit status: 0 when the server is ready, else 1."
+	return "Requests /readyz of a server on this machine; for health checks in containers without curl.\n\n" +
+		"Exit status: 0 if the server is ready, otherwise 1."
 }
 
-// Run asks whether the server takes requests.
+// Run checks whether the server is ready.
 func (c *healthCommand) Run() error {
 	status, body, err := checkReadiness(context.Background(), c.Addr, c.Timeout)
 	if err != nil {
@@ -37,15 +37,15 @@ func (c *healthCommand) Run() error {
 	return nil
 }
 
-// checkReadiness asks the server that listens at addr on this machine whether it takes
-// requests, and returns the status and the body of its answer.
+// checkReadiness requests /readyz of the server that listens on addr on this machine, and returns
+// the status and the body of the response.
 func checkReadiness(ctx context.Context, addr string, timeout time.Duration) (int, string, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return 0, "", fmt.Errorf("the address %q is not HOST:PORT: %w", addr, err)
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1" // It listens everywhere.
+		host = "127.0.0.1" // It listens on all addresses.
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

@@ -34,7 +34,7 @@ func TestHealth(t *testing.T) {
 	t.Cleanup(array.Close)
 	for _, command := range []string{"health --addr=" + strings.TrimPrefix(array.URL, "http://"), "run x", "batch x", "stats"} {
 		code, stdout, stderr := run(t, submitEnv(array.URL), strings.Fields(command)...)
-		wantOutput(t, code, stdout+stderr, 1, "answered with other JSON, which is not a response of BenchLedger")
+		wantOutput(t, code, stdout+stderr, 1, "returned other JSON, which is not a response of BenchLedger")
 	}
 	code, stdout, stderr = run(t, nil, "health", "--addr=nowhere")
 	wantOutput(t, code, stdout+stderr, 1, "is not HOST:PORT")

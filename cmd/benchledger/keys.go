@@ -19,7 +19,7 @@ import (
 
 // databaseFlags say which database a command uses.
 type databaseFlags struct {
-	DatabaseURL string `env:"DATABASE_URL" placeholder:"URL" help:"The database, as a PostgreSQL connection string. Without it, the database of a server that runs on this machine with ENVIRONMENT=local."`
+	DatabaseURL string `env:"DATABASE_URL" placeholder:"URL" help:"PostgreSQL connection string of the database. Without it, the database of a server that runs on this machine with ENVIRONMENT=local."`
 	DataDir     string `env:"DATA_DIR" default:"${data_dir}" placeholder:"DIR" help:"Directory where that server keeps its data; ${default} by default."`
 }
 
@@ -28,12 +28,12 @@ type keysCommand struct {
 
 	Create keysCreateCommand `cmd:"" help:"Create an API key; it is shown once."`
 	List   keysListCommand   `cmd:"" help:"List the API keys, without their secrets."`
-	Revoke keysRevokeCommand `cmd:"" help:"Revoke an API key; it stops working within a second."`
+	Revoke keysRevokeCommand `cmd:"" help:"Revoke an API key; this takes effect within a second."`
 }
 
 func (keysCommand) Help() string {
-	return "Give every person and program its own key: submissions are stored with the name of their key. A key may read, or read and submit; " +
-		"the scope admin allows everything, including future operations. The key in API_SECRET_KEY is valid in addition."
+	return "Give every person and program its own key: submissions are stored with the name of their key. Scopes: read; submit (also reads); " +
+		"admin (everything: also voids and restores runs, and all future operations). The key in API_SECRET_KEY also works."
 }
 
 // with opens the database for fn, and closes it.
@@ -56,7 +56,7 @@ func (c *databaseFlags) with(fn func(context.Context, *db.Queries) error) error 
 	return err
 }
 
-// orLocal returns the connection string, or else that of a server's own database on this machine.
+// orLocal returns url or, if it is empty, the URL of the local server's own database.
 func orLocal(url, dataDir string) (string, error) {
 	if url != "" {
 		return url, nil
@@ -65,12 +65,12 @@ func orLocal(url, dataDir string) (string, error) {
 	return localpg.URL(dataDir), err
 }
 
-// withLocalHint says what to do where no server has a database of its own.
+// withLocalHint adds advice to the error if no local server is running.
 func withLocalHint(err error, dataDir string) error {
 	if db.Classify(err) != db.Unavailable {
 		return err
 	}
-	return fmt.Errorf("%w\nno database is configured: set --database-url or DATABASE_URL; without it, a server with ENVIRONMENT=local must run here, on %s", err, dataDir)
+	return fmt.Errorf("%w\nno database is configured: set --database-url or DATABASE_URL; without it, a local server must be running on this machine, with the data in %s", err, dataDir)
 }
 
 type keysCreateCommand struct {
@@ -79,14 +79,14 @@ type keysCreateCommand struct {
 	Expires lifetime `placeholder:"WHEN" help:"Expiry: 90d, 12h, a date or a time (RFC 3339). Never by default."`
 }
 
-// Run makes a key.
+// Run creates a key.
 func (c *keysCreateCommand) Run(parent *commands) error {
 	name := strings.TrimSpace(c.Name)
 	switch {
 	case name == "" || utf8.RuneCountInString(name) > 150 || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl):
-		return errors.New("a name has 1 to 150 characters, and no control characters")
+		return errors.New("the name must have 1 to 150 characters, and no control characters")
 	case name == keys.SharedKey:
-		return fmt.Errorf("%s is the name of the shared key in logs: choose another name", name)
+		return fmt.Errorf("%s is reserved for the shared key: choose another name", name)
 	case c.Expires.at != nil && !c.Expires.at.After(time.Now()):
 		return fmt.Errorf("the expiry %s is in the past", c.Expires.at.Format(time.RFC3339))
 	}
@@ -95,7 +95,7 @@ func (c *keysCreateCommand) Run(parent *commands) error {
 		return queries.CreateKey(ctx, db.CreateKeyParams{Name: name, Hash: hash, Scope: c.Scope, ExpiresAt: c.Expires.at})
 	})
 	if db.ConstraintName(err) == "api_keys_pkey" {
-		return fmt.Errorf("the key name %q is or was in use, and is stored with its submissions: choose another name", name)
+		return fmt.Errorf("the key name %q is already used, maybe by a revoked key: choose another name", name)
 	}
 	if err != nil {
 		return err
@@ -105,22 +105,22 @@ func (c *keysCreateCommand) Run(parent *commands) error {
 	if c.Expires.at != nil {
 		until = ", valid until " + c.Expires.at.Format(time.RFC3339)
 	}
-	fmt.Fprintf(os.Stderr, "Created the key %s with the scope %s%s. It is shown only once: keep it where you keep secrets.\n", strconv.Quote(name), c.Scope, until)
+	fmt.Fprintf(os.Stderr, "Created the key %s with the scope %s%s. It is shown only once: store it in a safe place.\n", strconv.Quote(name), c.Scope, until)
 	return nil
 }
 
-// lifetime is until when a key holds, nil for ever.
+// lifetime has the time when a key expires, nil for never.
 type lifetime struct{ at *time.Time }
 
-// UnmarshalText reads a duration from now, in days too, a date in UTC, or a time.
+// UnmarshalText parses a duration from now (also in days), a date in UTC, or a time.
 func (l *lifetime) UnmarshalText(text []byte) error {
 	at, err := parseWhen(string(text), time.Now().Add)
 	l.at = &at
 	return err
 }
 
-// parseWhen reads a time: a date in UTC, a time, or a duration, in days too, from which
-// from makes a time.
+// parseWhen parses a date in UTC, a time, or a duration (also in days), which from converts to a
+// time.
 func parseWhen(value string, from func(time.Duration) time.Time) (time.Time, error) {
 	if days, found := strings.CutSuffix(value, "d"); found {
 		if n, err := strconv.ParseUint(days, 10, 16); err == nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/benchledger/benchledger/internal/testdb"
 )
 
-// runKeys runs `benchledger keys …`, which has to end well, and returns what it printed.
+// runKeys runs `benchledger keys …`, which must succeed, and returns its output.
 func runKeys(t *testing.T, database string, args ...string) (stdout, stderr string) {
 	t.Helper()
 	code, stdout, stderr := run(t, []string{"DATABASE_URL=" + database}, append([]string{"keys"}, args...)...)
@@ -66,7 +66,7 @@ func TestKeys(t *testing.T) {
 		{"", http.MethodGet, "/api/runs", http.StatusUnauthorized},
 		{localKey, http.MethodGet, "/api/runs", http.StatusOK},
 	} {
-		// A key that was made just now may take a moment.
+		// A new key takes effect within a second.
 		eventually(t, test.method+" is answered", func() bool { return server.withKey(test.key, test.method, test.path, submitted("run-1")) == test.want })
 	}
 
@@ -125,7 +125,7 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// A server that runs in local has its keys made without a connection string.
+// Keys of a local server are created without a connection string.
 func TestKeysOfALocalServer(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
@@ -136,7 +136,7 @@ func TestKeysOfALocalServer(t *testing.T) {
 		return server.withKey(strings.TrimSpace(stdout), http.MethodPost, "/api/results", submitted("run-1")) == http.StatusCreated
 	})
 	code, stdout, stderr = run(t, []string{"DATA_DIR=" + dir, "ADDR=" + strings.TrimPrefix(server.url, "http://")}, "doctor")
-	wantOutput(t, code, stdout+stderr, 0, "1 valid", "is ready", "are free for", "ok    encoding       UTF8")
+	wantOutput(t, code, stdout+stderr, 0, "1 valid", "is ready", "free on the disk of", "ok    encoding       UTF8")
 	if strings.Contains(stdout, "warn") || strings.Contains(stdout, "random_page_cost") {
 		t.Errorf("doctor complains about the server's own database:\n%s", stdout)
 	}
@@ -144,7 +144,7 @@ func TestKeysOfALocalServer(t *testing.T) {
 		code, stdout, stderr := run(t, []string{"DATA_DIR=" + dir}, "migrate", command)
 		wantOutput(t, code, stdout+stderr, 0, schemaVersion(latest))
 	}
-	for _, args := range []string{"down --yes", "force 1"} { // These need to be told which database.
+	for _, args := range []string{"down --yes", "force 1"} { // These require a connection string.
 		code, stdout, stderr := run(t, []string{"DATA_DIR=" + dir}, append([]string{"migrate"}, strings.Fields(args)...)...)
 		wantOutput(t, code, stdout+stderr, 1, "no database is configured")
 	}
@@ -179,16 +179,16 @@ func TestDoctor(t *testing.T) {
 		return code, stdout + stderr
 	}
 
-	other := listen(t) // Something that is no BenchLedger.
+	other := listen(t) // Not a BenchLedger server.
 	denied := testdb.URL(t)
 	if _, err := testdb.Pool(t, denied).Exec(t.Context(), "alter table schema_migrations rename column version to other"); err != nil {
 		t.Fatal(err)
 	}
 
 	runKeys(t, database, "create", "soon", "--expires=1d")
-	_, output := doctor() // The tests' database keeps nothing for sure.
+	_, output := doctor() // The database of the tests runs without fsync.
 	wantOutput(t, 0, output, 0, "ok    configuration", "ok    database       PostgreSQL", "ok    clocks", "ok    schema", "up to date", "writes", `"soon" expires`,
-		"1 valid", "no server answers at 127.0.0.1:1", "ok    connections", "skip  disk")
+		"1 valid", "no server is running at 127.0.0.1:1", "ok    connections", "skip  disk")
 
 	for name, test := range map[string]struct {
 		env  []string
@@ -201,9 +201,9 @@ func TestDoctor(t *testing.T) {
 		"migrations nowhere":   {[]string{"DATABASE_MIGRATE_URL=postgres://nobody:wrong@127.0.0.1:1/none"}, "FAIL  migrations"},
 		"migrations":           {[]string{"DATABASE_MIGRATE_URL=" + database}, "ok    migrations"},
 		"another schema":       {[]string{"DATABASE_URL=" + denied}, "FAIL  schema"},
-		"no privilege":         {[]string{"DATABASE_URL=" + testdb.WithoutPrivilege(t, "select on evaluation_results")}, "FAIL  privileges     the role in DATABASE_URL lacks privileges: grant SELECT on evaluation_results"},
+		"no privilege":         {[]string{"DATABASE_URL=" + testdb.WithoutPrivilege(t, "select on evaluation_results")}, "FAIL  privileges     the role in DATABASE_URL lacks these privileges; grant SELECT on evaluation_results"},
 		"another encoding":     {[]string{"DATABASE_URL=" + testdb.WithEncoding(t, "LATIN1")}, "FAIL  encoding"},
-		"an address taken":     {[]string{"ADDR=" + other.Addr().String()}, "FAIL  server         another program listens"},
+		"an address taken":     {[]string{"ADDR=" + other.Addr().String()}, "FAIL  server         another program uses"},
 		"no connection string": {[]string{"DATABASE_URL=postgres://host:port/"}, "FAIL  database"},
 		"an empty database":    {[]string{"DATABASE_URL=" + testdb.Empty(t)}, "warn  schema         there is no schema"},
 		"too many connections": {[]string{"DATABASE_URL=" + database + "&pool_max_conns=100000"}, "FAIL  connections"},

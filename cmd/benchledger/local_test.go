@@ -19,7 +19,7 @@ import (
 	"github.com/benchledger/benchledger/internal/testdb"
 )
 
-// TestLocal is the life of a server with a database of its own.
+// TestLocal starts, uses and stops a server with its own database.
 func TestLocal(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(newDir(t), "made", "by it")
@@ -87,8 +87,8 @@ func listening(t *testing.T, dir string) []string {
 	return ports
 }
 
-// TestLocalKilled kills a server: its PostgreSQL ends, and what was acknowledged
-// is there, for a server that starts at once too.
+// TestLocalKilled kills a server: its PostgreSQL ends, and acknowledged runs are kept, even if
+// the next server starts immediately.
 func TestLocalKilled(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
@@ -118,8 +118,8 @@ func TestLocalDatabaseKilled(t *testing.T) {
 	serve(t, dir).wantRuns("run")
 }
 
-// TestLocalBackendKilled kills one of PostgreSQL's processes: it begins anew, and
-// the server finds it again.
+// TestLocalBackendKilled kills one of PostgreSQL's processes: PostgreSQL restarts, and the server
+// reconnects.
 func TestLocalBackendKilled(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
@@ -143,7 +143,7 @@ func TestLocalBackendKilled(t *testing.T) {
 	p.terminate()
 }
 
-// TestLocalAllKilled kills the server together with what would end its PostgreSQL.
+// TestLocalAllKilled kills the server together with the watcher of its PostgreSQL.
 func TestLocalAllKilled(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
@@ -179,7 +179,7 @@ func postmaster(t *testing.T, dir string) int {
 	return pid
 }
 
-// TestLocalEndsWhileItStarts ends a server before it serves.
+// TestLocalEndsWhileItStarts stops a server before it is ready.
 func TestLocalEndsWhileItStarts(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -215,7 +215,7 @@ func TestLocalEndsWhileItStarts(t *testing.T) {
 	}
 }
 
-// TestLocalTwice starts two servers on the same data, neither of them first.
+// TestLocalTwice starts two servers on the same data at the same time.
 func TestLocalTwice(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
@@ -235,8 +235,8 @@ func TestLocalTwice(t *testing.T) {
 	one.wantRuns("run")
 }
 
-// TestLocalOddDirectory has a path that is relative, longer than a socket's may
-// be, and has what PostgreSQL and shells give a meaning.
+// TestLocalOddDirectory uses a relative path that is too long for a socket and has special
+// characters of PostgreSQL and shells.
 func TestLocalOddDirectory(t *testing.T) {
 	t.Parallel()
 	work := newDir(t)
@@ -252,7 +252,7 @@ func TestLocalOddDirectory(t *testing.T) {
 	serve(t, filepath.Join(work, relative)).wantRuns("run")
 }
 
-// TestLocalOtherData starts on data that is not this PostgreSQL's, which has to stay as it is.
+// TestLocalOtherData starts on data of another PostgreSQL, which must not change.
 func TestLocalOtherData(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -262,8 +262,8 @@ func TestLocalOtherData(t *testing.T) {
 		"an older version":       {"postgres/PG_VERSION", "9\n", []string{"needs PostgreSQL 9", "this machine has", "install version 9", "DATA_DIR"}},
 		"a newer version":        {"postgres/PG_VERSION", "99\n", []string{"needs PostgreSQL 99"}},
 		"a version of two parts": {"postgres/PG_VERSION", "9.6\n", []string{`PostgreSQL "9.6"`}},
-		"no version":             {"postgres/base/1", "data", []string{"holds no database"}},
-		"data above":             {"PG_VERSION", "15\n", []string{"holds the data of another PostgreSQL"}},
+		"no version":             {"postgres/base/1", "data", []string{"is not a PostgreSQL database"}},
+		"data above":             {"PG_VERSION", "15\n", []string{"contains the data of another PostgreSQL"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -332,7 +332,7 @@ func TestLocalUsers(t *testing.T) {
 		t.Fatal(err)
 	}
 	p = as(0, filepath.Join(closed, "data"))
-	wantOutput(t, p.wait(), p.stderr.String(), 1, "cannot reach "+closed, "DATA_DIR")
+	wantOutput(t, p.wait(), p.stderr.String(), 1, "cannot access "+closed, "DATA_DIR")
 }
 
 // executableByAll returns a copy of the program that every user can run.
@@ -375,7 +375,7 @@ func ownerOf(t *testing.T, path string) uint32 {
 	return info.Sys().(*syscall.Stat_t).Uid
 }
 
-// tree returns what is in a folder: each path with its mode and content.
+// tree returns the content of a folder: each path with its mode and content.
 func tree(t *testing.T, root string) map[string]string {
 	t.Helper()
 	files := map[string]string{}

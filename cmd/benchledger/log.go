@@ -13,11 +13,11 @@ import (
 	"github.com/benchledger/benchledger/api"
 )
 
-// logger writes lines for people to a terminal, and structured lines elsewhere: JSON, except in local.
+// logger writes readable lines to a terminal, otherwise structured lines: JSON, or key=value in local.
 func (c *serveCommand) logger() *slog.Logger {
 	switch {
 	case onTerminal():
-		isPlain := os.Getenv("NO_COLOR") != "" || runtime.GOOS == "windows" // Its older terminals know no colors.
+		isPlain := os.Getenv("NO_COLOR") != "" || runtime.GOOS == "windows" // Its older terminals do not support colors.
 		return api.NewLogger(forPeople{tint.NewTextHandler(os.Stderr, &tint.Options{TimeFormat: time.TimeOnly, NoColor: isPlain})})
 	case c.Environment == "local":
 		return api.NewLogger(slog.NewTextHandler(os.Stderr, nil))
@@ -26,7 +26,7 @@ func (c *serveCommand) logger() *slog.Logger {
 	}
 }
 
-// forPeople shortens the lines about requests: those that failed keep the ID, to find more about them.
+// forPeople shortens the lines about requests. Failed requests keep their ID, to find related lines.
 type forPeople struct{ slog.Handler }
 
 // Handle writes a line.

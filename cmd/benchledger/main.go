@@ -14,7 +14,7 @@ import (
 )
 
 type commands struct {
-	Serve       serveCommand       `cmd:"" help:"Serve the API. Without a database, start one."`
+	Serve       serveCommand       `cmd:"" help:"Start the server. Without DATABASE_URL, it starts its own PostgreSQL."`
 	Migrate     migrateCommand     `cmd:"" help:"Migrate the database schema, or show its version."`
 	Keys        keysCommand        `cmd:"" help:"Create, list and revoke API keys."`
 	Doctor      doctorCommand      `cmd:"" help:"Check the configuration and the database, and give advice."`
@@ -26,10 +26,10 @@ type commands struct {
 	Batches     batchesCommand     `cmd:"" help:"Print batches, newest first."`
 	Batch       batchCommand       `cmd:"" help:"Print a batch with its runs."`
 	Stats       statsCommand       `cmd:"" help:"Print statistics over completed runs."`
-	Void        voidCommand        `cmd:"" help:"Void runs that are wrong: they count in no list or figure."`
+	Void        voidCommand        `cmd:"" help:"Void wrong runs: lists and statistics leave them out."`
 	Restore     restoreCommand     `cmd:"" help:"Restore voided runs."`
 	Corrections correctionsCommand `cmd:"" help:"Print who voided and restored runs, newest first."`
-	Purge       purgeCommand       `cmd:"" help:"Delete runs for good, by age and filters."`
+	Purge       purgeCommand       `cmd:"" help:"Delete runs permanently, by age and filters."`
 	OpenAPI     openAPICommand     `cmd:"" name:"openapi" help:"Print the OpenAPI document."`
 	Version     versionCommand     `cmd:"" help:"Print the version, the commit and its date."`
 
@@ -68,7 +68,7 @@ func main() {
 	exit(0)
 }
 
-// exit ends the program, with an error where its output is incomplete.
+// exit ends the program, with status 1 if its output is incomplete.
 func exit(status int) {
 	if status == 0 && stdout.err != nil {
 		fmt.Fprintln(os.Stderr, "benchledger: the output is incomplete:", stdout.err)
@@ -77,18 +77,18 @@ func exit(status int) {
 	os.Exit(status)
 }
 
-// unsetEmpty makes a variable that is set to nothing, as compose files do, the
-// same as one that is not set.
+// unsetEmpty unsets empty environment variables: compose files pass a missing setting as an
+// empty one.
 func unsetEmpty() {
 	for _, variable := range os.Environ() {
 		if name, value, _ := strings.Cut(variable, "="); value == "" {
-			_ = os.Unsetenv(name) // It cannot fail: the name is there.
+			_ = os.Unsetenv(name) // It cannot fail: the name is valid.
 		}
 	}
 }
 
-// readSecrets sets the variables whose values are secret from files, as containers
-// have them: API_SECRET_KEY from the file that API_SECRET_KEY_FILE names.
+// readSecrets sets secret variables from files, as containers provide them: API_SECRET_KEY
+// from the file in API_SECRET_KEY_FILE.
 func readSecrets() error {
 	for _, name := range []string{"API_SECRET_KEY", "DATABASE_URL", "DATABASE_MIGRATE_URL", "BENCHLEDGER_API_KEY"} {
 		file := os.Getenv(name + "_FILE")
@@ -113,8 +113,8 @@ func readSecrets() error {
 	return nil
 }
 
-// defaultDataDir is the user's; root's home is closed to the user whom the
-// database runs as then.
+// defaultDataDir is in the user's home, but not for root: PostgreSQL then runs as another user,
+// which cannot read root's home.
 func defaultDataDir() string {
 	if os.Geteuid() == 0 {
 		return "/var/lib/benchledger"

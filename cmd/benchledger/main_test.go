@@ -31,7 +31,7 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-// A build without git's help, such as this one, is devel; make release-check looks at one that has it.
+// A build without version control information, such as this one, is devel; make release-check checks the other case.
 func TestVersion(t *testing.T) {
 	t.Parallel()
 	for _, argument := range []string{"version", "--version"} {

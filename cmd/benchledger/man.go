@@ -10,7 +10,7 @@ import (
 
 type manCommand struct{}
 
-// Run prints a manual page made from what the help says.
+// Run prints a manual page with the help of all commands.
 func (manCommand) Run(cli *kong.Context) error {
 	var s strings.Builder
 	fmt.Fprintf(&s, ".TH BENCHLEDGER 1 \"\" \"benchledger %s\" \"User Commands\"\n", version)
@@ -46,7 +46,7 @@ func (manCommand) Run(cli *kong.Context) error {
 	return err
 }
 
-// roff writes text so that no character of it is taken as markup.
+// roff escapes markup characters.
 func roff(text string) string {
 	text = strings.NewReplacer(`\`, `\e`, "-", `\-`).Replace(strings.TrimSpace(text))
 	lines := strings.Split(text, "\n")

@@ -16,12 +16,12 @@ import (
 )
 
 type migrateCommand struct {
-	DatabaseURL        string `env:"DATABASE_URL" placeholder:"URL" help:"The database, as a PostgreSQL connection string. Without it, status and up use the database of a server that runs on this machine with ENVIRONMENT=local."`
+	DatabaseURL        string `env:"DATABASE_URL" placeholder:"URL" help:"PostgreSQL connection string of the database. Without it, status and up use the database of a server that runs on this machine with ENVIRONMENT=local."`
 	DatabaseMigrateURL string `env:"DATABASE_MIGRATE_URL" placeholder:"URL" help:"A direct connection to the same database, if DATABASE_URL goes through a pooler. Takes precedence."`
 	DataDir            string `env:"DATA_DIR" default:"${data_dir}" placeholder:"DIR" help:"Directory where that server keeps its data; ${default} by default."`
 
 	Up     migrateUpCommand     `cmd:"" help:"Apply all missing migrations."`
-	Down   migrateDownCommand   `cmd:"" help:"Revert the last migration, and delete the data that it made room for."`
+	Down   migrateDownCommand   `cmd:"" help:"Revert the last migration, and delete the data in its tables and columns."`
 	Status migrateStatusCommand `cmd:"" help:"Show the current and the newest version of the schema."`
 	Force  migrateForceCommand  `cmd:"" help:"Record a version after you repaired a failed migration by hand. Runs no migration."`
 }
@@ -35,8 +35,8 @@ func (c *migrateCommand) with(fn func(*db.Migrations) error) error {
 	return withMigrations(url, fn)
 }
 
-// withLocal calls fn with the connection string of the configured database, or else that of a
-// server's own database on this machine.
+// withLocal calls fn with the connection string of the configured database or, without one, of the
+// local server's own database.
 func (c *migrateCommand) withLocal(fn func(url string) error) error {
 	configured := cmp.Or(c.DatabaseMigrateURL, c.DatabaseURL)
 	url, err := orLocal(configured, c.DataDir)
@@ -76,7 +76,7 @@ type migrateDownCommand struct {
 	Yes bool `help:"Do not ask for confirmation."`
 }
 
-// Run asks, and migrates one step back.
+// Run asks for confirmation, and reverts one migration.
 func (c *migrateDownCommand) Run(parent *commands) error {
 	return parent.Migrate.with(func(m *db.Migrations) error {
 		version, err := m.Version()
@@ -87,11 +87,11 @@ func (c *migrateDownCommand) Run(parent *commands) error {
 		case version.Current == 0:
 			return errors.New("there is no schema to revert")
 		case version.Current > version.Latest:
-			return fmt.Errorf("the database has schema version %d, and this program knows at most %d: revert it with the program that migrated it",
+			return fmt.Errorf("the database has schema version %d, and this program only knows versions up to %d: revert it with the program that migrated it",
 				version.Current, version.Latest)
 		}
 		if !c.Yes {
-			if err := confirm(fmt.Sprintf("Reverting migration %d deletes the data that it made room for. Continue?", version.Current)); err != nil {
+			if err := confirm(fmt.Sprintf("Reverting migration %d deletes the data in its tables and columns. Continue?", version.Current)); err != nil {
 				return err
 			}
 		}
@@ -104,7 +104,7 @@ func (c *migrateDownCommand) Run(parent *commands) error {
 
 type migrateStatusCommand struct{}
 
-// Run prints the version, and does not wait for a migration that is running.
+// Run prints the version. It does not wait for a running migration.
 func (migrateStatusCommand) Run(parent *commands) error {
 	return parent.Migrate.withLocal(func(url string) error {
 		version, err := db.ReadSchemaVersion(context.Background(), url)
@@ -160,7 +160,7 @@ func showVersion(version db.SchemaVersion) {
 	}
 }
 
-// confirm asks a person, and fails unless the answer is yes.
+// confirm asks for confirmation on the terminal, and fails unless the answer is yes.
 func confirm(question string) error {
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
 		return errors.New("cannot ask for confirmation without a terminal: add --yes")
@@ -168,7 +168,7 @@ func confirm(question string) error {
 	fmt.Fprint(os.Stderr, question, " [y/N] ")
 	answer, err := bufio.NewReader(os.Stdin).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("read the answer: %w", err)
+		return fmt.Errorf("read the confirmation: %w", err)
 	}
 	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
 		return errors.New("nothing was changed")

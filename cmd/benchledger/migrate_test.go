@@ -25,7 +25,7 @@ var latest = func() int {
 	return len(migrations)
 }()
 
-// schemaVersion is what the program says of a database at a version.
+// schemaVersion is the output of the program for a database at a version.
 func schemaVersion(version int) string {
 	if version == latest {
 		return fmt.Sprintf("schema version %d of %d: up to date\n", version, latest)
@@ -33,7 +33,7 @@ func schemaVersion(version int) string {
 	return fmt.Sprintf("schema version %d of %d: run `benchledger migrate up` to apply the missing migrations\n", version, latest)
 }
 
-// TestMigrate walks one database up and down.
+// TestMigrate migrates a database up and down.
 func TestMigrate(t *testing.T) {
 	t.Parallel()
 	env := []string{"DATABASE_URL=" + testdb.Empty(t)}
@@ -60,7 +60,7 @@ func TestMigrate(t *testing.T) {
 	migrate("up", 0, schemaVersion(latest))
 }
 
-// TestMigrateBrokenOff mends a migration that failed halfway.
+// TestMigrateBrokenOff repairs a migration that failed halfway.
 func TestMigrateBrokenOff(t *testing.T) {
 	t.Parallel()
 	url := testdb.URL(t)
@@ -79,7 +79,7 @@ func TestMigrateBrokenOff(t *testing.T) {
 	wantOutput(t, code, stdout, 0, "up to date")
 }
 
-// TestMigrateNewer meets a schema that a newer program made.
+// TestMigrateNewer uses a schema of a newer program.
 func TestMigrateNewer(t *testing.T) {
 	t.Parallel()
 	url := testdb.URL(t)
@@ -94,8 +94,8 @@ func TestMigrateNewer(t *testing.T) {
 	serveDatabase(t, url).submit("run")
 }
 
-// TestMigrateBesideServer brings the schema further than a server that is running knows,
-// as a newer one would: it goes on, and another one of its version starts.
+// TestMigrateBesideServer migrates to a newer schema than a running server knows: the server
+// continues, and another one of its version starts.
 func TestMigrateBesideServer(t *testing.T) {
 	t.Parallel()
 	url := testdb.URL(t)
@@ -115,8 +115,8 @@ func TestMigrateBesideServer(t *testing.T) {
 	}
 }
 
-// TestMigrateKilled kills a migration half-way: nothing of it is left, and it is repeated.
-// One that cannot be part of a transaction says how to go on.
+// TestMigrateKilled kills a migration halfway: it is rolled back, and can be repeated. A migration
+// outside a transaction says how to continue.
 func TestMigrateKilled(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

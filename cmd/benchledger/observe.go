@@ -26,8 +26,8 @@ import (
 	"github.com/benchledger/benchledger/api"
 )
 
-// serveMetrics serves /metrics, and profiles at /debug/pprof/, at addr, nowhere when it is empty, until the
-// function it returns is called.
+// serveMetrics serves /metrics and /debug/pprof/ on addr until the returned function is called. If addr
+// is empty, it does nothing.
 func serveMetrics(ctx context.Context, addr string, registry *prometheus.Registry, logger *slog.Logger) (func(), error) {
 	if addr == "" {
 		return func() {}, nil
@@ -43,16 +43,16 @@ func serveMetrics(ctx context.Context, addr string, registry *prometheus.Registr
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	go func() { _ = server.Serve(listener) }() // It ends by Close.
+	go func() { _ = server.Serve(listener) }() // It ends with Close.
 	logger.Info("metrics", "url", "http://"+listener.Addr().String()+"/metrics")
 	return func() { _ = server.Close() }, nil
 }
 
-// tracing sends traces as OpenTelemetry's standard environment variables say, and
-// nowhere unless one of them is set.
+// tracing sends traces as configured by OpenTelemetry's standard environment variables. Without them,
+// it is off.
 type tracing struct{ provider *trace.TracerProvider }
 
-// spanExporter returns where to send spans, nil for nowhere.
+// spanExporter returns the configured exporter, nil if there is none.
 func spanExporter() (trace.SpanExporter, error) {
 	exporter := os.Getenv("OTEL_TRACES_EXPORTER")
 	if _, endpoint := otlpVariable("ENDPOINT"); exporter == "" && endpoint != "" {
@@ -68,13 +68,13 @@ func spanExporter() (trace.SpanExporter, error) {
 		if err != nil {
 			return nil, err
 		}
-		return otlptrace.NewUnstarted(client), nil // It works without: the client has nothing to start.
+		return otlptrace.NewUnstarted(client), nil // The client needs no start.
 	default:
 		return nil, fmt.Errorf("OTEL_TRACES_EXPORTER: %q is not supported: set it to otlp, console or none", exporter)
 	}
 }
 
-// checkTracing refuses variables that cannot be meant or are not supported.
+// checkTracing rejects invalid and unsupported variables.
 func checkTracing() error {
 	_, err := spanExporter()
 	return err
@@ -99,8 +99,8 @@ func startTracing(ctx context.Context) (tracing, error) {
 
 func (t tracing) on() bool { return t.provider != nil }
 
-// wrap begins a span for each request. It goes on with the trace of a trusted proxy;
-// that of anyone else is no more than linked.
+// wrap starts a span for each request. It continues the trace of a trusted proxy; the trace of any
+// other client is only linked.
 func (t tracing) wrap(handler http.Handler, trustedProxies []netip.Prefix) http.Handler {
 	if !t.on() {
 		return handler
@@ -112,7 +112,7 @@ func (t tracing) wrap(handler http.Handler, trustedProxies []netip.Prefix) http.
 	})
 }
 
-// stop sends what is not sent yet.
+// stop sends the remaining spans.
 func (t tracing) stop() error {
 	if !t.on() {
 		return nil

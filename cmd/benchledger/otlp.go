@@ -25,13 +25,13 @@ import (
 const (
 	// otlpTimeout is how long one request to the collector may take, unless OTEL_EXPORTER_OTLP_TIMEOUT says otherwise.
 	otlpTimeout = 10 * time.Second
-	// otlpRetry is how long a batch is sent again and again to a collector that is busy. The SDK gives a batch 30 s.
+	// otlpRetry is how long a batch is retried while the collector is busy. The SDK allows 30 s for a batch.
 	otlpRetry = 25 * time.Second
-	// maxOTLPAnswer bounds what is read of an answer.
-	maxOTLPAnswer = 64 << 10
+	// maxOTLPResponse is the maximum size that is read of a response.
+	maxOTLPResponse = 64 << 10
 )
 
-// otlpClient sends spans to a collector by OTLP over HTTP, with bodies in protobuf. It stands in for otlptracehttp,
+// otlpClient sends spans to a collector by OTLP over HTTP, with bodies in protobuf. It replaces otlptracehttp,
 // which links gRPC without using it (open-telemetry/opentelemetry-go#2579).
 type otlpClient struct {
 	endpoint string
@@ -40,10 +40,10 @@ type otlpClient struct {
 	http     *http.Client
 }
 
-// newOTLPClient reads OpenTelemetry's standard environment variables. It refuses what it does not support.
+// newOTLPClient reads OpenTelemetry's standard environment variables. It rejects unsupported values.
 func newOTLPClient() (*otlpClient, error) {
 	if name, protocol := otlpVariable("PROTOCOL"); protocol != "" && protocol != "http/protobuf" {
-		return nil, fmt.Errorf("%s: %q is not supported: set it to http/protobuf, or leave it out, and give the collector's port for HTTP, 4318 by default", name, protocol)
+		return nil, fmt.Errorf("%s: %q is not supported: set it to http/protobuf, or unset it, and use the collector's HTTP port, 4318 by default", name, protocol)
 	}
 	c := &otlpClient{headers: http.Header{"Content-Type": {"application/x-protobuf"}, "User-Agent": {"benchledger/" + version}}}
 	if err := errors.Join(c.readEndpoint(), c.readHeaders()); err != nil {
@@ -75,7 +75,7 @@ func newOTLPClient() (*otlpClient, error) {
 	return c, nil
 }
 
-// otlpVariable returns the value of a variable, and its name: the one for traces wins over the one for all signals.
+// otlpVariable returns the value of a variable, and its name: the one for traces takes precedence over the one for all signals.
 func otlpVariable(name string) (variable, value string) {
 	for _, prefix := range []string{"OTEL_EXPORTER_OTLP_TRACES_", "OTEL_EXPORTER_OTLP_"} {
 		if value := strings.TrimSpace(os.Getenv(prefix + name)); value != "" {
@@ -89,19 +89,19 @@ func (c *otlpClient) readEndpoint() error {
 	name, text := otlpVariable("ENDPOINT")
 	endpoint, err := url.Parse(cmp.Or(text, "http://localhost:4318"))
 	if err != nil || endpoint.Scheme != "http" && endpoint.Scheme != "https" || endpoint.Host == "" {
-		return fmt.Errorf("%s has to be a URL, such as http://localhost:4318", name)
+		return fmt.Errorf("%s must be a URL, such as http://localhost:4318", name)
 	}
-	if name != "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" { // That one is taken as it is.
+	if name != "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" { // That one is used unchanged.
 		endpoint = endpoint.JoinPath("v1", "traces")
 	}
 	if name, insecure := otlpVariable("INSECURE"); endpoint.Scheme == "https" && strings.EqualFold(insecure, "true") {
-		return fmt.Errorf("%s is for gRPC: for a collector without TLS begin the endpoint with http://", name)
+		return fmt.Errorf("%s is for gRPC: for a collector without TLS, start the endpoint with http://", name)
 	}
 	c.endpoint = endpoint.String()
 	return nil
 }
 
-// readHeaders reads key=value pairs with commas between them. Values may be percent-encoded, and are secret.
+// readHeaders reads comma-separated key=value pairs. Values may be percent-encoded, and are secret.
 func (c *otlpClient) readHeaders() error {
 	name, text := otlpVariable("HEADERS")
 	if text == "" {
@@ -111,14 +111,14 @@ func (c *otlpClient) readHeaders() error {
 		key, value, found := strings.Cut(pair, "=")
 		value, err := url.PathUnescape(strings.TrimSpace(value))
 		if key = strings.TrimSpace(key); !found || key == "" || err != nil {
-			return fmt.Errorf("%s has to be key=value pairs with commas between them, the values percent-encoded", name)
+			return fmt.Errorf("%s must be comma-separated key=value pairs with percent-encoded values", name)
 		}
 		c.headers.Set(key, value)
 	}
 	return nil
 }
 
-// otlpTLS returns the certificates to trust and to show, nil where none are set.
+// otlpTLS returns the TLS configuration, with the trusted and the client certificates if set.
 func otlpTLS() (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if name, file := otlpVariable("CERTIFICATE"); file != "" {
@@ -127,7 +127,7 @@ func otlpTLS() (*tls.Config, error) {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		if config.RootCAs = x509.NewCertPool(); !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s: %s has no certificate in PEM", name, file)
+			return nil, fmt.Errorf("%s: %s contains no PEM certificate", name, file)
 		}
 	}
 	name, certificate := otlpVariable("CLIENT_CERTIFICATE")
@@ -137,21 +137,21 @@ func otlpTLS() (*tls.Config, error) {
 	}
 	pair, err := tls.LoadX509KeyPair(certificate, key)
 	if err != nil {
-		return nil, fmt.Errorf("%s, with the key beside it: %w", cmp.Or(name, "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"), err)
+		return nil, fmt.Errorf("%s and its key: %w", cmp.Or(name, "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"), err)
 	}
 	config.Certificates = []tls.Certificate{pair}
 	return config, nil
 }
 
-// Start has nothing to do: connections are made when they are needed.
+// Start does nothing: connections are opened when needed.
 func (*otlpClient) Start(context.Context) error { return nil }
 
-// Stop has nothing to do: the program ends.
+// Stop does nothing: the program ends.
 func (*otlpClient) Stop(context.Context) error { return nil }
 
-// UploadTraces sends a batch of spans, again while the collector says that it is busy.
+// UploadTraces sends a batch of spans, and retries while the collector is busy.
 func (c *otlpClient) UploadTraces(ctx context.Context, spans []*collector.ResourceSpans) error {
-	// It has the same form as the request of the collector's protocol, whose package links gRPC.
+	// TracesData is encoded like the export request of OTLP, whose package links gRPC.
 	body, err := proto.Marshal(&collector.TracesData{ResourceSpans: spans})
 	if err != nil {
 		return err
@@ -169,7 +169,7 @@ func (c *otlpClient) UploadTraces(ctx context.Context, spans []*collector.Resour
 	return err
 }
 
-// post sends a body once. Its error is permanent unless it makes sense to send the body again.
+// post sends a body once. Its error is permanent unless a retry may succeed.
 func (c *otlpClient) post(ctx context.Context, body []byte) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.endpoint, bytes.NewReader(body))
 	if err != nil {
@@ -181,18 +181,18 @@ func (c *otlpClient) post(ctx context.Context, body []byte) error {
 		return backoff.Permanent(err)
 	}
 	defer response.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(response.Body, maxOTLPAnswer))
+	content, err := io.ReadAll(io.LimitReader(response.Body, maxOTLPResponse))
 	if err != nil {
-		return backoff.Permanent(fmt.Errorf("read the collector's answer: %w", err))
+		return backoff.Permanent(fmt.Errorf("read the collector's response: %w", err))
 	}
 	if response.StatusCode/100 == 2 {
-		// The answer is a message whose one field tells what was not taken, and why: two bytes when it is there and empty.
-		if len(answer) > 2 && response.Header.Get("Content-Type") == "application/x-protobuf" {
-			return backoff.Permanent(fmt.Errorf("the collector did not take all spans: %.200q", answer))
+		// The only field of the response is partial_success: which spans were rejected, and why. An empty one has two bytes.
+		if len(content) > 2 && response.Header.Get("Content-Type") == "application/x-protobuf" {
+			return backoff.Permanent(fmt.Errorf("the collector rejected some spans: %.200q", content))
 		}
 		return nil
 	}
-	err = fmt.Errorf("the collector at %s answered %s: %.200q", request.URL.Redacted(), response.Status, answer)
+	err = fmt.Errorf("the collector at %s responded %s: %.200q", request.URL.Redacted(), response.Status, content)
 	switch response.StatusCode {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		if seconds, convErr := strconv.Atoi(response.Header.Get("Retry-After")); convErr == nil && seconds >= 0 {

@@ -19,7 +19,7 @@ import (
 	"github.com/benchledger/benchledger/internal/testdb"
 )
 
-// traceCollector keeps the names of the spans that it is sent. It is busy at first.
+// traceCollector keeps the names of received spans. It is busy at first.
 type traceCollector struct {
 	t        *testing.T
 	mu       sync.Mutex
@@ -74,8 +74,8 @@ func (c *traceCollector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write([]byte("\x0a\x0a\x08\x02\x12\x06broken")) // partial_success: 2 spans rejected, "broken".
 }
 
-// Spans arrive at a collector, over TLS with a certificate of its own, compressed, and
-// again when it was busy.
+// Spans reach a collector over TLS with its own certificate, compressed, and are retried while
+// it is busy.
 func TestTracesAreSent(t *testing.T) {
 	t.Parallel()
 	received := &traceCollector{t: t}
@@ -101,12 +101,12 @@ func TestTracesAreSent(t *testing.T) {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
 	}
-	if log := p.stderr.String(); !strings.Contains(log, "the collector did not take all spans") || !strings.Contains(log, "broken") {
+	if log := p.stderr.String(); !strings.Contains(log, "the collector rejected some spans") || !strings.Contains(log, "broken") {
 		t.Errorf("the log does not say what the collector rejected: %s", log)
 	}
 }
 
-// A collector that is not there loses its spans, and nothing else.
+// Without a collector, only the spans are lost.
 func TestTracesWithoutCollector(t *testing.T) {
 	t.Parallel()
 	p := serveDatabase(t, testdb.URL(t), "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://127.0.0.1:1/v1/traces")
@@ -127,12 +127,12 @@ func TestInvalidTracing(t *testing.T) {
 		"gRPC":                 {[]string{endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc"}, `OTEL_EXPORTER_OTLP_PROTOCOL: "grpc" is not supported: set it to http/protobuf`},
 		"JSON, for traces":     {[]string{endpoint, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/json"}, `OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: "http/json" is not supported`},
 		"an exporter":          {[]string{"OTEL_TRACES_EXPORTER=zipkin"}, `OTEL_TRACES_EXPORTER: "zipkin" is not supported: set it to otlp, console or none`},
-		"a host alone":         {[]string{"OTEL_EXPORTER_OTLP_ENDPOINT=localhost:4318"}, "OTEL_EXPORTER_OTLP_ENDPOINT has to be a URL"},
-		"insecure":             {[]string{"OTEL_EXPORTER_OTLP_ENDPOINT=https://localhost:4318", "OTEL_EXPORTER_OTLP_INSECURE=true"}, "begin the endpoint with http://"},
-		"a header":             {[]string{endpoint, "OTEL_EXPORTER_OTLP_HEADERS=secret"}, "OTEL_EXPORTER_OTLP_HEADERS has to be key=value pairs"},
+		"a host alone":         {[]string{"OTEL_EXPORTER_OTLP_ENDPOINT=localhost:4318"}, "OTEL_EXPORTER_OTLP_ENDPOINT must be a URL"},
+		"insecure":             {[]string{"OTEL_EXPORTER_OTLP_ENDPOINT=https://localhost:4318", "OTEL_EXPORTER_OTLP_INSECURE=true"}, "start the endpoint with http://"},
+		"a header":             {[]string{endpoint, "OTEL_EXPORTER_OTLP_HEADERS=secret"}, "OTEL_EXPORTER_OTLP_HEADERS must be comma-separated key=value pairs"},
 		"a compression":        {[]string{endpoint, "OTEL_EXPORTER_OTLP_COMPRESSION=zstd"}, "set it to gzip or none"},
 		"a timeout":            {[]string{endpoint, "OTEL_EXPORTER_OTLP_TIMEOUT=10s"}, "not a number of milliseconds"},
-		"no certificate":       {[]string{endpoint, "OTEL_EXPORTER_OTLP_CERTIFICATE=/dev/null"}, "/dev/null has no certificate in PEM"},
+		"no certificate":       {[]string{endpoint, "OTEL_EXPORTER_OTLP_CERTIFICATE=/dev/null"}, "/dev/null contains no PEM certificate"},
 		"half a client's pair": {[]string{endpoint, "OTEL_EXPORTER_OTLP_CLIENT_KEY=/dev/null"}, "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -5,8 +5,8 @@ import (
 	"os"
 )
 
-// stdout is standard output. It keeps its first error, such as a full disk, for main: most
-// of what prints does not look at errors.
+// stdout is standard output. It keeps its first error, such as a full disk, for main: most callers
+// do not check errors.
 var stdout output
 
 type output struct{ err error }

@@ -24,8 +24,8 @@ import (
 	"github.com/benchledger/benchledger/internal/testdb"
 )
 
-// asProgram makes this test binary the program itself, which so is built once,
-// and with the race detector where the tests are.
+// asProgram makes this test binary run the program: it is built once, and with the race detector if
+// the tests are.
 const asProgram = "BENCHLEDGER_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
@@ -36,11 +36,10 @@ func TestMain(m *testing.M) {
 	testdb.Main(m)
 }
 
-// patience is how long a test waits for what has to come; on a busy machine it
-// comes late.
+// patience is how long a test waits for an expected event. A busy machine is slow.
 const patience = time.Minute
 
-// program is a benchledger in a process of its own.
+// program is a benchledger in its own process.
 type program struct {
 	t              *testing.T
 	cmd            *exec.Cmd
@@ -50,8 +49,7 @@ type program struct {
 	url, dir string
 }
 
-// command prepares the program. It sees none of the settings of whoever runs the
-// tests.
+// command prepares the program, without the settings of the user who runs the tests.
 func command(t *testing.T, env []string, args ...string) *program {
 	t.Helper()
 	self, err := os.Executable()
@@ -130,7 +128,7 @@ func (p *program) ready() *program {
 	return p
 }
 
-// serve serves on a database of the program's own in dir.
+// serve serves with the program's own database in dir.
 func serve(t *testing.T, dir string) *program {
 	t.Helper()
 	return command(t, nil, "serve", "--addr=127.0.0.1:0", "--data-dir="+dir).start().ready()
@@ -151,7 +149,7 @@ func (p *program) terminate() {
 	}
 }
 
-// request sends a request and returns the answer, read to its end.
+// request sends a request and returns the response with its whole body.
 func (p *program) request(method, path, body string) (*http.Response, string) {
 	p.t.Helper()
 	request, err := http.NewRequestWithContext(p.t.Context(), method, p.url+path, strings.NewReader(body))
@@ -181,7 +179,7 @@ var document = sync.OnceValues(func() (*contract.Contract, error) {
 	return contract.Parse(text)
 })
 
-// conforms checks an answer of an operation against openapi.yaml.
+// conforms checks a response of an operation against openapi.yaml.
 func conforms(t *testing.T, request *http.Request, response *http.Response, body []byte) {
 	t.Helper()
 	c, err := document()
@@ -243,8 +241,8 @@ func newDir(t *testing.T) string {
 	return dir
 }
 
-// processes returns the processes, except the test's own, that have to do with
-// dir: by their command line, or because they work in it.
+// processes returns the processes, except the test's own, with dir in their command line or as
+// their working directory.
 func processes(t *testing.T, dir string) map[int]string {
 	t.Helper()
 	found := map[int]string{}
@@ -280,7 +278,7 @@ func processes(t *testing.T, dir string) map[int]string {
 	return found
 }
 
-// wantNothingRunning checks that everything which had to do with dir ends.
+// wantNothingRunning checks that all processes of dir end.
 func wantNothingRunning(t *testing.T, dir string) {
 	t.Helper()
 	eventually(t, "nothing runs any more", func() bool { return len(processes(t, dir)) == 0 })
@@ -292,7 +290,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	eventuallyEvery(t, 20*time.Millisecond, what, holds)
 }
 
-// eventuallyEvery looks more often, or less, than eventually.
+// eventuallyEvery is like eventually, with another interval.
 func eventuallyEvery(t *testing.T, interval time.Duration, what string, holds func() bool) {
 	t.Helper()
 	// Not the test's context, which has ended when it cleans up.

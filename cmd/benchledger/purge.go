@@ -27,15 +27,15 @@ type purgeCommand struct {
 }
 
 func (purgeCommand) Help() string {
-	return "Deletes runs for good, with their evaluations and telemetry, and the batches that have no run left. Voided runs match, too. " +
-		"A run that is wrong is better voided: benchledger void. Purge works on the database, not through the server. It can be stopped and started again at any time; " +
-		"a server may run meanwhile. Back up the database first."
+	return "Permanently deletes runs with their evaluations and telemetry, and batches that have no runs left. Voided runs match, too. " +
+		"To only exclude wrong runs from statistics, use benchledger void. Purge connects to the database, not to the server, which can keep running. " +
+		"You can stop purge at any time and run it again. Back up the database first."
 }
 
-// age is when a run started at the latest, nil for any time.
+// age has the time before which a run started, nil for any time.
 type age struct{ before *time.Time }
 
-// UnmarshalText reads a duration until now, in days too, a date in UTC, or a time.
+// UnmarshalText parses a duration until now (also in days), a date in UTC, or a time.
 func (a *age) UnmarshalText(text []byte) error {
 	before, err := parseWhen(string(text), func(ago time.Duration) time.Time { return time.Now().Add(-ago) })
 	a.before = &before
@@ -57,7 +57,7 @@ func (c *purgeCommand) purge() (db.Purge, error) {
 	return purge, nil
 }
 
-// Run prints how many runs match, and deletes them if it is told to.
+// Run prints how many runs match, and deletes them with --delete.
 func (c *purgeCommand) Run() error {
 	purge, err := c.purge()
 	if err != nil {
@@ -73,7 +73,7 @@ func (c *purgeCommand) Run() error {
 			return nil
 		}
 		if !c.Delete {
-			printf("%d runs match, started from %s to %s: %d of them are open, %d voided.\nNothing was deleted. To delete them for good, add --delete.\n",
+			printf("%d runs match, started from %s to %s: %d of them are open, %d voided.\nNothing was deleted. To delete them permanently, add --delete.\n",
 				counts.Runs, counts.FirstStartedAt.UTC().Format(time.RFC3339), counts.LastStartedAt.UTC().Format(time.RFC3339), counts.OpenRuns, counts.VoidedRuns)
 			return nil
 		}
@@ -81,7 +81,7 @@ func (c *purgeCommand) Run() error {
 	})
 }
 
-// deleteRuns deletes in steps. What it deleted stays deleted when it is stopped.
+// deleteRuns deletes in steps. Completed steps are kept if it is stopped.
 func deleteRuns(ctx context.Context, q *db.Queries, purge db.Purge, total int64) error {
 	bar := progressbar.NewOptions64(
 		total, progressbar.OptionSetDescription("deleting runs"), progressbar.OptionSetWriter(os.Stderr),
@@ -96,7 +96,7 @@ func deleteRuns(ctx context.Context, q *db.Queries, purge db.Purge, total int64)
 			if ctx.Err() != nil {
 				err = errors.New("stopped")
 			}
-			return fmt.Errorf("%w; %d runs are deleted. To go on, run the same command again", err, done.Runs)
+			return fmt.Errorf("%w; %d runs are deleted. To continue, run the same command again", err, done.Runs)
 		}
 		if purged.Runs == 0 {
 			break

@@ -204,7 +204,7 @@ func TestRecorder(t *testing.T) {
 		address := freeAddr(t)
 		dir := t.TempDir()
 		recorder := recorder(t, "http://"+address, dir)
-		// It comes back when the ends of runs have met its absence.
+		// It comes back after the runs ended without it.
 		go func() {
 			eventually(t, "runs wait in the spool", func() bool { return exists(t, dir+"/*.json") })
 			listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
@@ -472,14 +472,14 @@ func TestRecorder(t *testing.T) {
 	})
 }
 
-// TestRecorderKeeps tries what keeps a run from being stored, and must not lose it.
+// TestRecorderKeeps causes failures that prevent storing a run: the run must not be lost.
 func TestRecorderKeeps(t *testing.T) {
 	t.Parallel()
 	server := serveDatabase(t, testdb.URL(t))
 	once := func(o *benchledger.RecorderOptions) { o.RetryFor = new(time.Duration(0)) }
 	env := func(dir string) []string { return append(submitEnv(server.url), "BENCHLEDGER_SPOOL="+dir) }
 
-	// What a proxy may answer instead of the server: with none of it is a run stored.
+	// Responses of a proxy instead of the server: with none of them is a run stored.
 	for name, answer := range map[string]http.HandlerFunc{
 		"a page to sign in": func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/sign-in" {
@@ -731,8 +731,8 @@ func TestRecorderKeeps(t *testing.T) {
 	})
 }
 
-// TestRecorderCannotRemove sees that a run that is stored is delivered, although its file in the
-// spool stays.
+// TestRecorderCannotRemove checks that a stored run counts as delivered, although its file cannot be
+// removed from the spool.
 func TestRecorderCannotRemove(t *testing.T) {
 	t.Parallel()
 	server := serveDatabase(t, testdb.URL(t))

@@ -29,48 +29,48 @@ import (
 )
 
 const (
-	// localKey is everyone's, so it holds only where no one else reaches the server.
+	// localKey is public, so it is only valid on a loopback address.
 	localKey = "dev-local-key"
-	// rateLimit is how many requests a second a key, and an address, may send by default.
+	// rateLimit is the default limit of requests per second, for each key and for each address.
 	rateLimit, maxRateLimit = 1000, 1_000_000
-	// databaseWait is how long a server waits for a database that is not there yet.
+	// databaseWait is how long a starting server waits for the database.
 	databaseWait = time.Minute
-	// gcPercent spends memory, of which a server needs little, on time. GOGC wins over it.
+	// gcPercent uses more memory, of which a server needs little, for less CPU time. GOGC takes precedence.
 	gcPercent = 400
-	// shutdownWait is how long requests in flight may take to finish: more than the
-	// API gives a body to arrive and its work to be done.
+	// shutdownWait is how long running requests may take to finish: longer than the
+	// timeouts of the API for reading a body and handling it.
 	shutdownWait = 75 * time.Second
 )
 
 type serveCommand struct {
 	Addr               string        `env:"ADDR" default:"127.0.0.1:8787" placeholder:"HOST:PORT" help:"Listen address; ${default} by default."`
-	DatabaseURL        string        `env:"DATABASE_URL" placeholder:"URL" help:"The database, as a PostgreSQL connection string. With ENVIRONMENT=local it is optional: the server then starts its own PostgreSQL."`
+	DatabaseURL        string        `env:"DATABASE_URL" placeholder:"URL" help:"PostgreSQL connection string of the database. With ENVIRONMENT=local it is optional: the server then starts its own PostgreSQL."`
 	DatabaseMigrateURL string        `env:"DATABASE_MIGRATE_URL" placeholder:"URL" help:"A direct connection to the same database for migrations, if DATABASE_URL goes through a pooler."`
-	Environment        string        `env:"ENVIRONMENT" enum:"local,dev,staging,production" default:"local" placeholder:"NAME" help:"Environment: ${enum}; ${default} by default."`
-	APISecretKey       string        `name:"api-secret-key" env:"API_SECRET_KEY" placeholder:"KEY" help:"An API key that may do everything, in addition to those of benchledger keys. Flags are visible in the process list: prefer the variable, or API_SECRET_KEY_FILE. With ENVIRONMENT=local on a loopback address it is optional, and dev-local-key by default."`
+	Environment        string        `env:"ENVIRONMENT" enum:"local,dev,staging,production" default:"local" placeholder:"NAME" help:"One of ${enum}; ${default} by default."`
+	APISecretKey       string        `name:"api-secret-key" env:"API_SECRET_KEY" placeholder:"KEY" help:"A shared API key with all permissions. Flags are visible in the process list: prefer the variable, or API_SECRET_KEY_FILE. With ENVIRONMENT=local on a loopback address it is optional, and dev-local-key by default."`
 	PublicReads        bool          `env:"PUBLIC_READS" default:"true" negatable:"" help:"Allow reading without a key; ${default} by default."`
 	RateLimitPerKey    *int          `env:"RATE_LIMIT_PER_KEY" placeholder:"N" help:"Maximum requests per second of each key; 0 is no limit. 1000 by default, with ENVIRONMENT=local no limit."`
-	RateLimitPerAddr   *int          `name:"rate-limit-per-address" env:"RATE_LIMIT_PER_ADDRESS" placeholder:"N" help:"The same for each client address."`
+	RateLimitPerAddr   *int          `name:"rate-limit-per-address" env:"RATE_LIMIT_PER_ADDRESS" placeholder:"N" help:"Maximum requests per second of each client address; the same defaults."`
 	TrustedProxies     []string      `env:"TRUSTED_PROXIES" placeholder:"CIDR" help:"Proxies whose X-Forwarded-For is trusted, as networks (10.0.0.0/8) or addresses. None by default."`
 	AllowedOrigins     []string      `env:"ALLOWED_ORIGINS" placeholder:"ORIGIN" help:"Origins whose web pages may use the API (CORS), or * for all. With ENVIRONMENT=local http://localhost:3000 and http://localhost:5173 by default, otherwise none."`
-	MetadataAsText     bool          `env:"METADATA_AS_TEXT" default:"false" negatable:"" help:"Return metadata as a text of JSON, as the worker that BenchLedger replaces did, instead of as an object; ${default} by default."`
+	MetadataAsText     bool          `env:"METADATA_AS_TEXT" default:"false" negatable:"" help:"Return metadata as a JSON string instead of an object, as the worker that BenchLedger replaces did; ${default} by default."`
 	DataDir            string        `env:"DATA_DIR" default:"${data_dir}" placeholder:"DIR" help:"Directory for the data of the server's own PostgreSQL; ${default} by default."`
-	MetricsAddr        string        `env:"METRICS_ADDR" placeholder:"HOST:PORT" help:"Address to serve /metrics for Prometheus and profiles (/debug/pprof/) on; off by default. Do not expose it to the public."`
-	ShutdownDelay      time.Duration `env:"SHUTDOWN_DELAY" default:"2s" placeholder:"DURATION" help:"How long the server still answers, but reports that it is not ready, before it stops; ${default} by default, 0 with ENVIRONMENT=local."`
+	MetricsAddr        string        `env:"METRICS_ADDR" placeholder:"HOST:PORT" help:"Address for Prometheus metrics (/metrics) and profiles (/debug/pprof/); off by default. Do not expose it to the public."`
+	ShutdownDelay      time.Duration `env:"SHUTDOWN_DELAY" default:"2s" placeholder:"DURATION" help:"How long the server reports that it is not ready, but still accepts requests, before it stops; ${default} by default, 0 with ENVIRONMENT=local."`
 	SlowQuery          time.Duration `env:"SLOW_QUERY" default:"500ms" placeholder:"DURATION" help:"Log queries that take longer; ${default} by default."`
 }
 
-// Help says what happens.
+// Help describes the start and the shutdown.
 func (serveCommand) Help() string {
-	return "It migrates the database schema, prints the addresses, and logs to standard error: on a terminal for people, " +
-		"elsewhere as structured lines (JSON, except with ENVIRONMENT=local). On SIGTERM or Ctrl-C it finishes the requests in flight; a second signal stops it at once."
+	return "Migrates the database schema, prints the addresses, and logs to standard error: in a readable form on a terminal, " +
+		"otherwise as structured lines (JSON; key=value with ENVIRONMENT=local). On SIGTERM or Ctrl-C, finishes running requests; a second signal stops the server immediately."
 }
 
-// Run serves until it is told to stop.
+// Run serves until a signal stops it.
 func (c *serveCommand) Run() (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // A second signal ends the program at once.
+	context.AfterFunc(ctx, stop) // A second signal ends the program immediately.
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
@@ -86,16 +86,16 @@ func (c *serveCommand) Run() (err error) {
 		return err
 	}
 
-	// While it starts, it is alive and not ready.
+	// While it starts, the server is alive but not ready.
 	server := startServer(listener, api.Starting(), logger)
 	defer func() { _ = server.Close() }() // After a shutdown there is nothing to close.
 
-	// Where no database is given, the server starts its own.
+	// Without DATABASE_URL, the server starts its own PostgreSQL.
 	where, databaseEnded := "", (<-chan struct{})(nil)
 	if c.DatabaseURL == "" {
 		local, err := localpg.Start(ctx, localpg.Options{
 			DataDir: c.DataDir, Progress: func(step string) { logger.Info(step) },
-			Settings: map[string]string{"random_page_cost": "1.1"}, // The default suits spinning disks.
+			Settings: map[string]string{"random_page_cost": "1.1"}, // The default is for spinning disks.
 		})
 		if err != nil {
 			return ignoreIfStopping(ctx, logger, err)
@@ -137,7 +137,7 @@ func (c *serveCommand) Run() (err error) {
 	if err != nil {
 		return err
 	}
-	server.handler.Store(&handler) // Now it is ready.
+	server.handler.Store(&handler) // Now the server is ready.
 	c.printReady("http://"+address(listener.Addr()), where)
 
 	select {
@@ -147,10 +147,10 @@ func (c *serveCommand) Run() (err error) {
 		err = fmt.Errorf("the database stopped; see %s", filepath.Join(c.DataDir, "postgres.log"))
 	case <-ctx.Done():
 	}
-	stop() // From now on a signal ends the program, also one that comes before AfterFunc.
+	stop() // From now on a signal ends the program, even if AfterFunc has not run yet.
 	logger.Info("stopping")
 	if err == nil && c.Environment != "local" {
-		select { // Load balancers see that it is not ready, while it still answers.
+		select { // Load balancers see that it is not ready while it still accepts requests.
 		case <-time.After(c.ShutdownDelay):
 		case err = <-server.ended:
 		}
@@ -163,7 +163,7 @@ func (c *serveCommand) Run() (err error) {
 	return err
 }
 
-// printReady says where everything is, and how to go on. It ends with an empty line.
+// printReady prints the addresses, the data directory, and an example request. It ends with an empty line.
 func (c *serveCommand) printReady(address, where string) {
 	ready := section{}
 	ready.add("API", address+"/api")
@@ -178,11 +178,11 @@ func (c *serveCommand) printReady(address, where string) {
 	printf("\n")
 }
 
-// httpServer serves a handler, which can be exchanged while it serves.
+// httpServer serves a handler that can be replaced while it runs.
 type httpServer struct {
 	*http.Server
 	handler atomic.Pointer[http.Handler]
-	// ended has the reason when it serves no longer.
+	// ended receives the error when the server has stopped.
 	ended chan error
 }
 
@@ -192,9 +192,9 @@ func startServer(listener net.Listener, handler http.Handler, logger *slog.Logge
 	s.Server = &http.Server{
 		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*s.handler.Load()).ServeHTTP(w, r) }),
 		ReadHeaderTimeout: 10 * time.Second,
-		// For a body; operations that take large ones give them time of their own.
+		// Operations with large bodies set their own timeout.
 		ReadTimeout: time.Minute,
-		// As long as a slow client may take to send a body, and to fetch the answer.
+		// The time for a slow client to send a body and to read the response.
 		WriteTimeout:   3 * time.Minute,
 		IdleTimeout:    2 * time.Minute,
 		MaxHeaderBytes: 64 << 10,
@@ -204,7 +204,7 @@ func startServer(listener net.Listener, handler http.Handler, logger *slog.Logge
 	return s
 }
 
-// handler is the API on a database that is up to date. When ctx ends it is not ready any more.
+// handler returns the API for a migrated database. When ctx ends, the API reports that it is not ready.
 func (c *serveCommand) handler(ctx context.Context, pool *pgxpool.Pool, metrics prometheus.Registerer, tracing tracing, logger *slog.Logger) (http.Handler, error) {
 	proxies, err := trustedProxies(c.TrustedProxies)
 	if err != nil {
@@ -221,8 +221,8 @@ func (c *serveCommand) handler(ctx context.Context, pool *pgxpool.Pool, metrics 
 	}), proxies), nil
 }
 
-// ignoreIfStopping returns the error of a start, but nil when the server was told to stop
-// meanwhile: then that is why it failed.
+// ignoreIfStopping returns the error of a start, or nil if a signal stopped the server, which
+// then caused the error.
 func ignoreIfStopping(ctx context.Context, logger *slog.Logger, err error) error {
 	if ctx.Err() == nil {
 		return err
@@ -231,8 +231,8 @@ func ignoreIfStopping(ctx context.Context, logger *slog.Logger, err error) error
 	return nil
 }
 
-// complete fills in what depends on the environment, and refuses what is unsafe or
-// cannot be meant.
+// complete sets defaults that depend on the environment, and rejects unsafe or contradictory
+// settings.
 func (c *serveCommand) complete(addr net.Addr) (err error) {
 	local := c.Environment == "local"
 	if c.APISecretKey == "" || c.APISecretKey == localKey {
@@ -243,14 +243,14 @@ func (c *serveCommand) complete(addr net.Addr) (err error) {
 		c.APISecretKey = localKey
 	}
 	if strings.ContainsFunc(c.APISecretKey, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
-		return errors.New("API_SECRET_KEY must fit into a header: printable ASCII without spaces")
+		return errors.New("API_SECRET_KEY must be printable ASCII without spaces")
 	}
 	if c.DatabaseURL == "" && !local {
 		return fmt.Errorf("a database is required: set DATABASE_URL or --database-url. "+
 			"Only in the environment local, the server starts its own; this is %s", c.Environment)
 	}
 	if c.DatabaseURL == "" && c.DatabaseMigrateURL != "" {
-		return errors.New("DATABASE_MIGRATE_URL is set, but DATABASE_URL is not: set both, or neither to use the server's own database")
+		return errors.New("DATABASE_MIGRATE_URL is set, but DATABASE_URL is not: set both, or none to use the server's own database")
 	}
 	if len(c.AllowedOrigins) == 0 && local {
 		c.AllowedOrigins = []string{"http://localhost:3000", "http://localhost:5173"}
@@ -258,7 +258,7 @@ func (c *serveCommand) complete(addr net.Addr) (err error) {
 	for i, origin := range c.AllowedOrigins {
 		c.AllowedOrigins[i] = strings.TrimSpace(origin)
 		if !origins.MatchString(c.AllowedOrigins[i]) {
-			return fmt.Errorf("ALLOWED_ORIGINS: %q is not an origin: write it as browsers send it, like https://dashboard.example:8443", origin)
+			return fmt.Errorf("ALLOWED_ORIGINS: %q is not an origin: use the form that browsers send, such as https://dashboard.example:8443", origin)
 		}
 	}
 	for name, limit := range map[string]**int{"RATE_LIMIT_PER_KEY": &c.RateLimitPerKey, "RATE_LIMIT_PER_ADDRESS": &c.RateLimitPerAddr} {
@@ -283,7 +283,7 @@ func (c *serveCommand) complete(addr net.Addr) (err error) {
 	return nil
 }
 
-// trustedProxies reads networks and addresses.
+// trustedProxies parses networks and addresses.
 func trustedProxies(texts []string) ([]netip.Prefix, error) {
 	prefixes := make([]netip.Prefix, len(texts))
 	for i, text := range texts {
@@ -309,7 +309,7 @@ func isLoopback(addr net.Addr) bool {
 	return ok && tcp.IP.IsLoopback()
 }
 
-// address is where to reach the listener from this machine.
+// address is the address of the listener for clients on this machine.
 func address(addr net.Addr) string {
 	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
 		return fmt.Sprintf("localhost:%d", tcp.Port)
@@ -317,8 +317,7 @@ func address(addr net.Addr) string {
 	return addr.String()
 }
 
-// migrate brings the schema up to date, and waits for a database that is still
-// starting.
+// migrate migrates the schema to the latest version. It waits for a database that is still starting.
 func (c *serveCommand) migrate(ctx context.Context, logger *slog.Logger) error {
 	url := c.DatabaseMigrateURL
 	if url == "" {
@@ -336,8 +335,8 @@ func (c *serveCommand) migrate(ctx context.Context, logger *slog.Logger) error {
 	return err
 }
 
-// migrateUp leaves a schema alone that is as new as this server, or newer: it does not
-// wait for one who brings it further.
+// migrateUp does nothing if the schema is as new as this server, or newer. So it does not wait
+// for a newer server that is migrating.
 func migrateUp(ctx context.Context, url string, logger *slog.Logger) (err error) {
 	state, err := db.ReadSchemaVersion(ctx, url)
 	if err != nil {

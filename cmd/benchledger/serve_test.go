@@ -23,7 +23,7 @@ import (
 	"github.com/benchledger/benchledger/internal/testserver"
 )
 
-// TestServeRefuses is about what is said at once, before anything is started.
+// TestServeRefuses checks the errors of settings, before anything is started.
 func TestServeRefuses(t *testing.T) {
 	t.Parallel()
 	taken := listen(t)
@@ -92,7 +92,7 @@ func TestServeKey(t *testing.T) {
 	}
 }
 
-// The parameters of the pool are the server's own: PostgreSQL knows none of them.
+// The server must not pass the parameters of the pool to PostgreSQL.
 func TestServePoolParameters(t *testing.T) {
 	t.Parallel()
 	p := serveDatabase(t, testdb.Empty(t)+"&pool_max_conns=3&pool_max_conn_lifetime=1h")
@@ -128,8 +128,8 @@ func TestServePrintsAddresses(t *testing.T) {
 	}
 }
 
-// TestServeMigrateURL has the server and its migrations on two databases, to tell
-// them apart.
+// TestServeMigrateURL uses different databases for the server and its migrations, to distinguish
+// them.
 func TestServeMigrateURL(t *testing.T) {
 	t.Parallel()
 	served, migrated := testdb.Empty(t), testdb.Empty(t)
@@ -168,8 +168,8 @@ func TestServeWaitsForDatabase(t *testing.T) {
 	p.ready().submit("run")
 }
 
-// TestServeWhileOthersMigrate starts servers while somebody migrates: one that needs it
-// waits, alive and not ready; one that has all it needs does not wait.
+// TestServeWhileOthersMigrate starts servers during a migration: a server that needs the migration
+// waits, alive but not ready; a server with a sufficient schema does not wait.
 func TestServeWhileOthersMigrate(t *testing.T) {
 	t.Parallel()
 	url := testdb.URL(t)
@@ -216,7 +216,7 @@ func TestServeWhileOthersMigrate(t *testing.T) {
 	p.ready().wantRuns("run")
 }
 
-// forward leads each connection to an address.
+// forward forwards each connection to an address.
 func forward(listener net.Listener, network, address string) {
 	for {
 		from, err := listener.Accept()
@@ -244,7 +244,7 @@ func TestServeStopsWhileItWaits(t *testing.T) {
 	p.terminate()
 }
 
-// TestServeLogs finds a request in the log by the id in its answer.
+// TestServeLogs finds a request in the log by the ID in its response.
 func TestServeLogs(t *testing.T) {
 	t.Parallel()
 	p := serveDatabase(t, testdb.Empty(t), "ENVIRONMENT=dev", "API_SECRET_KEY=k")
@@ -284,8 +284,8 @@ func TestServeOnTerminal(t *testing.T) {
 	}
 }
 
-// TestServeFinishesRequests has the server told to stop while a submission's body
-// is still on its way: it is answered and stored, and only then all ends.
+// TestServeFinishesRequests stops the server while the body of a submission is arriving: the
+// submission is stored and gets its response before the server ends.
 func TestServeFinishesRequests(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
@@ -300,7 +300,7 @@ func TestServeFinishesRequests(t *testing.T) {
 	fmt.Fprintf(connection, "POST /api/results HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n"+
 		"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n", addr, localKey, len(body))
 	answers := bufio.NewReader(connection)
-	// Go on, says the server when it begins to read the body.
+	// The server sends 100 Continue when it starts to read the body.
 	if response, err := http.ReadResponse(answers, nil); err != nil || response.StatusCode != http.StatusContinue {
 		t.Fatalf("%v %v", response, err)
 	}
@@ -329,8 +329,8 @@ func TestServeFinishesRequests(t *testing.T) {
 	serve(t, dir).wantRuns("run")
 }
 
-// TestSlowRequests has clients that send their headers for ever, or without end: they
-// keep nobody else from being answered, and are cut off.
+// TestSlowRequests has clients that send their headers too slowly, or endlessly: they do not block
+// other clients, and the server disconnects them.
 func TestSlowRequests(t *testing.T) {
 	t.Parallel()
 	p := serve(t, newDir(t))
@@ -367,8 +367,8 @@ func TestSlowRequests(t *testing.T) {
 	}
 }
 
-// Who is refused before the body is read is told so, though the body never comes, and
-// is then let go.
+// A client that is refused before its body is read gets the response even if the body never comes,
+// and is then disconnected.
 func TestMissingBodyTimesOut(t *testing.T) {
 	t.Parallel()
 	p := serveDatabase(t, testdb.Empty(t))
@@ -390,7 +390,7 @@ func TestMissingBodyTimesOut(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer connection.Close()
-			if err := connection.SetDeadline(time.Now().Add(patience / 2)); err != nil { // Sooner than a body may take.
+			if err := connection.SetDeadline(time.Now().Add(patience / 2)); err != nil { // Shorter than the timeout of a body.
 				t.Fatal(err)
 			}
 			if _, err := io.WriteString(connection, test.request); err != nil {
@@ -412,7 +412,7 @@ func TestMissingBodyTimesOut(t *testing.T) {
 	}
 }
 
-// TestServeSecondSignal ends a server at once that waits for a request.
+// TestServeSecondSignal immediately ends a server that waits for a request.
 func TestServeSecondSignal(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
@@ -436,7 +436,7 @@ func TestServeSecondSignal(t *testing.T) {
 	wantNothingRunning(t, dir)
 }
 
-// listen listens on an address of its own, until the end of the test.
+// listen listens on a free address until the end of the test.
 func listen(t *testing.T) net.Listener {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -28,8 +28,7 @@ import (
 	"github.com/benchledger/benchledger/internal/jsonlines"
 )
 
-// What a request takes at most. A run that is larger goes alone, for the server to
-// judge.
+// Limits of one request. A larger run is sent alone, and the server accepts or refuses it.
 const (
 	groupRuns  = 500
 	groupBytes = 4 << 20
@@ -43,7 +42,7 @@ const (
 
 type submitCommand struct {
 	serverFlags `embed:""`
-	Files       []string      `arg:"" name:"file" help:"Files of runs: one per line (NDJSON), a JSON array, or one object; optionally compressed by gzip. - is standard input."`
+	Files       []string      `arg:"" name:"file" help:"Files of runs: one per line (NDJSON), a JSON array, or one object; optionally compressed with gzip. - is standard input."`
 	Concurrency int           `default:"4" placeholder:"N" help:"Number of concurrent requests; ${default} by default."`
 	RetryFor    time.Duration `default:"2m" placeholder:"DURATION" help:"How long to retry a request while the server is unavailable; 0 does not retry, ${default} by default."`
 	Refused     string        `default:"refused.ndjson" placeholder:"FILE" help:"File for the runs that the server refuses, with the reasons; ${default} by default. Once the runs in it are corrected, submit that file."`
@@ -52,13 +51,13 @@ type submitCommand struct {
 }
 
 func (submitCommand) Help() string {
-	return "Submitting a run again is safe: what is already stored counts as a replay. To continue a submission that was stopped, run the same command again. " +
-		"Lines with the same run ID are stored in their order, across all files.\n\n" +
-		"A file of refused runs can be submitted too: of each line, run is submitted. Correct it first; it may be an object instead of a text.\n\n" +
-		"Exit status: 0 when all runs are stored, 1 when some could not be delivered or a file could not be read, 2 when all were delivered and some refused."
+	return "Submitting a run again is safe: a run that is already stored counts as a replay. To continue a stopped submission, run the same command again. " +
+		"Lines with the same run ID are stored in order, across all files.\n\n" +
+		"A file of refused runs can be submitted, too: the run in each line is submitted. Correct it first; it may be a JSON string or an object.\n\n" +
+		"Exit status: 0 if all runs are stored, 1 if some could not be delivered or a file could not be read, 2 if all were delivered and some were refused."
 }
 
-// Validate refuses what means nothing.
+// Validate checks the flags.
 func (c *submitCommand) Validate() error {
 	if c.Concurrency < 1 {
 		return errors.New("--concurrency must be at least 1")
@@ -66,17 +65,17 @@ func (c *submitCommand) Validate() error {
 	return checkRetryFor(c.RetryFor)
 }
 
-// source is a run, and where it comes from.
+// source is a run, and its position in the files.
 type source struct {
-	// n counts the runs of all files.
+	// n is the number of the run across all files.
 	n    int
 	file string
-	// line is that of the file; of an array, the element.
+	// line is the line in the file or, in an array, the element.
 	line int
 	raw  []byte
-	// id is a hash of the run ID, 0 where the line has none.
+	// id is a hash of the run ID, 0 if the line has none.
 	id uint64
-	// size is how much of the file it is, compressed where that is.
+	// size is the size of the run in the file, compressed if the file is.
 	size int64
 }
 
@@ -89,7 +88,7 @@ func (s source) String() string {
 	return fmt.Sprintf("line %d of %s", s.line, file)
 }
 
-// submission counts what becomes of runs.
+// submission counts the outcomes of runs.
 type submission struct {
 	client  *benchledger.ClientWithResponses
 	retrier *benchledger.Retrier
@@ -97,37 +96,37 @@ type submission struct {
 	// stop ends the submission.
 	stop context.CancelCauseFunc
 	mu   sync.Mutex
-	// total is the size of all files, -1 where it is not known, and done what was submitted of them.
+	// total is the size of all files, -1 if unknown; done is the submitted part of it.
 	total, done int64
 	outcomes    map[benchledger.ReceiptOutcome]int
-	// undelivered counts runs that did not reach the server, and why says the reason.
+	// undelivered counts runs that could not be delivered; why is the last error.
 	undelivered int
 	why         error
 	refused     *lineFile
 	left        *lineFile
-	// reasons are why the first runs were refused.
+	// reasons are the reasons of the first refused runs.
 	reasons []finding
-	// warnings has at most keptWarnings texts; unkept counts those of lines beyond them.
+	// warnings has at most keptWarnings texts; unkept counts the others.
 	warnings map[string]*finding
 	unkept   int
 	bar      *progressbar.ProgressBar
 }
 
-// finding is what the server says about some lines.
+// finding is a reason or a warning of the server, and its lines.
 type finding struct {
 	text  string
 	first source
 	lines int
 }
 
-// How many findings are printed, and how many texts of warnings are kept to count their lines.
+// How many reasons and warnings are printed, and how many different warnings are counted.
 const (
 	maxReasons   = 3
 	maxWarnings  = 10
 	keptWarnings = 1000
 )
 
-// Run submits.
+// Run submits the files.
 func (c *submitCommand) Run() error {
 	interrupted, end := interruptible()
 	defer end()
@@ -147,7 +146,7 @@ func (c *submitCommand) Run() error {
 	groups := make([]chan []source, c.Concurrency)
 	var workers sync.WaitGroup
 	for i := range groups {
-		groups[i] = make(chan []source, 1) // So that a worker that waits does not keep the others waiting.
+		groups[i] = make(chan []source, 1) // A waiting worker then does not block the others.
 		workers.Go(func() { s.work(ctx, groups[i]) })
 	}
 	unreadable := c.read(ctx, groups)
@@ -169,7 +168,7 @@ func (c *submitCommand) Run() error {
 	return err
 }
 
-// size is that of all files, -1 where it is not known.
+// size is the size of all files, -1 if unknown.
 func (c *submitCommand) size() int64 {
 	total := int64(0)
 	for _, file := range c.Files {
@@ -193,15 +192,15 @@ func newBar(total int64) *progressbar.ProgressBar {
 		progressbar.OptionSetVisibility(onTerminal()),
 		progressbar.OptionShowBytes(true), progressbar.OptionShowTotalBytes(true), progressbar.OptionFullWidth(),
 		progressbar.OptionThrottle(65*time.Millisecond), progressbar.OptionSetRenderBlankState(true),
-		progressbar.OptionSpinnerType(14), progressbar.OptionSetSpinnerChangeInterval(0), // It would draw at a time of its own.
+		progressbar.OptionSpinnerType(14), progressbar.OptionSetSpinnerChangeInterval(0), // Otherwise the bar also draws by a timer.
 		progressbar.OptionOnCompletion(func() { fmt.Fprintln(os.Stderr) }),
 	)
 }
 
 func onTerminal() bool { return term.IsTerminal(int(os.Stderr.Fd())) }
 
-// report prints how far it is, every few seconds where there is no bar, until it is ended. It
-// prints nothing while nothing changes: then it waits for the server, and has said so.
+// report prints the progress every few seconds if there is no bar, until end is called. It prints
+// nothing while nothing changes: then the submission waits for the server, and has said so.
 func (s *submission) report() (end func()) {
 	if onTerminal() {
 		return func() {}
@@ -232,7 +231,7 @@ func (s *submission) counts() string {
 		s.outcomes["recorded"], s.outcomes["replayed"], s.outcomes["refused"]+s.outcomes["conflict"], s.undelivered)
 }
 
-// result says what became of all runs, and how to go on.
+// result prints the outcomes of all runs, and how to continue.
 func (s *submission) result(ctx context.Context, unreadable error) error {
 	refused := s.outcomes["refused"] + s.outcomes["conflict"]
 	printf("%s\n", s.counts())
@@ -275,7 +274,7 @@ func (s *submission) printWarnings() {
 	}
 }
 
-// position says how far the submission is.
+// position describes the progress.
 func (s *submission) position() string {
 	if s.total > 0 {
 		return fmt.Sprintf("%d %%", min(100, 100*s.done/s.total))
@@ -283,7 +282,7 @@ func (s *submission) position() string {
 	return fmt.Sprintf("%d runs", s.submitted())
 }
 
-// submitted counts the runs whose outcome is known.
+// submitted counts the runs with a known outcome.
 func (s *submission) submitted() int {
 	n := s.undelivered
 	for _, runs := range s.outcomes {
@@ -292,7 +291,7 @@ func (s *submission) submitted() int {
 	return n
 }
 
-// exitError ends the program with a status of its own.
+// exitError ends the program with the given status.
 type exitError struct {
 	status  int
 	message string
@@ -310,16 +309,16 @@ func (s *submission) work(ctx context.Context, groups <-chan []source) {
 	}
 }
 
-// worker submits the lines of some run IDs. Once a run is undelivered, so are the lines about it
-// that follow: they would be stored before it.
+// worker submits the lines of some run IDs. After a run could not be delivered, its later lines
+// are not sent either: they would be stored before it.
 type worker struct {
 	*submission
-	// behind has the IDs of undelivered runs, and cause is why the last one is.
+	// behind has the IDs of undelivered runs; cause is the error of the last one.
 	behind map[uint64]bool
 	cause  error
 }
 
-// submit submits a group, and reports whether to go on.
+// submit submits a group, and reports whether to continue.
 func (w *worker) submit(ctx context.Context, group []source) bool {
 	var next, overtaking []source
 	for _, run := range group {
@@ -340,7 +339,7 @@ func (w *worker) submit(ctx context.Context, group []source) bool {
 			w.stop(failed)
 			return false
 		case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
-			if len(next) > 1 { // One of them may be at fault.
+			if len(next) > 1 { // Maybe only one of them is not valid.
 				for _, run := range slices.Concat(next, overtaking) {
 					if !w.submit(ctx, []source{run}) {
 						return false
@@ -371,8 +370,8 @@ func (w *worker) submit(ctx context.Context, group []source) bool {
 	return true
 }
 
-// beginsArray reports whether a line would make an array of the body or the file that begins
-// with it. It is no run.
+// beginsArray reports whether a line starts with "[": a body or a file that starts with it would be
+// read as an array. Such a line is not a run.
 func beginsArray(line []byte) bool {
 	return bytes.HasPrefix(bytes.TrimSpace(bytes.TrimPrefix(line, []byte("\ufeff"))), []byte("["))
 }
@@ -381,7 +380,7 @@ func refusal(faults ...benchledger.FieldError) benchledger.Receipt {
 	return benchledger.Receipt{Outcome: benchledger.ReceiptOutcomeRefused, Errors: faults}
 }
 
-// send submits a group, again where the server cannot take it.
+// send submits a group, and retries while the server is unavailable.
 func (s *submission) send(ctx context.Context, group []source) (receipts []benchledger.Receipt, err error) {
 	if len(group) == 0 {
 		return nil, nil
@@ -392,7 +391,7 @@ func (s *submission) send(ctx context.Context, group []source) (receipts []bench
 		body.WriteByte('\n')
 	}
 	params := &benchledger.SubmitRunsParams{}
-	if s.strict { // An older server does not know it.
+	if s.strict { // An older server does not know the parameter.
 		params.Strict = &s.strict
 	}
 	err = s.retrier.Do(ctx, func() (err error) {
@@ -402,10 +401,10 @@ func (s *submission) send(ctx context.Context, group []source) (receipts []bench
 	return receipts, err
 }
 
-// waiting tells that the server does not respond.
+// waiting prints that the server is unavailable.
 func (s *submission) waiting(why error, until time.Time) {
 	if until.IsZero() {
-		return // The result tells it.
+		return // The result reports it.
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -415,10 +414,10 @@ func (s *submission) waiting(why error, until time.Time) {
 	fmt.Fprintf(os.Stderr, "waiting for %s: %v\n", serverOf(s.client), why)
 }
 
-// note notes what became of a group.
+// note records the outcome of a group.
 func (s *submission) note(group []source, receipts []benchledger.Receipt, err error) {
 	if len(group) == 0 {
-		return // A bar that is complete would be drawn again.
+		return // Otherwise a complete bar is drawn again.
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -427,7 +426,7 @@ func (s *submission) note(group []source, receipts []benchledger.Receipt, err er
 		if err != nil {
 			s.undelivered++
 			s.why = err
-			s.left.write(run.raw) // As it is: it may be no JSON.
+			s.left.write(run.raw) // Unchanged: it may not be JSON.
 			continue
 		}
 		receipt := receipts[i]
@@ -448,7 +447,7 @@ func (s *submission) note(group []source, receipts []benchledger.Receipt, err er
 	_ = s.bar.Set64(s.done) // Only the progress bar.
 }
 
-// noteReason keeps why the first runs were refused.
+// noteReason keeps the reasons of the first refused runs.
 func (s *submission) noteReason(run source, receipt benchledger.Receipt) {
 	text := string(receipt.Outcome)
 	if len(receipt.Errors) > 0 {
@@ -481,8 +480,8 @@ func (s source) where() source {
 	return s
 }
 
-// refusedRun is a line of the file of what was refused. Run is its text, which may be
-// no JSON.
+// refusedRun is a line of the file of refused runs. Run is the text of the run, which may not be
+// JSON.
 type refusedRun struct {
 	File    string                   `json:"file"`
 	Line    int                      `json:"line"`
@@ -491,8 +490,8 @@ type refusedRun struct {
 	Run     string                   `json:"run"`
 }
 
-// lineFile is a file that is made when there is something to write. A file of that name
-// that is there already, as of an earlier submission, stays as it is: path is changed then.
+// lineFile is a file that is created with the first line. If the file already exists, for example
+// from an earlier submission, it is kept, and path changes.
 type lineFile struct {
 	path string
 	file *os.File
@@ -504,11 +503,11 @@ func (f *lineFile) write(line []byte) {
 		f.create()
 	}
 	if f.err == nil {
-		_, f.err = f.file.Write(append(slices.Clip(line), '\n')) // What is behind it belongs to others.
+		_, f.err = f.file.Write(append(slices.Clip(line), '\n')) // Clip: append must not overwrite the rest of the buffer.
 	}
 }
 
-// create finds a free name: undelivered.ndjson, undelivered-2.ndjson, …
+// create uses the first free name: undelivered.ndjson, undelivered-2.ndjson, …
 func (f *lineFile) create() {
 	flags := os.O_CREATE | os.O_WRONLY | os.O_EXCL
 	if info, err := os.Stat(f.path); err == nil && !info.Mode().IsRegular() {
@@ -533,7 +532,7 @@ func (f *lineFile) close() error {
 }
 
 // read groups the runs of all files. Lines with the same run ID go to the same channel, so that
-// they arrive in their order. It returns what could not be read.
+// they stay in order. It returns the errors of files that could not be read.
 func (c *submitCommand) read(ctx context.Context, to []chan []source) error {
 	groups, sizes := make([][]source, len(to)), make([]int, len(to))
 	flush := func(i int) error {
@@ -555,7 +554,7 @@ func (c *submitCommand) read(ctx context.Context, to []chan []source) error {
 		var read, before int64
 		err := readFile(file, &read, func(line int, raw []byte) error {
 			n++
-			// What was read may wait in buffers; what exceeds them was space between runs.
+			// Up to buffered bytes may be read ahead; anything beyond them was space between runs.
 			unused := read - before
 			run := source{n: n, file: file, line: line, size: max(min(unused, int64(len(raw))+1), unused-buffered)}
 			before += run.size
@@ -590,8 +589,8 @@ func (c *submitCommand) read(ctx context.Context, to []chan []source) error {
 	return errors.Join(unreadable...)
 }
 
-// submittedRun returns the text of a run, and its ID where it has one. The line may be one of a
-// file of refused runs.
+// submittedRun returns the text of a run, and its ID if it has one. The line may be from a file of
+// refused runs.
 func submittedRun(line []byte) (raw []byte, id string) {
 	var fields struct {
 		RunID   string         `json:"runId"`
@@ -600,7 +599,7 @@ func submittedRun(line []byte) (raw []byte, id string) {
 	}
 	anyText := json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	if json.Unmarshal(line, &fields, anyText) != nil || fields.RunID != "" {
-		return line, fields.RunID // Where it is not valid, the server says so.
+		return line, fields.RunID // If it is not valid, the server says so.
 	}
 	var text string
 	switch {
@@ -618,10 +617,10 @@ func submittedRun(line []byte) (raw []byte, id string) {
 	return raw, fields.RunID
 }
 
-// buffered is how much of a file is read ahead at most.
+// buffered is the maximum that is read ahead in a file.
 const buffered = 256 << 10
 
-// countingReader adds up how much is read.
+// countingReader counts the bytes read.
 type countingReader struct {
 	io.Reader
 	size *int64
@@ -634,7 +633,7 @@ func (c countingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readFile calls yield for each run of a file, and adds to size what it reads.
+// readFile calls yield for each run of a file, and adds the bytes read to size.
 func readFile(path string, size *int64, yield func(line int, raw []byte) error) error {
 	input := io.Reader(os.Stdin)
 	if path != "-" {
@@ -656,7 +655,7 @@ func readFile(path string, size *int64, yield func(line int, raw []byte) error) 
 	return readRuns(counted, yield)
 }
 
-// readRuns calls yield for each run, as a text of one line.
+// readRuns calls yield for each run, as one line.
 func readRuns(r io.Reader, yield func(line int, raw []byte) error) error {
 	runs, err := jsonlines.NewFileReader(r)
 	if errors.Is(err, io.EOF) {

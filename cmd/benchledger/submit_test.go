@@ -26,7 +26,7 @@ import (
 	"github.com/benchledger/benchledger/internal/testdb"
 )
 
-// submitEnv leads a command to a server, in a folder of its own.
+// submitEnv sets the server of a command, and its own folder.
 func submitEnv(address string) []string {
 	return []string{"BENCHLEDGER_URL=" + address, "BENCHLEDGER_API_KEY=" + localKey}
 }
@@ -285,8 +285,8 @@ func TestSubmit(t *testing.T) {
 
 	t.Run("keeps what was not delivered as it was", func(t *testing.T) {
 		t.Parallel()
-		// The first group is delivered. What begins an array would come first in the file of the
-		// rest, and make an array of it.
+		// The first group is delivered. Otherwise the line that starts with "[" would be the first of
+		// the file of undelivered runs, which would be read as an array.
 		var all strings.Builder
 		for i := range groupRuns {
 			all.WriteString(submitted(fmt.Sprint("delivered-", i)) + "\n")
@@ -461,7 +461,7 @@ func TestSubmit(t *testing.T) {
 
 	t.Run("repeats what the server cannot take, and what was answered by nobody", func(t *testing.T) {
 		t.Parallel()
-		// The first request is refused for now; the second is stored, and the answer lost.
+		// The first request gets a temporary error; the second is stored, but its response is lost.
 		var n atomic.Int32
 		way := between(t, server.url, func(w http.ResponseWriter, _ *http.Request, forward func()) {
 			switch n.Add(1) {
@@ -599,7 +599,7 @@ func TestSubmit(t *testing.T) {
 	})
 }
 
-// TestManyWarnings sees that warnings take a bounded part of memory.
+// TestManyWarnings checks that warnings use limited memory.
 func TestManyWarnings(t *testing.T) {
 	t.Parallel()
 	s := submission{warnings: map[string]*finding{}}
@@ -611,15 +611,14 @@ func TestManyWarnings(t *testing.T) {
 	}
 }
 
-// problemOf answers with a problem document of BenchLedger.
+// problemOf responds with a problem document of BenchLedger.
 func problemOf(w http.ResponseWriter, status int, detail string) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(status)
 	fmt.Fprintf(w, `{"type":"about:blank","title":%q,"status":%d,"detail":%q,"requestId":"R"}`, http.StatusText(status), status, detail)
 }
 
-// between starts a server that stands before another one. What it forwards conforms to
-// openapi.yaml.
+// between starts a proxy for a server, and checks its responses against openapi.yaml.
 func between(t *testing.T, address string, handle func(w http.ResponseWriter, r *http.Request, forward func())) string {
 	t.Helper()
 	target, err := url.Parse(address)
@@ -684,7 +683,7 @@ func TestReadingCommands(t *testing.T) {
 			t.Errorf("%s: %d lines, want %d:\n%s%s", test.args, got, test.lines, stdout, stderr)
 		}
 	}
-	// The tables are the same where metadata is a text.
+	// The tables are the same if metadata is a string.
 	asText := serveDatabase(t, database, "METADATA_AS_TEXT=true")
 	for _, args := range []string{"runs --scenario=first", "run run-1", "batches", "batch batch-1"} {
 		_, want, _ := runIn(t, t.TempDir(), "", env, strings.Fields(args)...)

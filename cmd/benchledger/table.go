@@ -19,24 +19,24 @@ import (
 type column[T any] struct {
 	name  string
 	value func(T) any
-	// rank decides what a terminal has room for: 0 is always shown, then the lowest first.
+	// rank decides which columns fit on a terminal: 0 is always shown, then the lowest first.
 	rank int
-	// extra leaves the column out where standard output is not a terminal, unless asked for.
+	// extra columns are left out if standard output is not a terminal, unless requested.
 	extra bool
 }
 
 const (
 	// columnGap is the space between columns.
 	columnGap = 2
-	// shortColumn is how wide a column is at least, if its values are shortened.
+	// shortColumn is the minimum width of a column with shortened values.
 	shortColumn = 16
-	// defaultWidth is that of a terminal that does not tell it.
+	// defaultWidth is used if the width of the terminal is unknown.
 	defaultWidth = 80
-	// minutes is how a terminal shows times.
+	// minutes is the layout of times on a terminal.
 	minutes = "2006-01-02 15:04"
 )
 
-// terminalWidth returns the width of the terminal that standard output is, 0 if it is none.
+// terminalWidth returns the width of the terminal, 0 if standard output is not a terminal.
 func terminalWidth() int {
 	width, _, err := term.GetSize(int(os.Stdout.Fd()))
 	if err != nil {
@@ -48,7 +48,7 @@ func terminalWidth() int {
 	return width
 }
 
-// tableFlags are those of commands that print a long table.
+// tableFlags are the flags of commands that print long tables.
 type tableFlags struct {
 	Columns []string `placeholder:"NAME" xor:"output" help:"Print these columns, in this order and in full."`
 	Wide    bool     `xor:"output" help:"Print all columns, in full."`
@@ -58,7 +58,7 @@ type tableFlags struct {
 func checkColumns[T any](f tableFlags, columns []column[T]) error {
 	for _, name := range f.Columns {
 		if !slices.ContainsFunc(columns, func(c column[T]) bool { return c.name == name }) {
-			return fmt.Errorf("--columns: no column is called %q; the columns are %s", name, columnNames(columns))
+			return fmt.Errorf("--columns: there is no column %q; the columns are %s", name, columnNames(columns))
 		}
 	}
 	return nil
@@ -72,9 +72,9 @@ func columnNames[T any](columns []column[T]) string {
 	return strings.Join(names, ", ")
 }
 
-// printTable prints rows. On a terminal it fits the table to its width: it names columns with
-// the same value in all rows above the table, and leaves out what has no room, whose names it returns.
-// Elsewhere the columns are always the same.
+// printTable prints rows. On a terminal it fits the table to the width: it prints columns with the
+// same value in all rows above the table, leaves out columns that do not fit, and returns their names.
+// Without a terminal, the columns are always the same.
 func printTable[T any](f tableFlags, columns []column[T], rows []T) (hidden []string) {
 	width := terminalWidth()
 	fit := width > 0 && !f.Wide && f.Columns == nil && len(rows) > 0
@@ -123,7 +123,7 @@ func printTable[T any](f tableFlags, columns []column[T], rows []T) (hidden []st
 	return hidden
 }
 
-// cells are the texts of a column.
+// cells are the formatted values of a column.
 type cells struct {
 	name   string
 	rank   int
@@ -141,9 +141,9 @@ func cellsOf[T any](column column[T], rows []T, layout string) cells {
 	return c
 }
 
-// fitted returns the columns that fit into a width, the columns with one value as name and value,
-// and the names of those without room. If the most important columns have no room together, the widest
-// is shortened.
+// fitted returns the columns that fit into a width, the columns with a single value as name and value,
+// and the names of columns that do not fit. If the columns of rank 0 alone are too wide, the widest is
+// shortened.
 func fitted(all []cells, width int) (fit []cells, same, hidden []string) {
 	room := width + columnGap
 	widths := map[string]int{}
@@ -196,7 +196,7 @@ func fitted(all []cells, width int) (fit []cells, same, hidden []string) {
 	return fit, same, hidden
 }
 
-// show prints rows as a table, or as lines of JSON.
+// show prints rows as a table or as lines of JSON.
 func show[T any](asJSON bool, columns []column[T], rows []T) error {
 	if !asJSON {
 		printTable(tableFlags{}, columns, rows)
@@ -212,8 +212,8 @@ func show[T any](asJSON bool, columns []column[T], rows []T) error {
 	return nil
 }
 
-// section is a part of a page: its title, and lines with a name and a value. Lines without a
-// value are left out, and so is a section without lines.
+// section is a title with lines of names and values. Lines without a value and sections without
+// lines are left out.
 type section struct {
 	title string
 	lines [][2]string
@@ -254,11 +254,11 @@ func (s *section) print() {
 	}
 }
 
-// shown is a value as people read it: nothing for null, and no control characters,
-// which would speak to the terminal.
+// shown formats a value for people: nothing for null, and no control characters, which the
+// terminal would interpret.
 func shown(value any) string { return shownWith(value, time.DateTime) }
 
-// shownWith is shown with a layout of times.
+// shownWith is like shown, with a layout for times.
 func shownWith(value any, layout string) string {
 	text := ""
 	switch value := value.(type) {
@@ -304,7 +304,7 @@ func shownWith(value any, layout string) string {
 	}, text)
 }
 
-// roundly rounds a duration to what matters.
+// roundly rounds a duration to a readable precision.
 func roundly(d time.Duration) time.Duration {
 	switch {
 	case d >= time.Minute:
@@ -316,7 +316,7 @@ func roundly(d time.Duration) time.Duration {
 	}
 }
 
-// milliseconds is a duration that may be unknown, or too long for Go.
+// milliseconds returns a duration, nil if unknown or too long for time.Duration.
 func milliseconds(n *int64) *time.Duration {
 	if n == nil || *n > math.MaxInt64/int64(time.Millisecond) || *n < 0 {
 		return nil

@@ -33,7 +33,7 @@ func runOnTerminal(t *testing.T, columns uint16, env []string, args ...string) (
 	return p.wait(), strings.ReplaceAll(string(output), "\r\n", "\n")
 }
 
-// TestTablesOnTerminal looks at the tables as a person does.
+// TestTablesOnTerminal checks the tables on a terminal.
 func TestTablesOnTerminal(t *testing.T) {
 	t.Parallel()
 	server := serveDatabase(t, testdb.URL(t))
@@ -72,7 +72,7 @@ func TestTablesOnTerminal(t *testing.T) {
 		{80, "runs --suite=none", []string{"No run matches these filters.\n"}, []string{"RUN"}},
 		{80, "batches", []string{"BATCH    CREATED           RUNS  SUCCESSFUL  AVERAGE", "STATE\n", "\nnightly  ", "  3     1           0.15", "  open\n", "\n1 batch. Times are UTC.\n"}, nil},
 		{80, "batch nightly", []string{"Batch nightly\n  state          open\n", "  runs           3\n  successful     1\n  average score  0.15\n", "RUN  ", "00000000001  "}, []string{"batch nightly\n\n"}},
-		{80, "stats --agents", []string{"AGENT  SUCCESSFUL RUNS  AVERAGE  LOWEST  HIGHEST\ncodex  1                2        2       2\n", "no ranking by success rate"}, nil},
+		{80, "stats --agents", []string{"AGENT  SUCCESSFUL RUNS  AVERAGE  LOWEST  HIGHEST\ncodex  1                2        2       2\n", "failed runs do not count"}, nil},
 		{80, "run 019a6c5e-0000-7000-8000-000000000001", []string{
 			"Run 019a6c5e-0000-7000-8000-000000000001\n  suite      deps\n", "  started    2025-11-17 11:00:00 UTC\n", "  duration   5m30s\n",
 			"\nScores\n  score     0.15\n  weighted  1\n  success   no\n", "\nEvaluations\nEVALUATOR  SCORE  OF  DETAILS\njudge      1      2   claude\n",
@@ -97,12 +97,12 @@ func TestTablesOnTerminal(t *testing.T) {
 
 	code, screen := runOnTerminal(t, 80, env, "runs", "--wide", "--suite=deps")
 	wantOutput(t, code, screen, 0, "RUN  ", "SUITE  SCENARIO  TIER  AGENT  MODEL", "BATCH", strings.TrimSpace(long), "2025-11-17 12:00")
-	for flag, want := range map[string]string{"--columns=run,cost": `no column is called "cost"; the columns are run, suite`, "--wide --json": "can't be used together"} {
+	for flag, want := range map[string]string{"--columns=run,cost": `there is no column "cost"; the columns are run, suite`, "--wide --json": "can't be used together"} {
 		code, stdout, stderr := run(t, env, append([]string{"runs"}, strings.Fields(flag)...)...)
 		wantOutput(t, code, stdout+stderr, 80, want)
 	}
 
-	// Where it is no terminal, the columns do not depend on the rows.
+	// Without a terminal, the columns do not depend on the rows.
 	_, stdout, _ = run(t, env, "runs")
 	if head, _, _ := strings.Cut(stdout, "\n"); strings.Join(strings.Fields(head), " ") != "RUN SUITE SCENARIO AGENT MODEL STATUS STARTED SCORE WEIGHTED" || !strings.Contains(stdout, strings.TrimSpace(long)) {
 		t.Error(stdout)
@@ -112,7 +112,7 @@ func TestTablesOnTerminal(t *testing.T) {
 		t.Errorf("%q", stdout)
 	}
 
-	// A long metadata is cut on a terminal only; a run that is running has no success yet.
+	// Long metadata is only cut on a terminal; a running run has no success yet.
 	many := map[string]int{}
 	for i := range 100 {
 		many[fmt.Sprint("key", i)] = i

@@ -6,21 +6,21 @@ import (
 	"runtime/debug"
 )
 
-// version is that of the program and of its API.
+// version is the version of the program and of its API.
 const version = "0.1.0"
 
-// commit and date are set when a release is linked. Elsewhere Go records them, if it builds in a clone.
+// commit and date are set when a release is linked. In other builds Go records them, if it builds in a clone.
 var commit, date string
 
 type versionCommand struct{}
 
-// Run prints what this program is.
+// Run prints the version and the build.
 func (versionCommand) Run() error {
 	_, err := fmt.Fprintln(&stdout, buildDescription())
 	return err
 }
 
-// buildDescription is the version, the commit and its date (devel where they are not known), Go's version and the platform.
+// buildDescription is the version, the commit and its date (devel if unknown), Go's version and the platform.
 func buildDescription() string {
 	commit, date := commit, date
 	if info, ok := debug.ReadBuildInfo(); ok && commit == "" {

@@ -17,7 +17,7 @@ import (
 	embeddedpostgres "github.com/fergusstrange/embedded-postgres"
 )
 
-// packaged are the folders where packages of PostgreSQL install their programs.
+// packaged are the folders where PostgreSQL packages install their programs.
 var packaged = []string{
 	"/usr/lib/postgresql/*/bin", // Debian, Ubuntu
 	"/usr/pgsql-*/bin",          // PostgreSQL's own RPMs
@@ -61,7 +61,7 @@ func (s *Server) findBinaries(ctx context.Context, installed []string, repositor
 		return "", fmt.Errorf("the data in %s needs PostgreSQL %d, and this machine has %s: install version %d, "+
 			"or move the data with pg_upgrade, or choose another data directory (DATA_DIR)", s.data, needed, there, needed)
 	}
-	s.progress("no PostgreSQL is installed: downloading one from " + repository)
+	s.progress("no PostgreSQL is installed: downloading it from " + repository)
 	if err := download(ctx, s.dir, downloaded, repository); err != nil {
 		return "", fmt.Errorf("no PostgreSQL (%d or newer) is installed, and the download from %s failed: install PostgreSQL, "+
 			"or set DATABASE_URL to a running server: %w", oldest, repository, err)

@@ -27,7 +27,7 @@ const (
 	port       = "5432"
 	socketName = ".s.PGSQL." + port
 
-	slowStart    = 5 * time.Second // after this it is reported
+	slowStart    = 5 * time.Second // after this, progress is reported
 	readyTimeout = 5 * time.Minute // recovery after a crash may take long
 	stopTimeout  = 20 * time.Second
 	pollInterval = 10 * time.Millisecond
@@ -39,7 +39,7 @@ const (
 
 // Options configure a server.
 type Options struct {
-	// DataDir holds the data, the locks, the log and downloaded binaries. It is created if
+	// DataDir contains the data, the locks, the log and downloaded binaries. It is created if
 	// missing, and kept.
 	DataDir string
 	// Settings are PostgreSQL settings, as in postgresql.conf.
@@ -48,7 +48,7 @@ type Options struct {
 	Progress func(string)
 }
 
-// Server is a PostgreSQL server that runs until Stop, or until this process ends in any way.
+// Server is a PostgreSQL server that runs until Stop, or until this process ends for any reason.
 type Server struct {
 	dir       string // DataDir, absolute
 	data      string // PostgreSQL's own folder in it
@@ -108,7 +108,7 @@ func (s *Server) start(ctx context.Context, settings map[string]string, installe
 	defer s.log.Close()
 	if err := s.run(ctx, binaries, settings); err != nil {
 		if text := tail(s.log.Name(), logStart); text != "" {
-			err = fmt.Errorf("%w; %s says:\n%s", err, s.log.Name(), text)
+			err = fmt.Errorf("%w; the end of %s:\n%s", err, s.log.Name(), text)
 		}
 		return err
 	}
@@ -129,7 +129,7 @@ func (s *Server) run(ctx context.Context, binaries string, settings map[string]s
 	args := []string{
 		"-D", s.data, "-k", s.socketDir, "-p", port,
 		"-c", "listen_addresses=", "-c", "unix_socket_permissions=0700",
-		// The server logs errors of statements itself; here they would only fill the log.
+		// The API server logs errors of statements itself; do not log them twice.
 		"-c", "logging_collector=off", "-c", "log_min_messages=log",
 	}
 	for setting, value := range settings {
@@ -177,7 +177,7 @@ func (s *Server) Stop() error {
 
 func (s *Server) makeDataDir(ctx context.Context) error {
 	if _, err := os.Stat(filepath.Join(s.dir, "PG_VERSION")); err == nil {
-		return fmt.Errorf("%s holds the data of another PostgreSQL: choose a separate data directory (DATA_DIR)", s.dir)
+		return fmt.Errorf("%s contains the data of another PostgreSQL server: choose another data directory (DATA_DIR)", s.dir)
 	}
 	if s.user != nil {
 		syscall.Umask(0o022) // The database's user must be able to reach what root creates.
@@ -191,8 +191,8 @@ func (s *Server) makeDataDir(ctx context.Context) error {
 		}
 	}
 	if !s.user.reaches(ctx, s.dir) {
-		return fmt.Errorf("the database runs as user %s, who cannot reach %s: choose another data directory (DATA_DIR), "+
-			"or make the folders above it passable", s.user.name, s.dir)
+		return fmt.Errorf("PostgreSQL runs as user %s, which cannot access %s: choose another data directory (DATA_DIR), "+
+			"or allow access to it and its parent folders (chmod o+x)", s.user.name, s.dir)
 	}
 	return nil
 }
@@ -215,13 +215,13 @@ func (s *Server) lock(ctx context.Context) error {
 		s.stopOrphan(ctx)
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("a PostgreSQL that an earlier server started on the data in %s has not ended: stop it", s.dir)
+			return fmt.Errorf("the PostgreSQL of an earlier server is still running on the data in %s: stop it", s.dir)
 		case <-time.After(pollInterval):
 		}
 	}
 }
 
-// stopOrphan stops a PostgreSQL whose watcher was killed, too.
+// stopOrphan stops a PostgreSQL whose server and watcher were both killed.
 func (s *Server) stopOrphan(ctx context.Context) {
 	connection, err := pgx.Connect(ctx, s.url("postgres"))
 	if err != nil {
@@ -250,25 +250,25 @@ func (s *Server) removeStaleLock() error {
 func (s *Server) pidPath() string { return filepath.Join(s.data, "postmaster.pid") }
 
 // pidFile returns the lines of PostgreSQL's lock file: the process, the data, the
-// time, the port, the folder of the socket, and more.
+// time, the port, the socket folder, and more.
 func (s *Server) pidFile() []string {
 	content, _ := os.ReadFile(s.pidPath()) // Empty if there is no file.
 	return strings.Split(string(content), "\n")
 }
 
-// makeSocketDir recreates the folder of the socket, for the database's user and root only.
+// makeSocketDir recreates the socket folder, for the database's user and root only.
 // It removes what a killed PostgreSQL left there, and fails if there are other files.
 func (s *Server) makeSocketDir() error {
 	for _, leftover := range []string{socketName, socketName + ".lock", ""} {
 		if err := os.Remove(filepath.Join(s.socketDir, leftover)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("folder of the database's socket: %w", err)
+			return fmt.Errorf("socket folder of the database: %w", err)
 		}
 	}
 	if err := os.Mkdir(s.socketDir, 0o700); err != nil {
-		return fmt.Errorf("folder of the database's socket: %w", err)
+		return fmt.Errorf("socket folder of the database: %w", err)
 	}
 	if err := s.user.own(s.socketDir); err != nil {
-		return fmt.Errorf("folder of the database's socket: %w", err)
+		return fmt.Errorf("socket folder of the database: %w", err)
 	}
 	return nil
 }
@@ -279,7 +279,7 @@ func (s *Server) initialise(ctx context.Context, binaries string) error {
 		return nil
 	}
 	if _, err := os.Stat(s.data); err == nil {
-		return fmt.Errorf("%s exists but holds no database: move it away, or choose another data directory (DATA_DIR)", s.data)
+		return fmt.Errorf("%s exists, but is not a PostgreSQL database: rename it, or choose another data directory (DATA_DIR)", s.data)
 	}
 	s.progress("creating a database in " + s.data)
 	unfinished, err := os.MkdirTemp(s.dir, unfinishedData)
@@ -290,7 +290,7 @@ func (s *Server) initialise(ctx context.Context, binaries string) error {
 	if err := s.user.own(unfinished); err != nil {
 		return fmt.Errorf("initialise the database: %w", err)
 	}
-	// Others cannot reach the folder of the socket, so every connection is trusted.
+	// Other users cannot access the socket folder, so every connection is trusted.
 	initdb, err := start(ctx, s.user, s.running, s.log, filepath.Join(binaries, "initdb"), "-D", unfinished, "-U", name,
 		"--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions")
 	if err == nil {
@@ -342,7 +342,7 @@ func (s *Server) connect(ctx context.Context) (*pgx.Conn, error) {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("the database did not become ready: %w", err)
 		case <-slow:
-			s.progress(fmt.Sprintf("the database is not ready yet, maybe because it recovers from a crash; see %s", s.log.Name()))
+			s.progress(fmt.Sprintf("the database is not ready yet, maybe it is recovering from a crash; see %s", s.log.Name()))
 		case <-time.After(pollInterval):
 		}
 	}

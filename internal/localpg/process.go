@@ -74,7 +74,7 @@ func userName(uid uint32) (name string, known bool) {
 	return id, false
 }
 
-// folderMode returns the mode of the data directory. Another user that the database runs as
+// folderMode returns the mode of the data directory. If the database runs as another user, that user
 // must be able to enter it.
 func (a *account) folderMode() os.FileMode {
 	if a == nil {

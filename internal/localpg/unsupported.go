@@ -7,25 +7,25 @@ import (
 	"errors"
 )
 
-// Options say what to run.
+// Options configure a server.
 type Options struct {
 	DataDir  string
 	Settings map[string]string
 	Progress func(string)
 }
 
-// Server is a PostgreSQL that this system cannot run.
+// Server is not supported on this system.
 type Server struct{}
 
-// Start fails: the database needs Unix sockets and signals.
+// Start fails: it needs Unix sockets and signals.
 func Start(context.Context, Options) (*Server, error) {
-	return nil, errors.New("this system cannot run a database of the server's own: set DATABASE_URL")
+	return nil, errors.New("the server cannot start its own PostgreSQL on this operating system: set DATABASE_URL")
 }
 
 // URL is never called.
 func (*Server) URL() string { return "" }
 
-// URL is that of no database.
+// URL returns no URL.
 func URL(string) string { return "" }
 
 // Exited is never called.
