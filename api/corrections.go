@@ -24,13 +24,11 @@ type Correction struct {
 
 // VoidRequest says why a run is voided.
 type VoidRequest struct {
-	_      struct{} `additionalProperties:"false"`
 	Reason Text `json:"reason" minLength:"1" maxLength:"2000" pattern:"\\S" patternDescription:"not blank" doc:"Why the run must not count. Everyone who reads the run sees it."`
 }
 
 // RestoreRequest says why a run is restored.
 type RestoreRequest struct {
-	_      struct{} `additionalProperties:"false"`
 	Reason *Text `json:"reason" required:"false" nullable:"true" minLength:"1" maxLength:"2000" pattern:"\\S" patternDescription:"not blank" doc:"Why the run counts again."`
 }
 
@@ -45,7 +43,8 @@ type restoreRunInput struct {
 }
 
 type correctedRunOutput struct {
-	Body Run
+	Replayed string `header:"Idempotent-Replayed" hidden:"true"`
+	Body     Run
 }
 
 type listCorrectionsInput struct {
@@ -68,14 +67,14 @@ func (s *server) registerCorrections() {
 			"voided runs, too. What is submitted later does not restore it. Voiding again with the same reason changes nothing.",
 		Security: adminSecurity, Errors: []int{http.StatusBadRequest, http.StatusNotFound, http.StatusConflict},
 		RequestBody: &huma.RequestBody{Description: "The reason.", Content: example(exampleVoidRequest)},
-		Responses:   map[string]*huma.Response{"200": {Description: "The run is voided.", Content: example(exampleVoidedRun)}},
+		Responses:   map[string]*huma.Response{"200": {Description: "The run is voided.", Headers: replayedHeader, Content: example(exampleVoidedRun)}},
 	}, classSubmit, s.voidRun)
 	register(s, huma.Operation{
 		OperationID: "restore-run", Method: http.MethodPost, Path: "/api/runs/{runId}/restore", Tags: tags,
 		Summary: "Restore a voided run", Description: "Lets a voided run count again. A run that is not voided does not change.",
 		Security: adminSecurity, Errors: []int{http.StatusBadRequest, http.StatusNotFound},
 		RequestBody: &huma.RequestBody{Description: "The reason, if there is one.", Content: example(exampleRestoreRequest)},
-		Responses:   map[string]*huma.Response{"200": {Description: "The run is not voided.", Content: example(exampleRun)}},
+		Responses:   map[string]*huma.Response{"200": {Description: "The run is not voided.", Headers: replayedHeader, Content: example(exampleRun)}},
 	}, classSubmit, s.restoreRun)
 	register(s, huma.Operation{
 		OperationID: "list-corrections", Method: http.MethodGet, Path: "/api/corrections", Tags: tags,
@@ -95,7 +94,7 @@ func (s *server) voidRun(ctx context.Context, q *db.Queries, input *voidRunInput
 		return err
 	})
 	if db.Classify(err) != db.NotFound {
-		return &correctedRunOutput{s.runFromRow(db.BenchmarkRun(row))}, err
+		return &correctedRunOutput{Body: s.runFromRow(db.BenchmarkRun(row))}, err
 	}
 	stored, err := s.storedRun(ctx, q, input.RunID)
 	switch {
@@ -105,7 +104,7 @@ func (s *server) voidRun(ctx context.Context, q *db.Queries, input *voidRunInput
 	case stored.Voided.Reason != reason:
 		err = problemOf(http.StatusConflict, "The run is voided already, for another reason. Restore it first to void it again.")
 	}
-	return &correctedRunOutput{stored}, err
+	return &correctedRunOutput{"true", stored}, err
 }
 
 func (s *server) restoreRun(ctx context.Context, q *db.Queries, input *restoreRunInput) (*correctedRunOutput, error) {
@@ -119,10 +118,10 @@ func (s *server) restoreRun(ctx context.Context, q *db.Queries, input *restoreRu
 		return err
 	})
 	if db.Classify(err) != db.NotFound {
-		return &correctedRunOutput{s.runFromRow(db.BenchmarkRun(row))}, err
+		return &correctedRunOutput{Body: s.runFromRow(db.BenchmarkRun(row))}, err
 	}
 	stored, err := s.storedRun(ctx, q, input.RunID)
-	return &correctedRunOutput{stored}, err
+	return &correctedRunOutput{"true", stored}, err
 }
 
 func (s *server) storedRun(ctx context.Context, q *db.Queries, id ID) (Run, error) {

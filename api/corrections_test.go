@@ -97,7 +97,7 @@ func TestVoidRun(t *testing.T) {
 			object{"reason": nil},
 			object{"reason": ""},
 			object{"reason": " \t "},
-			object{"reason": 5},
+			object{"reason": 5}, object{"reason": "x", "why": "y"},
 			object{"reason": "a\x00"},
 			object{"reason": strings.Repeat("a", 2001)},
 		} {
@@ -125,7 +125,9 @@ func TestVoidRun(t *testing.T) {
 		}
 		want(both)
 		restore("RUN-1", object{"reason": "It was right."}).wantProblem(http.StatusNotFound)
-		restore("run-1", object{"reason": "a\x00"}).wantProblem(http.StatusUnprocessableEntity)
+		for _, body := range []object{{"reason": "a\x00"}, {"reason": " "}, {"why": "x"}} {
+			restore("run-1", body).wantProblem(http.StatusUnprocessableEntity)
+		}
 		s.with(s.makeKey("ci", keys.ScopeSubmit), http.MethodPost, "/api/runs/run-1/restore", nil).wantProblem(http.StatusForbidden)
 
 		void("run-1", object{"reason": "another"}).want(http.StatusOK)

@@ -74,9 +74,12 @@ func exampleProblem(status int, meaning string) any {
 
 // completeDocument says in the document what huma has no words for.
 func completeDocument(document *huma.OpenAPI) {
-	for _, schema := range document.Components.Schemas.Map() {
-		// Unknown fields are ignored, hence neither refused nor typed.
-		schema.AdditionalProperties = nil
+	for name, schema := range document.Components.Schemas.Map() {
+		// Unknown fields are ignored, hence neither refused nor typed; but the log of
+		// corrections cannot be corrected.
+		if name != "VoidRequest" && name != "RestoreRequest" {
+			schema.AdditionalProperties = nil
+		}
 		for _, property := range schema.Properties {
 			// huma's own, not JSON Schema's; its messages are made by now.
 			property.PatternDescription = ""

@@ -67,7 +67,7 @@ func TestInvalidRuns(t *testing.T) {
 	for _, name := range []string{"specialistName", "specialistVersion"} {
 		add(name, append(notText, `"\u0000"`)...)
 	}
-	add("metadata", `5`, `"{}"`, `true`, `[]`, `{"a":"\u0000"}`, `{"\u0000":1}`, `{"a":1e400}`, `{"a":[{"b":1e-400}]}`,
+	add("metadata", `5`, `"{}"`, `true`, `[]`, `{"a":"\u0000"}`, `{"\u0000":1}`, `{"a":1e400}`, `{"a":[{"b":1e-400}]}`, `{"a":9e308}`, `{"a":`+strings.Repeat("9", 10_001)+`}`,
 		`{"a":`+strings.Repeat("[", 100)+strings.Repeat("]", 100)+`}`)
 	add("evaluations", `5`, `"[]"`, `{}`, `true`)
 	add("evaluations[0]", `{"evaluations":[5]}`, `{"evaluations":[null]}`, `{"evaluations":["x"]}`)

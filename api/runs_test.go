@@ -297,6 +297,31 @@ func TestMetadataAsText(t *testing.T) {
 	}
 }
 
+// While servers of two versions run, the older one stores metadata as jsonb only.
+func TestMetadataOfAnOlderServer(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	s.submit(leastRun("run-1", object{"status": "running", "batchId": "batch-a", "metadata": object{"phase": "start"}})).want(http.StatusCreated)
+	s.submitBatch(object{"batchId": "batch-a", "metadata": object{"phase": "start"}}).want(http.StatusCreated)
+	for _, table := range []string{"benchmark_runs", "batch_runs"} {
+		s.exec("update " + table + ` set metadata = '{"phase":"end"}'`)
+	}
+	wantPhase := func(phase string) {
+		t.Helper()
+		for _, path := range []string{"/api/runs/run-1", "/api/runs", "/api/batches/batch-a", "/api/batches"} {
+			if body := strings.ReplaceAll(s.get(path).body, " ", ""); !strings.Contains(body, `"metadata":{"phase":"`+phase+`"}`) {
+				t.Errorf("%s: %s", path, body)
+			}
+		}
+	}
+	wantPhase("end")
+	s.submit(leastRun("run-1", object{"status": "running", "batchId": "batch-a", "metadata": object{"phase": "end"}})).want(http.StatusOK)
+	wantPhase("end")
+	s.submit(leastRun("run-1", object{"batchId": "batch-a", "metadata": object{"phase": "final"}})).want(http.StatusCreated)
+	s.submitBatch(object{"batchId": "batch-a", "metadata": object{"phase": "final"}}).want(http.StatusCreated)
+	wantPhase("final")
+}
+
 // A judge that could not score, of which a program makes NaN, hence null in JSON.
 func TestEvaluationWithoutScore(t *testing.T) {
 	t.Parallel()

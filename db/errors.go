@@ -115,6 +115,12 @@ func IsServerLost(err error) bool {
 	return isBroken(err)
 }
 
+// IsOldSchema reports whether a query needs a table or a column that a later migration adds.
+func IsOldSchema(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (pg.Code == "42P01" || pg.Code == "42703") // undefined_table, undefined_column
+}
+
 // LacksPrivilege reports whether the role of the connection may not do it.
 func LacksPrivilege(err error) bool {
 	var pg *pgconn.PgError

@@ -57,6 +57,25 @@ func TestMigrations(t *testing.T) {
 		wantEqual(t, catalog(t, pool), first)
 	})
 
+	t.Run("down keeps metadata, and what an older server stored later", func(t *testing.T) {
+		t.Parallel()
+		migrations, pool := setupMigrations(t)
+		wantNoError(t, migrations.Up())
+		for _, id := range []string{"text", "later", "none"} {
+			create(t, db.New(pool), with(leastRun(id), func(r *db.Submission) { r.BatchID = &id }))
+		}
+		for _, table := range []string{"benchmark_runs", "batch_runs"} {
+			exec(t, pool, "update "+table+` set metadata_text = '{"a":1}' where batch_id <> 'none'`)
+			exec(t, pool, "update "+table+` set metadata = '{"b":2}' where batch_id = 'later'`)
+		}
+		for version := latestVersion(t, migrations); version > 8; version-- {
+			wantNoError(t, migrations.Down())
+		}
+		for _, table := range []string{"benchmark_runs", "batch_runs"} {
+			wantEqual(t, values[*string](t, pool, "select metadata::text from "+table+" order by batch_id"), []*string{new(`{"b": 2}`), nil, new(`{"a": 1}`)})
+		}
+	})
+
 	t.Run("up changes nothing where everything is applied", func(t *testing.T) {
 		t.Parallel()
 		migrations, pool := setupMigrations(t)

@@ -2,6 +2,7 @@ package db_test
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -77,6 +78,9 @@ func TestGetPurgeCounts(t *testing.T) {
 			} else {
 				got.FirstStartedAt, got.LastStartedAt = time.Time{}, time.Time{}
 			}
+			if i := len(c.runs); i > 0 {
+				want.LastID = get(t, q, fmt.Sprint("run-", c.runs[i-1])).BenchmarkRun.ID
+			}
 			wantEqual(t, got, want)
 		})
 	}
@@ -85,6 +89,9 @@ func TestGetPurgeCounts(t *testing.T) {
 // purgeAll purges in steps, and returns what was deleted, and in how many steps.
 func purgeAll(t testing.TB, q *db.Queries, purge db.Purge, limit int32) (runs, batches int64, steps int) {
 	t.Helper()
+	counts, err := db.CountPurge(t.Context(), q, purge)
+	wantNoError(t, err)
+	purge.LastID = counts.LastID
 	after := db.RunPosition{}
 	for {
 		purged, err := db.PurgePage(t.Context(), q, purge, after, limit)
@@ -124,7 +131,7 @@ func TestListRunsForPurge(t *testing.T) {
 		_, pool := setupPurge(t)
 		q, _ := begin(t, pool)
 		rows, err := q.ListRunsForPurge(t.Context(), db.ListRunsForPurgeParams{
-			Filters: []byte(`{"voided":"true"}`), StartedBefore: beyondEveryTime, AfterStartedAt: noon.Add(2 * time.Second), AfterID: 0, RowLimit: 2,
+			Filters: []byte(`{"voided":"true"}`), StartedBefore: beyondEveryTime, LastID: math.MaxInt64, AfterStartedAt: noon.Add(2 * time.Second), AfterID: 0, RowLimit: 2,
 		})
 		wantNoError(t, err)
 		wantEqual(t, len(rows), 2)
@@ -136,10 +143,24 @@ func TestListRunsForPurge(t *testing.T) {
 		exec(t, pool, "select from benchmark_runs where run_id = 'run-4' for update nowait")
 
 		rest, err := q.ListRunsForPurge(t.Context(), db.ListRunsForPurgeParams{
-			Filters: []byte(`{"voided":"true"}`), StartedBefore: beyondEveryTime, AfterStartedAt: rows[1].StartedAt, AfterID: rows[1].ID, RowLimit: 1,
+			Filters: []byte(`{"voided":"true"}`), StartedBefore: beyondEveryTime, LastID: math.MaxInt64, AfterStartedAt: rows[1].StartedAt, AfterID: rows[1].ID, RowLimit: 1,
 		})
 		wantNoError(t, err)
 		wantEqual(t, rest[0].RunID, "run-4")
+	})
+
+	t.Run("leaves out what was submitted after it was counted", func(t *testing.T) {
+		t.Parallel()
+		q, _ := setupPurge(t)
+		purge := db.Purge{StartedBefore: beyondEveryTime}
+		counts, err := db.CountPurge(t.Context(), q, purge)
+		wantNoError(t, err)
+		create(t, q, with(leastRun("late"), func(r *db.Submission) { r.StartedAt = noon.Add(-time.Hour) }))
+		purge.LastID = counts.LastID
+		purged, err := db.PurgePage(t.Context(), q, purge, db.RunPosition{}, 100)
+		wantNoError(t, err)
+		wantEqual(t, purged.Runs, 10)
+		get(t, q, "late")
 	})
 }
 
@@ -159,6 +180,38 @@ func TestDeleteEmptyBatches(t *testing.T) {
 	wantEqual(t, []int64{runs, batches}, []int64{6, 1})
 	// One has runs still, the other never had any.
 	wantEqual(t, values[string](t, pool, "select batch_id from batch_runs order by 1"), []string{"announced", "batch-b"})
+}
+
+func TestListBatchesForUpdate(t *testing.T) {
+	t.Parallel()
+	q, pool := setupPurge(t)
+
+	t.Run("gives the batches that there are, by id, and locks them", func(t *testing.T) {
+		q, _ := begin(t, pool)
+		ids, err := q.ListBatchesForUpdate(t.Context(), []string{"batch-b", "none", "batch-a"})
+		wantNoError(t, err)
+		wantEqual(t, ids, []string{"batch-a", "batch-b"})
+		_, err = pool.Exec(t.Context(), "select from batch_runs where batch_id = 'batch-b' for key share nowait")
+		wantKind(t, err, db.Unavailable) // lock_not_available
+	})
+
+	t.Run("a batch to which a run is added meanwhile stays", func(t *testing.T) {
+		submission, err := pool.Begin(t.Context())
+		wantNoError(t, err)
+		create(t, db.New(submission), with(leastRun("late"), func(r *db.Submission) { r.BatchID = new("batch-a") }))
+		done := make(chan error, 1)
+		go func() {
+			purged, err := db.PurgePage(t.Context(), q, db.Purge{StartedBefore: beyondEveryTime, LastID: math.MaxInt64}, db.RunPosition{}, 100)
+			if err == nil && (purged.Runs != 10 || purged.Batches != 1) {
+				err = fmt.Errorf("purged %+v", purged)
+			}
+			done <- err
+		}()
+		waitUntilBlocked(t, pool)
+		wantNoError(t, submission.Commit(t.Context()))
+		wantNoError(t, <-done)
+		wantEqual(t, getBatch(t, q, "batch-a").TotalRuns, 1)
+	})
 }
 
 func TestSubmitRunWhoseBatchIsDeletedMeanwhile(t *testing.T) {

@@ -4119,7 +4119,8 @@ func (r GetRunEvaluationsResponse) ContentType() string {
 
 // RestoreRunResponse200Headers the declared response headers of an HTTP 200 response for RestoreRun
 type RestoreRunResponse200Headers struct {
-	XRequestID *string
+	IdempotentReplayed *string
+	XRequestID         *string
 }
 
 // RestoreRunResponse400Headers the declared response headers of an HTTP 400 response for RestoreRun
@@ -4437,7 +4438,8 @@ func (r GetRunTelemetryResponse) ContentType() string {
 
 // VoidRunResponse200Headers the declared response headers of an HTTP 200 response for VoidRun
 type VoidRunResponse200Headers struct {
-	XRequestID *string
+	IdempotentReplayed *string
+	XRequestID         *string
 }
 
 // VoidRunResponse400Headers the declared response headers of an HTTP 400 response for VoidRun
@@ -7505,6 +7507,13 @@ func ParseRestoreRunResponse(rsp *http.Response) (*RestoreRunResponse, error) {
 	switch {
 	case rsp.StatusCode == 200:
 		var headers RestoreRunResponse200Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
 		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -7929,6 +7938,13 @@ func ParseVoidRunResponse(rsp *http.Response) (*VoidRunResponse, error) {
 	switch {
 	case rsp.StatusCode == 200:
 		var headers VoidRunResponse200Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
 		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {

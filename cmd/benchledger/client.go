@@ -159,6 +159,9 @@ func (c *runsCommand) Run() error {
 	if len(runs) == 0 {
 		filtered := params.Suite != nil || params.Scenario != nil || params.Agent != nil || params.Status != nil
 		printNone("run", serverOf(client), filtered)
+		if !c.Voided {
+			fmt.Fprintln(os.Stderr, "Voided runs are not shown; see --voided. To submit runs: benchledger submit")
+		}
 	}
 	if len(runs) > 0 || terminalWidth() == 0 {
 		hidden := printTable(c.tableFlags, runColumns, runs)
@@ -172,7 +175,7 @@ func printNone(what, server string, filtered bool) {
 	if filtered {
 		fmt.Fprintf(os.Stderr, "No %s matches these filters.\n", what)
 	} else {
-		fmt.Fprintf(os.Stderr, "%s has no %s yet. Submit runs with `benchledger submit`.\n", server, what)
+		fmt.Fprintf(os.Stderr, "%s has no %s.\n", server, what)
 	}
 }
 
@@ -289,12 +292,12 @@ func (r runRow) success() *bool {
 	return &r.IsSuccessful
 }
 
-// voided returns the reason of a voided run, otherwise nil.
-func (r runRow) voided() *string {
+// voided returns true for a voided run, nil for others.
+func (r runRow) voided() *bool {
 	if r.Voided == nil {
 		return nil
 	}
-	return &r.Voided.Reason
+	return new(true)
 }
 
 var runColumns = []column[runRow]{
@@ -364,7 +367,7 @@ func (c *runCommand) Run() error {
 	if r.Voided != nil {
 		voided := section{title: "Voided: lists and statistics leave it out"}
 		voided.add("reason", r.Voided.Reason)
-		voided.add("key", r.Voided.By)
+		voided.add("key", keyName(r.Voided.By))
 		voided.addTime("time", &r.Voided.At)
 		voided.print()
 	}
@@ -510,9 +513,17 @@ var batchColumns = []column[batchRow]{
 }
 
 type batchCommand struct {
-	readFlags `embed:""`
-	ID        string `arg:"" help:"The batch ID."`
+	readFlags  `embed:""`
+	tableFlags `embed:""`
+	Voided     bool   `help:"Print voided runs, too."`
+	ID         string `arg:"" help:"The batch ID."`
 }
+
+// batchRunColumns are the columns of the runs of one batch.
+var batchRunColumns = slices.DeleteFunc(slices.Clone(runColumns), func(c column[runRow]) bool { return c.name == "batch" })
+
+// Validate checks the flags.
+func (c *batchCommand) Validate() error { return checkColumns(c.tableFlags, batchRunColumns) }
 
 // Run prints a batch with its runs.
 func (c *batchCommand) Run() error {
@@ -522,7 +533,7 @@ func (c *batchCommand) Run() error {
 	if err != nil {
 		return err
 	}
-	response, err := client.GetBatch(ctx, c.ID, nil) //nolint:bodyclose // get closes it
+	response, err := client.GetBatch(ctx, c.ID, &benchledger.GetBatchParams{Voided: &c.Voided}) //nolint:bodyclose // get closes it
 	type details struct {
 		batchRow
 		Runs []runRow `json:"runs"`
@@ -548,11 +559,11 @@ func (c *batchCommand) Run() error {
 	printMetadata(found.Metadata)
 	printf("\n")
 	if len(found.Runs) == 0 {
-		printf("No run is in this batch.\n")
+		printf("No runs are in this batch. Voided runs are shown with --voided.\n")
 		return nil
 	}
-	isBatch := func(c column[runRow]) bool { return c.name == "batch" }
-	printTable(tableFlags{}, slices.DeleteFunc(slices.Clone(runColumns), isBatch), found.Runs)
+	hidden := printTable(c.tableFlags, batchRunColumns, found.Runs)
+	printFooter("run", len(found.Runs), 0, false, hidden, "Cost, tokens and evaluations of a run: "+c.with("run")+" RUN")
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"strconv"
 	"strings"
@@ -25,7 +26,7 @@ func (voidCommand) Help() string {
 // Run voids runs.
 func (c *voidCommand) Run() error {
 	if strings.TrimSpace(c.Reason) == "" {
-		return errors.New("--reason is empty: say why the runs are wrong")
+		return errors.New("--reason is blank: say why the runs are wrong")
 	}
 	ctx, stop := interruptible()
 	defer stop()
@@ -33,12 +34,29 @@ func (c *voidCommand) Run() error {
 	if err != nil {
 		return err
 	}
-	for _, id := range c.IDs {
-		response, err := client.VoidRun(ctx, id, benchledger.VoidRequest{Reason: c.Reason}) //nolint:bodyclose // get closes it
+	return correctEach(c.IDs, "voided", "already voided", func(id string) (*http.Response, error) {
+		return client.VoidRun(ctx, id, benchledger.VoidRequest{Reason: c.Reason})
+	})
+}
+
+// correctEach corrects each run, and prints what became of it. It goes on after an error.
+func correctEach(ids []string, done, before string, correct func(id string) (*http.Response, error)) error {
+	failed := 0
+	for _, id := range ids {
+		response, err := correct(id) //nolint:bodyclose // get closes it
 		if _, _, err := get[runRow](response, err, "runId"); err != nil {
-			return fmt.Errorf("%s: %w", strconv.Quote(id), err)
+			failed++
+			fmt.Fprintf(os.Stderr, "benchledger: %s: %v\n", strconv.Quote(id), err)
+			continue
 		}
-		printf("voided %s\n", strconv.Quote(id))
+		if response.Header.Get("Idempotent-Replayed") != "" {
+			printf("%s: %s\n", strconv.Quote(id), before)
+		} else {
+			printf("%s: %s\n", strconv.Quote(id), done)
+		}
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d of %s failed", failed, count(len(ids), "run"))
 	}
 	return nil
 }
@@ -61,14 +79,9 @@ func (c *restoreCommand) Run() error {
 	if c.Reason != "" {
 		request.Reason = &c.Reason
 	}
-	for _, id := range c.IDs {
-		response, err := client.RestoreRun(ctx, id, request) //nolint:bodyclose // get closes it
-		if _, _, err := get[runRow](response, err, "runId"); err != nil {
-			return fmt.Errorf("%s: %w", strconv.Quote(id), err)
-		}
-		printf("restored %s\n", strconv.Quote(id))
-	}
-	return nil
+	return correctEach(c.IDs, "restored", "was not voided", func(id string) (*http.Response, error) {
+		return client.RestoreRun(ctx, id, request)
+	})
 }
 
 type correctionsCommand struct {
@@ -101,7 +114,7 @@ func (c *correctionsCommand) Run() error {
 		return err
 	}
 	if len(corrections) == 0 {
-		fmt.Fprintln(os.Stderr, "No run was voided or restored.")
+		printNone("correction", serverOf(client), c.RunID != "")
 	}
 	if len(corrections) > 0 || terminalWidth() == 0 {
 		hidden := printTable(tableFlags{}, correctionColumns, corrections)
@@ -114,6 +127,14 @@ var correctionColumns = []column[benchledger.Correction]{
 	{name: "time", value: func(c benchledger.Correction) any { return c.At }},
 	{name: "action", value: func(c benchledger.Correction) any { return c.Action }},
 	{name: "run", value: func(c benchledger.Correction) any { return c.RunID }},
-	{name: "key", value: func(c benchledger.Correction) any { return c.By }},
+	{name: "key", rank: 1, value: func(c benchledger.Correction) any { return keyName(c.By) }},
 	{name: "reason", value: func(c benchledger.Correction) any { return c.Reason }},
+}
+
+// keyName is the name of a key in a table; the shared key has none.
+func keyName(name *string) string {
+	if name == nil {
+		return "(shared key)"
+	}
+	return *name
 }

@@ -23,11 +23,12 @@ type purgeCommand struct {
 	Agent         string `placeholder:"NAME" help:"Only runs of this agent."`
 	Status        string `enum:",running,completed,failed,incomplete" default:"" placeholder:"STATUS" help:"Only runs with this status: running, completed, failed or incomplete."`
 	Voided        bool   `help:"Only voided runs."`
-	Delete        bool   `help:"Delete the runs. Without it, purge only prints how many match."`
+	Delete        bool   `help:"Delete the runs, after a confirmation. Without it, purge only prints how many match."`
+	Yes           bool   `help:"Do not ask for confirmation."`
 }
 
 func (purgeCommand) Help() string {
-	return "Permanently deletes runs with their evaluations and telemetry, and batches that have no runs left. Voided runs match, too. " +
+	return "Permanently deletes runs with their evaluations and telemetry, and batches that have no runs left. Voided runs and open runs match, too. " +
 		"To only exclude wrong runs from statistics, use benchledger void. Purge connects to the database, not to the server, which can keep running. " +
 		"You can stop purge at any time and run it again. Back up the database first."
 }
@@ -38,6 +39,9 @@ type age struct{ before *time.Time }
 // UnmarshalText parses a duration until now (also in days), a date in UTC, or a time.
 func (a *age) UnmarshalText(text []byte) error {
 	before, err := parseWhen(string(text), func(ago time.Duration) time.Time { return time.Now().Add(-ago) })
+	if err == nil && before.After(time.Now()) {
+		return fmt.Errorf("%q is in the future", text)
+	}
 	a.before = &before
 	return err
 }
@@ -65,18 +69,27 @@ func (c *purgeCommand) Run() error {
 	}
 	return c.with(func(ctx context.Context, q *db.Queries) error {
 		counts, err := db.CountPurge(ctx, q, purge)
-		if err != nil {
+		switch {
+		case db.IsOldSchema(err):
+			return errors.New("the schema of the database is too old: run `benchledger migrate up` first")
+		case err != nil:
 			return err
-		}
-		if counts.Runs == 0 {
+		case counts.Runs == 0:
 			printf("no run matches\n")
 			return nil
 		}
+		printf("%s, started from %s to %s, %d of them open, %d voided\n", count(int(counts.Runs), "run"),
+			counts.FirstStartedAt.UTC().Format(time.RFC3339), counts.LastStartedAt.UTC().Format(time.RFC3339), counts.OpenRuns, counts.VoidedRuns)
 		if !c.Delete {
-			printf("%d runs match, started from %s to %s: %d of them are open, %d voided.\nNothing was deleted. To delete them permanently, add --delete.\n",
-				counts.Runs, counts.FirstStartedAt.UTC().Format(time.RFC3339), counts.LastStartedAt.UTC().Format(time.RFC3339), counts.OpenRuns, counts.VoidedRuns)
+			printf("Nothing was deleted. To delete them permanently, add --delete.\n")
 			return nil
 		}
+		if !c.Yes {
+			if err := confirm("Delete them permanently?"); err != nil {
+				return err
+			}
+		}
+		purge.LastID = counts.LastID // Not what is submitted meanwhile.
 		return deleteRuns(ctx, q, purge, counts.Runs)
 	})
 }
@@ -92,11 +105,13 @@ func deleteRuns(ctx context.Context, q *db.Queries, purge db.Purge, total int64)
 	for {
 		purged, err := db.PurgePage(ctx, q, purge, done.Last, purgeStep)
 		if err != nil {
-			_ = bar.Exit()
+			if onTerminal() {
+				_ = bar.Exit()
+			}
 			if ctx.Err() != nil {
 				err = errors.New("stopped")
 			}
-			return fmt.Errorf("%w; %d runs are deleted. To continue, run the same command again", err, done.Runs)
+			return fmt.Errorf("%w; %s deleted. To continue, run the same command again", err, count(int(done.Runs), "run"))
 		}
 		if purged.Runs == 0 {
 			break
@@ -105,6 +120,6 @@ func deleteRuns(ctx context.Context, q *db.Queries, purge db.Purge, total int64)
 		_ = bar.Set64(min(done.Runs, total)) // Only the progress bar.
 	}
 	_ = bar.Finish()
-	printf("deleted %d runs and %d batches\n", done.Runs, done.Batches)
+	printf("deleted %s and %s\n", count(int(done.Runs), "run"), count(int(done.Batches), "batch"))
 	return nil
 }

@@ -40,7 +40,7 @@ func TestTablesOnTerminal(t *testing.T) {
 	env := submitEnv(server.url)
 	for _, list := range []string{"runs", "batches"} {
 		code, screen := runOnTerminal(t, 80, env, list)
-		wantOutput(t, code, screen, 0, server.url+" has no ", "benchledger submit")
+		wantOutput(t, code, screen, 0, server.url+" has no ")
 	}
 	long := strings.Repeat("long ", 20)
 	var lines strings.Builder

@@ -3005,6 +3005,8 @@ export interface operations {
             /** @description The run is not voided. */
             200: {
                 headers: {
+                    /** @description Present on a replay. */
+                    "Idempotent-Replayed"?: "true";
                     /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
@@ -3440,6 +3442,8 @@ export interface operations {
             /** @description The run is voided. */
             200: {
                 headers: {
+                    /** @description Present on a replay. */
+                    "Idempotent-Replayed"?: "true";
                     /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
