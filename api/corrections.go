@@ -67,14 +67,14 @@ func (s *server) registerCorrections() {
 			"voided runs, too. What is submitted later does not restore it. Voiding again with the same reason changes nothing.",
 		Security: adminSecurity, Errors: []int{http.StatusBadRequest, http.StatusNotFound, http.StatusConflict},
 		RequestBody: &huma.RequestBody{Description: "The reason.", Content: example(exampleVoidRequest)},
-		Responses:   map[string]*huma.Response{"200": {Description: "The run is voided.", Headers: replayedHeader, Content: example(exampleVoidedRun)}},
+		Responses:   map[string]*huma.Response{"200": {Description: "The run is voided.", Headers: replayedHeader(), Content: example(exampleVoidedRun)}},
 	}, classSubmit, s.voidRun)
 	register(s, huma.Operation{
 		OperationID: "restore-run", Method: http.MethodPost, Path: "/api/runs/{runId}/restore", Tags: tags,
 		Summary: "Restore a voided run", Description: "Lets a voided run count again. A run that is not voided does not change.",
 		Security: adminSecurity, Errors: []int{http.StatusBadRequest, http.StatusNotFound},
 		RequestBody: &huma.RequestBody{Description: "The reason, if there is one.", Content: example(exampleRestoreRequest)},
-		Responses:   map[string]*huma.Response{"200": {Description: "The run is not voided.", Headers: replayedHeader, Content: example(exampleRun)}},
+		Responses:   map[string]*huma.Response{"200": {Description: "The run is not voided.", Headers: replayedHeader(), Content: example(exampleRun)}},
 	}, classSubmit, s.restoreRun)
 	register(s, huma.Operation{
 		OperationID: "list-corrections", Method: http.MethodGet, Path: "/api/corrections", Tags: tags,

@@ -127,9 +127,11 @@ type submitBatchOutput struct {
 }
 
 // replayedHeader says that nothing changed.
-var replayedHeader = map[string]*huma.Param{"Idempotent-Replayed": {
-	Description: "Present on a replay.", Schema: &huma.Schema{Type: huma.TypeString, Enum: []any{"true"}},
-}}
+func replayedHeader() map[string]*huma.Param {
+	return map[string]*huma.Param{"Idempotent-Replayed": {
+		Description: "Present on a replay.", Schema: &huma.Schema{Type: huma.TypeString, Enum: []any{"true"}},
+	}}
+}
 
 func (s *server) registerResults() {
 	errors := []int{
@@ -150,7 +152,7 @@ func (s *server) registerResults() {
 		Responses: map[string]*huma.Response{
 			"200": {
 				Description: "The same content was stored before; nothing changed.",
-				Headers:     replayedHeader,
+				Headers:     replayedHeader(),
 				Content: map[string]*huma.MediaType{"application/json": {
 					Schema: &huma.Schema{Ref: "#/components/schemas/RunReceipt"}, Example: receipt["application/json"].Example,
 				}},

@@ -149,6 +149,7 @@ type ListRunsForPurgeRow struct {
 
 // Locks runs that match, have at most an id, and come after a position (started_at, id),
 // oldest first, until the transaction ends. No row when nothing matches.
+// audit: the pages together read all runs up to the last one that matches.
 func (q *Queries) ListRunsForPurge(ctx context.Context, arg ListRunsForPurgeParams) ([]ListRunsForPurgeRow, error) {
 	rows, err := q.db.Query(ctx, listRunsForPurge,
 		arg.Filters,

@@ -18,7 +18,7 @@ import (
 func setupPurge(t testing.TB) (*db.Queries, *pgxpool.Pool) {
 	t.Helper()
 	q, pool := setup(t)
-	for i := range 10 {
+	for _, i := range []int{4, 9, 2, 0, 7, 3, 5, 1, 8, 6} { // Their ids are not in the order of their starts.
 		run := with(fullRun(fmt.Sprint("run-", i)), func(r *db.Submission) {
 			r.StartedAt = noon.Add(time.Duration(i) * time.Second)
 			r.BatchID = new("batch-b")
@@ -73,13 +73,13 @@ func TestGetPurgeCounts(t *testing.T) {
 				}
 			}
 			if len(c.runs) > 0 {
+				for _, i := range c.runs {
+					want.LastID = max(want.LastID, get(t, q, fmt.Sprint("run-", i)).BenchmarkRun.ID)
+				}
 				want.FirstStartedAt = noon.Add(time.Duration(c.runs[0]) * time.Second)
 				want.LastStartedAt = noon.Add(time.Duration(c.runs[len(c.runs)-1]) * time.Second)
 			} else {
 				got.FirstStartedAt, got.LastStartedAt = time.Time{}, time.Time{}
-			}
-			if i := len(c.runs); i > 0 {
-				want.LastID = get(t, q, fmt.Sprint("run-", c.runs[i-1])).BenchmarkRun.ID
 			}
 			wantEqual(t, got, want)
 		})
@@ -149,6 +149,16 @@ func TestListRunsForPurge(t *testing.T) {
 		wantEqual(t, rest[0].RunID, "run-4")
 	})
 
+	t.Run("goes on among runs that started at the same time", func(t *testing.T) {
+		t.Parallel()
+		q, _ := setup(t)
+		for i := range 7 {
+			create(t, q, leastRun(fmt.Sprint("run-", i)))
+		}
+		runs, _, steps := purgeAll(t, q, db.Purge{StartedBefore: beyondEveryTime}, 2)
+		wantEqual(t, []int{int(runs), steps}, []int{7, 4})
+	})
+
 	t.Run("leaves out what was submitted after it was counted", func(t *testing.T) {
 		t.Parallel()
 		q, _ := setupPurge(t)
@@ -185,12 +195,13 @@ func TestDeleteEmptyBatches(t *testing.T) {
 func TestListBatchesForUpdate(t *testing.T) {
 	t.Parallel()
 	q, pool := setupPurge(t)
+	upsertBatch(t, q, db.UpsertBatchParams{BatchID: "a-batch"})
 
 	t.Run("gives the batches that there are, by id, and locks them", func(t *testing.T) {
 		q, _ := begin(t, pool)
-		ids, err := q.ListBatchesForUpdate(t.Context(), []string{"batch-b", "none", "batch-a"})
+		ids, err := q.ListBatchesForUpdate(t.Context(), []string{"batch-b", "none", "a-batch"})
 		wantNoError(t, err)
-		wantEqual(t, ids, []string{"batch-a", "batch-b"})
+		wantEqual(t, ids, []string{"a-batch", "batch-b"})
 		_, err = pool.Exec(t.Context(), "select from batch_runs where batch_id = 'batch-b' for key share nowait")
 		wantKind(t, err, db.Unavailable) // lock_not_available
 	})

@@ -23,6 +23,7 @@ where run_matches(r, @filters::jsonb)
 -- name: ListRunsForPurge :many
 -- Locks runs that match, have at most an id, and come after a position (started_at, id),
 -- oldest first, until the transaction ends. No row when nothing matches.
+-- audit: the pages together read all runs up to the last one that matches.
 select r.run_id, r.batch_id, r.started_at, r.id from benchmark_runs as r
 where run_matches(r, @filters::jsonb)
     and r.started_at < @started_before::timestamptz

@@ -1,5 +1,5 @@
 -- Data of realistic volume for the audit's plans: 1,000 batches, 100,000 runs,
--- 300,000 evaluations, skewed as in life: a few suites, agents and recent days have
+-- 300,000 evaluations, 10,000 corrections, skewed as in life: a few suites, agents and recent days have
 -- most of the runs, and a run has between one and five evaluations. The same each time.
 insert into batch_runs (batch_id, created_at, completed_at, total_runs)
 select
@@ -42,6 +42,10 @@ insert into evaluation_results (run_id, position, evaluator_name, score, max_sco
 select 'run-' || n, position, 'evaluator-' || position, n % 11, 10, 'details', timestamptz '2025-01-01 00:00Z'
 from generate_series(0, 99999) as n
 cross join generate_series(0, n * 7919 % 5) as position;
+
+insert into corrections (run_id, action, reason, corrected_at)
+select 'run-' || n * 31 % 5000, case when n < 5000 then 'void' else 'restore' end, 'reason', timestamptz '2025-06-01 00:00Z' + n * interval '1 minute'
+from generate_series(0, 9999) as n;
 
 -- Vacuum takes rows for visible to all when their commit is on disk: this one waits for that.
 with waits as materialized (select set_config('synchronous_commit', 'on', true))
