@@ -480,6 +480,12 @@ func TestListRunsDifferences(t *testing.T) {
 			t.Errorf("differences %q", got)
 		}
 		wantEqual(t, differences(t, with(run, func(r *db.Submission) { r.MetadataText = []byte(`{"b":1,"a":3}`) })), []string{"metadata"})
+
+		// It stored other metadata later.
+		exec(t, pool, `update benchmark_runs set metadata = '{"a":4}', metadata_text = '{"b":1,"a":2}' where run_id = 'old'`)
+		found, err := db.ListRunsDifferences(t.Context(), q, run)
+		wantNoError(t, err)
+		wantEqual(t, found, []db.ListRunsDifferencesRow{{RunID: "old", Field: "metadata", Stored: `{"a": 4}`}})
 	})
 
 	t.Run("the run is compared with itself, not with others", func(t *testing.T) {
