@@ -97,7 +97,8 @@ func TestVoidRun(t *testing.T) {
 			object{"reason": nil},
 			object{"reason": ""},
 			object{"reason": " \t "},
-			object{"reason": 5}, object{"reason": "x", "why": "y"},
+			object{"reason": 5},
+			object{"reason": "x", "why": "y"},
 			object{"reason": "a\x00"},
 			object{"reason": strings.Repeat("a", 2001)},
 		} {
