@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -65,14 +66,14 @@ func (s *server) registerCorrections() {
 		Summary: "Void a run",
 		Description: "Takes back a run that is wrong. It stays stored, but is left out of every list and figure, unless a list is asked for " +
 			"voided runs, too. What is submitted later does not restore it. Voiding again with the same reason changes nothing.",
-		Security: adminSecurity, Errors: []int{http.StatusBadRequest, http.StatusNotFound, http.StatusConflict},
+		Security: adminSecurity, Errors: append(slices.Clone(bodyErrors), http.StatusNotFound, http.StatusConflict),
 		RequestBody: &huma.RequestBody{Description: "The reason.", Content: example(exampleVoidRequest)},
 		Responses:   map[string]*huma.Response{"200": {Description: "The run is voided.", Headers: replayedHeader(), Content: example(exampleVoidedRun)}},
 	}, classSubmit, s.voidRun)
 	register(s, huma.Operation{
 		OperationID: "restore-run", Method: http.MethodPost, Path: "/api/runs/{runId}/restore", Tags: tags,
 		Summary: "Restore a voided run", Description: "Lets a voided run count again. A run that is not voided does not change.",
-		Security: adminSecurity, Errors: []int{http.StatusBadRequest, http.StatusNotFound},
+		Security: adminSecurity, Errors: append(slices.Clone(bodyErrors), http.StatusNotFound),
 		RequestBody: &huma.RequestBody{Description: "The reason, if there is one.", Content: example(exampleRestoreRequest)},
 		Responses:   map[string]*huma.Response{"200": {Description: "The run is not voided.", Headers: replayedHeader(), Content: example(exampleRun)}},
 	}, classSubmit, s.restoreRun)

@@ -126,6 +126,11 @@ type submitBatchOutput struct {
 	Body BatchReceipt
 }
 
+// bodyErrors are the errors of operations that have a body.
+var bodyErrors = []int{
+	http.StatusBadRequest, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType,
+}
+
 // replayedHeader says that nothing changed.
 func replayedHeader() map[string]*huma.Param {
 	return map[string]*huma.Param{"Idempotent-Replayed": {
@@ -134,9 +139,6 @@ func replayedHeader() map[string]*huma.Param {
 }
 
 func (s *server) registerResults() {
-	errors := []int{
-		http.StatusBadRequest, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType,
-	}
 	receipt := example(RunReceipt{Success: true, RunID: string(exampleSubmission.RunID)})
 	register(s, huma.Operation{
 		OperationID: "submit-run", Method: http.MethodPost, Path: "/api/results", Tags: []string{"Results"},
@@ -147,7 +149,7 @@ func (s *server) registerResults() {
 			"A final run (`completed`, `failed`) never changes: other content is refused with 409.\n\n" +
 			"A field that is `null` counts as absent. Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.",
 		Security: submitSecurity, DefaultStatus: http.StatusCreated, SkipValidateBody: true, // A checkedRun does that.
-		Errors:      append(slices.Clone(errors), http.StatusConflict),
+		Errors:      append(slices.Clone(bodyErrors), http.StatusConflict),
 		RequestBody: &huma.RequestBody{Description: "The run.", Content: example(exampleSubmission)},
 		Responses: map[string]*huma.Response{
 			"200": {
@@ -166,7 +168,7 @@ func (s *server) registerResults() {
 		Description: "Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, " +
 			"and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.\n\n" +
 			"Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.",
-		Security: submitSecurity, DefaultStatus: http.StatusCreated, Errors: slices.Clone(errors),
+		Security: submitSecurity, DefaultStatus: http.StatusCreated, Errors: slices.Clone(bodyErrors),
 		RequestBody: &huma.RequestBody{Description: "The batch.", Content: example(exampleBatchSubmission)},
 		Responses: map[string]*huma.Response{"201": {
 			Description: "The batch is stored.",

@@ -30,6 +30,7 @@ type operation struct {
 	secured          bool
 	parameters       []parameter
 	body             schema // nil where it takes none
+	optionalBody     bool   // whether it may be left out
 	lines            bool   // whether the body may be lines too, each of which is answered
 	statuses         []int
 }
@@ -50,7 +51,8 @@ func readSpec() (*spec, error) {
 			OperationID string `yaml:"operationId"`
 			Parameters  []parameter
 			RequestBody struct {
-				Content map[string]struct{ Schema schema }
+				Required bool
+				Content  map[string]struct{ Schema schema }
 			} `yaml:"requestBody"`
 			Responses map[string]any
 			Security  []map[string]any
@@ -68,6 +70,7 @@ func readSpec() (*spec, error) {
 			op := operation{id: o.OperationID, method: strings.ToUpper(method), path: path, parameters: o.Parameters}
 			op.secured = len(o.Security) > 0 && len(o.Security[0]) > 0
 			op.body = o.RequestBody.Content["application/json"].Schema
+			op.optionalBody = !o.RequestBody.Required
 			_, op.lines = o.RequestBody.Content["application/x-ndjson"]
 			for _, status := range slices.Sorted(maps.Keys(o.Responses)) {
 				code, err := strconv.Atoi(status)

@@ -103,7 +103,7 @@ func (v values) object(of schema, fault []string, fixed map[string]string) strin
 			parts = append(parts, quote(name)+":"+value)
 		}
 	}
-	if v.chance(8) { // Unknown fields are ignored.
+	if of["additionalProperties"] != false && v.chance(8) { // Unknown fields are ignored.
 		parts = append(parts, `"unknown":`+v.any(2))
 	}
 	if v.chance(2) {
@@ -308,7 +308,7 @@ func (v values) invalid(of schema, required bool) string {
 		}
 	case "object":
 		if of.properties() == nil {
-			candidates = append(candidates, strings.Repeat(`{"d":`, 101)+"{}"+strings.Repeat("}", 101), `{"n":1e309}`, `{"n":1e-309}`,
+			candidates = append(candidates, strings.Repeat(`{"d":`, 101)+"{}"+strings.Repeat("}", 101), `{"n":1e309}`, `{"n":1e-325}`,
 				`{"n":1`+strings.Repeat("0", 140_000)+`}`, `{"a\u0000":1}`, `{"a":["\u0000"]}`, `{"a":{"b":1,"b":2}}`, `{"a":"\ud800"}`, "{\"a\":\"\xff\"}",
 				`{"a":[`+strings.Repeat("[", 9000)+strings.Repeat("]", 9000)+`]}`)
 		}

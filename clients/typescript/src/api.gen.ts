@@ -3121,6 +3121,66 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description The body did not arrive in time. */
+            408: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Request Timeout",
+                     *       "status": 408,
+                     *       "detail": "The body did not arrive in time.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Request Entity Too Large",
+                     *       "status": 413,
+                     *       "detail": "The body is too large.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The content type is not JSON, or the content encoding is not gzip. */
+            415: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unsupported Media Type",
+                     *       "status": 415,
+                     *       "detail": "The content type is not JSON, or the content encoding is not gzip.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The request is not valid; `errors` lists what is wrong. */
             422: {
                 headers: {
@@ -3563,6 +3623,26 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description The body did not arrive in time. */
+            408: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Request Timeout",
+                     *       "status": 408,
+                     *       "detail": "The body did not arrive in time.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The run is finished, and its content differs; `errors` lists the fields that differ. */
             409: {
                 headers: {
@@ -3583,6 +3663,46 @@ export interface operations {
                      *           "message": "differs from what is stored"
                      *         }
                      *       ],
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Request Entity Too Large",
+                     *       "status": 413,
+                     *       "detail": "The body is too large.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The content type is not JSON, or the content encoding is not gzip. */
+            415: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unsupported Media Type",
+                     *       "status": 415,
+                     *       "detail": "The content type is not JSON, or the content encoding is not gzip.",
                      *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
                      *     }
                      */
