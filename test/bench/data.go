@@ -80,7 +80,7 @@ func copyRuns(ctx context.Context, pool *pgxpool.Pool, first, last, of int) erro
 		n := last - first
 		if _, err := tx.CopyFrom(ctx, pgx.Identifier{"benchmark_runs"}, []string{
 			"run_id", "batch_id", "suite", "scenario", "tier", "agent", "model", "status", "started_at", "started_at_given", "completed_at",
-			"total_score", "weighted_score", "is_successful", "metadata",
+			"total_score", "weighted_score", "is_successful", "metadata_text",
 		}, pgx.CopyFromSlice(n, func(i int) ([]any, error) {
 			run := generate(first+i, of)
 			return []any{

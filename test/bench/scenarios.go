@@ -73,7 +73,7 @@ func submitted(size int) statement {
 		values: map[string]string{
 			"tier": "L1", "model": "model-agent-4", "status": "completed", "started_at_given": "true",
 			"started_at": "2026-01-01 10:00:00Z", "completed_at": "2026-01-01 10:05:00Z", "total_score": "0.85", "weighted_score": "8.5", "is_successful": "true",
-			"metadata": metadata, "evaluation_rows": evaluationRows, "has_telemetry": "true", "tool_calls": "12", "tokens_in": "85000", "tokens_out": "2200",
+			"metadata_text": metadata, "evaluation_rows": evaluationRows, "has_telemetry": "true", "tool_calls": "12", "tokens_in": "85000", "tokens_out": "2200",
 			"cost_usd": "0.0123", "duration_ms": "300000", "workspace_dir": "results/workspaces/x", "prompt_sent": prompt,
 		},
 		expressions: map[string]string{"evaluations": "replace(:evaluation_rows::text, '(run)', :run_id::text)"},

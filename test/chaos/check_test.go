@@ -74,7 +74,7 @@ func check(ctx context.Context, connection *pgx.Conn, l *ledger) (findings, erro
 // readBatches returns the markers of the batches that are complete and say how many runs.
 func readBatches(ctx context.Context, connection *pgx.Conn) (map[string]string, error) {
 	stored := map[string]string{}
-	rows, err := connection.Query(ctx, "select batch_id, coalesce(metadata ->> 'marker', '') from batch_runs where completed_at is not null and total_runs = 7")
+	rows, err := connection.Query(ctx, "select batch_id, coalesce(metadata_text ->> 'marker', '') from batch_runs where completed_at is not null and total_runs = 7")
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +105,7 @@ func hasMore(run, sent testRun) bool {
 func readRuns(ctx context.Context, connection *pgx.Conn) (map[string]testRun, error) {
 	stored := map[string]testRun{}
 	rows, err := connection.Query(ctx, `select r.run_id, b.batch_id, r.suite, r.scenario, r.tier, r.agent, r.status, r.started_at, r.total_score,
-		r.metadata, t.tool_calls, t.cost_usd, t.prompt_sent
+		r.metadata_text, t.tool_calls, t.cost_usd, t.prompt_sent
 		from benchmark_runs r left join run_telemetry t using (run_id) left join batch_runs b on b.batch_id = r.batch_id`)
 	if err != nil {
 		return nil, err
