@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"math"
 	"net/http"
-	"net/url"
 	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -146,7 +145,7 @@ func (s *server) listCorrections(ctx context.Context, q *db.Queries, input *list
 	if input.RunID != "" {
 		filters["runId"] = string(input.RunID)
 	}
-	list := "corrections?" + url.Values{"runId": {string(input.RunID)}}.Encode()
+	list := listName("corrections", filters)
 	before := int64(math.MaxInt64)
 	if input.Cursor != "" {
 		position, err := openCursor(list, input.Cursor)

@@ -74,11 +74,11 @@ func badCursor() *Problem {
 func runCursor(position db.RunPosition, filters map[string]string) string {
 	encoded := appendTime(nil, position.StartedAt)
 	encoded = binary.BigEndian.AppendUint64(encoded, uint64(position.ID))
-	return sealCursor(listOfRuns(filters), encoded)
+	return sealCursor(listName("runs", filters), encoded)
 }
 
 func parseRunCursor(cursor string, filters map[string]string) (db.RunPosition, error) {
-	encoded, err := openCursor(listOfRuns(filters), cursor)
+	encoded, err := openCursor(listName("runs", filters), cursor)
 	if err != nil {
 		return db.RunPosition{}, err
 	}
@@ -88,13 +88,13 @@ func parseRunCursor(cursor string, filters map[string]string) (db.RunPosition, e
 	return db.RunPosition{StartedAt: timeFromBytes(encoded), ID: int64(binary.BigEndian.Uint64(encoded[8:]))}, nil
 }
 
-// listOfRuns names the list, for the checksum.
-func listOfRuns(filters map[string]string) string {
+// listName names a list with its filters, for the checksum.
+func listName(list string, filters map[string]string) string {
 	query := url.Values{}
 	for name, value := range filters {
 		query.Set(name, value)
 	}
-	return "runs?" + query.Encode()
+	return list + "?" + query.Encode()
 }
 
 // batchPosition is the position of a batch in the list of batches.

@@ -3,6 +3,7 @@ package db
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -22,9 +23,7 @@ type Purge struct {
 
 func (p Purge) params() (GetPurgeCountsParams, error) {
 	filters := map[string]string{"voided": "true"}
-	for name, value := range p.Filters {
-		filters[name] = value
-	}
+	maps.Copy(filters, p.Filters)
 	encoded, err := json.Marshal(filters)
 	return GetPurgeCountsParams{Filters: encoded, StartedBefore: p.StartedBefore, OnlyVoided: p.OnlyVoided}, err
 }
