@@ -219,7 +219,7 @@ func (r *Receipt) set(outcome db.Outcome) {
 	r.Outcome = string(outcome.Result)
 	switch outcome.Result { //nolint:exhaustive // the others have no errors
 	case db.Conflicted:
-		r.Errors = cutErrors("body", differenceErrors(outcome.Differences))
+		r.Errors = cutErrors("body", differenceErrors(outcome.Differences), maxErrors)
 	case db.Refused:
 		r.Errors = []FieldError{{"body", "the database rejected a value" + constraint(outcome.Err)}}
 	}
@@ -332,9 +332,9 @@ func (s *server) readChunk(ctx context.Context, lines *lineReader) (*chunk, erro
 		} else {
 			var read checkedRun
 			read.read(raw)
-			run, receipt.RunID, receipt.Errors = read.run, read.id, cutErrors("body", fieldErrors(read.faults))
+			run, receipt.RunID, receipt.Errors = read.run, read.id, cutErrors("body", fieldErrors(read.faults), maxErrors)
 			if lines.strict {
-				receipt.Errors = cutErrors("body", append(receipt.Errors, read.unknown...))
+				receipt.Errors = cutErrors("body", append(receipt.Errors, read.unknown...), maxErrors)
 			} else {
 				receipt.Warnings = warnings(read.unknown)
 			}

@@ -72,6 +72,10 @@ var rulesOfRuns = sync.OnceValue(func() runRules {
 
 // read reads and validates a run.
 func (c *checkedRun) read(raw []byte) {
+	if err := tooMuch(raw); err != nil {
+		c.faults = []error{err}
+		return
+	}
 	rules, run := rulesOfRuns(), &RunSubmission{}
 	err := json.Unmarshal(raw, run, json.RejectUnknownMembers(true))
 	if errors.Is(err, json.ErrUnknownName) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"slices"
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -33,14 +32,6 @@ type FieldError struct {
 
 // maxErrors is how many faults of a query, of a line or of unknown fields are named.
 const maxErrors = 20
-
-// cutErrors shortens a list of errors about one part of a request, and says so.
-func cutErrors(location string, errors []FieldError) []FieldError {
-	if len(errors) <= maxErrors {
-		return errors
-	}
-	return append(slices.Clone(errors[:maxErrors-1]), FieldError{location, fmt.Sprintf("and %d more", len(errors)-maxErrors+1)})
-}
 
 // cut shortens a text of the caller to a number of characters, so that an error does not
 // repeat a long one.
@@ -157,7 +148,7 @@ func constraint(err error) string {
 
 // invalid is the response to a request with faults.
 func invalid(fields ...FieldError) *Problem {
-	return problemOf(http.StatusUnprocessableEntity, "The request is not valid.", fields...)
+	return problemOf(http.StatusUnprocessableEntity, "The request is not valid.", cutErrors("body", fields, maxFaults)...)
 }
 
 // busy is the response of an overloaded server.

@@ -35,8 +35,11 @@ var jsonFormat = huma.Format{
 
 // decode reads JSON for validation, or into a value whose Resolve methods run later.
 func decode(data []byte, v any) error {
+	if longNumber(data) >= 0 {
+		return fmt.Errorf("a number has more than %d characters", maxNumber)
+	}
 	if _, forValidation := v.(*any); forValidation {
-		return publicError(data, json.Unmarshal(data, v, exactNumbers))
+		return publicError(data, json.Unmarshal(data, v, forSchema()))
 	}
 	return publicError(data, json.Unmarshal(data, v, readAllFields))
 }
@@ -86,11 +89,31 @@ var readAllFields = jsonv1.ReportErrorsWithLegacySemantics(true)
 // accepts it, so that validation reports its field.
 type notRepresentable struct{}
 
-// exactNumbers lets huma validate integers with all their digits.
-var exactNumbers = json.WithUnmarshalers(json.UnmarshalFromFunc(func(decoder *jsontext.Decoder, value *any) error {
-	if decoder.PeekKind() != '0' {
+// errTooManyValues is the error of a body that has more values than are validated.
+var errTooManyValues = errors.New("too many values")
+
+// forSchema lets huma validate a limited number of values, and integers with all their digits.
+func forSchema() json.Options {
+	left := maxValues
+	return json.WithUnmarshalers(json.UnmarshalFromFunc(func(decoder *jsontext.Decoder, value *any) error {
+		if left--; left < 0 {
+			return errTooManyValues
+		}
+		switch decoder.PeekKind() {
+		case '0':
+			return decodeNumber(decoder, value)
+		case '{':
+			// Metadata may have many values; it validates itself.
+			if decoder.StackDepth() == 1 && decoder.StackPointer() == "/metadata" {
+				*value = map[string]any{}
+				return decoder.SkipValue()
+			}
+		}
 		return errors.ErrUnsupported
-	}
+	}))
+}
+
+func decodeNumber(decoder *jsontext.Decoder, value *any) error {
 	number, err := decoder.ReadValue()
 	if err != nil {
 		return err
@@ -106,7 +129,7 @@ var exactNumbers = json.WithUnmarshalers(json.UnmarshalFromFunc(func(decoder *js
 	}
 	*value = double
 	return nil
-}))
+}
 
 // halfPair begins with an escape of half of a surrogate pair.
 var halfPair = regexp.MustCompile(`^\\u[dD][89a-fA-F]`)
@@ -119,6 +142,8 @@ func publicError(text []byte, err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, errTooManyValues):
+		return fmt.Errorf("it is not valid, and has more than %d values", maxValues)
 	case errors.Is(err, jsontext.ErrDuplicateName) && errors.As(err, &syntactic):
 		return errors.New("a name appears twice in one object" + inField(syntactic.JSONPointer.Parent()))
 	case errors.As(err, &syntactic):

@@ -247,7 +247,7 @@ func (s *server) checkQuery(ctx huma.Context, next func(huma.Context)) {
 		}
 	}
 	if fields != nil {
-		s.refuse(ctx, invalid(cutErrors("query", fields)...))
+		s.refuse(ctx, invalid(cutErrors("query", fields, maxErrors)...))
 		return
 	}
 	next(ctx)

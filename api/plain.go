@@ -61,7 +61,8 @@ func numberCheck(schema *huma.Schema, at string) plainCheck {
 }
 
 func (c plainChecks) buildSlice(t reflect.Type, schema *huma.Schema, at string) plainCheck {
-	mustHaveOnlyRules(schema, &huma.Schema{Type: huma.TypeArray, Items: schema.Items}, at)
+	most := schema.MaxItems
+	mustHaveOnlyRules(schema, &huma.Schema{Type: huma.TypeArray, Items: schema.Items, MaxItems: most}, at)
 	at += "[]"
 	check := c.build(t.Elem(), schema.Items, at)
 	mustRejectZero(check, t.Elem(), at) // What null becomes.
@@ -71,7 +72,7 @@ func (c plainChecks) buildSlice(t reflect.Type, schema *huma.Schema, at string) 
 				return false
 			}
 		}
-		return !v.IsNil()
+		return !v.IsNil() && (most == nil || v.Len() <= *most)
 	}
 }
 

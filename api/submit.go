@@ -34,7 +34,7 @@ type RunSubmission struct {
 	SpecialistName    *Text                  `json:"specialistName" required:"false" doc:"The name of the specialist."`
 	SpecialistVersion *Text                  `json:"specialistVersion" required:"false" doc:"The version of the specialist."`
 	Metadata          Metadata               `json:"metadata" required:"false" nullable:"true" doc:"Any JSON object; returned as it was sent: its members in their order, and numbers with all digits."`
-	Evaluations       []EvaluationSubmission `json:"evaluations" required:"false" nullable:"true" doc:"The scores, returned in this order. An evaluator may appear more than once."`
+	Evaluations       []EvaluationSubmission `json:"evaluations" required:"false" nullable:"true" maxItems:"10000" doc:"The scores, returned in this order. An evaluator may appear more than once."`
 	Telemetry         *TelemetrySubmission   `json:"telemetry" required:"false"`
 }
 
@@ -192,7 +192,7 @@ func (s *server) submitRun(ctx context.Context, q *db.Queries, input *submitRunI
 	switch outcome.Result { //nolint:exhaustive // the others are 201, or an error
 	case db.Conflicted:
 		return nil, problemOf(http.StatusConflict, "The run is finished and cannot change; errors lists the fields that differ. "+
-			"Submit another attempt with a runId of its own.", differenceErrors(outcome.Differences)...)
+			"Submit another attempt with a runId of its own.", cutErrors("body", differenceErrors(outcome.Differences), maxFaults)...)
 	case db.Replayed:
 		output.Status, output.Replayed = http.StatusOK, "true"
 	}

@@ -1,0 +1,116 @@
+package api
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// What a body may have at most, so that a small one does not cost much memory or time.
+const (
+	// maxNumber is how many characters a number may have: reading a longer one exactly takes
+	// quadratic time.
+	maxNumber = 400
+	// maxEvaluations is how many evaluations a run may have: more cannot be stored within the
+	// deadline of a request.
+	maxEvaluations = 10_000
+	// maxValues is how many values of a body are read to validate it against its schema.
+	maxValues = 200_000
+	// maxFaults is how many errors a response has.
+	maxFaults = 100
+)
+
+// tooMuch returns what a submission has too much of, nil if nothing. It allocates no
+// memory for what it reads.
+func tooMuch(raw []byte) error {
+	if at := longNumber(raw); at >= 0 {
+		return &huma.ErrorDetail{Location: "body", Message: fmt.Sprintf("expected numbers of at most %d characters; a longer one is at byte %d", maxNumber, at)}
+	}
+	if bytes.Count(raw, []byte(",")) >= maxEvaluations && hasMany(raw, "evaluations", maxEvaluations) {
+		return &huma.ErrorDetail{Location: "body.evaluations", Message: fmt.Sprintf("expected array length <= %d", maxEvaluations)}
+	}
+	return nil
+}
+
+// longNumber returns where a number that is too long begins in a JSON text, -1 if none is.
+func longNumber(text []byte) int {
+	begin := -1
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c >= '0' && c <= '9', c == '-', c == '+', c == '.', c == 'e', c == 'E':
+			if begin < 0 {
+				begin = i
+			}
+			if i-begin >= maxNumber {
+				return begin
+			}
+			continue
+		case c == '"':
+			i = endOfString(text, i)
+		}
+		begin = -1
+	}
+	return -1
+}
+
+// endOfString returns where the string that begins at i ends.
+func endOfString(text []byte, i int) int {
+	for {
+		length := bytes.IndexByte(text[i+1:], '"')
+		if length < 0 {
+			return len(text)
+		}
+		escapes := 0
+		for text[i+length-escapes] == '\\' { // It stops at the quotation mark that begins the string.
+			escapes++
+		}
+		i += length + 1
+		if escapes%2 == 0 {
+			return i
+		}
+	}
+}
+
+// hasMany reports whether a member of an object is an array with more than most elements.
+func hasMany(raw []byte, member string, most int) bool {
+	decoder := jsontext.NewDecoder(bytes.NewBuffer(raw))
+	if _, err := decoder.ReadToken(); err != nil {
+		return false // Validation says so.
+	}
+	for decoder.PeekKind() == '"' {
+		name, err := decoder.ReadToken()
+		if err != nil {
+			return false
+		}
+		if name.String() != member || decoder.PeekKind() != '[' {
+			if decoder.SkipValue() != nil {
+				return false
+			}
+			continue
+		}
+		if _, err := decoder.ReadToken(); err != nil {
+			return false
+		}
+		for n := 0; decoder.PeekKind() != ']'; n++ {
+			if n == most {
+				return true
+			}
+			if decoder.SkipValue() != nil {
+				return false
+			}
+		}
+		return false
+	}
+	return false
+}
+
+// cutErrors shortens a list of errors about one part of a request, and says so.
+func cutErrors(location string, errors []FieldError, most int) []FieldError {
+	if len(errors) <= most {
+		return errors
+	}
+	return append(slices.Clone(errors[:most-1]), FieldError{location, fmt.Sprintf("and %d more", len(errors)-most+1)})
+}
