@@ -239,7 +239,7 @@ func (s *server) submitBatch(ctx context.Context, q *db.Queries, input *submitBa
 		SuccessfulRuns:   (*int64)(batch.SuccessfulRuns),
 		AvgScore:         batch.AvgScore,
 		AvgWeightedScore: batch.AvgWeightedScore,
-		MetadataText:     []byte(batch.Metadata.text),
+		MetadataText:     batch.Metadata.stored(),
 		SubmittedBy:      keyName(ctx),
 	}
 	if err := db.Retry(ctx, func() error { return q.UpsertBatch(ctx, params) }); err != nil {
@@ -275,7 +275,7 @@ func submissionOf(run *RunSubmission, submittedBy *string) db.Submission {
 		SpecialistName:    (*string)(run.SpecialistName),
 		SpecialistVersion: (*string)(run.SpecialistVersion),
 		Metadata:          nil, // older servers had it there
-		MetadataText:      []byte(run.Metadata.text),
+		MetadataText:      run.Metadata.stored(),
 		SubmittedBy:       submittedBy,
 		VoidedAt:          nil, VoidedBy: nil, VoidReason: nil, // they stay as they are stored
 	}}

@@ -297,6 +297,14 @@ func (m *Metadata) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
+// stored returns the text, nil for null.
+func (m Metadata) stored() *string {
+	if m.text == nil {
+		return nil
+	}
+	return new(string(m.text))
+}
+
 // MarshalJSONTo writes the text.
 func (m Metadata) MarshalJSONTo(encoder *jsontext.Encoder) error {
 	switch {

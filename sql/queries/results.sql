@@ -72,7 +72,7 @@ with run as (
         , null::timestamptz as voided_at
         , null::text as voided_by
         , null::text as void_reason
-        , sqlc.narg(metadata_text)::json as metadata_text
+        , sqlc.narg(metadata_text)::text as metadata_text
     on conflict (run_id) do nothing
     returning run_id, batch_id, submitted_by
 ),
@@ -137,7 +137,7 @@ parts as (
         r.run_id,
         null as name,
         -1 as position,
-        coalesce(r.metadata::text, r.metadata_text::text) as metadata,
+        coalesce(r.metadata::text, r.metadata_text) as metadata,
         to_jsonb(r) || jsonb_build_object('metadata', coalesce(r.metadata, r.metadata_text::jsonb)) as stored,
         to_jsonb((s).run) || jsonb_build_object('metadata', ((s).run).metadata_text::jsonb, 'started_at', case
             when ((s).run).started_at_given then ((s).run).started_at
@@ -315,7 +315,7 @@ from (
         sqlc.narg(successful_runs)::bigint as successful_runs,
         sqlc.narg(avg_score)::double precision as avg_score,
         sqlc.narg(avg_weighted_score)::double precision as avg_weighted_score,
-        sqlc.narg(metadata_text)::json as metadata_text,
+        sqlc.narg(metadata_text)::text as metadata_text,
         sqlc.narg(submitted_by)::text as submitted_by
 ) as s
 on conflict (batch_id) do update
