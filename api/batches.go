@@ -39,12 +39,17 @@ type listBatchesOutput struct {
 	Body []Batch
 }
 
+// maxBatchRuns is how many runs of a batch a response has.
+const maxBatchRuns = 10_000
+
 type getBatchInput struct {
 	BatchID ID   `path:"batchId" doc:"The batch ID, percent-encoded." example:"batch-a"`
 	Voided  bool `query:"voided" doc:"true: return voided runs, too."`
+	Cursor  string `query:"cursor" maxLength:"1000" doc:"Start of the runs: the cursor in the Link header of the previous response."`
 }
 
 type getBatchOutput struct {
+	Link string `header:"Link" doc:"The next runs, as <URI reference>; rel=\"next\"; absent if there are no more."`
 	Body BatchDetails
 }
 
@@ -59,7 +64,8 @@ func (s *server) registerBatches() {
 	}, classRead, s.listBatches)
 	register(s, huma.Operation{
 		OperationID: "get-batch", Method: http.MethodGet, Path: "/api/batches/{batchId}", Tags: []string{"Batches"},
-		Summary: "Read a batch", Description: "Returns a batch with its runs, in one consistent snapshot. Voided runs are left out, unless asked for.",
+		Summary: "Read a batch", Description: "Returns a batch with its runs, in one consistent snapshot. Voided runs are left out, unless asked for. " +
+			"If the runs are too many or too large for one response, the `Link` header leads to the next ones.",
 		Security: readSecurity, Errors: []int{http.StatusNotFound},
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The batch.", Content: example(BatchDetails{exampleBatch, []Run{exampleRun}}),
@@ -75,14 +81,15 @@ func (s *server) listBatches(ctx context.Context, q *db.Queries, input *listBatc
 			return nil, err
 		}
 	}
-	rows, err := q.ListBatches(ctx, db.ListBatchesParams{
+	budget := db.Budget{Left: pageBytes}
+	rows, err := db.WithBudget(q, &budget).ListBatches(ctx, db.ListBatchesParams{
 		BeforeCreatedAt: after.createdAt, BeforeBatchID: after.batchID, RowLimit: input.Limit + 1,
 	})
 	if err != nil {
 		return nil, err
 	}
 	output := &listBatchesOutput{}
-	rows, last := cutPage(rows, input.Limit)
+	rows, last := cutPage(rows, input.Limit, budget)
 	if last != nil {
 		output.Link = linkToNext(nil, input.Limit, batchPosition{last.CreatedAt, last.BatchID}.cursor())
 	}
@@ -94,6 +101,18 @@ func (s *server) listBatches(ctx context.Context, q *db.Queries, input *listBatc
 }
 
 func (s *server) getBatch(ctx context.Context, q *db.Queries, input *getBatchInput) (*getBatchOutput, error) {
+	filters := map[string]string{}
+	if input.Voided {
+		filters["voided"] = "true"
+	}
+	list := listName("batches/"+string(input.BatchID), filters)
+	var after db.RunPosition // It is before every run.
+	if input.Cursor != "" {
+		var err error
+		if after, err = parseRunCursor(list, input.Cursor); err != nil {
+			return nil, err
+		}
+	}
 	output := &getBatchOutput{}
 	// One snapshot, so that the computed totals match the runs.
 	snapshot := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
@@ -102,8 +121,16 @@ func (s *server) getBatch(ctx context.Context, q *db.Queries, input *getBatchInp
 		if err != nil {
 			return err
 		}
-		runs, err := q.ListRunsByBatch(ctx, db.ListRunsByBatchParams{BatchID: string(input.BatchID), WithVoided: input.Voided})
-		output.Body = BatchDetails{s.batchFromRow(batch), s.runsFromRows(runs)}
+		budget := db.Budget{Left: pageBytes}
+		rows, err := db.WithBudget(q, &budget).ListRunsByBatch(ctx, db.ListRunsByBatchParams{
+			BatchID: string(input.BatchID), WithVoided: input.Voided,
+			AfterStartedAt: after.StartedAt, AfterID: after.ID, RowLimit: maxBatchRuns + 1,
+		})
+		rows, last := cutPage(rows, maxBatchRuns, budget)
+		if last != nil {
+			output.Link = linkToNext(filters, 0, runCursor(list, db.RunPosition{StartedAt: last.StartedAt, ID: last.ID}))
+		}
+		output.Body = BatchDetails{s.batchFromRow(batch), s.runsFromRows(rows)}
 		return err
 	})
 	if db.Classify(err) == db.NotFound {

@@ -157,6 +157,8 @@ func (s *server) listCorrections(ctx context.Context, q *db.Queries, input *list
 		}
 		before = int64(binary.BigEndian.Uint64(position))
 	}
+	budget := db.Budget{Left: pageBytes}
+	q = db.WithBudget(q, &budget)
 	var rows []db.Correction
 	var err error
 	if input.RunID == "" {
@@ -170,7 +172,7 @@ func (s *server) listCorrections(ctx context.Context, q *db.Queries, input *list
 		return nil, err
 	}
 	output := &listCorrectionsOutput{}
-	rows, last := cutPage(rows, input.Limit)
+	rows, last := cutPage(rows, input.Limit, budget)
 	if last != nil {
 		output.Link = linkToNext(filters, input.Limit, sealCursor(list, binary.BigEndian.AppendUint64(nil, uint64(last.ID))))
 	}

@@ -19,19 +19,29 @@ import (
 // the first page.
 var beyondEveryTime = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// cutPage cuts a page from rows that were read with a limit higher by 1. last is the last
-// row of the page if there are more rows after it, otherwise nil.
-func cutPage[R any](rows []R, limit int32) (page []R, last *R) {
-	if len(rows) <= int(limit) {
-		return rows, nil
+// pageBytes is how many bytes the rows of a page have, unless it has only one: a page is
+// shorter than its limit if its rows are large.
+const pageBytes = 8 << 20
+
+// cutPage cuts a page from rows that were read with a limit higher by 1 and a budget. last is
+// the last row of the page if there are more rows after it, otherwise nil.
+func cutPage[R any](rows []R, limit int32, budget db.Budget) (page []R, last *R) {
+	switch {
+	case len(rows) > int(limit):
+		return rows[:limit], &rows[limit-1]
+	case budget.Exceeded:
+		return rows, &rows[len(rows)-1]
 	}
-	return rows[:limit], &rows[limit-1]
+	return rows, nil
 }
 
 // linkToNext returns a Link header (RFC 8288). Its target is relative to the address of
 // the request, so that it works behind a proxy that adds a prefix to the path.
 func linkToNext(filters map[string]string, limit int32, cursor string) string {
-	query := url.Values{"limit": {strconv.Itoa(int(limit))}, "cursor": {cursor}}
+	query := url.Values{"cursor": {cursor}}
+	if limit > 0 {
+		query.Set("limit", strconv.Itoa(int(limit)))
+	}
 	for name, value := range filters {
 		query.Set(name, value)
 	}
@@ -70,15 +80,15 @@ func badCursor() *Problem {
 	return invalid(FieldError{"query.cursor", "expected the cursor of a Link header of this list, with the same filters"})
 }
 
-// runCursor is the cursor of a position in the list of runs with these filters.
-func runCursor(position db.RunPosition, filters map[string]string) string {
+// runCursor is the cursor of a position in a list of runs.
+func runCursor(list string, position db.RunPosition) string {
 	encoded := appendTime(nil, position.StartedAt)
 	encoded = binary.BigEndian.AppendUint64(encoded, uint64(position.ID))
-	return sealCursor(listName("runs", filters), encoded)
+	return sealCursor(list, encoded)
 }
 
-func parseRunCursor(cursor string, filters map[string]string) (db.RunPosition, error) {
-	encoded, err := openCursor(listName("runs", filters), cursor)
+func parseRunCursor(list, cursor string) (db.RunPosition, error) {
+	encoded, err := openCursor(list, cursor)
 	if err != nil {
 		return db.RunPosition{}, err
 	}

@@ -164,21 +164,23 @@ func (s *server) registerRuns() {
 
 func (s *server) listRuns(ctx context.Context, q *db.Queries, input *listRunsInput) (*listRunsOutput, error) {
 	filters := input.values()
+	list := listName("runs", filters)
 	after := db.RunPosition{StartedAt: beyondEveryTime, ID: math.MaxInt64}
 	if input.Cursor != "" {
 		var err error
-		if after, err = parseRunCursor(input.Cursor, filters); err != nil {
+		if after, err = parseRunCursor(list, input.Cursor); err != nil {
 			return nil, err
 		}
 	}
-	rows, err := db.ListRunsPage(ctx, q, filters, after, input.Limit+1)
+	budget := db.Budget{Left: pageBytes}
+	rows, err := db.ListRunsPage(ctx, db.WithBudget(q, &budget), filters, after, input.Limit+1)
 	if err != nil {
 		return nil, err
 	}
 	output := &listRunsOutput{}
-	rows, last := cutPage(rows, input.Limit)
+	rows, last := cutPage(rows, input.Limit, budget)
 	if last != nil {
-		output.Link = linkToNext(filters, input.Limit, runCursor(db.RunPosition{StartedAt: last.StartedAt, ID: last.ID}, filters))
+		output.Link = linkToNext(filters, input.Limit, runCursor(list, db.RunPosition{StartedAt: last.StartedAt, ID: last.ID}))
 	}
 	output.Body = s.runsFromRows(rows)
 	return output, nil

@@ -177,7 +177,7 @@ func TestPlans(t *testing.T) {
 		t.Run("runs of a batch, "+mode, func(t *testing.T) {
 			exec(t, pool, "set plan_cache_mode = "+mode)
 			got := explain(t, pool, func(q *db.Queries) error {
-				_, err := q.ListRunsByBatch(t.Context(), db.ListRunsByBatchParams{BatchID: "batch-7"})
+				_, err := q.ListRunsByBatch(t.Context(), db.ListRunsByBatchParams{BatchID: "batch-7", RowLimit: 51})
 				return err
 			})
 			wantIndexes(t, got, "benchmark_runs_batch_id_started_at_id_idx")

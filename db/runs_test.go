@@ -249,7 +249,7 @@ func wantNoRuns(t testing.TB, query runsQuery) {
 
 func runsByBatch(t testing.TB, q *db.Queries, batch string) []db.BenchmarkRun {
 	t.Helper()
-	runs, err := q.ListRunsByBatch(t.Context(), db.ListRunsByBatchParams{BatchID: batch})
+	runs, err := q.ListRunsByBatch(t.Context(), db.ListRunsByBatchParams{BatchID: batch, RowLimit: 100})
 	wantNoError(t, err)
 	return runs
 }
@@ -286,7 +286,7 @@ func TestListRunsByBatch(t *testing.T) {
 		before := runsByBatch(t, q, "batch-a")
 		void(t, q, before[1].RunID)
 		wantEqual(t, runsByBatch(t, q, "batch-a"), slices.Delete(slices.Clone(before), 1, 2))
-		all, err := q.ListRunsByBatch(t.Context(), db.ListRunsByBatchParams{BatchID: "batch-a", WithVoided: true})
+		all, err := q.ListRunsByBatch(t.Context(), db.ListRunsByBatchParams{BatchID: "batch-a", WithVoided: true, RowLimit: 100})
 		wantNoError(t, err)
 		before[1] = get(t, q, before[1].RunID).BenchmarkRun
 		wantEqual(t, all, before)

@@ -80,12 +80,14 @@ order by r.started_at desc, r.id desc
 limit @row_limit::int;
 
 -- name: ListRunsByBatch :many
--- The runs of a batch, oldest first, the voided ones only if asked for. No row when it has
--- none, or is not there.
+-- The runs of a batch that come after a position, oldest first, the voided ones only if
+-- asked for. No row when it has none, or is not there.
 select * from benchmark_runs
 where batch_id = @batch_id::text
   and (voided_at is null or @with_voided::boolean)
-order by started_at, id;
+  and (started_at, id) > (@after_started_at::timestamptz, @after_id::bigint)
+order by started_at, id
+limit @row_limit::int;
 
 -- name: GetRun :one
 -- A run with all it owns, in one snapshot: its evaluations as a JSON array of their
