@@ -1,6 +1,9 @@
 package api
 
 import (
+	"context"
+	"fmt"
+	"io"
 	"maps"
 	"math"
 	"net/http"
@@ -15,40 +18,122 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 )
 
-// Admission of requests, apart from API keys: limits of the total size of bodies, and of the
-// number of requests of a sender.
+// Admission of requests: limits of what is in use at the same time, in all and by each sender,
+// and of the number of requests per second of a sender.
 
 const (
-	// maxBodies limits the total size of the bodies that are being read.
-	maxBodies = 256 << 20
 	// burst is how many seconds' worth of requests a sender may send at once.
 	burst = 10 * time.Second
+	// requestsOfAddress and requestsOfKey are how many requests one address, or one key, may
+	// have at the same time: slow ones do not leave the others without a place.
+	requestsOfAddress, requestsOfKey = 512, 256
+	// memoryShare is the part of the memory limit that the bodies of requests may have, and that
+	// the bodies of responses may have: the former are copied up to four times, the latter
+	// twice.
+	memoryShare = 8
+	// minBodies and maxBodies are the bounds of that part; the maximum is also what is
+	// allowed without a memory limit.
+	minBodies, maxBodies = 64 << 20, 256 << 20
+	// smallResponse is the size up to which a response is not counted: the operating system
+	// has it in its buffers as soon as it is written.
+	smallResponse = 64 << 10
 )
 
-// limitBodies responds with 503 at once when the request bodies could take more memory than
-// is reserved for them. A body without a content length, or that is compressed,
-// counts as the largest body that the operation accepts.
+// usageLimit bounds what is in use at the same time: requests, or bytes.
+type usageLimit struct {
+	// all and each are the most that all senders, and each of them, may use.
+	all, each int64
+
+	mu   sync.Mutex
+	used int64
+	by   map[string]int64
+}
+
+func newUsageLimit(all, each int64) *usageLimit {
+	return &usageLimit{all: all, each: each, by: map[string]int64{}}
+}
+
+// bodyLimit limits bodies under a memory limit; 0 is none. A sender may use a quarter, or as
+// much as the largest body.
+func bodyLimit(memory int64) *usageLimit {
+	all := int64(maxBodies)
+	if memory > 0 {
+		all = min(max(memory/memoryShare, minBodies), maxBodies)
+	}
+	return newUsageLimit(all, max(all/4, maxAtomicBytes))
+}
+
+// take reports whether a sender may use more, which is then counted.
+func (l *usageLimit) take(sender string, more int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.used+more > l.all || l.by[sender]+more > l.each {
+		return false
+	}
+	l.used += more
+	l.by[sender] += more
+	return true
+}
+
+// give takes back what was counted.
+func (l *usageLimit) give(sender string, less int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.used -= less
+	if l.by[sender] -= less; l.by[sender] == 0 {
+		delete(l.by, sender)
+	}
+}
+
+// limitBodies has the body of a request counted while it is read, and as long as the operation
+// works with it.
 func (s *server) limitBodies(ctx huma.Context, next func(huma.Context)) {
-	r, _ := humachi.Unwrap(ctx)
-	size, most := r.ContentLength, int64(maxBodyBytes)
-	if ctx.Operation().OperationID == submitRuns {
-		most = maxLineBytes + chunkBytes // As much as it keeps.
-		if ctx.Query("mode") == "atomic" {
-			most = maxAtomicBytes
-		}
-	}
-	if size < 0 || size > most {
-		size = most
-	}
-	defer s.bodyBytes.Add(-size)
-	if s.bodyBytes.Add(size) > maxBodies {
-		s.refuse(ctx, busy())
-		return
+	if ctx.Operation().RequestBody != nil {
+		r, _ := humachi.Unwrap(ctx)
+		body := &countedBody{ReadCloser: r.Body, limit: s.bodies, sender: senderOf(ctx.Context())}
+		defer body.release()
+		r.Body = body
 	}
 	next(ctx)
 }
 
-func isHealth(operation *huma.Operation) bool { return slices.Contains(operation.Tags, "Health") }
+// countedBody counts the bytes of a body that are in memory. When there are too many it
+// returns a problem as its error.
+type countedBody struct {
+	io.ReadCloser
+	limit  *usageLimit
+	sender string
+	size   int64
+}
+
+func (b *countedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if n > 0 && !b.limit.take(b.sender, int64(n)) {
+		return 0, busy()
+	}
+	b.size += int64(n)
+	return n, err
+}
+
+// release ends the counting of what was read so far.
+func (b *countedBody) release() {
+	b.limit.give(b.sender, b.size)
+	b.size = 0
+}
+
+// senderOf returns who sent a request: the name of its key or, without one, its address.
+func senderOf(ctx context.Context) string {
+	if key := requestInfoFrom(ctx).key; key != "" {
+		return "key " + key
+	}
+	return limitedAddress(middleware.GetClientIPAddr(ctx))
+}
+
+// healthPaths are exempt from all limits: an orchestrator restarts a server that does not
+// respond there.
+var healthPaths = []string{"/health", "/livez", "/readyz"}
+
+func isHealth(r *http.Request) bool { return slices.Contains(healthPaths, r.URL.Path) }
 
 // rateLimit allows each sender a number of requests per second, and a burst. With the
 // generic cell rate algorithm, it only stores when the whole burst is available again. No
@@ -103,11 +188,53 @@ const (
 	resetHeader     = "RateLimit-Reset"
 )
 
-// limitAddresses refuses the requests of an address that sends too many.
-func (s *server) limitAddresses(ctx huma.Context, next func(huma.Context)) {
-	if isHealth(ctx.Operation()) || !s.isOverLimit(ctx, s.addressLimit, limitedAddress(middleware.GetClientIPAddr(ctx.Context()))) {
+// limitAddresses refuses the requests of an address that sends too many, or has too many
+// under way.
+func (s *server) limitAddresses(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if isHealth(r) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		address := limitedAddress(middleware.GetClientIPAddr(r.Context()))
+		if !s.addresses.take(address, 1) {
+			s.writeProblem(w, r, tooMany(fmt.Sprintf("This address has more than %d requests under way.", requestsOfAddress), time.Second))
+			return
+		}
+		defer s.addresses.give(address, 1)
+		if problem := checkRate(w, s.addressLimit, address); problem != nil {
+			s.writeProblem(w, r, problem)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// limitKeys does the same for the key of a request.
+func (s *server) limitKeys(ctx huma.Context, next func(huma.Context)) {
+	key := requestInfoFrom(ctx.Context()).key
+	if key == "" {
 		next(ctx)
+		return
 	}
+	if !s.keyRequests.take(key, 1) {
+		s.refuse(ctx, tooMany(fmt.Sprintf("This API key has more than %d requests under way.", requestsOfKey), time.Second))
+		return
+	}
+	defer s.keyRequests.give(key, 1)
+	_, w := humachi.Unwrap(ctx)
+	if problem := checkRate(w, s.keyLimit, key); problem != nil {
+		s.refuse(ctx, problem)
+		return
+	}
+	next(ctx)
+}
+
+// tooMany is the response to a sender that exceeds a limit.
+func tooMany(why string, retry time.Duration) *Problem {
+	problem := problemOf(http.StatusTooManyRequests, why+" Nothing was stored; retry after the seconds in Retry-After.")
+	problem.headers = http.Header{"Retry-After": {seconds(retry)}}
+	return problem
 }
 
 // limitedAddress is what counts as one sender: an address or, of IPv6, a network of 64
@@ -120,26 +247,22 @@ func limitedAddress(address netip.Addr) string {
 	return network.String()
 }
 
-// isOverLimit counts a request of a sender, and responds with 429 if it exceeds the limit. If
+// checkRate counts a request of a sender, and returns a problem if it exceeds the limit. If
 // there are two limits, the headers describe the one that is closer.
-func (s *server) isOverLimit(ctx huma.Context, limit *rateLimit, sender string) bool {
+func checkRate(w http.ResponseWriter, limit *rateLimit, sender string) *Problem {
 	if limit == nil {
-		return false
+		return nil
 	}
 	quota := limit.take(sender, time.Now())
-	_, w := humachi.Unwrap(ctx)
 	if before, err := strconv.Atoi(w.Header().Get(remainingHeader)); err != nil || quota.remaining <= before {
-		ctx.SetHeader(limitHeader, strconv.Itoa(quota.limit))
-		ctx.SetHeader(remainingHeader, strconv.Itoa(quota.remaining))
-		ctx.SetHeader(resetHeader, seconds(quota.reset))
+		w.Header().Set(limitHeader, strconv.Itoa(quota.limit))
+		w.Header().Set(remainingHeader, strconv.Itoa(quota.remaining))
+		w.Header().Set(resetHeader, seconds(quota.reset))
 	}
 	if quota.retry == 0 {
-		return false
+		return nil
 	}
-	problem := problemOf(http.StatusTooManyRequests, "The rate limit is exceeded. Nothing was stored; retry after the seconds in Retry-After.")
-	problem.headers = http.Header{"Retry-After": {seconds(quota.retry)}}
-	s.refuse(ctx, problem)
-	return true
+	return tooMany("The rate limit is exceeded.", quota.retry)
 }
 
 // seconds rounds up, so that it is not too early.

@@ -8,9 +8,9 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/netip"
-	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -61,6 +61,11 @@ type Config struct {
 	RequestsPerKey, RequestsPerAddress int
 	// TrustedProxies are the proxies whose X-Forwarded-For is trusted.
 	TrustedProxies []netip.Prefix
+	// LocalOnly refuses requests whose Host is not a name of this machine: a web page cannot
+	// reach the server by a name of its own (DNS rebinding).
+	LocalOnly bool
+	// MemoryLimit is how much memory the server may use, in bytes; 0 is no limit.
+	MemoryLimit int64
 	// AllowedOrigins are the origins whose web pages may use the API; "*" is all.
 	AllowedOrigins []string
 	// Logger receives one line per request, and the details of errors; see NewLogger.
@@ -92,17 +97,17 @@ type server struct {
 	keyLimit, addressLimit *rateLimit
 	// submissions counts runs and batches by outcome.
 	submissions *prometheus.CounterVec
-	// bodyBytes limits the total size of the bodies that are being read.
-	bodyBytes atomic.Int64
-	// bulkRequests has a place for each bulk submission that is being read.
-	bulkRequests chan struct{}
+	// addresses and keyRequests limit the requests that are under way, by address and by key.
+	addresses, keyRequests *usageLimit
+	// bodies and responses limit the bytes of both.
+	bodies, responses *usageLimit
 }
 
 // New returns the HTTP handler of the service.
 func New(config Config) http.Handler {
 	router, s := newServer(config)
 	clientAddress := clientAddresses(config.TrustedProxies)
-	return limitUnreadBody(cors.New(cors.Options{
+	return requireProgress(limitUnreadBody(cors.New(cors.Options{
 		AllowedOrigins: config.AllowedOrigins,
 		// Without any, the library would allow all.
 		AllowOriginFunc: denyAllUnless(config.AllowedOrigins),
@@ -110,7 +115,7 @@ func New(config Config) http.Handler {
 		AllowedHeaders:  []string{"Authorization", "Content-Encoding", "Content-Type", "X-Request-Id"},
 		ExposedHeaders:  []string{"Link", "Idempotent-Replayed", "Retry-After", "X-Request-Id", limitHeader, remainingHeader, resetHeader},
 		MaxAge:          86_400, // The longest that a browser accepts.
-	}).Handler(clientAddress(s.withRequestID(s.observeRequests(s.recoverPanics(secureHeaders(s.closeWhenStopping(router))))))))
+	}).Handler(clientAddress(s.withRequestID(s.observeRequests(s.recoverPanics(secureHeaders(s.closeWhenStopping(s.requireLocalHost(s.limitAddresses(router)))))))))))
 }
 
 func newServer(config Config) (*chi.Mux, *server) {
@@ -120,6 +125,8 @@ func newServer(config Config) (*chi.Mux, *server) {
 	s := &server{
 		Config: config, database: newDatabase(config.Pool, config.ConnectionWait), submissions: countSubmissions(config.Metrics),
 		keyLimit: newRateLimit(config.RequestsPerKey), addressLimit: newRateLimit(config.RequestsPerAddress),
+		addresses: newUsageLimit(math.MaxInt64, requestsOfAddress), keyRequests: newUsageLimit(math.MaxInt64, requestsOfKey),
+		bodies: bodyLimit(config.MemoryLimit), responses: bodyLimit(config.MemoryLimit),
 	}
 	s.keys = keys.NewCache(func(ctx context.Context, work func(context.Context, *db.Queries) error) error {
 		return s.database.use(ctx, classControl, config.ConnectionWait, work)
@@ -128,7 +135,7 @@ func newServer(config Config) (*chi.Mux, *server) {
 	router.NotFound(s.notFound)
 	router.MethodNotAllowed(s.methodNotAllowed(router))
 	s.api = humachi.New(router, s.humaConfig())
-	s.api.UseMiddleware(noteOperation, s.limitAddresses, s.refuseTooMany, s.requireKey, s.checkQuery, s.limitBodies)
+	s.api.UseMiddleware(noteOperation, s.refuseTooMany, s.requireKey, s.limitKeys, s.checkQuery, s.limitBodies)
 
 	rulesOfRuns() // It panics here, not at the first run.
 	s.registerHealth()

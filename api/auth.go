@@ -47,7 +47,7 @@ func (s *server) requireKey(ctx huma.Context, next func(huma.Context)) {
 		next(ctx)
 		return
 	}
-	name, problem := s.identify(ctx.Context(), header, needed)
+	key, problem := s.identify(ctx.Context(), header, needed)
 	if problem != nil && public { // If no key is needed, an invalid one is ignored.
 		next(ctx)
 		return
@@ -56,42 +56,60 @@ func (s *server) requireKey(ctx huma.Context, next func(huma.Context)) {
 		s.refuse(ctx, problem)
 		return
 	}
-	requestInfoFrom(ctx.Context()).key = name
-	if s.isOverLimit(ctx, s.keyLimit, name) {
-		return
-	}
+	info := requestInfoFrom(ctx.Context())
+	info.key, info.isAdmin = key.name, key.isAdmin
 	next(ctx)
 }
 
-// identify returns the name of the key in the header, if it allows what is
-// needed.
-func (s *server) identify(ctx context.Context, header string, needed keys.Scope) (string, *Problem) {
+// identity is what a valid key says about who sent a request.
+type identity struct {
+	name    string
+	isAdmin bool
+}
+
+// identify returns whose key the header has, if it allows what is needed.
+func (s *server) identify(ctx context.Context, header string, needed keys.Scope) (identity, *Problem) {
 	scheme, key, _ := strings.Cut(header, " ")
 	key = strings.TrimSpace(key)
 	if !strings.EqualFold(scheme, "Bearer") || key == "" {
 		problem := problemOf(http.StatusUnauthorized, "An API key is required: send the header Authorization: Bearer KEY.")
-		problem.headers = http.Header{"Www-Authenticate": {`Bearer realm="benchledger"`}}
-		return "", problem
+		problem.headers = challenge("")
+		return identity{}, problem
 	}
 	if s.APISecretKey != "" && keys.Same(key, s.APISecretKey) {
-		return keys.SharedKey, nil
+		return identity{keys.SharedKey, true}, nil
 	}
 	if !keys.HasForm(key) { // The database cannot have it.
-		return "", problemOf(http.StatusForbidden, "Invalid API key.")
+		return identity{}, invalidKey("Invalid API key.")
 	}
 	found, ok, err := s.keys.Find(ctx, key)
 	switch {
 	case err != nil:
-		return "", s.problem(ctx, err)
+		return identity{}, s.problem(ctx, err)
 	case !ok:
-		return "", problemOf(http.StatusForbidden, "Invalid API key.")
+		return identity{}, invalidKey("Invalid API key.")
 	case found.State != "valid":
-		return "", problemOf(http.StatusForbidden, "This API key has "+map[string]string{"revoked": "been revoked", "expired": "expired"}[found.State]+".")
+		return identity{}, invalidKey("This API key has " + map[string]string{"revoked": "been revoked", "expired": "expired"}[found.State] + ".")
 	case !keys.Scope(found.Scope).Allows(needed):
-		return "", problemOf(http.StatusForbidden, fmt.Sprintf("This API key has the scope %s; the operation needs %s.", found.Scope, needed))
+		problem := problemOf(http.StatusForbidden, fmt.Sprintf("This API key has the scope %s; the operation needs %s.", found.Scope, needed))
+		problem.headers = challenge(fmt.Sprintf(`, error="insufficient_scope", scope="%s"`, needed))
+		return identity{}, problem
 	}
 	s.keys.RecordUse(ctx, found)
-	return found.Name, nil
+	return identity{found.Name, keys.Scope(found.Scope).Allows(keys.ScopeAdmin)}, nil
+}
+
+// invalidKey is the response to a key that is not valid. RFC 6750 has 401 for it; clients of
+// the worker that BenchLedger replaces expect 403, and the header says what is meant.
+func invalidKey(why string) *Problem {
+	problem := problemOf(http.StatusForbidden, why)
+	problem.headers = challenge(`, error="invalid_token"`)
+	return problem
+}
+
+// challenge is the header WWW-Authenticate (RFC 6750).
+func challenge(parameters string) http.Header {
+	return http.Header{"Www-Authenticate": {`Bearer realm="benchledger"` + parameters}}
 }
 
 // keyName is the name of the key of a request, nil for the shared one.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -43,8 +44,8 @@ type listBatchesOutput struct {
 const maxBatchRuns = 10_000
 
 type getBatchInput struct {
-	BatchID ID   `path:"batchId" doc:"The batch ID, percent-encoded." example:"batch-a"`
-	Voided  bool `query:"voided" doc:"true: return voided runs, too."`
+	BatchID ID     `path:"batchId" doc:"The batch ID, percent-encoded." example:"batch-a"`
+	Voided  bool   `query:"voided" doc:"true: return voided runs, too."`
 	Cursor  string `query:"cursor" maxLength:"1000" doc:"Start of the runs: the cursor in the Link header of the previous response."`
 }
 
@@ -100,6 +101,9 @@ func (s *server) listBatches(ctx context.Context, q *db.Queries, input *listBatc
 	return output, nil
 }
 
+// errPageFull ends the transaction of a statement that was canceled, which cannot be committed.
+var errPageFull = errors.New("the page is full")
+
 func (s *server) getBatch(ctx context.Context, q *db.Queries, input *getBatchInput) (*getBatchOutput, error) {
 	filters := map[string]string{}
 	if input.Voided {
@@ -131,8 +135,14 @@ func (s *server) getBatch(ctx context.Context, q *db.Queries, input *getBatchInp
 			output.Link = linkToNext(filters, 0, runCursor(list, db.RunPosition{StartedAt: last.StartedAt, ID: last.ID}))
 		}
 		output.Body = BatchDetails{s.batchFromRow(batch), s.runsFromRows(rows)}
+		if budget.Exceeded {
+			return errPageFull
+		}
 		return err
 	})
+	if errors.Is(err, errPageFull) {
+		return output, nil
+	}
 	if db.Classify(err) == db.NotFound {
 		return nil, notFound("batch", input.BatchID)
 	}

@@ -2,8 +2,10 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-json-experiment/json/jsontext"
@@ -112,5 +114,29 @@ func cutErrors(location string, errors []FieldError, most int) []FieldError {
 	if len(errors) <= most {
 		return errors
 	}
-	return append(slices.Clone(errors[:most-1]), FieldError{location, fmt.Sprintf("and %d more", len(errors)-most+1)})
+	return append(slices.Clone(errors[:most-1]), FieldError{location, "and more that are not listed"})
+}
+
+// maxAhead is how far a time may be in the future: a run that began in the year 9999 would be
+// the first of every list for ever.
+const maxAhead = 24 * time.Hour
+
+// futureTimes returns an error for each time that is too far in the future. A key of the scope
+// admin may submit any.
+func futureTimes(ctx context.Context, times ...namedTime) (errors []FieldError) {
+	if requestInfoFrom(ctx).isAdmin {
+		return nil
+	}
+	for _, field := range times {
+		if field.at != nil && time.Until(field.at.Time) > maxAhead {
+			errors = append(errors, FieldError{"body." + field.name, "expected a time at most a day ahead of the server's clock; only a key of the scope admin may submit later ones"})
+		}
+	}
+	return errors
+}
+
+// namedTime is a field with a time.
+type namedTime struct {
+	name string
+	at   *Time
 }

@@ -14,10 +14,10 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 
 	"github.com/benchledger/benchledger/db"
 	"github.com/benchledger/benchledger/internal/jsonlines"
+	"github.com/benchledger/benchledger/keys"
 )
 
 const (
@@ -26,15 +26,15 @@ const (
 	// maxEachBytes limits a request whose runs are stored separately, while it is read. A
 	// request that is stored as a whole is kept in memory until its end.
 	maxEachBytes   = 256 << 20
-	maxAtomicBytes = 64 << 20
+	maxAtomicBytes = 32 << 20
 	// maxLineBytes is the largest run, as for a single submission.
 	maxLineBytes = maxBodyBytes - 1
 	// chunkRuns and chunkBytes limit what one statement stores.
 	chunkRuns  = 250
 	chunkBytes = 4 << 20
-	// maxBulkRequests is how many requests are read at the same time. Each has a chunk, or
-	// the whole body, in memory.
-	maxBulkRequests = 8
+	// maxReceiptErrors is how many errors and warnings the receipts of a request have in all, and
+	// one more for each further line.
+	maxReceiptErrors = 10_000
 	// bulkTimes limits a whole request, and atomicTimes the transaction of an atomic
 	// request, as multiples of RequestTimeout.
 	bulkTimes, atomicTimes = 60, 6
@@ -92,7 +92,6 @@ func (s *server) registerBulk() {
 	schemas := s.api.OpenAPI().Components.Schemas
 	receipt := schemas.Schema(reflect.TypeFor[Receipt](), true, "Receipt")
 	run := schemas.Schema(reflect.TypeFor[RunSubmission](), true, "RunSubmission")
-	s.bulkRequests = make(chan struct{}, maxBulkRequests)
 	// Not with register: this operation stores while it reads its body, and uses the database
 	// for one chunk at a time.
 	huma.Register(s.api, huma.Operation{
@@ -104,7 +103,7 @@ func (s *server) registerBulk() {
 			"in the same order. After any other answer, some lines may have been stored; retrying is safe.\n\n"+
 			"In the mode `atomic`, all lines are stored, or none: then the answer is a problem whose `errors` name the lines at fault.",
 			maxLines, maxEachBytes>>20, maxAtomicBytes>>20),
-		Security: submitSecurity, Metadata: map[string]any{classKey: classSubmit},
+		Security: submitSecurity, Metadata: map[string]any{classKey: classBulk},
 		Errors: append([]int{
 			http.StatusBadRequest, http.StatusRequestTimeout, http.StatusConflict,
 			http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType,
@@ -139,14 +138,6 @@ func linesOf(line *huma.Schema, description string) *huma.Schema {
 }
 
 func (s *server) submitRuns(ctx context.Context, input *submitRunsInput) (*submitRunsOutput, error) {
-	select {
-	case s.bulkRequests <- struct{}{}:
-		defer func() { <-s.bulkRequests }()
-	case <-time.After(s.ConnectionWait):
-		return nil, busy()
-	case <-ctx.Done():
-		return nil, s.problem(ctx, ctx.Err())
-	}
 	ctx, cancel := context.WithTimeout(ctx, bulkTimes*s.RequestTimeout)
 	defer cancel()
 	store := s.submitRunsEach
@@ -154,9 +145,6 @@ func (s *server) submitRuns(ctx context.Context, input *submitRunsInput) (*submi
 		store = s.submitRunsAtomically
 	}
 	receipts, err := store(ctx, input)
-	_, w := humachi.Unwrap(input.request)
-	// Reading a long body may have used up the time for the response.
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(bodyReadTimeout))
 	if err != nil {
 		problem := s.problem(ctx, err)
 		for _, receipt := range receipts { // Some have no outcome.
@@ -186,8 +174,9 @@ func (s *server) submitRunsEach(ctx context.Context, input *submitRunsInput) ([]
 	for {
 		chunk, err := s.readChunk(ctx, lines)
 		if err == nil {
-			err = s.storeEach(ctx, chunk)
+			err = s.storeEach(ctx, input, chunk)
 		}
+		lines.release()
 		all = append(all, chunk.receipts...)
 		if err != nil {
 			return all, err
@@ -199,12 +188,15 @@ func (s *server) submitRunsEach(ctx context.Context, input *submitRunsInput) ([]
 }
 
 // storeEach stores a chunk, each of its runs independently of the others.
-func (s *server) storeEach(ctx context.Context, chunk *chunk) error {
+func (s *server) storeEach(ctx context.Context, input *submitRunsInput, chunk *chunk) error {
 	if len(chunk.runs) == 0 {
 		return nil
 	}
+	if err := s.checkKeyAgain(ctx, input); err != nil {
+		return err
+	}
 	var outcomes []db.Outcome
-	err := s.database.use(ctx, classSubmit, s.RequestTimeout, func(ctx context.Context, q *db.Queries) (err error) {
+	err := s.database.use(ctx, classBulk, s.RequestTimeout, func(ctx context.Context, q *db.Queries) (err error) {
 		outcomes, err = db.SubmitRuns(ctx, q, chunk.runs)
 		return err
 	})
@@ -212,6 +204,15 @@ func (s *server) storeEach(ctx context.Context, chunk *chunk) error {
 		chunk.runReceipts[i].set(outcome)
 	}
 	return err
+}
+
+// checkKeyAgain refuses to go on with a key that was revoked while the body was read, which
+// may take minutes.
+func (s *server) checkKeyAgain(ctx context.Context, input *submitRunsInput) error {
+	if _, problem := s.identify(ctx, input.request.Header("Authorization"), keys.ScopeSubmit); problem != nil {
+		return problem
+	}
+	return nil
 }
 
 // set records the outcome of a run.
@@ -248,13 +249,16 @@ func (s *server) submitRunsAtomically(ctx context.Context, input *submitRunsInpu
 	if err := faults(chunks, refused, http.StatusUnprocessableEntity, "Nothing was stored: some lines are not valid"); err != nil {
 		return make([]Receipt, read), err
 	}
+	if err := s.checkKeyAgain(ctx, input); err != nil {
+		return make([]Receipt, read), err
+	}
 	var groups [][]db.Submission
 	var runReceipts []*Receipt
 	for _, chunk := range chunks {
 		groups = append(groups, chunk.runs)
 		runReceipts = append(runReceipts, chunk.runReceipts...)
 	}
-	err = s.database.use(ctx, classSubmit, atomicTimes*s.RequestTimeout, func(ctx context.Context, q *db.Queries) error {
+	err = s.database.use(ctx, classBulk, atomicTimes*s.RequestTimeout, func(ctx context.Context, q *db.Queries) error {
 		outcomes, err := db.SubmitRunsAtomically(ctx, q, groups)
 		for i, outcome := range outcomes {
 			runReceipts[i].set(outcome)
@@ -332,12 +336,16 @@ func (s *server) readChunk(ctx context.Context, lines *lineReader) (*chunk, erro
 		} else {
 			var read checkedRun
 			read.read(raw)
-			run, receipt.RunID, receipt.Errors = read.run, read.id, cutErrors("body", fieldErrors(read.faults), maxErrors)
-			if lines.strict {
-				receipt.Errors = cutErrors("body", append(receipt.Errors, read.unknown...), maxErrors)
-			} else {
-				receipt.Warnings = warnings(read.unknown)
+			run, receipt.RunID, receipt.Errors = read.run, read.id, fieldErrors(read.faults)
+			if run != nil && receipt.Errors == nil {
+				receipt.Errors = run.futureTimes(ctx)
 			}
+			if lines.strict {
+				receipt.Errors = append(receipt.Errors, read.unknown...)
+			} else {
+				receipt.Warnings = warnings(lines.cut(read.unknown))
+			}
+			receipt.Errors = lines.cut(receipt.Errors)
 		}
 		if ids[receipt.RunID] && receipt.Errors == nil {
 			break // Another run with the same ID is in this chunk.
@@ -372,6 +380,17 @@ type lineReader struct {
 	raw    []byte
 	err    error
 	extend func()
+	// release ends the counting of what was read so far.
+	release func()
+	// errors is how many errors and warnings the receipts have.
+	errors int
+}
+
+// cut shortens the errors, or the warnings, of a line.
+func (l *lineReader) cut(errors []FieldError) []FieldError {
+	errors = cutErrors("body", errors, min(maxErrors, max(2, maxReceiptErrors-l.errors)))
+	l.errors += len(errors)
+	return errors
 }
 
 // peek returns the next line; a lineError if only that line is invalid, io.EOF after the
@@ -383,6 +402,8 @@ func (l *lineReader) peek() ([]byte, error) {
 		switch {
 		case err == nil && l.number > maxLines:
 			l.err = problemOf(http.StatusRequestEntityTooLarge, fmt.Sprintf("The request has more than %d lines; send it in parts.", maxLines))
+		case errors.Is(err, jsonlines.ErrSpace):
+			l.err = tooMuchSpace()
 		case errors.Is(err, jsonlines.ErrTooLarge) && !l.ByLine:
 			l.err = problemOf(http.StatusRequestEntityTooLarge, "A run is larger than 8 MiB.")
 		case errors.Is(err, jsonlines.ErrTooLarge):
@@ -408,7 +429,8 @@ func readLines(ctx context.Context, input *submitRunsInput, maxBytes int64) (*li
 	if length, err := strconv.ParseInt(request.Header("Content-Length"), 10, 64); err == nil && length > maxBytes {
 		return nil, tooLarge
 	}
-	body := &bodyReader{Reader: request.BodyReader(), left: maxBytes, tooLarge: tooLarge}
+	counted := request.BodyReader().(*countedBody) //nolint:forcetypeassert // limitBodies sets it
+	body := &bodyReader{Reader: counted, left: maxBytes, tooLarge: tooLarge}
 	extend := func() {
 		if body.ended {
 			return
@@ -421,12 +443,14 @@ func readLines(ctx context.Context, input *submitRunsInput, maxBytes int64) (*li
 	}
 	extend()
 	values, err := jsonlines.NewReader(body, maxLineBytes)
-	if errors.Is(err, io.EOF) {
+	if errors.Is(err, jsonlines.ErrSpace) {
+		return nil, tooMuchSpace()
+	} else if errors.Is(err, io.EOF) {
 		return nil, problemOf(http.StatusBadRequest, "The body is empty: send one run per line, or an array of runs.")
 	} else if err != nil {
 		return nil, err
 	}
-	return &lineReader{Reader: values, strict: input.Strict, extend: extend}, nil
+	return &lineReader{Reader: values, strict: input.Strict, extend: extend, release: counted.release}, nil
 }
 
 // bodyReader limits the size of a body, and converts its errors to problems.
@@ -441,7 +465,10 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 	n, err := r.Reader.Read(p)
 	r.left -= int64(n)
 	var timeout interface{ Timeout() bool }
+	var problem *Problem
 	switch {
+	case errors.As(err, &problem):
+		return 0, problem
 	case r.left < 0:
 		return 0, r.tooLarge
 	case err == nil || errors.Is(err, io.EOF):
@@ -451,6 +478,10 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 		return 0, problemOf(http.StatusRequestTimeout, "The body did not arrive in time.")
 	}
 	return 0, problemOf(http.StatusBadRequest, "The body ended too early, or is not valid gzip.")
+}
+
+func tooMuchSpace() *Problem {
+	return problemOf(http.StatusBadRequest, "The body has more than 8 MiB of white space between runs.")
 }
 
 func arrayError(err error) error {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"net/http"
+	"reflect"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,8 @@ const (
 	classControl class = iota
 	// classSubmit stores.
 	classSubmit
+	// classBulk stores many runs at once, on at most half the connections of classSubmit.
+	classBulk
 	// classRead looks up rows by keys and indexes.
 	classRead
 	// classAnalyse computes over many rows.
@@ -53,6 +56,8 @@ type share struct {
 	connections chan struct{}
 	// underWay counts the requests that are running or waiting.
 	underWay atomic.Int64
+	// within is the share of which this is a part, nil if there is none.
+	within *share
 }
 
 // newDatabase shares out the connections of the pool: half for submissions, three eighths
@@ -65,7 +70,7 @@ func newDatabase(pool *pgxpool.Pool, wait time.Duration) *database {
 	}
 	if all := int(pool.Config().MaxConns); all < controlConnections+3 {
 		one := &share{connections: make(chan struct{}, all)}
-		d.shares = map[class]*share{classControl: one, classSubmit: one, classRead: one, classAnalyse: one}
+		d.shares = map[class]*share{classControl: one, classSubmit: one, classBulk: one, classRead: one, classAnalyse: one}
 		return d
 	}
 	total := int(pool.Config().MaxConns) - controlConnections
@@ -76,35 +81,38 @@ func newDatabase(pool *pgxpool.Pool, wait time.Duration) *database {
 	} {
 		d.shares[class] = &share{connections: make(chan struct{}, connections)}
 	}
+	submit := d.shares[classSubmit]
+	d.shares[classBulk] = &share{connections: make(chan struct{}, max(1, cap(submit.connections)/2)), within: submit}
 	return d
 }
 
-// enter counts a request that is going to use the database, until leave is called. It
-// reports false if so many requests are running that this one would wait too long.
-func (d *database) enter(class class) (leave func(), ok bool) {
+// isFull reports whether so many requests are running that another one would wait too long.
+func (d *database) isFull(class class) bool {
 	share := d.shares[class]
-	leave = func() { share.underWay.Add(-1) }
-	if share.underWay.Add(1) > int64(cap(share.connections)*maxWaiting) {
-		leave()
-		return nil, false
-	}
-	return leave, true
+	return share.underWay.Load() >= int64(cap(share.connections)*maxWaiting)
 }
 
 // use runs work on the database with a timeout, and at most one connection at a time. It
 // returns an error if no connection of the class becomes free in time. If the server has
 // stopped or is no longer writable, it closes all connections.
 func (d *database) use(ctx context.Context, class class, timeout time.Duration, work func(context.Context, *db.Queries) error) error {
+	if d.isFull(class) {
+		return busy()
+	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	connections := d.shares[class].connections
-	select {
-	case connections <- struct{}{}:
-		defer func() { <-connections }()
-	case <-time.After(d.wait):
-		return busy()
-	case <-ctx.Done():
-		return ctx.Err()
+	waited := time.After(d.wait)
+	for share := d.shares[class]; share != nil; share = share.within {
+		share.underWay.Add(1)
+		defer share.underWay.Add(-1)
+		select {
+		case share.connections <- struct{}{}:
+			defer func() { <-share.connections }()
+		case <-waited:
+			return busy()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	watched, notReplicated := db.DetectUnreplicated(ctx)
 	if err := work(watched, db.New(d.pool)); err != nil {
@@ -123,7 +131,7 @@ var commonErrors = []int{
 }
 
 // register adds an operation of a class: its handler gets the database for a limited
-// time, and its errors all become problem documents. Invalid requests are
+// time, its response is encoded and counted, and its errors all become problem documents. Invalid requests are
 // refused before they wait for a connection.
 func register[I, O any](s *server, operation huma.Operation, class class, handler func(context.Context, *db.Queries, *I) (*O, error)) {
 	operation.Errors = slices.Concat(operation.Errors, commonErrors)
@@ -135,6 +143,9 @@ func register[I, O any](s *server, operation huma.Operation, class class, handle
 			output, err = handler(ctx, q, input)
 			return err
 		})
+		if err == nil {
+			err = s.encodeBody(ctx, reflect.ValueOf(output).Elem().FieldByName("Body"))
+		}
 		if err != nil {
 			return nil, s.problem(ctx, err)
 		}
@@ -147,18 +158,12 @@ func register[I, O any](s *server, operation huma.Operation, class class, handle
 const classKey = "class"
 
 // refuseTooMany responds with 503 at once if so many requests are running that this one
-// would wait too long, so that the others get a response in time.
+// would wait too long, so that the others get a response in time. It is counted when it begins to
+// use the database: a body that is slow to arrive takes no place.
 func (s *server) refuseTooMany(ctx huma.Context, next func(huma.Context)) {
-	class, ok := ctx.Operation().Metadata[classKey].(class)
-	if !ok {
-		next(ctx)
-		return
-	}
-	leave, ok := s.database.enter(class)
-	if !ok {
+	if class, ok := ctx.Operation().Metadata[classKey].(class); ok && s.database.isFull(class) {
 		s.refuse(ctx, busy())
 		return
 	}
-	defer leave()
 	next(ctx)
 }

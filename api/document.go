@@ -44,7 +44,7 @@ func (s *server) humaConfig() huma.Config {
 	}
 	// "json" is the suffix of application/problem+json.
 	config.Formats = map[string]huma.Format{"application/json": jsonFormat, "json": jsonFormat}
-	config.Transformers = []huma.Transformer{addRequestID}
+	config.Transformers = []huma.Transformer{finishBody}
 	config.DocsPath, config.SchemasPath, config.CreateHooks = "", "", nil
 	return config
 }
@@ -118,7 +118,7 @@ func completeDocument(document *huma.OpenAPI) {
 					maps.Copy(response.Headers, limits)
 				case strconv.Itoa(http.StatusServiceUnavailable):
 					response.Headers["Retry-After"] = retryAfter
-				case strconv.Itoa(http.StatusUnauthorized):
+				case strconv.Itoa(http.StatusUnauthorized), strconv.Itoa(http.StatusForbidden):
 					response.Headers["WWW-Authenticate"] = authenticate
 				}
 				code, _ := strconv.Atoi(status)

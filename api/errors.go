@@ -82,6 +82,12 @@ func problemOf(status int, detail string, fields ...FieldError) *Problem {
 
 // newProblem turns huma's own errors into problem documents that repeat no value.
 func newProblem(status int, message string, causes ...error) huma.StatusError {
+	for _, cause := range causes {
+		var problem *Problem
+		if errors.As(cause, &problem) { // of a body that could not be read
+			return problem
+		}
+	}
 	fields := fieldErrors(causes)
 	switch status {
 	case http.StatusBadRequest:
@@ -161,14 +167,6 @@ func busy() *Problem {
 // notFound is the response to an ID that nothing has.
 func notFound(what string, id ID) *Problem {
 	return problemOf(http.StatusNotFound, fmt.Sprintf("No %s has the ID %q.", what, id))
-}
-
-// addRequestID adds the request ID to a problem document.
-func addRequestID(ctx huma.Context, _ string, body any) (any, error) {
-	if problem, ok := body.(*Problem); ok {
-		problem.RequestID = requestID(ctx.Context())
-	}
-	return body, nil
 }
 
 // writeProblem responds to a request that reached no operation.

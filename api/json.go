@@ -1,14 +1,14 @@
 package api
 
 import (
-	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"unicode"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -44,38 +44,74 @@ func decode(data []byte, v any) error {
 	return publicError(data, json.Unmarshal(data, v, readAllFields))
 }
 
-// buffers are reused for encoding responses.
-var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
-
-// maxKeptBuffer is the largest buffer that is reused; larger responses are rare.
-const maxKeptBuffer = 1 << 20
+// encoded is a value that is JSON already.
+type encoded []byte
 
 // marshal writes the whole response at once: the encoder alone would write it, and
 // the server send it, in pieces of a few kilobytes.
 func marshal(w io.Writer, v any) error {
-	buffer := buffers.Get().(*bytes.Buffer) //nolint:forcetypeassert // The pool holds no other type.
-	buffer.Reset()
-	err := write(buffer, v)
+	text, err := encode(v)
 	if err == nil {
-		_, err = w.Write(buffer.Bytes())
-	}
-	if buffer.Cap() <= maxKeptBuffer {
-		buffers.Put(buffer)
+		_, err = w.Write(text)
 	}
 	return err
 }
 
-func write(buffer *bytes.Buffer, v any) error {
+func encode(v any) ([]byte, error) {
 	switch v := v.(type) {
+	case encoded:
+		return v, nil
 	case []Run:
-		_, err := buffer.Write(appendRuns(buffer.AvailableBuffer(), v))
-		return err
+		return appendRuns(make([]byte, 0, lengthOf(v)), v), nil
 	case BatchDetails:
-		text, err := appendBatch(buffer.AvailableBuffer(), &v)
-		_, _ = buffer.Write(text) // It does not fail.
+		return appendBatch(make([]byte, 0, lengthOf(v.Runs)), &v)
+	}
+	return json.Marshal(v, asStored)
+}
+
+// lengthOf is about how many bytes runs have in JSON. An array that is too short would be
+// copied, which takes several times as much memory.
+func lengthOf(runs []Run) int {
+	const fields = 800 // without metadata
+	length := fields
+	for i := range runs {
+		length += fields + len(runs[i].Metadata.text)
+	}
+	return length
+}
+
+// encodeBody encodes the body of a response, and counts it until the response is sent. The body
+// itself is cleared: a slow client keeps no more in memory than the text.
+func (s *server) encodeBody(ctx context.Context, body reflect.Value) error {
+	text, err := encode(body.Interface())
+	if err != nil {
 		return err
 	}
-	return json.MarshalWrite(buffer, v, asStored)
+	info := requestInfoFrom(ctx)
+	if len(text) > smallResponse {
+		sender, size := senderOf(ctx), int64(len(text))
+		if !s.responses.take(sender, size) {
+			return busy()
+		}
+		info.sent = func() { s.responses.give(sender, size) }
+	}
+	body.SetZero()
+	info.body = text
+	return nil
+}
+
+// finishBody returns what is sent as the body of a response: what was encoded before, or a
+// problem document with the request ID.
+func finishBody(ctx huma.Context, _ string, body any) (any, error) {
+	info := requestInfoFrom(ctx.Context())
+	if problem, ok := body.(*Problem); ok {
+		problem.RequestID = info.id
+		return problem, nil
+	}
+	if info.body != nil {
+		return encoded(info.body), nil
+	}
+	return body, nil
 }
 
 // asStored keeps the form in which strings of metadata were sent.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"mime"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -20,6 +21,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 	"github.com/go-chi/chi/v5"
 	"github.com/go-chi/chi/v5/middleware"
 	"github.com/klauspost/compress/gzhttp"
@@ -37,7 +39,13 @@ func (s *server) withRequestID(next http.Handler) http.Handler {
 			id = rand.Text()
 		}
 		w.Header().Set("X-Request-Id", id)
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), requestInfoKey{}, &requestInfo{id: id})))
+		info := &requestInfo{id: id}
+		defer func() {
+			if info.sent != nil {
+				info.sent()
+			}
+		}()
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), requestInfoKey{}, info)))
 	})
 }
 
@@ -81,6 +89,60 @@ func limitUnreadBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength != 0 {
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(unreadTimeout)) // Without a connection, there is no deadline.
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+const (
+	// pieceBytes of a response must be sent within pieceTimeout, or the connection is closed: a
+	// client that reads nothing does not keep the memory of its response.
+	pieceBytes   = 64 << 10
+	pieceTimeout = 10 * time.Second
+)
+
+// requireProgress closes connections whose client does not read.
+func requireProgress(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(&pieceWriter{w, http.NewResponseController(w)}, r)
+	})
+}
+
+type pieceWriter struct {
+	http.ResponseWriter
+	connection *http.ResponseController
+}
+
+func (w *pieceWriter) Write(text []byte) (written int, err error) {
+	for {
+		piece := text[written:min(len(text), written+pieceBytes)]
+		_ = w.connection.SetWriteDeadline(time.Now().Add(pieceTimeout)) // Without a connection, there is no deadline.
+		n, err := w.ResponseWriter.Write(piece)
+		written += n
+		if err != nil || written == len(text) {
+			return written, err
+		}
+	}
+}
+
+// Unwrap gives http.ResponseController the connection.
+func (w *pieceWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// requireLocalHost refuses requests by another name than this machine's own, if the server's key is
+// the one that everybody knows.
+func (s *server) requireLocalHost(next http.Handler) http.Handler {
+	if !s.LocalOnly {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		if address, err := netip.ParseAddr(strings.Trim(host, "[]")); !strings.EqualFold(host, "localhost") && (err != nil || !address.IsLoopback()) {
+			s.writeProblem(w, r, problemOf(http.StatusMisdirectedRequest,
+				"With its default key, the server only answers as localhost, 127.0.0.1 or [::1]. To use another name, set API_SECRET_KEY."))
+			return
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -217,13 +279,16 @@ func requireTextPath(s *server) func(http.Handler) http.Handler {
 // that is repeated. Health checks may have any query.
 func (s *server) checkQuery(ctx huma.Context, next func(huma.Context)) {
 	address := ctx.URL()
-	if address.RawQuery == "" || isHealth(ctx.Operation()) {
+	if r, _ := humachi.Unwrap(ctx); address.RawQuery == "" || isHealth(r) {
 		next(ctx)
 		return
 	}
 	query, err := url.ParseQuery(address.RawQuery)
 	text, unescapeErr := url.QueryUnescape(address.RawQuery)
 	switch {
+	case strings.Count(address.RawQuery, "&") >= maxParameters:
+		s.refuse(ctx, invalid(FieldError{"query", fmt.Sprintf("expected at most %d parameters", maxParameters)}))
+		return
 	case unescapeErr != nil || !isText(text):
 		s.refuse(ctx, invalid(FieldError{"query", "expected percent-encoded UTF-8 without NUL"}))
 		return
@@ -241,7 +306,7 @@ func (s *server) checkQuery(ctx huma.Context, next func(huma.Context)) {
 	for _, name := range slices.Sorted(maps.Keys(query)) {
 		switch {
 		case !slices.Contains(known, name):
-			fields = append(fields, FieldError{"query." + cut(name, maxName), unknownParameter(known)})
+			fields = append(fields, FieldError{parameterLocation(name), unknownParameter(known)})
 		case len(query[name]) > 1:
 			fields = append(fields, FieldError{"query." + name, fmt.Sprintf("expected one value, not %d", len(query[name]))})
 		}
@@ -251,6 +316,20 @@ func (s *server) checkQuery(ctx huma.Context, next func(huma.Context)) {
 		return
 	}
 	next(ctx)
+}
+
+// maxParameters is more than an operation has.
+const maxParameters = 100
+
+var plainParameter = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,50}$`)
+
+// parameterLocation names a parameter if it may be a misspelt one: an error does not repeat
+// other input.
+func parameterLocation(name string) string {
+	if plainParameter.MatchString(name) {
+		return "query." + name
+	}
+	return "query"
 }
 
 func unknownParameter(known []string) string {

@@ -18,11 +18,19 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
+// maxLoggedPath is how many characters of a path, or of a header, are logged.
+const maxLoggedPath = 300
+
 // requestInfo is in the context of a request, for its log lines, metrics and spans.
 type requestInfo struct {
 	id        string
 	operation string
 	key       string // the name of the API key
+	isAdmin   bool   // whether the key has the scope admin
+	// body is the encoded body of the response, nil if the operation did not end. sent is called
+	// when it was sent, unless it is nil.
+	body []byte
+	sent func()
 }
 
 type requestInfoKey struct{}
@@ -86,8 +94,8 @@ func TraceRequests(next http.Handler, provider trace.TracerProvider, isTrusted f
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := otel.GetTextMapPropagator().Extract(r.Context(), propagation.HeaderCarrier(r.Header))
 		options := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
-			attribute.String("http.request.method", r.Method), attribute.String("url.path", r.URL.Path),
-			attribute.String("server.address", r.Host), attribute.String("user_agent.original", r.UserAgent()),
+			attribute.String("http.request.method", r.Method), attribute.String("url.path", cut(r.URL.Path, maxLoggedPath)),
+			attribute.String("server.address", cut(r.Host, maxLoggedPath)), attribute.String("user_agent.original", cut(r.UserAgent(), maxLoggedPath)),
 		)}
 		if !isTrusted(r) {
 			options = append(options, trace.WithNewRoot())
@@ -125,7 +133,7 @@ func (s *server) observeRequests(next http.Handler) http.Handler {
 		s.countSubmission(operation, wrapped.Status())
 		durations.WithLabelValues(operation, strconv.Itoa(wrapped.Status())).Observe(took.Seconds())
 		s.Logger.LogAttrs(r.Context(), slog.LevelInfo, "request",
-			slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", wrapped.Status()),
+			slog.String("method", r.Method), slog.String("path", cut(r.URL.Path, maxLoggedPath)), slog.Int("status", wrapped.Status()),
 			slog.String("from", from), slog.Int("bytes", wrapped.BytesWritten()), slog.Float64("durationMs", float64(took.Microseconds())/1e3))
 	})
 }

@@ -232,11 +232,11 @@ func (s *server) getRunTelemetry(ctx context.Context, q *db.Queries, input *getR
 
 // metadata is stored metadata as it is returned: its text, unless an older server stored other
 // metadata later.
-func (s *server) metadata(text *string, later []byte) Metadata {
-	if later == nil && text != nil {
-		later = []byte(*text)
+func (s *server) metadata(text, later []byte) Metadata {
+	if later != nil {
+		text = later
 	}
-	return Metadata{later, s.MetadataAsText}
+	return Metadata{text, s.MetadataAsText}
 }
 
 func (s *server) runsFromRows(rows []db.BenchmarkRun) []Run {

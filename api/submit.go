@@ -166,7 +166,7 @@ func (s *server) registerResults() {
 		OperationID: "submit-batch", Method: http.MethodPost, Path: "/api/results/batch", Tags: []string{"Results"},
 		Summary: "Open or complete a batch",
 		Description: "Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, " +
-			"and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.\n\n" +
+			"and the reported summary is kept. Without it, or with an earlier one than is stored, a complete batch does not change. Retrying is safe.\n\n" +
 			"Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.",
 		Security: submitSecurity, DefaultStatus: http.StatusCreated, Errors: slices.Clone(bodyErrors),
 		RequestBody: &huma.RequestBody{Description: "The batch.", Content: example(exampleBatchSubmission)},
@@ -181,6 +181,9 @@ func (s *server) submitRun(ctx context.Context, q *db.Queries, input *submitRunI
 	run, unknown := input.Body.run, input.Body.unknown
 	if input.Strict && len(unknown) > 0 {
 		return nil, invalid(unknown...)
+	}
+	if future := run.futureTimes(ctx); future != nil {
+		return nil, invalid(future...)
 	}
 	outcome, err := db.SubmitRun(ctx, q, submissionOf(run, keyName(ctx)))
 	if err != nil {
@@ -231,6 +234,9 @@ func (s *server) submitBatch(ctx context.Context, q *db.Queries, input *submitBa
 	if input.Strict && len(unknown) > 0 {
 		return nil, invalid(unknown...)
 	}
+	if future := futureTimes(ctx, namedTime{"createdAt", batch.CreatedAt}, namedTime{"completedAt", batch.CompletedAt}); future != nil {
+		return nil, invalid(future...)
+	}
 	params := db.UpsertBatchParams{
 		BatchID:          string(batch.BatchID),
 		CreatedAt:        timePtr(batch.CreatedAt),
@@ -239,13 +245,17 @@ func (s *server) submitBatch(ctx context.Context, q *db.Queries, input *submitBa
 		SuccessfulRuns:   (*int64)(batch.SuccessfulRuns),
 		AvgScore:         batch.AvgScore,
 		AvgWeightedScore: batch.AvgWeightedScore,
-		MetadataText:     batch.Metadata.stored(),
+		MetadataText:     []byte(batch.Metadata.text),
 		SubmittedBy:      keyName(ctx),
 	}
 	if err := db.Retry(ctx, func() error { return q.UpsertBatch(ctx, params) }); err != nil {
 		return nil, err
 	}
 	return &submitBatchOutput{Body: BatchReceipt{Success: true, BatchID: params.BatchID, Warnings: warnings(unknown)}}, nil
+}
+
+func (r *RunSubmission) futureTimes(ctx context.Context) []FieldError {
+	return futureTimes(ctx, namedTime{"startedAt", r.StartedAt}, namedTime{"completedAt", r.CompletedAt})
 }
 
 // submissionOf converts a run for the database layer.
@@ -275,7 +285,7 @@ func submissionOf(run *RunSubmission, submittedBy *string) db.Submission {
 		SpecialistName:    (*string)(run.SpecialistName),
 		SpecialistVersion: (*string)(run.SpecialistVersion),
 		Metadata:          nil, // older servers had it there
-		MetadataText:      run.Metadata.stored(),
+		MetadataText:      []byte(run.Metadata.text),
 		SubmittedBy:       submittedBy,
 		VoidedAt:          nil, VoidedBy: nil, VoidReason: nil, // they stay as they are stored
 	}}

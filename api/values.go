@@ -123,7 +123,7 @@ type Time struct {
 // check the alternatives.
 func (Time) Schema(r huma.Registry) *huma.Schema {
 	return component(r, "Timestamp", &huma.Schema{
-		Description: "A time in the years 0001 to 9999.",
+		Description: "A time in the years 0001 to 9999, at most a day ahead of the server's clock (later ones need a key of the scope admin).",
 		Extensions: map[string]any{"anyOf": []*huma.Schema{
 			{Type: huma.TypeString, Format: "date-time", Description: "RFC 3339, with any offset"},
 			{Type: huma.TypeNumber, Format: "double", Description: "Milliseconds since 1970"},
@@ -295,14 +295,6 @@ func (m *Metadata) UnmarshalJSON(data []byte) error {
 		return m.text.Compact()
 	}
 	return nil
-}
-
-// stored returns the text, nil for null.
-func (m Metadata) stored() *string {
-	if m.text == nil {
-		return nil
-	}
-	return new(string(m.text))
 }
 
 // MarshalJSONTo writes the text.

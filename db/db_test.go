@@ -84,7 +84,7 @@ func fullRun(id string) db.Submission {
 			Model: new("model-a"), Status: "completed", StartedAt: noon, StartedAtGiven: true, CompletedAt: new(noon.Add(5 * time.Minute)),
 			TotalScore: new(0.85), WeightedScore: new(8.5), IsSuccessful: true, SuccessMetric: new(0.9),
 			SpecialistEnabled: new(true), SpecialistName: new("nextjs"), SpecialistVersion: new("0.0.5"),
-			MetadataText: new(`{"tool":"pnpm","big":9007199254740993}`),
+			MetadataText: []byte(`{"tool":"pnpm","big":9007199254740993}`),
 			SubmittedBy:  new("ci"),
 		},
 		Evaluations: []db.EvaluationResult{
@@ -107,7 +107,7 @@ func otherRun(id string) db.Submission {
 			Model: new("model-b"), Status: "failed", StartedAt: noon.Add(time.Microsecond), StartedAtGiven: true, CompletedAt: new(noon.Add(6 * time.Minute)),
 			TotalScore: new(0.25), WeightedScore: new(-1.5), IsSuccessful: false, SuccessMetric: new(0.1),
 			SpecialistEnabled: new(false), SpecialistName: new("django"), SpecialistVersion: new("9"),
-			MetadataText: new(`{"tool":"pnpm","big":9007199254740992}`),
+			MetadataText: []byte(`{"tool":"pnpm","big":9007199254740992}`),
 			SubmittedBy:  new("a laptop"),
 		},
 		Evaluations: []db.EvaluationResult{

@@ -210,8 +210,8 @@ func TestClassifyRealErrors(t *testing.T) {
 	t.Run("a value is refused", func(t *testing.T) {
 		for name, run := range map[string]db.Submission{
 			"NUL in a text":           with(leastRun("r"), func(r *db.Submission) { r.Agent = "a\x00b" }),
-			"NUL in metadata":         with(leastRun("r"), func(r *db.Submission) { r.MetadataText = new(`{"a": "\u0000"}`) }),
-			"a number out of range":   with(leastRun("r"), func(r *db.Submission) { r.MetadataText = new(`{"a": 1e200000}`) }),
+			"NUL in metadata":         with(leastRun("r"), func(r *db.Submission) { r.MetadataText = []byte(`{"a": "\u0000"}`) }),
+			"a number out of range":   with(leastRun("r"), func(r *db.Submission) { r.MetadataText = []byte(`{"a": 1e200000}`) }),
 			"a status that is none":   with(leastRun("r"), func(r *db.Submission) { r.Status = "done" }),
 			"an evaluation of nobody": with(leastRun("r"), func(r *db.Submission) { r.Evaluations = []db.EvaluationResult{{}} }),
 		} {

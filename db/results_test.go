@@ -232,7 +232,7 @@ func TestCreateRuns(t *testing.T) {
 			r.Telemetry.TokensIn = new(int64(math.MaxInt64))
 			r.StartedAt, r.CompletedAt = time.Date(1, 1, 1, 0, 0, 0, 1000, time.UTC), new(time.Date(9999, 12, 31, 23, 59, 59, 999999000, time.UTC))
 			r.Telemetry.PromptSent = new("a \"b\" \\ \n \u2028 🐘")
-			r.MetadataText = new(`{"null":null,"n":12345678901234567890.123456789,"\u006d":"<&>"}`)
+			r.MetadataText = []byte(`{"null":null,"n":12345678901234567890.123456789,"\u006d":"<&>"}`)
 		})
 		createAll(t, q, run)
 		wantRun(t, q, run, get(t, q, "run-1").BenchmarkRun.ID)
@@ -430,7 +430,7 @@ func TestListRunsDifferences(t *testing.T) {
 	a := db.EvaluationResult{EvaluatorName: "a", Score: new(1.0), MaxScore: 2, Details: new("text")}
 	b := db.EvaluationResult{EvaluatorName: "b", Score: new(3.0), MaxScore: 4}
 	metadata := func(text string) db.Submission {
-		return with(leastRun(""), func(r *db.Submission) { r.MetadataText = new(text) })
+		return with(leastRun(""), func(r *db.Submission) { r.MetadataText = []byte(text) })
 	}
 	for _, c := range []struct {
 		name              string
@@ -473,13 +473,13 @@ func TestListRunsDifferences(t *testing.T) {
 	}
 
 	t.Run("metadata that an older server stored", func(t *testing.T) {
-		run := with(fullRun("old"), func(r *db.Submission) { r.MetadataText = new(`{"b":1,"a":2}`) })
+		run := with(fullRun("old"), func(r *db.Submission) { r.MetadataText = []byte(`{"b":1,"a":2}`) })
 		create(t, q, run)
-		exec(t, pool, "update benchmark_runs set metadata = metadata_text::jsonb, metadata_text = null where run_id = 'old'")
+		exec(t, pool, "update benchmark_runs set metadata = metadata_text, metadata_text = null where run_id = 'old'")
 		if got := differences(t, run); len(got) > 0 {
 			t.Errorf("differences %q", got)
 		}
-		wantEqual(t, differences(t, with(run, func(r *db.Submission) { r.MetadataText = new(`{"b":1,"a":3}`) })), []string{"metadata"})
+		wantEqual(t, differences(t, with(run, func(r *db.Submission) { r.MetadataText = []byte(`{"b":1,"a":3}`) })), []string{"metadata"})
 
 		// It stored other metadata later.
 		exec(t, pool, `update benchmark_runs set metadata = '{"a":4}', metadata_text = '{"b":1,"a":2}' where run_id = 'old'`)
@@ -752,7 +752,7 @@ func TestUpsertBatch(t *testing.T) {
 		{
 			"a completion keeps the creation, and replaces the metadata",
 			[]db.UpsertBatchParams{
-				with(announcement(), func(b *db.UpsertBatchParams) { b.MetadataText = new(`{"first": true}`) }),
+				with(announcement(), func(b *db.UpsertBatchParams) { b.MetadataText = []byte(`{"first": true}`) }),
 				with(fullBatch("batch-a"), func(b *db.UpsertBatchParams) { b.CreatedAt = new(noon.Add(time.Hour)) }),
 			},
 			summaryOf(fullBatch("batch-a")),
@@ -760,25 +760,25 @@ func TestUpsertBatch(t *testing.T) {
 		{
 			"absent metadata keeps what is stored",
 			[]db.UpsertBatchParams{
-				with(announcement(), func(b *db.UpsertBatchParams) { b.MetadataText = new(`{"first": true}`) }),
+				with(announcement(), func(b *db.UpsertBatchParams) { b.MetadataText = []byte(`{"first": true}`) }),
 				with(fullBatch("batch-a"), func(b *db.UpsertBatchParams) { b.MetadataText = nil }),
 			},
-			with(summaryOf(fullBatch("batch-a")), func(b *db.BatchSummary) { b.MetadataText = new(`{"first": true}`) }),
+			with(summaryOf(fullBatch("batch-a")), func(b *db.BatchSummary) { b.MetadataText = []byte(`{"first": true}`) }),
 		},
 		{
 			"a second announcement replaces the metadata",
 			[]db.UpsertBatchParams{
-				with(announcement(), func(b *db.UpsertBatchParams) { b.MetadataText = new(`{"first": true}`) }),
-				with(announcement(), func(b *db.UpsertBatchParams) { b.MetadataText = new(`{"second": true}`) }),
+				with(announcement(), func(b *db.UpsertBatchParams) { b.MetadataText = []byte(`{"first": true}`) }),
+				with(announcement(), func(b *db.UpsertBatchParams) { b.MetadataText = []byte(`{"second": true}`) }),
 			},
-			with(withRun(open), func(b *db.BatchSummary) { b.MetadataText = new(`{"second": true}`) }),
+			with(withRun(open), func(b *db.BatchSummary) { b.MetadataText = []byte(`{"second": true}`) }),
 		},
 		{
 			"an announcement leaves a completed batch as it is",
 			[]db.UpsertBatchParams{
 				fullBatch("batch-a"),
 				with(announcement(), func(b *db.UpsertBatchParams) {
-					b.TotalRuns, b.SuccessfulRuns, b.MetadataText = new(int64(0)), new(int64(0)), new(`{"late": true}`)
+					b.TotalRuns, b.SuccessfulRuns, b.MetadataText = new(int64(0)), new(int64(0)), []byte(`{"late": true}`)
 				}),
 			},
 			summaryOf(fullBatch("batch-a")),
@@ -830,8 +830,8 @@ func TestUpsertBatch(t *testing.T) {
 		upsertBatch(t, q, announcement())
 		old := db.BatchSummary{BatchID: "batch-a", CreatedAt: noon}
 		wantEqual(t, getBatch(t, q, "batch-a"), with(old, func(b *db.BatchSummary) { b.Metadata = []byte(`{"old": true}`) }))
-		upsertBatch(t, q, with(announcement(), func(b *db.UpsertBatchParams) { b.MetadataText = new(`{"new":true}`) }))
-		wantEqual(t, getBatch(t, q, "batch-a"), with(old, func(b *db.BatchSummary) { b.MetadataText = new(`{"new":true}`) }))
+		upsertBatch(t, q, with(announcement(), func(b *db.UpsertBatchParams) { b.MetadataText = []byte(`{"new":true}`) }))
+		wantEqual(t, getBatch(t, q, "batch-a"), with(old, func(b *db.BatchSummary) { b.MetadataText = []byte(`{"new":true}`) }))
 	})
 
 	t.Run("a negative count is refused, and changes nothing", func(t *testing.T) {
@@ -848,7 +848,7 @@ func TestUpsertBatch(t *testing.T) {
 func fullBatch(id string) db.UpsertBatchParams {
 	return db.UpsertBatchParams{
 		BatchID: id, CreatedAt: new(noon), CompletedAt: new(noon.Add(time.Hour)), TotalRuns: new(int64(70)),
-		SuccessfulRuns: new(int64(50)), AvgScore: new(0.5), AvgWeightedScore: new(5.5), MetadataText: new(`{"cli": "1.2.0"}`),
+		SuccessfulRuns: new(int64(50)), AvgScore: new(0.5), AvgWeightedScore: new(5.5), MetadataText: []byte(`{"cli": "1.2.0"}`),
 		SubmittedBy: new("nightly"),
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -273,7 +274,7 @@ func submissionRows(submissions []Submission) (rows CreateRunsParams, err error)
 			telemetry = append(telemetry, row)
 		}
 	}
-	if rows.Runs, err = json.Marshal(runs); err != nil {
+	if rows.Runs, err = json.Marshal(runs, jsontext.PreserveRawStrings(true)); err != nil {
 		return rows, err
 	}
 	if rows.Evaluations, err = evaluationRows(submissions); err != nil {

@@ -14,6 +14,9 @@ import (
 // ErrTooLarge is the error of a value that is larger than a Reader accepts.
 var ErrTooLarge = errors.New("the value is too large")
 
+// ErrSpace is the error of an input with more white space between values than a value may have.
+var ErrSpace = errors.New("there is too much white space")
+
 // errMore is the error if text follows an array.
 var errMore = errors.New("there is more after the array")
 
@@ -113,7 +116,10 @@ func (r *Reader) Next() (Value, error) { return r.next() }
 
 // skipSpace returns the first character that is no white space, without reading it.
 func (r *Reader) skipSpace() (byte, error) {
-	for {
+	for skipped := 0; ; skipped++ {
+		if r.maxBytes > 0 && skipped > r.maxBytes {
+			return 0, ErrSpace
+		}
 		first, err := r.input.Peek(1)
 		if err != nil {
 			return 0, err
@@ -130,12 +136,15 @@ func (r *Reader) skipSpace() (byte, error) {
 
 // line returns the next line that is not blank.
 func (r *Reader) line() (Value, error) {
-	for {
+	for skipped := 0; ; {
 		text, err := r.readLine()
 		if err != nil {
 			return Value{}, err
 		}
 		r.lines++
+		if skipped += len(text); r.maxBytes > 0 && skipped > r.maxBytes && len(bytes.TrimSpace(text)) == 0 {
+			return Value{}, ErrSpace
+		}
 		if r.maxBytes > 0 && len(bytes.TrimRight(text, "\r\n")) > r.maxBytes {
 			return Value{Number: r.lines}, ErrTooLarge
 		}

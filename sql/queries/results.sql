@@ -72,7 +72,7 @@ with run as (
         , null::timestamptz as voided_at
         , null::text as voided_by
         , null::text as void_reason
-        , sqlc.narg(metadata_text)::text as metadata_text
+        , sqlc.narg(metadata_text)::json as metadata_text
     on conflict (run_id) do nothing
     returning run_id, batch_id, submitted_by
 ),
@@ -117,8 +117,8 @@ order by run_id
 for update;
 
 -- name: ListRunsDifferences :many
--- The columns in which submissions differ from the stored runs, and the first 101
--- characters of what is stored, as JSON; no row for a run that is the same. A part that
+-- The columns in which submissions differ from the stored runs, at most 101 of each run, and
+-- the first 101 characters of what is stored, as JSON; no row for a run that is the same. A part that
 -- only one side has is named as a whole; stored is '' where the run does not have it. A
 -- start that was left out equals only a start that was left out; who submitted the run
 -- makes no difference. By run, its own columns first, then evaluations by position, then
@@ -137,7 +137,7 @@ parts as (
         r.run_id,
         null as name,
         -1 as position,
-        coalesce(r.metadata::text, r.metadata_text) as metadata,
+        coalesce(r.metadata::text, r.metadata_text::text) as metadata,
         to_jsonb(r) || jsonb_build_object('metadata', coalesce(r.metadata, r.metadata_text::jsonb)) as stored,
         to_jsonb((s).run) || jsonb_build_object('metadata', ((s).run).metadata_text::jsonb, 'started_at', case
             when ((s).run).started_at_given then ((s).run).started_at
@@ -178,23 +178,31 @@ parts as (
     cross join exact
 )
 select
-    p.run_id::text as run_id,
-    concat_ws('.', p.name, differing.key)::text as field,
-    coalesce(left(case differing.key when 'metadata' then p.metadata else differing.stored::text end, 101), '')::text as stored
-from parts as p
-cross join lateral (
-    select null as key, p.stored - '{id,run_id,position,created_at}'::text[] as stored
-    where p.stored is null or p.submitted is null
-    union all
-    select stored.key, stored.value
-    from jsonb_each(p.stored) as stored
-    inner join jsonb_each(p.submitted) as submitted on submitted.key = stored.key
-    where stored.value <> submitted.value
-        and stored.key not in (
-            'id', 'submitted_by', 'started_at_given', 'created_at', 'metadata_text', 'voided_at', 'voided_by', 'void_reason'
-        )
-) as differing
-order by p.run_id, p.position, differing.key collate "C";
+    d.run_id::text as run_id,
+    d.field::text as field,
+    d.stored::text as stored
+from (
+    select
+        p.run_id,
+        concat_ws('.', p.name, differing.key) as field,
+        coalesce(left(case differing.key when 'metadata' then p.metadata else differing.stored::text end, 101), '') as stored,
+        row_number() over (partition by p.run_id order by p.position, differing.key collate "C") as place
+    from parts as p
+    cross join lateral (
+        select null as key, p.stored - '{id,run_id,position,created_at}'::text[] as stored
+        where p.stored is null or p.submitted is null
+        union all
+        select stored.key, stored.value
+        from jsonb_each(p.stored) as stored
+        inner join jsonb_each(p.submitted) as submitted on submitted.key = stored.key
+        where stored.value <> submitted.value
+            and stored.key not in (
+                'id', 'submitted_by', 'started_at_given', 'created_at', 'metadata_text', 'voided_at', 'voided_by', 'void_reason'
+            )
+    ) as differing
+) as d
+where d.place <= 101
+order by d.run_id, d.place;
 
 -- name: UpdateRuns :exec
 -- Replaces all of many runs but their ids: their columns, evaluations and telemetry. A
@@ -290,7 +298,7 @@ set
 -- name: UpsertBatch :exec
 -- Creates a batch, or updates all of it but its creation. Without a completion
 -- the summary is ignored, and a batch that is complete stays as it is; with one
--- the summary replaces what was reported before. Absent metadata keeps what is
+-- the summary replaces what was reported before, unless that has a later completion. Absent metadata keeps what is
 -- stored.
 insert into batch_runs as b (
     batch_id, created_at, completed_at,
@@ -315,7 +323,7 @@ from (
         sqlc.narg(successful_runs)::bigint as successful_runs,
         sqlc.narg(avg_score)::double precision as avg_score,
         sqlc.narg(avg_weighted_score)::double precision as avg_weighted_score,
-        sqlc.narg(metadata_text)::text as metadata_text,
+        sqlc.narg(metadata_text)::json as metadata_text,
         sqlc.narg(submitted_by)::text as submitted_by
 ) as s
 on conflict (batch_id) do update
@@ -328,4 +336,4 @@ set
     metadata = case when excluded.metadata_text is null then b.metadata end,
     metadata_text = coalesce(excluded.metadata_text, b.metadata_text),
     submitted_by = excluded.submitted_by
-where b.completed_at is null or excluded.completed_at is not null;
+where b.completed_at is null or excluded.completed_at >= b.completed_at;

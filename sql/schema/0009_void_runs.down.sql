@@ -9,8 +9,8 @@ select (filters ->> 'suite' is null or run.suite = filters ->> 'suite')
 $$;
 
 -- What was stored since then stays, as an older server stores it.
-update benchmark_runs set metadata = metadata_text::jsonb where metadata is null and metadata_text is not null;
-update batch_runs set metadata = metadata_text::jsonb where metadata is null and metadata_text is not null;
+update benchmark_runs set metadata = metadata_text where metadata is null and metadata_text is not null;
+update batch_runs set metadata = metadata_text where metadata is null and metadata_text is not null;
 
 drop view batch_summaries;
 create view batch_summaries as

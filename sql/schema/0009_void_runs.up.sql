@@ -21,13 +21,13 @@ create table corrections (
 create index corrections_run_id_id_idx on corrections (run_id, id);
 
 -- Metadata as it was sent: jsonb reorders the members of objects, and returns 1e308 with
--- 309 digits. (As text, its length is known without reading it.) Where metadata is not null, an older server stored it, after metadata_text.
+-- 309 digits. Where metadata is not null, an older server stored it, after metadata_text.
 -- The checks refuse a text that cannot be compared as jsonb.
 alter table benchmark_runs
-add column metadata_text text,
+add column metadata_text json,
 add constraint benchmark_runs_metadata_text_check check (jsonb_typeof(metadata_text::jsonb) = 'object') not valid;
 alter table batch_runs
-add column metadata_text text,
+add column metadata_text json,
 add constraint batch_runs_metadata_text_check check (jsonb_typeof(metadata_text::jsonb) = 'object') not valid;
 
 create or replace function run_matches(run benchmark_runs, filters jsonb) returns boolean

@@ -35,7 +35,7 @@ var next = func() string {
 var (
 	column    = line{next + "_add_environment.up.sql", "", "alter table benchmark_runs add column environment text;"}
 	reverted  = line{next + "_add_environment.down.sql", "", "alter table benchmark_runs drop column environment;"}
-	created   = line{"sql/queries/results.sql", "        , sqlc.narg(metadata_text)::text as metadata_text", "        , sqlc.narg(environment)::text as environment"}
+	created   = line{"sql/queries/results.sql", "        , sqlc.narg(metadata_text)::json as metadata_text", "        , sqlc.narg(environment)::text as environment"}
 	replaced  = line{"sql/queries/results.sql", "        specialist_version = s.specialist_version,", "        environment = s.environment,"}
 	submitted = line{"api/submit.go", "\tSpecialistVersion *Text ", "\tEnvironment *Name `json:\"environment\" required:\"false\" nullable:\"true\" doc:\"Where it ran.\"`"}
 	stored    = line{"api/submit.go", "\t\tSpecialistVersion: (*string)(run.SpecialistVersion),", "\t\tEnvironment: (*string)(run.Environment),"}
