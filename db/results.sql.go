@@ -292,23 +292,31 @@ parts as (
     cross join exact
 )
 select
-    p.run_id::text as run_id,
-    concat_ws('.', p.name, differing.key)::text as field,
-    coalesce(left(case differing.key when 'metadata' then p.metadata else differing.stored::text end, 101), '')::text as stored
-from parts as p
-cross join lateral (
-    select null as key, p.stored - '{id,run_id,position,created_at}'::text[] as stored
-    where p.stored is null or p.submitted is null
-    union all
-    select stored.key, stored.value
-    from jsonb_each(p.stored) as stored
-    inner join jsonb_each(p.submitted) as submitted on submitted.key = stored.key
-    where stored.value <> submitted.value
-        and stored.key not in (
-            'id', 'submitted_by', 'started_at_given', 'created_at', 'metadata_text', 'voided_at', 'voided_by', 'void_reason'
-        )
-) as differing
-order by p.run_id, p.position, differing.key collate "C"
+    d.run_id::text as run_id,
+    d.field::text as field,
+    d.stored::text as stored
+from (
+    select
+        p.run_id,
+        concat_ws('.', p.name, differing.key) as field,
+        coalesce(left(case differing.key when 'metadata' then p.metadata else differing.stored::text end, 101), '') as stored,
+        row_number() over (partition by p.run_id order by p.position, differing.key collate "C") as place
+    from parts as p
+    cross join lateral (
+        select null as key, p.stored - '{id,run_id,position,created_at}'::text[] as stored
+        where p.stored is null or p.submitted is null
+        union all
+        select stored.key, stored.value
+        from jsonb_each(p.stored) as stored
+        inner join jsonb_each(p.submitted) as submitted on submitted.key = stored.key
+        where stored.value <> submitted.value
+            and stored.key not in (
+                'id', 'submitted_by', 'started_at_given', 'created_at', 'metadata_text', 'voided_at', 'voided_by', 'void_reason'
+            )
+    ) as differing
+) as d
+where d.place <= 101
+order by d.run_id, d.place
 `
 
 type ListRunsDifferencesParams struct {
@@ -323,8 +331,8 @@ type ListRunsDifferencesRow struct {
 	Stored string `json:"stored"`
 }
 
-// The columns in which submissions differ from the stored runs, and the first 101
-// characters of what is stored, as JSON; no row for a run that is the same. A part that
+// The columns in which submissions differ from the stored runs, at most 101 of each run, and
+// the first 101 characters of what is stored, as JSON; no row for a run that is the same. A part that
 // only one side has is named as a whole; stored is ” where the run does not have it. A
 // start that was left out equals only a start that was left out; who submitted the run
 // makes no difference. By run, its own columns first, then evaluations by position, then
@@ -492,7 +500,7 @@ set
     metadata = case when excluded.metadata_text is null then b.metadata end,
     metadata_text = coalesce(excluded.metadata_text, b.metadata_text),
     submitted_by = excluded.submitted_by
-where b.completed_at is null or excluded.completed_at is not null
+where b.completed_at is null or excluded.completed_at >= b.completed_at
 `
 
 type UpsertBatchParams struct {
@@ -509,7 +517,7 @@ type UpsertBatchParams struct {
 
 // Creates a batch, or updates all of it but its creation. Without a completion
 // the summary is ignored, and a batch that is complete stays as it is; with one
-// the summary replaces what was reported before. Absent metadata keeps what is
+// the summary replaces what was reported before, unless that has a later completion. Absent metadata keeps what is
 // stored.
 func (q *Queries) UpsertBatch(ctx context.Context, arg UpsertBatchParams) error {
 	_, err := q.db.Exec(ctx, upsertBatch,

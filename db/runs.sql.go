@@ -306,18 +306,29 @@ const listRunsByBatch = `-- name: ListRunsByBatch :many
 select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata, submitted_by, voided_at, voided_by, void_reason, metadata_text from benchmark_runs
 where batch_id = $1::text
   and (voided_at is null or $2::boolean)
+  and (started_at, id) > ($3::timestamptz, $4::bigint)
 order by started_at, id
+limit $5::int
 `
 
 type ListRunsByBatchParams struct {
-	BatchID    string `json:"batch_id"`
-	WithVoided bool   `json:"with_voided"`
+	BatchID        string    `json:"batch_id"`
+	WithVoided     bool      `json:"with_voided"`
+	AfterStartedAt time.Time `json:"after_started_at"`
+	AfterID        int64     `json:"after_id"`
+	RowLimit       int32     `json:"row_limit"`
 }
 
-// The runs of a batch, oldest first, the voided ones only if asked for. No row when it has
-// none, or is not there.
+// The runs of a batch that come after a position, oldest first, the voided ones only if
+// asked for. No row when it has none, or is not there.
 func (q *Queries) ListRunsByBatch(ctx context.Context, arg ListRunsByBatchParams) ([]BenchmarkRun, error) {
-	rows, err := q.db.Query(ctx, listRunsByBatch, arg.BatchID, arg.WithVoided)
+	rows, err := q.db.Query(ctx, listRunsByBatch,
+		arg.BatchID,
+		arg.WithVoided,
+		arg.AfterStartedAt,
+		arg.AfterID,
+		arg.RowLimit,
+	)
 	if err != nil {
 		return nil, err
 	}
