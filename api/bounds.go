@@ -109,12 +109,19 @@ func hasMany(raw []byte, member string, most int) bool {
 	return false
 }
 
+// andMore is the last error of a list that does not say how many there are.
+const andMore = "and more"
+
 // cutErrors shortens a list of errors about one part of a request, and says so.
 func cutErrors(location string, errors []FieldError, most int) []FieldError {
 	if len(errors) <= most {
 		return errors
 	}
-	return append(slices.Clone(errors[:most-1]), FieldError{location, "and more that are not listed"})
+	message := fmt.Sprintf("and %d more", len(errors)-most+1)
+	if errors[len(errors)-1].Message == andMore {
+		message = andMore
+	}
+	return append(slices.Clone(errors[:most-1]), FieldError{location, message})
 }
 
 // maxAhead is how far a time may be in the future: a run that began in the year 9999 would be

@@ -17,6 +17,7 @@ import (
 
 	"github.com/benchledger/benchledger/api"
 	"github.com/benchledger/benchledger/internal/testdb"
+	"github.com/benchledger/benchledger/keys"
 )
 
 type receipt struct {
@@ -337,8 +338,11 @@ func TestBulkLimits(t *testing.T) {
 		if _, err := io.ReadFull(connection, first); err != nil || string(first) != "HTTP/1.1 413" {
 			t.Errorf("%q, %v", first, err)
 		}
-		bomb := compressed(t, strings.Repeat(" ", 65<<20))
-		s.submitBulk("?mode=atomic", bomb, "Content-Encoding", "gzip").wantProblem(http.StatusRequestEntityTooLarge)
+		line := strings.Repeat("x", 7<<20) + "\n"
+		s.submitBulk("?mode=atomic", compressed(t, strings.Repeat(line, 5)), "Content-Encoding", "gzip").wantProblem(http.StatusRequestEntityTooLarge)
+		bomb := compressed(t, strings.Repeat(" ", 9<<20))
+		s.submitBulk("", bomb, "Content-Encoding", "gzip").wantProblem(http.StatusBadRequest)
+		s.submitBulk("", ndjson(t, leastRun("a"))+strings.Repeat("\n", 9<<20)).wantProblem(http.StatusBadRequest)
 		s.do(http.MethodPost, "/api/results", bomb, "Authorization", "Bearer "+key, "Content-Encoding", "gzip").
 			wantProblem(http.StatusRequestEntityTooLarge)
 	})
@@ -383,32 +387,41 @@ func TestSlowBulk(t *testing.T) {
 	})
 }
 
-// TestManyBodies announces bodies that together are too large.
+// TestManyBodies has bodies in memory that together are too large for one sender. What a body
+// announces does not count.
 func TestManyBodies(t *testing.T) {
 	t.Parallel()
-	s := setup(t)
-	var connections []net.Conn
-	eventually(t, func() bool {
-		// One that meets a submission under way may be refused itself.
+	s := start(t, api.Config{Pool: testdb.New(t), ConnectionWait: patience, MemoryLimit: 512 << 20})
+	greedy := s.makeKey("greedy", keys.ScopeSubmit)
+	submit := func() answer { return s.with(greedy, http.MethodPost, "/api/results", leastRun("run-1")) }
+	spaces := strings.Repeat(" ", 1<<20)
+	connections := make([]net.Conn, 20)
+	for i := range connections {
 		connection, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer func() { connections = append(connections, connection) }()
-		fmt.Fprintf(connection, "POST /api/results/bulk?mode=atomic HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nTransfer-Encoding: chunked\r\n\r\n", key)
-		got := s.submit(leastRun("run-1"))
-		if got.status == http.StatusCreated || got.status == http.StatusOK {
-			return false
+		defer connection.Close()
+		connections[i] = connection
+		fmt.Fprintf(connection, "POST /api/results HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n", greedy, 8<<20)
+	}
+	submit().want(http.StatusCreated)
+	for _, connection := range connections {
+		for range 7 {
+			if _, err := io.WriteString(connection, spaces); err != nil {
+				break // The server has refused it.
+			}
 		}
-		got.wantProblem(http.StatusServiceUnavailable)
-		return true
+	}
+	eventually(t, func() bool {
+		got := submit()
+		return got.status == http.StatusServiceUnavailable
 	})
-	s.submitBulk("", ndjson(t, leastRun("run-x"))).wantProblem(http.StatusServiceUnavailable)
-	s.get("/api/runs?limit=1").want(http.StatusOK) // It has no body.
+	s.submit(leastRun("run-2")).want(http.StatusCreated) // by another key
 	for _, connection := range connections {
 		connection.Close()
 	}
-	eventually(t, func() bool { return s.submit(leastRun("run-x")).status == http.StatusCreated })
+	eventually(t, func() bool { return submit().status == http.StatusOK })
 }
 
 // TestBulkDeadlines sends a body so slowly that the time for a response has passed, and

@@ -67,7 +67,7 @@ func TestInvalidRuns(t *testing.T) {
 	for _, name := range []string{"specialistName", "specialistVersion"} {
 		add(name, append(notText, `"\u0000"`)...)
 	}
-	add("metadata", `5`, `"{}"`, `true`, `[]`, `{"a":"\u0000"}`, `{"\u0000":1}`, `{"a":1e400}`, `{"a":[{"b":1e-400}]}`, `{"a":9e308}`, `{"a":`+strings.Repeat("9", 10_001)+`}`,
+	add("metadata", `5`, `"{}"`, `true`, `[]`, `{"a":"\u0000"}`, `{"\u0000":1}`, `{"a":1e400}`, `{"a":[{"b":1e-400}]}`, `{"a":9e308}`,
 		`{"a":`+strings.Repeat("[", 100)+strings.Repeat("]", 100)+`}`)
 	add("evaluations", `5`, `"[]"`, `{}`, `true`)
 	add("evaluations[0]", `{"evaluations":[5]}`, `{"evaluations":[null]}`, `{"evaluations":["x"]}`)
@@ -142,6 +142,13 @@ func TestInvalidRuns(t *testing.T) {
 	}
 	for _, value := range []string{`null`, `5`, `"x"`, `[]`, `true`} {
 		check(value, "body")
+	}
+	// A long number is not even read.
+	for _, long := range []string{strings.Repeat("9", 401), "1." + strings.Repeat("0", 1_000_000), "-1e" + strings.Repeat("0", 400) + "1"} {
+		check(body("totalScore", long), "body")
+		check(body("metadata", `{"a":[`+long+`]}`), "body")
+		check(body("telemetry", `{"toolCalls":`+long+`}`), "body")
+		check(body("unknown", long), "body")
 	}
 	// In bulk it is the same.
 	receipts := s.submitBulk("", strings.Join(lines, "\n")).wantReceipts()
@@ -526,15 +533,25 @@ func TestQueryParameters(t *testing.T) {
 			t.Errorf("%s: faults %v, want %s", path, faults, want)
 		}
 	}
-	many := s.get("/api/runs?" + strings.Join(slices.Collect(func(yield func(string) bool) {
-		for i := range 5000 {
-			if !yield(fmt.Sprint("a", i)) {
-				return
-			}
+	many := func(n int) map[string]string {
+		names := make([]string, n)
+		for i := range names {
+			names[i] = fmt.Sprint("a", i)
 		}
-	}), "&"))
-	if faults := many.wantProblem(http.StatusUnprocessableEntity); len(faults) != 20 || faults["query"] != "and 4981 more; " {
+		return s.get("/api/runs?" + strings.Join(names, "&")).wantProblem(http.StatusUnprocessableEntity)
+	}
+	if faults := many(100); len(faults) != 20 || faults["query"] != "and 81 more; " {
 		t.Errorf("%d faults: %v", len(faults), faults)
+	}
+	for _, n := range []int{101, 10_001} { // Package net/url reads at most 10,000.
+		if faults := many(n); len(faults) != 1 || faults["query"] != "expected at most 100 parameters; " {
+			t.Errorf("%d faults: %v", len(faults), faults)
+		}
+	}
+	for _, name := range []string{"%3Cscript%3E", "a%20b", strings.Repeat("x", 51), "%1b[31m", "%C3%A9"} {
+		if faults := s.get("/api/runs?" + name + "=1").wantProblem(http.StatusUnprocessableEntity); len(faults) != 1 || faults["query"] == "" {
+			t.Errorf("%s is repeated: %v", name, faults)
+		}
 	}
 }
 

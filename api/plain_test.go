@@ -48,7 +48,7 @@ func TestUnknownTypesAndRules(t *testing.T) {
 			A Name                   `json:"a"`
 			B *Name                  `json:"b" required:"false" nullable:"true" doc:"Words."`
 			C *float64               `json:"c" exclusiveMinimum:"0"`
-			D []EvaluationSubmission `json:"d" required:"false"`
+			D []EvaluationSubmission `json:"d" required:"false" maxItems:"9"`
 			E *TelemetrySubmission   `json:"e" required:"false"`
 		}{}, ""},
 		{struct {
@@ -90,8 +90,8 @@ func TestUnknownTypesAndRules(t *testing.T) {
 			A *TelemetrySubmission `json:"a" readOnly:"true"`
 		}{}, "body.a: the quick check does not know the rule ReadOnly"},
 		{struct {
-			A []EvaluationSubmission `json:"a" maxItems:"3"`
-		}{}, "body.a: the quick check does not know the rule MaxItems"},
+			A []EvaluationSubmission `json:"a" minItems:"3"`
+		}{}, "body.a: the quick check does not know the rule MinItems"},
 		{struct {
 			A *Name `json:"a" dependentRequired:"b"`
 			B *Name `json:"b"`

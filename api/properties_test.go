@@ -264,6 +264,9 @@ func (b bodies) badValues(s jsonSchema) []string {
 					bad = append(bad, encode(b.t, text))
 				}
 			}
+		case "maxItems":
+			element := b.valid(s.sub("items"))
+			bad = append(bad, "["+strings.Repeat(element+",", value.(int))+element+"]")
 		case "minimum":
 			bad = append(bad, fmt.Sprint(value.(int)-1))
 		case "exclusiveMinimum":

@@ -195,7 +195,7 @@ func (s *server) submitRun(ctx context.Context, q *db.Queries, input *submitRunI
 	switch outcome.Result { //nolint:exhaustive // the others are 201, or an error
 	case db.Conflicted:
 		return nil, problemOf(http.StatusConflict, "The run is finished and cannot change; errors lists the fields that differ. "+
-			"Submit another attempt with a runId of its own.", cutErrors("body", differenceErrors(outcome.Differences), maxFaults)...)
+			"Submit another attempt with a runId of its own.", differenceErrors(outcome.Differences)...)
 	case db.Replayed:
 		output.Status, output.Replayed = http.StatusOK, "true"
 	}
@@ -203,10 +203,14 @@ func (s *server) submitRun(ctx context.Context, q *db.Queries, input *submitRunI
 }
 
 // differenceErrors names columns as fields of a submission, total_score as totalScore, and
-// says what is stored.
+// says what is stored. The database returns one difference more than are named.
 func differenceErrors(differences []db.Difference) []FieldError {
 	fields := make([]FieldError, len(differences))
 	for i, difference := range differences {
+		if i == maxFaults {
+			fields[i] = FieldError{"body", andMore}
+			break
+		}
 		words := strings.Split(difference.Column, "_")
 		for j, word := range words[1:] {
 			words[j+1] = strings.ToUpper(word[:1]) + word[1:]

@@ -23,6 +23,9 @@ const maxConnections = 16
 const (
 	// statementTimeout is longer than any request.
 	statementTimeout = "15s"
+	// maxLockWait is how long a statement waits for a row that another transaction has locked:
+	// while a large submission stores a batch, those that wait for it keep few connections.
+	maxLockWait = "2s"
 	// cancelWait is how long a canceled statement may take to end before the connection is
 	// closed.
 	cancelWait = time.Second
@@ -68,12 +71,14 @@ func Open(ctx context.Context, url string, tracers ...pgx.QueryTracer) (*pgxpool
 		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
 	// A statement ends with its context, and also where its client is gone. A pooler
-	// that shares sessions refuses the setting.
+	// that shares sessions refuses the settings.
 	config.ConnConfig.BuildContextWatcherHandler = func(connection *pgconn.PgConn) ctxwatch.Handler {
 		return &pgconn.CancelRequestContextWatcherHandler{Conn: connection, DeadlineDelay: cancelWait}
 	}
-	if _, set := config.ConnConfig.RuntimeParams["statement_timeout"]; !set && config.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
-		config.ConnConfig.RuntimeParams["statement_timeout"] = statementTimeout
+	for name, value := range map[string]string{"statement_timeout": statementTimeout, "lock_timeout": maxLockWait} {
+		if _, set := config.ConnConfig.RuntimeParams[name]; !set && config.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
+			config.ConnConfig.RuntimeParams[name] = value
+		}
 	}
 	config.ConnConfig.OnNotice = onNotice
 	config.ConnConfig.Tracer = multitracer.New(append([]pgx.QueryTracer{commitTracer{}}, tracers...)...)

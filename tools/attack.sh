@@ -46,11 +46,16 @@ compose() {
   make compose-check
 }
 
+# limits has a bad client use as much memory and time as it can, while a good one works.
+limits() (cd test && go test -count=1 -timeout=1h -v ./attack -attacks "$@")
+
 if [ -n "$brief" ]; then
   part chaos make chaos CHAOS_FLAGS='-seeds=1 -results=3000 -brief'
+  part limits limits -brief
   part bench make bench-smoke
 else
   part fuzz make fuzz
+  part limits limits
   part chaos make chaos
   part compose compose
   part bench make bench

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -214,7 +215,12 @@ func (c *serveCommand) handler(ctx context.Context, pool *pgxpool.Pool, metrics 
 	if err != nil {
 		return nil, err
 	}
+	memoryLimit := debug.SetMemoryLimit(-1) // It only reads it.
+	if memoryLimit == math.MaxInt64 {
+		memoryLimit = 0
+	}
 	return tracing.wrap(api.New(api.Config{
+		MemoryLimit: memoryLimit, LocalOnly: c.APISecretKey == localKey,
 		Pool: pool, APISecretKey: c.APISecretKey, PrivateReads: !c.PublicReads, TrustedProxies: proxies,
 		RequestsPerKey: *c.RateLimitPerKey, RequestsPerAddress: *c.RateLimitPerAddr, AllowedOrigins: c.AllowedOrigins, Logger: logger, Metrics: metrics,
 		Version: version, MetadataAsText: c.MetadataAsText, SchemaVersion: int64(schemaVersion), Stopping: ctx.Done(),

@@ -142,14 +142,15 @@ func (r *Reader) line() (Value, error) {
 			return Value{}, err
 		}
 		r.lines++
-		if skipped += len(text); r.maxBytes > 0 && skipped > r.maxBytes && len(bytes.TrimSpace(text)) == 0 {
-			return Value{}, ErrSpace
-		}
 		if r.maxBytes > 0 && len(bytes.TrimRight(text, "\r\n")) > r.maxBytes {
 			return Value{Number: r.lines}, ErrTooLarge
 		}
+		skipped += len(text)
 		if text = bytes.TrimSpace(text); len(text) > 0 {
 			return Value{r.lines, text}, nil
+		}
+		if r.maxBytes > 0 && skipped > r.maxBytes {
+			return Value{}, ErrSpace
 		}
 	}
 }

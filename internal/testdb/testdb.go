@@ -63,10 +63,11 @@ func New(t testing.TB) *pgxpool.Pool {
 	return Pool(t, URL(t))
 }
 
-// URL returns the connection string of a new database with the schema.
+// URL returns the connection string of a new database with the schema. Statements wait for
+// locks as long as tests hold them on a busy machine.
 func URL(t testing.TB) string {
 	t.Helper()
-	return pgtestdb.Custom(t, config(t), migrator{}).URL()
+	return pgtestdb.Custom(t, config(t), migrator{}).URL() + "&lock_timeout=1min"
 }
 
 // Empty returns the connection string of a new, empty database.

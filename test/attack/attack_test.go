@@ -1,0 +1,302 @@
+// Package attack has one bad client try what makes a server use too much memory or time, while
+// a good one works: `make attack` runs it.
+package attack
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/benchledger/benchledger/internal/testdb"
+	"github.com/benchledger/benchledger/internal/testdb/recorder"
+	"github.com/benchledger/benchledger/internal/testserver"
+)
+
+var (
+	attacks = flag.Bool("attacks", false, "run the attacks; without it, none")
+	brief   = flag.Bool("brief", false, "take a fifth of the time, and widen the limits of time, as in CI")
+	only    = flag.String("attack", "", "run only the attacks whose names contain this")
+)
+
+func TestMain(m *testing.M) {
+	// What is met by chance is no test of a query.
+	if err := os.Unsetenv(recorder.Variable); err != nil {
+		panic(err)
+	}
+	testdb.Main(m, testserver.Remove)
+}
+
+// attack is what a bad client does.
+type attack struct {
+	name string
+	// prepare stores what it needs.
+	prepare func(v *victim)
+	// senders is how many send at the same time.
+	senders int
+	// step is one attempt of a sender. It returns an error if the server did what it should not.
+	step func(ctx context.Context, v *victim) error
+}
+
+// request is a step that sends a request, whose response must have one of the statuses and at
+// most so many bytes.
+func request(most int64, statuses string, send func(ctx context.Context, v *victim) (response, error)) func(context.Context, *victim) error {
+	return func(ctx context.Context, v *victim) error {
+		got, err := send(ctx, v)
+		switch {
+		case err != nil:
+			return nil //nolint:nilerr // the attacker is cut off, or the attack has ended
+		case !strings.Contains(statuses+" 429 503", fmt.Sprint(got.status)):
+			return fmt.Errorf("status %d, want %s: %s", got.status, statuses, got.body)
+		case got.size > most:
+			return fmt.Errorf("a response of %d bytes", got.size)
+		}
+		return nil
+	}
+}
+
+// hold is a step that writes the beginning of a request, and then neither reads nor writes until
+// the attack or the connection ends.
+func hold(text func(v *victim) string) func(context.Context, *victim) error {
+	return func(ctx context.Context, v *victim) error {
+		connection, err := v.dial(ctx, text(v))
+		if err != nil {
+			return nil //nolint:nilerr // the attacker is cut off
+		}
+		defer connection.Close()
+		select {
+		case <-ctx.Done():
+		case <-time.After(30 * time.Second):
+		}
+		return nil
+	}
+}
+
+func emptyEvaluations(v *victim, n int) []byte {
+	run := strings.TrimSuffix(string(v.run(`,"evaluations":[`)), "}")
+	return compress(func(w io.Writer) {
+		_, _ = io.WriteString(w, run+strings.Repeat("{},", n-1)+"{}]}")
+	})
+}
+
+// largeRuns stores runs of a batch with a megabyte of metadata each.
+func largeRuns(n int) func(v *victim) {
+	return func(v *victim) {
+		for range n {
+			v.must(http.MethodPost, "/api/results", sharedKey, v.run(`,"batchId":"batch-a","metadata":{"log":"`+strings.Repeat("x", 1<<20)+`"}`))
+		}
+	}
+}
+
+var all = []attack{
+	{
+		name: "millions of invalid evaluations", senders: 4,
+		step: request(100_000, "400 422", func(ctx context.Context, v *victim) (response, error) {
+			return v.send(ctx, http.MethodPost, "/api/results", v.bad, emptyEvaluations(v, 2_790_000), gz...)
+		}),
+	},
+	{
+		name: "invalid evaluations in bulk", senders: 4,
+		step: request(1<<20, "200 413", func(ctx context.Context, v *victim) (response, error) {
+			return v.send(ctx, http.MethodPost, "/api/results/bulk", v.bad, emptyEvaluations(v, 2_790_000), gz...)
+		}),
+	},
+	{
+		name: "thousands of faulty lines", senders: 4,
+		step: request(8<<20, "200", func(ctx context.Context, v *victim) (response, error) {
+			return v.send(ctx, http.MethodPost, "/api/results/bulk", v.bad, compress(func(w io.Writer) {
+				_, _ = io.WriteString(w, strings.Repeat(`{"telemetry":{"toolCalls":-1,"tokensIn":-1,"tokensOut":-1},"a":1,"b":2,"c":3}`+"\n", 10_000))
+			}), gz...)
+		}),
+	},
+	{
+		name: "unknown parameters", senders: 8,
+		step: request(10_000, "200 422", func(ctx context.Context, v *victim) (response, error) {
+			return v.send(ctx, http.MethodGet, "/api/runs?"+strings.Repeat("aaa&", 9_990), "", nil)
+		}),
+	},
+	{
+		name: "parameters of health checks", senders: 8,
+		step: request(10_000, "200", func(ctx context.Context, v *victim) (response, error) {
+			return v.send(ctx, http.MethodGet, "/health?"+strings.Repeat("aaa&", 9_990), "", nil)
+		}),
+	},
+	{
+		name: "large pages", senders: 6, prepare: largeRuns(100),
+		step: request(20<<20, "200", func(ctx context.Context, v *victim) (response, error) {
+			return v.send(ctx, http.MethodGet, "/api/runs?limit=10000", "", nil)
+		}),
+	},
+	{
+		name: "large batches", senders: 6, prepare: largeRuns(100),
+		step: request(20<<20, "200", func(ctx context.Context, v *victim) (response, error) {
+			return v.send(ctx, http.MethodGet, "/api/batches/batch-a", "", nil)
+		}),
+	},
+	{
+		name: "readers that do not read", senders: 448, prepare: largeRuns(30),
+		step: hold(func(*victim) string {
+			return "GET /api/runs?limit=10000 HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n\r\n"
+		}),
+	},
+	{
+		name: "bodies that do not arrive", senders: 600,
+		step: hold(func(v *victim) string {
+			return "POST /api/results HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + v.bad + "\r\nContent-Length: 8000000\r\n\r\n{"
+		}),
+	},
+	{
+		name: "bulk submissions that do not arrive", senders: 16,
+		step: hold(func(v *victim) string {
+			return "POST /api/results/bulk?mode=atomic HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + v.bad + "\r\nTransfer-Encoding: chunked\r\n\r\n"
+		}),
+	},
+	{
+		name: "large bodies that stop before their end", senders: 40,
+		step: hold(func(v *victim) string {
+			return "POST /api/results HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + v.bad + "\r\nContent-Length: 8000000\r\n\r\n" + strings.Repeat(" ", 7_900_000)
+		}),
+	},
+	{
+		name: "large bodies", senders: 8,
+		step: request(10_000, "201", func(ctx context.Context, v *victim) (response, error) {
+			return v.send(ctx, http.MethodPost, "/api/results", v.bad, v.run(`,"telemetry":{"promptSent":"`+strings.Repeat("x", 8_000_000)+`"}`))
+		}),
+	},
+	{
+		name: "large submissions that are stored as a whole", senders: 4,
+		step: request(4<<20, "200", func(ctx context.Context, v *victim) (response, error) {
+			return v.send(ctx, http.MethodPost, "/api/results/bulk?mode=atomic", v.bad, compress(func(w io.Writer) {
+				for range 30 {
+					_, _ = w.Write(append(v.run(`,"telemetry":{"promptSent":"`+strings.Repeat("x", 1_000_000)+`"}`), '\n'))
+				}
+			}), gz...)
+		}),
+	},
+	{
+		name: "large exponents", senders: 4,
+		step: request(10_000, "201 422", func(ctx context.Context, v *victim) (response, error) {
+			run := strings.TrimSuffix(string(v.run(`,"startedAt":"9999-01-01T00:00:00Z","metadata":{"a":[1`)), "}")
+			return v.send(ctx, http.MethodPost, "/api/results", v.bad, compress(func(w io.Writer) {
+				_, _ = io.WriteString(w, run+strings.Repeat(",1e308", 1_300_000)+"]}}")
+			}), gz...)
+		}),
+	},
+	{
+		name: "long numbers", senders: 4,
+		step: request(10_000, "422", func(ctx context.Context, v *victim) (response, error) {
+			run := strings.TrimSuffix(string(v.run(`,"telemetry":{"toolCalls":1.`)), "}")
+			return v.send(ctx, http.MethodPost, "/api/results", v.bad, compress(func(w io.Writer) {
+				_, _ = io.WriteString(w, run+strings.Repeat("0", 8_200_000)+"}}")
+			}), gz...)
+		}),
+	},
+	{
+		name: "a batch that is locked", senders: 41, // some of these store the batch as a whole, the others wait for it
+		step: request(4<<20, "200 201", func(ctx context.Context, v *victim) (response, error) {
+			batch := fmt.Sprintf(`,"batchId":"locked-%d"`, time.Now().Unix()/3)
+			if v.next.Add(1)%20 != 0 {
+				return v.send(ctx, http.MethodPost, "/api/results", v.bad, v.run(batch))
+			}
+			return v.send(ctx, http.MethodPost, "/api/results/bulk?mode=atomic", v.bad, compress(func(w io.Writer) {
+				for range 5000 {
+					_, _ = w.Write(append(v.run(batch), '\n'))
+				}
+			}), gz...)
+		}),
+	},
+	{
+		name: "long paths", senders: 8,
+		step: request(10_000, "404", func(ctx context.Context, v *victim) (response, error) {
+			return v.send(ctx, http.MethodGet, "/"+strings.Repeat("x", 60_000), "", nil)
+		}),
+	},
+	{
+		name: "guesses of keys", senders: 8,
+		step: request(10_000, "403", func(ctx context.Context, v *victim) (response, error) {
+			return v.send(ctx, http.MethodPost, "/api/results", strings.Replace(v.bad, v.bad[len(v.bad)-4:], "aaaa", 1), nil)
+		}),
+	},
+	{
+		name: "white space", senders: 4,
+		step: request(10_000, "400", func(ctx context.Context, v *victim) (response, error) {
+			return v.send(ctx, http.MethodPost, "/api/results/bulk", v.bad, newlines(), gz...)
+		}),
+	},
+}
+
+// newlines is 256 MiB of nothing.
+var newlines = sync.OnceValue(func() []byte {
+	return compress(func(w io.Writer) {
+		for range 256 {
+			_, _ = io.WriteString(w, strings.Repeat("\n", 1<<20))
+		}
+	})
+})
+
+func TestAttacks(t *testing.T) { //nolint:paralleltest // each takes the whole machine
+	if !*attacks {
+		t.Skip("make attack runs this")
+	}
+	period, slowest, least := 10*time.Second, time.Second, 1./3
+	if *brief {
+		period, slowest, least = 2*time.Second, 10*time.Second, 1./50
+	}
+	for _, a := range all {
+		if !strings.Contains(a.name, *only) {
+			continue
+		}
+		t.Run(a.name, func(t *testing.T) { //nolint:paralleltest // see above
+			v := start(t)
+			if a.prepare != nil {
+				a.prepare(v)
+			}
+			v.rate(t.Context(), period/4) // Connections, caches.
+			before := v.rate(t.Context(), period)
+
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			var under sync.WaitGroup
+			for range a.senders {
+				under.Go(func() {
+					for ctx.Err() == nil {
+						if err := a.step(ctx, v); err != nil && ctx.Err() == nil {
+							t.Error(err)
+							return
+						}
+					}
+				})
+			}
+			var worst time.Duration
+			under.Go(func() { worst = v.watch(ctx) })
+			during := v.rate(ctx, period)
+			stop()
+			under.Wait()
+
+			if !v.isAlive() {
+				t.Fatal("the server is dead")
+			}
+			peak := v.status("VmHWM")
+			t.Logf("%-45s %6.0f/s before, %6.0f/s during (%.0f %%), /livez at most %s, peak %d MiB",
+				a.name, before, during, 100*during/before, worst.Round(time.Millisecond), peak>>20)
+			if during < least*before {
+				t.Errorf("a good client's %.0f requests per second are %.0f during the attack", before, during)
+			}
+			if worst > slowest {
+				t.Errorf("/livez took %s", worst)
+			}
+			if peak > memoryLimit {
+				t.Errorf("the server took %d MiB", peak>>20)
+			}
+			if log, err := os.ReadFile(v.log); err != nil || strings.Contains(string(log), "panic") {
+				t.Errorf("the log has a panic, or cannot be read: %v", err)
+			}
+		})
+	}
+}
