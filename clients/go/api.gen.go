@@ -584,7 +584,7 @@ type TelemetrySubmission struct {
 	WorkspaceDir *string `json:"workspaceDir,omitempty"`
 }
 
-// Timestamp A time in the years 0001 to 9999.
+// Timestamp A time in the years 0001 to 9999, at most a day ahead of the server's clock (later ones need a key of the scope admin).
 type Timestamp struct {
 	union json.RawMessage
 }
@@ -626,6 +626,9 @@ type ListBatchesParams struct {
 type GetBatchParams struct {
 	// Voided true: return voided runs, too.
 	Voided *bool `form:"voided,omitempty" json:"voided,omitempty"`
+
+	// Cursor Start of the runs: the cursor in the Link header of the previous response.
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListCorrectionsParams defines parameters for ListCorrections.
@@ -860,7 +863,7 @@ type ClientInterface interface {
 
 	// GetBatch Read a batch
 	//
-	// Returns a batch with its runs, in one consistent snapshot. Voided runs are left out, unless asked for.
+	// Returns a batch with its runs, in one consistent snapshot. Voided runs are left out, unless asked for. If the runs are too many or too large for one response, the `Link` header leads to the next ones.
 	//
 	// Corresponds with GET /api/batches/{batchId} (the `GetBatch` operationId).
 	GetBatch(ctx context.Context, batchID string, params *GetBatchParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -900,7 +903,7 @@ type ClientInterface interface {
 
 	// SubmitBatchWithBody Open or complete a batch
 	//
-	// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
+	// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, or with an earlier one than is stored, a complete batch does not change. Retrying is safe.
 	//
 	// Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.
 	//
@@ -911,7 +914,7 @@ type ClientInterface interface {
 
 	// SubmitBatch Open or complete a batch
 	//
-	// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
+	// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, or with an earlier one than is stored, a complete batch does not change. Retrying is safe.
 	//
 	// Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.
 	//
@@ -922,7 +925,7 @@ type ClientInterface interface {
 
 	// SubmitRunsWithBody Submit many runs
 	//
-	// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 64 MiB per request.
+	// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 32 MiB per request.
 	//
 	// In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 	//
@@ -935,7 +938,7 @@ type ClientInterface interface {
 
 	// SubmitRuns Submit many runs
 	//
-	// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 64 MiB per request.
+	// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 32 MiB per request.
 	//
 	// In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 	//
@@ -1065,7 +1068,7 @@ func (c *Client) ListBatches(ctx context.Context, params *ListBatchesParams, req
 
 // GetBatch Read a batch
 //
-// Returns a batch with its runs, in one consistent snapshot. Voided runs are left out, unless asked for.
+// Returns a batch with its runs, in one consistent snapshot. Voided runs are left out, unless asked for. If the runs are too many or too large for one response, the `Link` header leads to the next ones.
 //
 // Corresponds with GET /api/batches/{batchId} (the `GetBatch` operationId).
 func (c *Client) GetBatch(ctx context.Context, batchID string, params *GetBatchParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1145,7 +1148,7 @@ func (c *Client) SubmitRun(ctx context.Context, params *SubmitRunParams, body Su
 
 // SubmitBatchWithBody Open or complete a batch
 //
-// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
+// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, or with an earlier one than is stored, a complete batch does not change. Retrying is safe.
 //
 // Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.
 //
@@ -1166,7 +1169,7 @@ func (c *Client) SubmitBatchWithBody(ctx context.Context, params *SubmitBatchPar
 
 // SubmitBatch Open or complete a batch
 //
-// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
+// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, or with an earlier one than is stored, a complete batch does not change. Retrying is safe.
 //
 // Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.
 //
@@ -1187,7 +1190,7 @@ func (c *Client) SubmitBatch(ctx context.Context, params *SubmitBatchParams, bod
 
 // SubmitRunsWithBody Submit many runs
 //
-// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 64 MiB per request.
+// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 32 MiB per request.
 //
 // In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 //
@@ -1210,7 +1213,7 @@ func (c *Client) SubmitRunsWithBody(ctx context.Context, params *SubmitRunsParam
 
 // SubmitRuns Submit many runs
 //
-// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 64 MiB per request.
+// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 32 MiB per request.
 //
 // In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 //
@@ -1564,6 +1567,18 @@ func NewGetBatchRequest(server string, batchID string, params *GetBatchParams) (
 		if params.Voided != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "voided", *params.Voided, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -2417,7 +2432,7 @@ type ClientWithResponsesInterface interface {
 
 	// GetBatchWithResponse Read a batch
 	//
-	// Returns a batch with its runs, in one consistent snapshot. Voided runs are left out, unless asked for.
+	// Returns a batch with its runs, in one consistent snapshot. Voided runs are left out, unless asked for. If the runs are too many or too large for one response, the `Link` header leads to the next ones.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -2461,7 +2476,7 @@ type ClientWithResponsesInterface interface {
 
 	// SubmitBatchWithBodyWithResponse Open or complete a batch
 	//
-	// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
+	// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, or with an earlier one than is stored, a complete batch does not change. Retrying is safe.
 	//
 	// Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.
 	//
@@ -2472,7 +2487,7 @@ type ClientWithResponsesInterface interface {
 
 	// SubmitBatchWithResponse Open or complete a batch
 	//
-	// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
+	// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, or with an earlier one than is stored, a complete batch does not change. Retrying is safe.
 	//
 	// Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.
 	//
@@ -2483,7 +2498,7 @@ type ClientWithResponsesInterface interface {
 
 	// SubmitRunsWithBodyWithResponse Submit many runs
 	//
-	// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 64 MiB per request.
+	// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 32 MiB per request.
 	//
 	// In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 	//
@@ -2496,7 +2511,7 @@ type ClientWithResponsesInterface interface {
 
 	// SubmitRunsWithResponse Submit many runs
 	//
-	// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 64 MiB per request.
+	// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 32 MiB per request.
 	//
 	// In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 	//
@@ -2639,7 +2654,8 @@ type ListBatchesResponse401Headers struct {
 
 // ListBatchesResponse403Headers the declared response headers of an HTTP 403 response for ListBatches
 type ListBatchesResponse403Headers struct {
-	XRequestID *string
+	WWWAuthenticate *string
+	XRequestID      *string
 }
 
 // ListBatchesResponse422Headers the declared response headers of an HTTP 422 response for ListBatches
@@ -2766,6 +2782,7 @@ func (r ListBatchesResponse) ContentType() string {
 
 // GetBatchResponse200Headers the declared response headers of an HTTP 200 response for GetBatch
 type GetBatchResponse200Headers struct {
+	Link       *string
 	XRequestID *string
 }
 
@@ -2777,7 +2794,8 @@ type GetBatchResponse401Headers struct {
 
 // GetBatchResponse403Headers the declared response headers of an HTTP 403 response for GetBatch
 type GetBatchResponse403Headers struct {
-	XRequestID *string
+	WWWAuthenticate *string
+	XRequestID      *string
 }
 
 // GetBatchResponse404Headers the declared response headers of an HTTP 404 response for GetBatch
@@ -2930,7 +2948,8 @@ type ListCorrectionsResponse401Headers struct {
 
 // ListCorrectionsResponse403Headers the declared response headers of an HTTP 403 response for ListCorrections
 type ListCorrectionsResponse403Headers struct {
-	XRequestID *string
+	WWWAuthenticate *string
+	XRequestID      *string
 }
 
 // ListCorrectionsResponse422Headers the declared response headers of an HTTP 422 response for ListCorrections
@@ -3079,7 +3098,8 @@ type SubmitRunResponse401Headers struct {
 
 // SubmitRunResponse403Headers the declared response headers of an HTTP 403 response for SubmitRun
 type SubmitRunResponse403Headers struct {
-	XRequestID *string
+	WWWAuthenticate *string
+	XRequestID      *string
 }
 
 // SubmitRunResponse408Headers the declared response headers of an HTTP 408 response for SubmitRun
@@ -3296,7 +3316,8 @@ type SubmitBatchResponse401Headers struct {
 
 // SubmitBatchResponse403Headers the declared response headers of an HTTP 403 response for SubmitBatch
 type SubmitBatchResponse403Headers struct {
-	XRequestID *string
+	WWWAuthenticate *string
+	XRequestID      *string
 }
 
 // SubmitBatchResponse408Headers the declared response headers of an HTTP 408 response for SubmitBatch
@@ -3491,7 +3512,8 @@ type SubmitRunsResponse401Headers struct {
 
 // SubmitRunsResponse403Headers the declared response headers of an HTTP 403 response for SubmitRuns
 type SubmitRunsResponse403Headers struct {
-	XRequestID *string
+	WWWAuthenticate *string
+	XRequestID      *string
 }
 
 // SubmitRunsResponse408Headers the declared response headers of an HTTP 408 response for SubmitRuns
@@ -3688,7 +3710,8 @@ type ListRunsResponse401Headers struct {
 
 // ListRunsResponse403Headers the declared response headers of an HTTP 403 response for ListRuns
 type ListRunsResponse403Headers struct {
-	XRequestID *string
+	WWWAuthenticate *string
+	XRequestID      *string
 }
 
 // ListRunsResponse422Headers the declared response headers of an HTTP 422 response for ListRuns
@@ -3826,7 +3849,8 @@ type GetRunResponse401Headers struct {
 
 // GetRunResponse403Headers the declared response headers of an HTTP 403 response for GetRun
 type GetRunResponse403Headers struct {
-	XRequestID *string
+	WWWAuthenticate *string
+	XRequestID      *string
 }
 
 // GetRunResponse404Headers the declared response headers of an HTTP 404 response for GetRun
@@ -3978,7 +4002,8 @@ type GetRunEvaluationsResponse401Headers struct {
 
 // GetRunEvaluationsResponse403Headers the declared response headers of an HTTP 403 response for GetRunEvaluations
 type GetRunEvaluationsResponse403Headers struct {
-	XRequestID *string
+	WWWAuthenticate *string
+	XRequestID      *string
 }
 
 // GetRunEvaluationsResponse404Headers the declared response headers of an HTTP 404 response for GetRunEvaluations
@@ -4136,7 +4161,8 @@ type RestoreRunResponse401Headers struct {
 
 // RestoreRunResponse403Headers the declared response headers of an HTTP 403 response for RestoreRun
 type RestoreRunResponse403Headers struct {
-	XRequestID *string
+	WWWAuthenticate *string
+	XRequestID      *string
 }
 
 // RestoreRunResponse404Headers the declared response headers of an HTTP 404 response for RestoreRun
@@ -4339,7 +4365,8 @@ type GetRunTelemetryResponse401Headers struct {
 
 // GetRunTelemetryResponse403Headers the declared response headers of an HTTP 403 response for GetRunTelemetry
 type GetRunTelemetryResponse403Headers struct {
-	XRequestID *string
+	WWWAuthenticate *string
+	XRequestID      *string
 }
 
 // GetRunTelemetryResponse404Headers the declared response headers of an HTTP 404 response for GetRunTelemetry
@@ -4497,7 +4524,8 @@ type VoidRunResponse401Headers struct {
 
 // VoidRunResponse403Headers the declared response headers of an HTTP 403 response for VoidRun
 type VoidRunResponse403Headers struct {
-	XRequestID *string
+	WWWAuthenticate *string
+	XRequestID      *string
 }
 
 // VoidRunResponse404Headers the declared response headers of an HTTP 404 response for VoidRun
@@ -4714,7 +4742,8 @@ type GetStatsResponse401Headers struct {
 
 // GetStatsResponse403Headers the declared response headers of an HTTP 403 response for GetStats
 type GetStatsResponse403Headers struct {
-	XRequestID *string
+	WWWAuthenticate *string
+	XRequestID      *string
 }
 
 // GetStatsResponse422Headers the declared response headers of an HTTP 422 response for GetStats
@@ -4852,7 +4881,8 @@ type ListAgentStatsResponse401Headers struct {
 
 // ListAgentStatsResponse403Headers the declared response headers of an HTTP 403 response for ListAgentStats
 type ListAgentStatsResponse403Headers struct {
-	XRequestID *string
+	WWWAuthenticate *string
+	XRequestID      *string
 }
 
 // ListAgentStatsResponse422Headers the declared response headers of an HTTP 422 response for ListAgentStats
@@ -5195,7 +5225,7 @@ func (c *ClientWithResponses) ListBatchesWithResponse(ctx context.Context, param
 
 // GetBatchWithResponse Read a batch
 //
-// Returns a batch with its runs, in one consistent snapshot. Voided runs are left out, unless asked for.
+// Returns a batch with its runs, in one consistent snapshot. Voided runs are left out, unless asked for. If the runs are too many or too large for one response, the `Link` header leads to the next ones.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -5263,7 +5293,7 @@ func (c *ClientWithResponses) SubmitRunWithResponse(ctx context.Context, params 
 
 // SubmitBatchWithBodyWithResponse Open or complete a batch
 //
-// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
+// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, or with an earlier one than is stored, a complete batch does not change. Retrying is safe.
 //
 // Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.
 //
@@ -5280,7 +5310,7 @@ func (c *ClientWithResponses) SubmitBatchWithBodyWithResponse(ctx context.Contex
 
 // SubmitBatchWithResponse Open or complete a batch
 //
-// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
+// Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, or with an earlier one than is stored, a complete batch does not change. Retrying is safe.
 //
 // Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.
 //
@@ -5297,7 +5327,7 @@ func (c *ClientWithResponses) SubmitBatchWithResponse(ctx context.Context, param
 
 // SubmitRunsWithBodyWithResponse Submit many runs
 //
-// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 64 MiB per request.
+// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 32 MiB per request.
 //
 // In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 //
@@ -5316,7 +5346,7 @@ func (c *ClientWithResponses) SubmitRunsWithBodyWithResponse(ctx context.Context
 
 // SubmitRunsWithResponse Submit many runs
 //
-// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 64 MiB per request.
+// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 32 MiB per request.
 //
 // In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 //
@@ -5630,6 +5660,13 @@ func ParseListBatchesResponse(rsp *http.Response) (*ListBatchesResponse, error) 
 		response.Headers401 = &headers
 	case rsp.StatusCode == 403:
 		var headers ListBatchesResponse403Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -5793,6 +5830,13 @@ func ParseGetBatchResponse(rsp *http.Response) (*GetBatchResponse, error) {
 	switch {
 	case rsp.StatusCode == 200:
 		var headers GetBatchResponse200Headers
+		if values := rsp.Header.Values("Link"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Link", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Link = &value
+		}
 		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -5820,6 +5864,13 @@ func ParseGetBatchResponse(rsp *http.Response) (*GetBatchResponse, error) {
 		response.Headers401 = &headers
 	case rsp.StatusCode == 403:
 		var headers GetBatchResponse403Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -6020,6 +6071,13 @@ func ParseListCorrectionsResponse(rsp *http.Response) (*ListCorrectionsResponse,
 		response.Headers401 = &headers
 	case rsp.StatusCode == 403:
 		var headers ListCorrectionsResponse403Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -6272,6 +6330,13 @@ func ParseSubmitRunResponse(rsp *http.Response) (*SubmitRunResponse, error) {
 		response.Headers401 = &headers
 	case rsp.StatusCode == 403:
 		var headers SubmitRunResponse403Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -6533,6 +6598,13 @@ func ParseSubmitBatchResponse(rsp *http.Response) (*SubmitBatchResponse, error) 
 		response.Headers401 = &headers
 	case rsp.StatusCode == 403:
 		var headers SubmitBatchResponse403Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -6791,6 +6863,13 @@ func ParseSubmitRunsResponse(rsp *http.Response) (*SubmitRunsResponse, error) {
 		response.Headers401 = &headers
 	case rsp.StatusCode == 403:
 		var headers SubmitRunsResponse403Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -7021,6 +7100,13 @@ func ParseListRunsResponse(rsp *http.Response) (*ListRunsResponse, error) {
 		response.Headers401 = &headers
 	case rsp.StatusCode == 403:
 		var headers ListRunsResponse403Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -7211,6 +7297,13 @@ func ParseGetRunResponse(rsp *http.Response) (*GetRunResponse, error) {
 		response.Headers401 = &headers
 	case rsp.StatusCode == 403:
 		var headers GetRunResponse403Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -7411,6 +7504,13 @@ func ParseGetRunEvaluationsResponse(rsp *http.Response) (*GetRunEvaluationsRespo
 		response.Headers401 = &headers
 	case rsp.StatusCode == 403:
 		var headers GetRunEvaluationsResponse403Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -7656,6 +7756,13 @@ func ParseRestoreRunResponse(rsp *http.Response) (*RestoreRunResponse, error) {
 		response.Headers401 = &headers
 	case rsp.StatusCode == 403:
 		var headers RestoreRunResponse403Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -7886,6 +7993,13 @@ func ParseGetRunTelemetryResponse(rsp *http.Response) (*GetRunTelemetryResponse,
 		response.Headers401 = &headers
 	case rsp.StatusCode == 403:
 		var headers GetRunTelemetryResponse403Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -8138,6 +8252,13 @@ func ParseVoidRunResponse(rsp *http.Response) (*VoidRunResponse, error) {
 		response.Headers401 = &headers
 	case rsp.StatusCode == 403:
 		var headers VoidRunResponse403Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -8371,6 +8492,13 @@ func ParseGetStatsResponse(rsp *http.Response) (*GetStatsResponse, error) {
 		response.Headers401 = &headers
 	case rsp.StatusCode == 403:
 		var headers GetStatsResponse403Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -8554,6 +8682,13 @@ func ParseListAgentStatsResponse(rsp *http.Response) (*ListAgentStatsResponse, e
 		response.Headers401 = &headers
 	case rsp.StatusCode == 403:
 		var headers ListAgentStatsResponse403Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {

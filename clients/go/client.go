@@ -330,6 +330,28 @@ func EachBatchAs[T any](ctx context.Context, c *ClientWithResponses, params List
 	})
 }
 
+// EachRunOfBatch returns all runs of a batch, page by page, oldest first. It stops after an error.
+func (c *ClientWithResponses) EachRunOfBatch(ctx context.Context, batchID string, params GetBatchParams) iter.Seq2[Run, error] {
+	return EachRunOfBatchAs[Run](ctx, c, batchID, params)
+}
+
+// EachRunOfBatchAs is EachRunOfBatch with another type for a run; see EachRunAs.
+func EachRunOfBatchAs[T any](ctx context.Context, c *ClientWithResponses, batchID string, params GetBatchParams) iter.Seq2[T, error] {
+	return pages[T]("runId", func(cursor *string) (*http.Response, []byte, error) {
+		if cursor != nil {
+			params.Cursor = cursor
+		}
+		response, content, err := read(c.GetBatch(ctx, batchID, &params))
+		var batch struct {
+			Runs json.RawMessage `json:"runs"`
+		}
+		if err == nil && json.Unmarshal(content, &batch) == nil && batch.Runs != nil {
+			content = batch.Runs
+		}
+		return response, content, err
+	})
+}
+
 // EachCorrection returns all corrections that match params, page by page. It stops after an error.
 func (c *ClientWithResponses) EachCorrection(ctx context.Context, params ListCorrectionsParams) iter.Seq2[Correction, error] {
 	return EachCorrectionAs[Correction](ctx, c, params)
@@ -378,7 +400,7 @@ func pages[T any](member string, get func(cursor *string) (*http.Response, []byt
 					return
 				}
 			}
-			if cursor = nextCursor(response.Header.Get("Link")); cursor == nil {
+			if cursor = NextCursor(response); cursor == nil {
 				return
 			}
 		}
@@ -402,9 +424,9 @@ func decode[T any](response *http.Response, text []byte, member string) (item T,
 	return item, fmt.Errorf("%s cannot be read: %w", name, err)
 }
 
-// nextCursor returns the cursor in a Link header, nil on the last page.
-func nextCursor(link string) *string {
-	target, relation, found := strings.Cut(link, ";")
+// NextCursor returns the cursor in the Link header of a response, nil on the last page.
+func NextCursor(response *http.Response) *string {
+	target, relation, found := strings.Cut(response.Header.Get("Link"), ";")
 	if !found || !strings.Contains(relation, `rel="next"`) {
 		return nil
 	}

@@ -519,6 +519,11 @@ type batchCommand struct {
 	ID         string `arg:"" help:"The batch ID."`
 }
 
+// Help says what --json prints of a large batch.
+func (batchCommand) Help() string {
+	return "With --json, a batch that is too large for one response (10,000 runs, or 8 MiB) is printed as several lines, each with the batch and some of its runs."
+}
+
 // batchRunColumns are the columns of the runs of one batch.
 var batchRunColumns = slices.DeleteFunc(slices.Clone(runColumns), func(c column[runRow]) bool { return c.name == "batch" })
 
@@ -533,17 +538,29 @@ func (c *batchCommand) Run() error {
 	if err != nil {
 		return err
 	}
-	response, err := client.GetBatch(ctx, c.ID, &benchledger.GetBatchParams{Voided: &c.Voided}) //nolint:bodyclose // get closes it
 	type details struct {
 		batchRow
 		Runs []runRow `json:"runs"`
 	}
-	body, found, err := get[details](response, err, "batchId")
-	if err != nil {
-		return err
+	params := benchledger.GetBatchParams{Voided: &c.Voided}
+	var found details
+	for more := true; more; more = params.Cursor != nil { // A response has at most 10,000 runs.
+		response, err := client.GetBatch(ctx, c.ID, &params) //nolint:bodyclose // get closes it
+		body, page, err := get[details](response, err, "batchId")
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			if err := printBody(body); err != nil {
+				return err
+			}
+			page.Runs = nil
+		}
+		page.Runs = append(found.Runs, page.Runs...)
+		found, params.Cursor = page, benchledger.NextCursor(response)
 	}
 	if c.JSON {
-		return printBody(body)
+		return nil
 	}
 	printf("Batch %s\n", shown(found.BatchID))
 	about := section{}

@@ -33,7 +33,7 @@ export interface paths {
         };
         /**
          * Read a batch
-         * @description Returns a batch with its runs, in one consistent snapshot. Voided runs are left out, unless asked for.
+         * @description Returns a batch with its runs, in one consistent snapshot. Voided runs are left out, unless asked for. If the runs are too many or too large for one response, the `Link` header leads to the next ones.
          */
         get: operations["get-batch"];
         put?: never;
@@ -99,7 +99,7 @@ export interface paths {
         put?: never;
         /**
          * Open or complete a batch
-         * @description Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, a complete batch does not change. Retrying is safe.
+         * @description Creates the batch, or updates everything except `createdAt`. With `completedAt`, the batch is complete, and the reported summary is kept. Without it, or with an earlier one than is stored, a complete batch does not change. Retrying is safe.
          *
          *     Unknown fields are not stored: `warnings` of the receipt names them, or with `strict=true` they are refused.
          */
@@ -121,7 +121,7 @@ export interface paths {
         put?: never;
         /**
          * Submit many runs
-         * @description Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 64 MiB per request.
+         * @description Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 32 MiB per request.
          *
          *     In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
          *
@@ -811,7 +811,7 @@ export interface components {
             /** @description The working directory of the run. */
             workspaceDir?: string | null;
         } | null;
-        /** @description A time in the years 0001 to 9999. */
+        /** @description A time in the years 0001 to 9999, at most a day ahead of the server's clock (later ones need a key of the scope admin). */
         Timestamp: string | number | null;
         Void: {
             /**
@@ -903,6 +903,7 @@ export interface operations {
             /** @description The API key is invalid, or lacks the required scope. */
             403: {
                 headers: {
+                    "WWW-Authenticate"?: string;
                     /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
@@ -1023,6 +1024,8 @@ export interface operations {
             query?: {
                 /** @description true: return voided runs, too. */
                 voided?: boolean;
+                /** @description Start of the runs: the cursor in the Link header of the previous response. */
+                cursor?: string;
             };
             header?: never;
             path: {
@@ -1036,6 +1039,7 @@ export interface operations {
             /** @description The batch. */
             200: {
                 headers: {
+                    Link?: string;
                     /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
@@ -1107,6 +1111,7 @@ export interface operations {
             /** @description The API key is invalid, or lacks the required scope. */
             403: {
                 headers: {
+                    "WWW-Authenticate"?: string;
                     /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
@@ -1306,6 +1311,7 @@ export interface operations {
             /** @description The API key is invalid, or lacks the required scope. */
             403: {
                 headers: {
+                    "WWW-Authenticate"?: string;
                     /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
@@ -1559,6 +1565,7 @@ export interface operations {
             /** @description The API key is invalid, or lacks the required scope. */
             403: {
                 headers: {
+                    "WWW-Authenticate"?: string;
                     /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
@@ -1852,6 +1859,7 @@ export interface operations {
             /** @description The API key is invalid, or lacks the required scope. */
             403: {
                 headers: {
+                    "WWW-Authenticate"?: string;
                     /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
@@ -2151,6 +2159,7 @@ export interface operations {
             /** @description The API key is invalid, or lacks the required scope. */
             403: {
                 headers: {
+                    "WWW-Authenticate"?: string;
                     /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
@@ -2439,6 +2448,7 @@ export interface operations {
             /** @description The API key is invalid, or lacks the required scope. */
             403: {
                 headers: {
+                    "WWW-Authenticate"?: string;
                     /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
@@ -2650,6 +2660,7 @@ export interface operations {
             /** @description The API key is invalid, or lacks the required scope. */
             403: {
                 headers: {
+                    "WWW-Authenticate"?: string;
                     /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
@@ -2845,6 +2856,7 @@ export interface operations {
             /** @description The API key is invalid, or lacks the required scope. */
             403: {
                 headers: {
+                    "WWW-Authenticate"?: string;
                     /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
@@ -3084,6 +3096,7 @@ export interface operations {
             /** @description The API key is invalid, or lacks the required scope. */
             403: {
                 headers: {
+                    "WWW-Authenticate"?: string;
                     /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
@@ -3342,6 +3355,7 @@ export interface operations {
             /** @description The API key is invalid, or lacks the required scope. */
             403: {
                 headers: {
+                    "WWW-Authenticate"?: string;
                     /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
@@ -3586,6 +3600,7 @@ export interface operations {
             /** @description The API key is invalid, or lacks the required scope. */
             403: {
                 headers: {
+                    "WWW-Authenticate"?: string;
                     /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
@@ -3859,6 +3874,7 @@ export interface operations {
             /** @description The API key is invalid, or lacks the required scope. */
             403: {
                 headers: {
+                    "WWW-Authenticate"?: string;
                     /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
@@ -4029,6 +4045,7 @@ export interface operations {
             /** @description The API key is invalid, or lacks the required scope. */
             403: {
                 headers: {
+                    "WWW-Authenticate"?: string;
                     /** @description The request ID; every line of the server's log about the request has it. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;

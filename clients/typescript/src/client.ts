@@ -216,6 +216,14 @@ export class BenchLedger {
   eachBatch = (query: Query<"list-batches"> = {}, signal?: AbortSignal): AsyncGenerator<Batch, void> =>
     this.#pages<Batch>(query, (query) => this.#api.GET("/api/batches", { params: { query }, ...withSignal(signal) }));
 
+  /** Returns all runs of a batch, page by page, oldest first. */
+  eachRunOfBatch = (batchId: string, query: Query<"get-batch"> = {}, signal?: AbortSignal): AsyncGenerator<Run, void> =>
+    this.#pages<Run>(query, (query) =>
+      this.#api
+        .GET("/api/batches/{batchId}", { params: { path: { batchId }, query }, ...withSignal(signal) })
+        .then((answer) => (answer.data ? { ...answer, data: answer.data.runs } : answer)),
+    );
+
   /** Returns all corrections that match the query, page by page. */
   eachCorrection = (query: Query<"list-corrections"> = {}, signal?: AbortSignal): AsyncGenerator<Correction, void> =>
     this.#pages<Correction>(query, (query) => this.#api.GET("/api/corrections", { params: { query }, ...withSignal(signal) }));
