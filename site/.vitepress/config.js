@@ -66,6 +66,7 @@ export default defineConfig({
           { text: "Page through lists", link: "/guides/pages" },
           { text: "Correct results", link: "/guides/correct" },
           { text: "Handle errors", link: "/guides/errors" },
+          { text: "Limits", link: "/guides/limits" },
           { text: "Troubleshooting", link: "/guides/troubleshoot" },
           { text: "Migrate from the worker", link: "/guides/migrate" },
         ],
