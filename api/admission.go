@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -107,6 +108,9 @@ type countedBody struct {
 }
 
 func (b *countedBody) Read(p []byte) (int, error) {
+	if b.size > heavyBytes {
+		runtime.Gosched() // Others come first while a large body is decompressed.
+	}
 	n, err := b.ReadCloser.Read(p)
 	if n > 0 && !b.limit.take(b.sender, int64(n)) {
 		return 0, busy()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 
@@ -107,6 +108,20 @@ func hasMany(raw []byte, member string, most int) bool {
 		return false
 	}
 	return false
+}
+
+// heavyBytes is the size from which a text takes long to read or to write.
+const heavyBytes = 256 << 10
+
+// turns has a place for half of the processors.
+var turns = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))
+
+// inTurn runs what takes much processor time and waits for nothing: large bodies leave half of
+// the processors to small ones.
+func inTurn(work func()) {
+	turns <- struct{}{}
+	defer func() { <-turns }()
+	work()
 }
 
 // andMore is the last error of a list that does not say how many there are.

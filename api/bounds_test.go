@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -36,9 +37,7 @@ func TestErrorsAreLimited(t *testing.T) {
 			t.Errorf("%d evaluations: %v", n, found)
 		}
 	}
-	if found := errors(s.submitBatch(`{"batchId":[` + strings.Repeat("{},", 200_000) + `{}]}`)); len(found) > 1 {
-		t.Errorf("%d errors", len(found))
-	}
+	s.submitBatch(`{"batchId":[` + strings.Repeat("{},", 200_000) + `{}]}`).wantProblem(http.StatusBadRequest)
 	receipts := s.submitBulk("", empty(10_000)).wantReceipts()
 	if len(receipts[0].Errors) != 20 {
 		t.Errorf("a receipt has %d errors", len(receipts[0].Errors))
@@ -370,4 +369,41 @@ func TestLockedBatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.submit(leastRun("run-1", object{"batchId": "batch-a"})).want(http.StatusCreated)
+}
+
+// TestOneSenderDoesNotHaveAllConnections has all that one key submits wait for a lock: another key
+// has a connection left.
+func TestOneSenderDoesNotHaveAllConnections(t *testing.T) {
+	t.Parallel()
+	url := testdb.URL(t)
+	direct := testdb.Pool(t, url)
+	s := serve(t, testdb.Pool(t, url+"&pool_max_conns=12"), patience) // Five of these are for submissions.
+	greedy := s.makeKey("greedy", keys.ScopeSubmit)
+	tx, err := direct.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
+	if _, err := tx.Exec(t.Context(), "insert into batch_runs (batch_id, created_at) values ('locked', now())"); err != nil {
+		t.Fatal(err)
+	}
+	const requests = 20
+	answered := make(chan int, requests)
+	for i := range requests {
+		go func() {
+			answered <- s.with(greedy, http.MethodPost, "/api/results", leastRun(fmt.Sprint("locked-", i), object{"batchId": "locked"})).status
+		}()
+	}
+	waitUntilBlocked(t, direct, 3)
+	for i := range 10 {
+		s.submit(leastRun(fmt.Sprint("free-", i))).want(http.StatusCreated)
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range requests {
+		if status := <-answered; status != http.StatusCreated {
+			t.Errorf("status %d", status)
+		}
+	}
 }

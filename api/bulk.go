@@ -26,7 +26,7 @@ const (
 	// maxEachBytes limits a request whose runs are stored separately, while it is read. A
 	// request that is stored as a whole is kept in memory until its end.
 	maxEachBytes   = 256 << 20
-	maxAtomicBytes = 32 << 20
+	maxAtomicBytes = 16 << 20
 	// maxLineBytes is the largest run, as for a single submission.
 	maxLineBytes = maxBodyBytes - 1
 	// chunkRuns and chunkBytes limit what one statement stores.

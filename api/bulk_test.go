@@ -393,7 +393,8 @@ func TestManyBodies(t *testing.T) {
 	t.Parallel()
 	s := start(t, api.Config{Pool: testdb.New(t), ConnectionWait: patience, MemoryLimit: 512 << 20})
 	greedy := s.makeKey("greedy", keys.ScopeSubmit)
-	submit := func() answer { return s.with(greedy, http.MethodPost, "/api/results", leastRun("run-1")) }
+	large := leastRun("run-1", object{"telemetry": object{"promptSent": strings.Repeat("x", 6<<20)}})
+	submit := func() answer { return s.with(greedy, http.MethodPost, "/api/results", large) }
 	spaces := strings.Repeat(" ", 1<<20)
 	connections := make([]net.Conn, 20)
 	for i := range connections {
@@ -413,11 +414,10 @@ func TestManyBodies(t *testing.T) {
 			}
 		}
 	}
-	eventually(t, func() bool {
-		got := submit()
-		return got.status == http.StatusServiceUnavailable
-	})
-	s.submit(leastRun("run-2")).want(http.StatusCreated) // by another key
+	eventually(t, func() bool { return submit().status == http.StatusServiceUnavailable }) // It has 28 of 32 MiB.
+	large["runId"] = "run-2"
+	s.submit(large).want(http.StatusCreated) // by another key
+	large["runId"] = "run-1"
 	for _, connection := range connections {
 		connection.Close()
 	}

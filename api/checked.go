@@ -72,9 +72,21 @@ var rulesOfRuns = sync.OnceValue(func() runRules {
 
 // read reads and validates a run.
 func (c *checkedRun) read(raw []byte) {
+	if len(raw) <= heavyBytes && c.readPlain(raw) {
+		return
+	}
+	inTurn(func() {
+		if len(raw) <= heavyBytes || !c.readPlain(raw) {
+			c.readAny(raw)
+		}
+	})
+}
+
+// readPlain reads a run that passes the quick check, and reports whether it does.
+func (c *checkedRun) readPlain(raw []byte) bool {
 	if err := tooMuch(raw); err != nil {
 		c.faults = []error{err}
-		return
+		return true
 	}
 	rules, run := rulesOfRuns(), &RunSubmission{}
 	err := json.Unmarshal(raw, run, json.RejectUnknownMembers(true))
@@ -85,9 +97,14 @@ func (c *checkedRun) read(raw []byte) {
 	}
 	if err == nil && rules.isPlain(reflect.ValueOf(run).Elem()) {
 		c.run, c.id = run, string(run.RunID)
-		return
+		return true
 	}
-	run = &RunSubmission{}
+	return false
+}
+
+// readAny reads a run, and finds all that is wrong with it.
+func (c *checkedRun) readAny(raw []byte) {
+	rules, run := rulesOfRuns(), &RunSubmission{}
 	var value any
 	if err := decode(raw, &value); err != nil {
 		c.faults = []error{malformed(err.Error())}

@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -16,7 +16,8 @@ import (
 )
 
 // class says how an operation uses the database. Each class has a share of the connections
-// and a queue, so that reads and submissions cannot starve each other.
+// and a queue, so that reads and submissions cannot starve each other. Within a share, one sender
+// has at most three quarters.
 type class int
 
 const (
@@ -54,10 +55,48 @@ type database struct {
 type share struct {
 	// connections has a place for each request that may work at the same time.
 	connections chan struct{}
-	// underWay counts the requests that are running or waiting.
-	underWay atomic.Int64
+	// underWay limits the requests that are running or waiting.
+	underWay *usageLimit
 	// within is the share of which this is a part, nil if there is none.
 	within *share
+
+	mu sync.Mutex
+	// senders has the places of each sender with requests under way. One sender cannot have all
+	// connections, for example while all that it sends waits for a lock.
+	senders map[string]*places
+}
+
+// places are those of one sender.
+type places struct {
+	connections chan struct{}
+	requests    int
+}
+
+func newShare(connections int, within *share) *share {
+	waiting := int64(connections * maxWaiting)
+	return &share{
+		connections: make(chan struct{}, connections), underWay: newUsageLimit(waiting, max(1, waiting*3/4)), within: within,
+		senders: map[string]*places{},
+	}
+}
+
+// enter returns the places of a sender, until leave is called.
+func (s *share) enter(sender string) (connections chan struct{}, leave func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	of := s.senders[sender]
+	if of == nil {
+		of = &places{connections: make(chan struct{}, max(1, cap(s.connections)*3/4))}
+		s.senders[sender] = of
+	}
+	of.requests++
+	return of.connections, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if of.requests--; of.requests == 0 {
+			delete(s.senders, sender)
+		}
+	}
 }
 
 // newDatabase shares out the connections of the pool: half for submissions, three eighths
@@ -69,7 +108,7 @@ func newDatabase(pool *pgxpool.Pool, wait time.Duration) *database {
 		return d
 	}
 	if all := int(pool.Config().MaxConns); all < controlConnections+3 {
-		one := &share{connections: make(chan struct{}, all)}
+		one := newShare(all, nil)
 		d.shares = map[class]*share{classControl: one, classSubmit: one, classBulk: one, classRead: one, classAnalyse: one}
 		return d
 	}
@@ -79,39 +118,47 @@ func newDatabase(pool *pgxpool.Pool, wait time.Duration) *database {
 		classControl: controlConnections, classRead: readConnections, classAnalyse: analyseConnections,
 		classSubmit: total - readConnections - analyseConnections,
 	} {
-		d.shares[class] = &share{connections: make(chan struct{}, connections)}
+		d.shares[class] = newShare(connections, nil)
 	}
 	submit := d.shares[classSubmit]
-	d.shares[classBulk] = &share{connections: make(chan struct{}, max(1, cap(submit.connections)/2)), within: submit}
+	d.shares[classBulk] = newShare(max(1, cap(submit.connections)/2), submit)
 	return d
 }
 
-// isFull reports whether so many requests are running that another one would wait too long.
-func (d *database) isFull(class class) bool {
-	share := d.shares[class]
-	return share.underWay.Load() >= int64(cap(share.connections)*maxWaiting)
+// isFull reports whether so many requests are running, in all or of the sender, that another one
+// would wait too long.
+func (d *database) isFull(class class, sender string) bool {
+	limit := d.shares[class].underWay
+	if !limit.take(sender, 1) {
+		return true
+	}
+	limit.give(sender, 1)
+	return false
 }
 
 // use runs work on the database with a timeout, and at most one connection at a time. It
 // returns an error if no connection of the class becomes free in time. If the server has
 // stopped or is no longer writable, it closes all connections.
 func (d *database) use(ctx context.Context, class class, timeout time.Duration, work func(context.Context, *db.Queries) error) error {
-	if d.isFull(class) {
-		return busy()
-	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	waited := time.After(d.wait)
+	sender, waited := senderOf(ctx), time.After(d.wait)
 	for share := d.shares[class]; share != nil; share = share.within {
-		share.underWay.Add(1)
-		defer share.underWay.Add(-1)
-		select {
-		case share.connections <- struct{}{}:
-			defer func() { <-share.connections }()
-		case <-waited:
+		if !share.underWay.take(sender, 1) {
 			return busy()
-		case <-ctx.Done():
-			return ctx.Err()
+		}
+		defer share.underWay.give(sender, 1)
+		own, leave := share.enter(sender)
+		defer leave()
+		for _, connections := range []chan struct{}{own, share.connections} {
+			select {
+			case connections <- struct{}{}:
+				defer func() { <-connections }()
+			case <-waited:
+				return busy()
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 		}
 	}
 	watched, notReplicated := db.DetectUnreplicated(ctx)
@@ -161,7 +208,7 @@ const classKey = "class"
 // would wait too long, so that the others get a response in time. It is counted when it begins to
 // use the database: a body that is slow to arrive takes no place.
 func (s *server) refuseTooMany(ctx huma.Context, next func(huma.Context)) {
-	if class, ok := ctx.Operation().Metadata[classKey].(class); ok && s.database.isFull(class) {
+	if class, ok := ctx.Operation().Metadata[classKey].(class); ok && s.database.isFull(class, senderOf(ctx.Context())) {
 		s.refuse(ctx, busy())
 		return
 	}

@@ -727,8 +727,8 @@ func TestFullPool(t *testing.T) {
 		t.Fatal(err)
 	}
 	waiting := make(chan answer)
-	for range 3 {
-		go func() { waiting <- s.submit(leastRun("run-1")) }()
+	for _, key := range []string{key, key, s.makeKey("third", keys.ScopeSubmit)} { // One sender has at most two of the three connections.
+		go func() { waiting <- s.with(key, http.MethodPost, "/api/results", leastRun("run-1")) }()
 	}
 	waitUntilBlocked(t, direct, 3)
 

@@ -29,7 +29,12 @@ var jsonFormat = huma.Format{
 		case *BatchSubmission:
 			v.unknown = unknownFields(data, batchSubmissionFields)
 		}
-		return decode(data, v)
+		if len(data) <= heavyBytes {
+			return decode(data, v)
+		}
+		var err error
+		inTurn(func() { err = decode(data, v) })
+		return err
 	},
 }
 
@@ -62,22 +67,26 @@ func encode(v any) ([]byte, error) {
 	case encoded:
 		return v, nil
 	case []Run:
-		return appendRuns(make([]byte, 0, lengthOf(v)), v), nil
+		return appendInTurn(v, func(b []byte) ([]byte, error) { return appendRuns(b, v), nil })
 	case BatchDetails:
-		return appendBatch(make([]byte, 0, lengthOf(v.Runs)), &v)
+		return appendInTurn(v.Runs, func(b []byte) ([]byte, error) { return appendBatch(b, &v) })
 	}
 	return json.Marshal(v, asStored)
 }
 
-// lengthOf is about how many bytes runs have in JSON. An array that is too short would be
-// copied, which takes several times as much memory.
-func lengthOf(runs []Run) int {
-	const fields = 800 // without metadata
+// appendInTurn appends runs to a slice with about as many bytes as they have in JSON: a slice that
+// is too short would be copied, which takes several times as much memory.
+func appendInTurn(runs []Run, add func([]byte) ([]byte, error)) (text []byte, err error) {
+	const fields = 800 // of a run without metadata
 	length := fields
 	for i := range runs {
 		length += fields + len(runs[i].Metadata.text)
 	}
-	return length
+	if length <= heavyBytes {
+		return add(make([]byte, 0, length))
+	}
+	inTurn(func() { text, err = add(make([]byte, 0, length)) })
+	return text, err
 }
 
 // encodeBody encodes the body of a response, and counts it until the response is sent. The body

@@ -36,8 +36,6 @@ const (
 	rateLimit, maxRateLimit = 1000, 1_000_000
 	// databaseWait is how long a starting server waits for the database.
 	databaseWait = time.Minute
-	// gcPercent uses more memory, of which a server needs little, for less CPU time. GOGC takes precedence.
-	gcPercent = 400
 	// shutdownWait is how long running requests may take to finish: longer than the
 	// timeouts of the API for reading a body and handling it.
 	shutdownWait = 75 * time.Second
@@ -73,7 +71,7 @@ func (c *serveCommand) Run() (err error) {
 	defer stop()
 	context.AfterFunc(ctx, stop) // A second signal ends the program immediately.
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
+		tuneGC()
 	}
 	logger := c.logger()
 
@@ -198,7 +196,7 @@ func startServer(listener net.Listener, handler http.Handler, logger *slog.Logge
 		// The time for a slow client to send a body and to read the response.
 		WriteTimeout:   3 * time.Minute,
 		IdleTimeout:    2 * time.Minute,
-		MaxHeaderBytes: 64 << 10,
+		MaxHeaderBytes: 16 << 10,
 		ErrorLog:       slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
 	go func() { s.ended <- s.Serve(listener) }()

@@ -673,7 +673,7 @@ func readRuns(r io.Reader, yield func(line int, raw []byte) error) error {
 		case err != nil:
 			return err
 		}
-		raw := jsontext.Value(run.Text)
+		raw := jsontext.Value(bytes.Clone(run.Text))
 		if bytes.IndexByte(raw, '\n') >= 0 {
 			if err := raw.Compact(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)); err != nil {
 				return err

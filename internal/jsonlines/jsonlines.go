@@ -25,7 +25,8 @@ type Value struct {
 	// Number is the number of the line, including blank lines. If there is not one value
 	// per line, it is the number of the value. The first is 1.
 	Number int
-	Text   []byte
+	// Text is valid until the next value is read.
+	Text []byte
 }
 
 // Reader reads values.
@@ -37,7 +38,9 @@ type Reader struct {
 	input    *bufio.Reader
 	// lines is how many lines have been read.
 	lines int
-	next  func() (Value, error)
+	// buffer has the last line.
+	buffer []byte
+	next   func() (Value, error)
 }
 
 // NewReader returns a reader of one value per line or, if the first character is a [, of the
@@ -86,6 +89,7 @@ func takesLines(head *bytes.Buffer, input io.Reader) bool {
 	if err != nil || isObject(first.Text) {
 		return true
 	}
+	first.Text = bytes.Clone(first.Text)
 	if second, err := lines.line(); err == nil && isObject(second.Text) {
 		return true
 	}
@@ -158,16 +162,16 @@ func (r *Reader) line() (Value, error) {
 // readLine returns the next line with its end. It does not keep all of a line that is too
 // large.
 func (r *Reader) readLine() ([]byte, error) {
-	var line []byte
+	r.buffer = r.buffer[:0]
 	for {
 		part, err := r.input.ReadSlice('\n')
-		if r.maxBytes == 0 || len(line) <= r.maxBytes {
-			line = append(line, part...)
+		if r.maxBytes == 0 || len(r.buffer) <= r.maxBytes {
+			r.buffer = append(r.buffer, part...)
 		}
 		switch {
 		case errors.Is(err, bufio.ErrBufferFull):
-		case err == nil, errors.Is(err, io.EOF) && len(line) > 0:
-			return line, nil
+		case err == nil, errors.Is(err, io.EOF) && len(r.buffer) > 0:
+			return r.buffer, nil
 		default:
 			return nil, err
 		}

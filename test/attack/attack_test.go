@@ -3,14 +3,18 @@
 package attack
 
 import (
+	"bufio"
 	"context"
 	"flag"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -78,12 +82,28 @@ func hold(text func(v *victim) string) func(context.Context, *victim) error {
 	}
 }
 
-func emptyEvaluations(v *victim, n int) []byte {
-	run := strings.TrimSuffix(string(v.run(`,"evaluations":[`)), "}")
-	return compress(func(w io.Writer) {
-		_, _ = io.WriteString(w, run+strings.Repeat("{},", n-1)+"{}]}")
-	})
+// once returns a function that compresses a text, once: the attacker spends no time on it.
+func once(text func() string) func() []byte {
+	return sync.OnceValue(func() []byte { return compressText(text()) })
 }
+
+// invalid is a run that is refused, with the beginning of its last member.
+func invalid(member string) string {
+	return `{"runId":"invalid","suite":"s","scenario":"c","tier":"t","agent":"a","status":"completed",` + member
+}
+
+var (
+	emptyEvaluations = once(func() string { return invalid(`"evaluations":[{}`) + strings.Repeat(",{}", 2_790_000) + "]}" })
+	faultyLines      = once(func() string {
+		return strings.Repeat(`{"telemetry":{"toolCalls":-1,"tokensIn":-1,"tokensOut":-1},"a":1,"b":2,"c":3}`+"\n", 10_000)
+	})
+	largeExponents = once(func() string {
+		return invalid(`"startedAt":"9999-01-01T00:00:00Z","metadata":{"a":[1`) + strings.Repeat(",1e308", 1_300_000) + "]}}"
+	})
+	longNumber = once(func() string { return invalid(`"telemetry":{"toolCalls":1.`) + strings.Repeat("0", 8_200_000) + "}}" })
+	newlines   = once(func() string { return strings.Repeat("\n", 256<<20) })
+	prompt     = strings.Repeat("x", 8_000_000)
+)
 
 // largeRuns stores runs of a batch with a megabyte of metadata each.
 func largeRuns(n int) func(v *victim) {
@@ -98,21 +118,19 @@ var all = []attack{
 	{
 		name: "millions of invalid evaluations", senders: 4,
 		step: request(100_000, "400 422", func(ctx context.Context, v *victim) (response, error) {
-			return v.send(ctx, http.MethodPost, "/api/results", v.bad, emptyEvaluations(v, 2_790_000), gz...)
+			return v.send(ctx, http.MethodPost, "/api/results", v.bad, emptyEvaluations(), gz...)
 		}),
 	},
 	{
 		name: "invalid evaluations in bulk", senders: 4,
 		step: request(1<<20, "200 413", func(ctx context.Context, v *victim) (response, error) {
-			return v.send(ctx, http.MethodPost, "/api/results/bulk", v.bad, emptyEvaluations(v, 2_790_000), gz...)
+			return v.send(ctx, http.MethodPost, "/api/results/bulk", v.bad, emptyEvaluations(), gz...)
 		}),
 	},
 	{
 		name: "thousands of faulty lines", senders: 4,
 		step: request(8<<20, "200", func(ctx context.Context, v *victim) (response, error) {
-			return v.send(ctx, http.MethodPost, "/api/results/bulk", v.bad, compress(func(w io.Writer) {
-				_, _ = io.WriteString(w, strings.Repeat(`{"telemetry":{"toolCalls":-1,"tokensIn":-1,"tokensOut":-1},"a":1,"b":2,"c":3}`+"\n", 10_000))
-			}), gz...)
+			return v.send(ctx, http.MethodPost, "/api/results/bulk", v.bad, faultyLines(), gz...)
 		}),
 	},
 	{
@@ -166,35 +184,25 @@ var all = []attack{
 	{
 		name: "large bodies", senders: 8,
 		step: request(10_000, "201", func(ctx context.Context, v *victim) (response, error) {
-			return v.send(ctx, http.MethodPost, "/api/results", v.bad, v.run(`,"telemetry":{"promptSent":"`+strings.Repeat("x", 8_000_000)+`"}`))
+			return v.send(ctx, http.MethodPost, "/api/results", v.bad, v.run(`,"telemetry":{"promptSent":"`+prompt+`"}`))
 		}),
 	},
 	{
 		name: "large submissions that are stored as a whole", senders: 4,
 		step: request(4<<20, "200", func(ctx context.Context, v *victim) (response, error) {
-			return v.send(ctx, http.MethodPost, "/api/results/bulk?mode=atomic", v.bad, compress(func(w io.Writer) {
-				for range 30 {
-					_, _ = w.Write(append(v.run(`,"telemetry":{"promptSent":"`+strings.Repeat("x", 1_000_000)+`"}`), '\n'))
-				}
-			}), gz...)
+			return v.send(ctx, http.MethodPost, "/api/results/bulk?mode=atomic", v.bad, v.lines(15, `,"telemetry":{"promptSent":"`+prompt[:1_000_000]+`"}`))
 		}),
 	},
 	{
 		name: "large exponents", senders: 4,
 		step: request(10_000, "201 422", func(ctx context.Context, v *victim) (response, error) {
-			run := strings.TrimSuffix(string(v.run(`,"startedAt":"9999-01-01T00:00:00Z","metadata":{"a":[1`)), "}")
-			return v.send(ctx, http.MethodPost, "/api/results", v.bad, compress(func(w io.Writer) {
-				_, _ = io.WriteString(w, run+strings.Repeat(",1e308", 1_300_000)+"]}}")
-			}), gz...)
+			return v.send(ctx, http.MethodPost, "/api/results", v.bad, largeExponents(), gz...)
 		}),
 	},
 	{
 		name: "long numbers", senders: 4,
 		step: request(10_000, "422", func(ctx context.Context, v *victim) (response, error) {
-			run := strings.TrimSuffix(string(v.run(`,"telemetry":{"toolCalls":1.`)), "}")
-			return v.send(ctx, http.MethodPost, "/api/results", v.bad, compress(func(w io.Writer) {
-				_, _ = io.WriteString(w, run+strings.Repeat("0", 8_200_000)+"}}")
-			}), gz...)
+			return v.send(ctx, http.MethodPost, "/api/results", v.bad, longNumber(), gz...)
 		}),
 	},
 	{
@@ -204,11 +212,7 @@ var all = []attack{
 			if v.next.Add(1)%20 != 0 {
 				return v.send(ctx, http.MethodPost, "/api/results", v.bad, v.run(batch))
 			}
-			return v.send(ctx, http.MethodPost, "/api/results/bulk?mode=atomic", v.bad, compress(func(w io.Writer) {
-				for range 5000 {
-					_, _ = w.Write(append(v.run(batch), '\n'))
-				}
-			}), gz...)
+			return v.send(ctx, http.MethodPost, "/api/results/bulk?mode=atomic", v.bad, v.lines(1000, batch))
 		}),
 	},
 	{
@@ -230,15 +234,6 @@ var all = []attack{
 		}),
 	},
 }
-
-// newlines is 256 MiB of nothing.
-var newlines = sync.OnceValue(func() []byte {
-	return compress(func(w io.Writer) {
-		for range 256 {
-			_, _ = io.WriteString(w, strings.Repeat("\n", 1<<20))
-		}
-	})
-})
 
 func TestAttacks(t *testing.T) { //nolint:paralleltest // each takes the whole machine
 	if !*attacks {
@@ -262,22 +257,16 @@ func TestAttacks(t *testing.T) { //nolint:paralleltest // each takes the whole m
 
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
-			var under sync.WaitGroup
-			for range a.senders {
-				under.Go(func() {
-					for ctx.Err() == nil {
-						if err := a.step(ctx, v); err != nil && ctx.Err() == nil {
-							t.Error(err)
-							return
-						}
-					}
-				})
-			}
+			end := v.attack(a)
+			var watching sync.WaitGroup
 			var worst time.Duration
-			under.Go(func() { worst = v.watch(ctx) })
+			watching.Go(func() { worst = v.watch(ctx) })
 			during := v.rate(ctx, period)
 			stop()
-			under.Wait()
+			watching.Wait()
+			if faults := end(); faults != "" {
+				t.Error(faults)
+			}
 
 			if !v.isAlive() {
 				t.Fatal("the server is dead")
@@ -299,4 +288,67 @@ func TestAttacks(t *testing.T) { //nolint:paralleltest // each takes the whole m
 			}
 		})
 	}
+}
+
+// attack has another process attack the server, so that it has processor time of its own, as
+// a client on another machine. It returns when the attack has begun. end ends it, and returns
+// what the server did that it should not.
+func (v *victim) attack(a attack) (end func() string) {
+	v.t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestAttacker$", "-attacks") //nolint:gosec // itself
+	cmd.Env = append(os.Environ(), "ATTACK="+a.name, "ATTACK_URL="+v.URL, "ATTACK_KEY="+v.bad)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	input, err := cmd.StdinPipe()
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	output, err := cmd.StdoutPipe()
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		v.t.Fatal(err)
+	}
+	lines := bufio.NewScanner(output)
+	lines.Scan() // It begins.
+	return func() string {
+		_ = input.Close()
+		var faults []string
+		for lines.Scan() {
+			if line, found := strings.CutPrefix(lines.Text(), "fault: "); found {
+				faults = append(faults, line)
+			}
+		}
+		if err := cmd.Wait(); err != nil {
+			faults = append(faults, err.Error())
+		}
+		return strings.Join(faults, "; ")
+	}
+}
+
+// TestAttacker is the process of an attack.
+func TestAttacker(t *testing.T) { //nolint:paralleltest // it is alone in its process
+	i := slices.IndexFunc(all, func(a attack) bool { return a.name == os.Getenv("ATTACK") })
+	if i < 0 {
+		t.Skip("TestAttacks runs this")
+	}
+	v := &victim{t: t, Server: &testserver.Server{URL: os.Getenv("ATTACK_URL")}, bad: os.Getenv("ATTACK_KEY")}
+	v.next.Store(1 << 40) // The IDs of the good client are lower.
+	ctx, stop := context.WithCancel(t.Context())
+	context.AfterFunc(ctx, attacker.CloseIdleConnections)
+	fmt.Println("begin")
+	var senders sync.WaitGroup
+	for range all[i].senders {
+		senders.Go(func() {
+			for ctx.Err() == nil {
+				if err := all[i].step(ctx, v); err != nil && ctx.Err() == nil {
+					fmt.Println("fault:", err)
+					return
+				}
+			}
+		})
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin) // Until the attack has to end.
+	stop()
+	senders.Wait()
 }

@@ -19,13 +19,7 @@ func TestMemory(t *testing.T) { //nolint:paralleltest // the figures are of one 
 		t.Skip("make attack runs this")
 	}
 	text := func(n int) string { return strings.Repeat("x", n) }
-	lines := func(v *victim, n int, more string) []byte {
-		return compress(func(w io.Writer) {
-			for range n {
-				_, _ = w.Write(append(v.run(more), '\n'))
-			}
-		})
-	}
+	lines := func(v *victim, n int, more string) []byte { return compressText(string(v.lines(n, more))) }
 	var evaluations strings.Builder
 	for i := range 10_000 {
 		fmt.Fprintf(&evaluations, `{"evaluatorName":"e%d","score":0.5,"maxScore":1,"details":"%s"},`, i, text(700))
@@ -59,16 +53,16 @@ func TestMemory(t *testing.T) { //nolint:paralleltest // the figures are of one 
 		{name: "submit a run that differs from a final one, 8 MB", prepare: store(named(most)), method: http.MethodPost, path: submit, body: func(*victim) []byte {
 			return compressText(strings.ReplaceAll(named(most), `"score":0.5`, `"score":0.6`))
 		}},
-		{name: "refuse 2.79 million empty evaluations", method: http.MethodPost, path: submit, body: func(v *victim) []byte { return emptyEvaluations(v, 2_790_000) }},
+		{name: "refuse 2.79 million empty evaluations", method: http.MethodPost, path: submit, body: func(*victim) []byte { return emptyEvaluations() }},
 		{name: "submit 10,000 small runs in bulk", method: http.MethodPost, path: bulk, body: func(v *victim) []byte { return lines(v, 10_000, "") }},
 		{name: "submit 20 runs of 8 MB in bulk", method: http.MethodPost, path: bulk, body: func(v *victim) []byte {
 			return lines(v, 20, `,"telemetry":{"promptSent":"`+text(8_000_000)+`"}`)
 		}},
 		{name: "refuse 10,000 faulty lines in bulk", method: http.MethodPost, path: bulk, body: func(*victim) []byte {
-			return compressText(strings.Repeat(`{"telemetry":{"toolCalls":-1,"tokensIn":-1,"tokensOut":-1},"a":1,"b":2,"c":3}`+"\n", 10_000))
+			return faultyLines()
 		}},
-		{name: "submit 32 MB as a whole (mode=atomic)", method: http.MethodPost, path: bulk + "?mode=atomic", body: func(v *victim) []byte {
-			return lines(v, 32, `,"telemetry":{"promptSent":"`+text(1_000_000)+`"}`)
+		{name: "submit 16 MB as a whole (mode=atomic)", method: http.MethodPost, path: bulk + "?mode=atomic", body: func(v *victim) []byte {
+			return lines(v, 16, `,"telemetry":{"promptSent":"`+text(1_000_000)+`"}`)
 		}},
 		{name: "list 10,000 small runs", prepare: smallRuns, method: http.MethodGet, path: "/api/runs?limit=10000"},
 		{name: "list runs with 1 MB of metadata each", prepare: largeRuns(30), method: http.MethodGet, path: "/api/runs?limit=10000"},

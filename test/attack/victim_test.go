@@ -192,6 +192,15 @@ func (v *victim) run(more string) []byte {
 		v.next.Add(1), more)
 }
 
+// lines is so many runs.
+func (v *victim) lines(n int, more string) []byte {
+	var text []byte
+	for range n {
+		text = append(append(text, v.run(more)...), '\n')
+	}
+	return text
+}
+
 // compress compresses what a function writes.
 func compress(write func(w io.Writer)) []byte {
 	var b bytes.Buffer
