@@ -8,7 +8,6 @@ import (
 	"math"
 	"net/http"
 	"net/netip"
-	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -28,6 +27,8 @@ const (
 	// requestsOfAddress and requestsOfKey are how many requests one address, or one key, may
 	// have at the same time: slow ones do not leave the others without a place.
 	requestsOfAddress, requestsOfKey = 512, 256
+	// refusalDelay is how long an address that exceeds its rate waits for the answer that says so.
+	refusalDelay = 100 * time.Millisecond
 	// memoryShare is the part of the memory limit that the bodies of requests may have, and that
 	// the bodies of responses may have: the former are copied up to four times, the latter
 	// twice.
@@ -108,9 +109,6 @@ type countedBody struct {
 }
 
 func (b *countedBody) Read(p []byte) (int, error) {
-	if b.size > heavyBytes {
-		runtime.Gosched() // Others come first while a large body is decompressed.
-	}
 	n, err := b.ReadCloser.Read(p)
 	if n > 0 && !b.limit.take(b.sender, int64(n)) {
 		return 0, busy()
@@ -207,6 +205,10 @@ func (s *server) limitAddresses(next http.Handler) http.Handler {
 		}
 		defer s.addresses.give(address, 1)
 		if problem := checkRate(w, s.addressLimit, address); problem != nil {
+			select { // Who does not wait for an answer would send the next request at once.
+			case <-time.After(refusalDelay):
+			case <-r.Context().Done():
+			}
 			s.writeProblem(w, r, problem)
 			return
 		}

@@ -31,7 +31,7 @@ const (
 	maxLineBytes = maxBodyBytes - 1
 	// chunkRuns and chunkBytes limit what one statement stores.
 	chunkRuns  = 250
-	chunkBytes = 4 << 20
+	chunkBytes = 2 << 20
 	// maxReceiptErrors is how many errors and warnings the receipts of a request have in all, and
 	// one more for each further line.
 	maxReceiptErrors = 10_000

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bufio"
 	"compress/gzip"
 	"context"
 	"crypto/rand"
@@ -232,20 +233,44 @@ func decompress(s *server) func(http.Handler) http.Handler {
 	}
 }
 
-// gzipBody unpacks a body only when it is read: its reader sets the deadline.
+// gzipBody unpacks a body only when it is read: its reader sets the deadline. It unpacks a large
+// one in turn.
 type gzipBody struct {
 	compressed io.ReadCloser
 	unpacked   *gzip.Reader
+	size       int
+	hasTurn    bool
 }
 
 func (b *gzipBody) Read(p []byte) (n int, err error) {
 	if b.unpacked == nil {
-		if b.unpacked, err = gzip.NewReader(b.compressed); err != nil {
+		if b.unpacked, err = gzip.NewReader(bufio.NewReader(gzipInput{b})); err != nil {
 			b.unpacked = nil
 			return 0, notEOF(err)
 		}
 	}
-	return b.unpacked.Read(p)
+	if b.size <= heavyBytes {
+		n, err = b.unpacked.Read(p)
+	} else {
+		inTurn(func() {
+			b.hasTurn = true
+			n, err = b.unpacked.Read(p)
+			b.hasTurn = false
+		})
+	}
+	b.size += n
+	return n, err
+}
+
+// gzipInput is what a body is unpacked from. While it waits for the client, others have a turn.
+type gzipInput struct{ *gzipBody }
+
+func (i gzipInput) Read(p []byte) (int, error) {
+	if i.hasTurn {
+		<-turns
+		defer func() { turns <- struct{}{} }()
+	}
+	return i.compressed.Read(p)
 }
 
 func (b *gzipBody) Close() error { return b.compressed.Close() }

@@ -112,14 +112,6 @@ func all(reader *Reader, err error) (read []string) {
 	if errors.Is(err, io.EOF) {
 		return []string{"nothing"}
 	}
-	var values []Value // Their texts stay as they are while others are read.
-	defer func() {
-		var texts []string
-		for _, value := range values {
-			texts = append(texts, fmt.Sprintf("%d %s", value.Number, value.Text))
-		}
-		read = append(texts, read...)
-	}()
 	for {
 		var value Value
 		if err == nil {
@@ -127,19 +119,20 @@ func all(reader *Reader, err error) (read []string) {
 		}
 		switch {
 		case err == nil:
-			values = append(values, value)
-			continue
+			read = append(read, fmt.Sprintf("%d %s", value.Number, value.Text))
 		case errors.Is(err, io.EOF):
-			return nil
+			return read
 		case errors.Is(err, ErrTooLarge) && reader.ByLine:
-			values, err = append(values, Value{value.Number, []byte("too large")}), nil
-			continue
+			read, err = append(read, fmt.Sprintf("%d too large", value.Number)), nil
 		case errors.Is(err, ErrTooLarge):
-			return []string{"too large"}
+			return append(read, "too large")
+		case errors.Is(err, ErrSpace):
+			return append(read, "too much space")
 		case errors.Is(err, errBroken):
-			return []string{"broken"}
+			return append(read, "broken")
+		default:
+			return append(read, "syntax")
 		}
-		return []string{"syntax"}
 	}
 }
 
@@ -156,6 +149,10 @@ func TestLargeValues(t *testing.T) {
 		{text(most) + "\r\n5", []string{"1 " + text(most), "2 5"}},
 		{"1\n" + text(most+1) + "\n3\n\n" + text(5*most) + "\n6", []string{"1 1", "2 too large", "3 3", "5 too large", "6 6"}},
 		{text(most + 1), []string{"1 too large"}},
+		{"1\n" + strings.Repeat("\n", most/2) + "2\n" + strings.Repeat(" \n", most/2) + "3", []string{"1 1", fmt.Sprint(most/2+2, " 2"), fmt.Sprint(most+3, " 3")}},
+		{"1\n" + strings.Repeat("\n", most+1) + "2", []string{"1 1", "too much space"}},
+		{strings.Repeat("\n", most+1) + "2", []string{"too much space"}},
+		{strings.Repeat(" ", most+1) + "[2]", []string{"too much space"}},
 		{"1\n" + spaces + "\n3", []string{"1 1", "2 too large", "3 3"}},
 		{"[" + text(most) + "]", []string{"1 " + text(most)}},
 		{"[1," + text(most) + ",3]", []string{"1 1", "2 " + text(most), "3 3"}},
