@@ -925,7 +925,7 @@ type ClientInterface interface {
 
 	// SubmitRunsWithBody Submit many runs
 	//
-	// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 32 MiB per request.
+	// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 16 MiB per request.
 	//
 	// In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 	//
@@ -938,7 +938,7 @@ type ClientInterface interface {
 
 	// SubmitRuns Submit many runs
 	//
-	// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 32 MiB per request.
+	// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 16 MiB per request.
 	//
 	// In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 	//
@@ -1190,7 +1190,7 @@ func (c *Client) SubmitBatch(ctx context.Context, params *SubmitBatchParams, bod
 
 // SubmitRunsWithBody Submit many runs
 //
-// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 32 MiB per request.
+// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 16 MiB per request.
 //
 // In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 //
@@ -1213,7 +1213,7 @@ func (c *Client) SubmitRunsWithBody(ctx context.Context, params *SubmitRunsParam
 
 // SubmitRuns Submit many runs
 //
-// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 32 MiB per request.
+// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 16 MiB per request.
 //
 // In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 //
@@ -2498,7 +2498,7 @@ type ClientWithResponsesInterface interface {
 
 	// SubmitRunsWithBodyWithResponse Submit many runs
 	//
-	// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 32 MiB per request.
+	// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 16 MiB per request.
 	//
 	// In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 	//
@@ -2511,7 +2511,7 @@ type ClientWithResponsesInterface interface {
 
 	// SubmitRunsWithResponse Submit many runs
 	//
-	// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 32 MiB per request.
+	// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 16 MiB per request.
 	//
 	// In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 	//
@@ -5327,7 +5327,7 @@ func (c *ClientWithResponses) SubmitBatchWithResponse(ctx context.Context, param
 
 // SubmitRunsWithBodyWithResponse Submit many runs
 //
-// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 32 MiB per request.
+// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 16 MiB per request.
 //
 // In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 //
@@ -5346,7 +5346,7 @@ func (c *ClientWithResponses) SubmitRunsWithBodyWithResponse(ctx context.Context
 
 // SubmitRunsWithResponse Submit many runs
 //
-// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 32 MiB per request.
+// Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 16 MiB per request.
 //
 // In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
 //

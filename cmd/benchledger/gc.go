@@ -10,7 +10,7 @@ import (
 // processor time, and a large request does not quadruple its memory, as a fixed percentage
 // (GOGC) would have it.
 const (
-	gcHeadroom                 = 24 << 20
+	gcHeadroom                 = 20 << 20
 	minGCPercent, maxGCPercent = 25, 400
 )
 

@@ -349,11 +349,11 @@ func TestSlowRequests(t *testing.T) {
 	}
 	slow := make([]net.Conn, 500)
 	for i := range slow {
-		slow[i] = open("POST /api/results HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+		slow[i] = open("POST /api/results HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
 	}
 	p.submit("run-1")
 	p.wantRuns("run-1")
-	long := open("GET /livez HTTP/1.1\r\nHost: x\r\nX-Long: " + strings.Repeat("x", 80<<10) + "\r\n\r\n")
+	long := open("GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Long: " + strings.Repeat("x", 80<<10) + "\r\n\r\n")
 	if answer, err := http.ReadResponse(bufio.NewReader(long), nil); err != nil || answer.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("80 KiB of headers: %v, %v", answer, err)
 	}
@@ -376,12 +376,12 @@ func TestMissingBodyTimesOut(t *testing.T) {
 		request string
 		status  int
 	}{
-		"no key":              {"POST /api/results HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n", http.StatusUnauthorized},
-		"a wrong key":         {"POST /api/results/bulk HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\nTransfer-Encoding: chunked\r\n\r\n", http.StatusForbidden},
-		"no such path":        {"POST /nope HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n", http.StatusNotFound},
-		"no such form":        {"POST /api/results HTTP/1.1\r\nHost: x\r\nContent-Encoding: br\r\nContent-Length: 1000\r\n\r\n", http.StatusUnsupportedMediaType},
-		"a body of no use":    {"GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n", http.StatusOK},
-		"a preflight request": {"OPTIONS /api/results HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n", http.StatusNoContent},
+		"no key":              {"POST /api/results HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n", http.StatusUnauthorized},
+		"a wrong key":         {"POST /api/results/bulk HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x\r\nTransfer-Encoding: chunked\r\n\r\n", http.StatusForbidden},
+		"no such path":        {"POST /nope HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n", http.StatusNotFound},
+		"no such form":        {"POST /api/results HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: br\r\nContent-Length: 1000\r\n\r\n", http.StatusUnsupportedMediaType},
+		"a body of no use":    {"GET /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n", http.StatusOK},
+		"a preflight request": {"OPTIONS /api/results HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n", http.StatusNoContent},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -422,7 +422,7 @@ func TestServeSecondSignal(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer connection.Close()
-	fmt.Fprintf(connection, "POST /api/results HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n"+
+	fmt.Fprintf(connection, "POST /api/results HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n"+
 		"Content-Length: 9\r\nExpect: 100-continue\r\n\r\n", localKey)
 	if _, err := http.ReadResponse(bufio.NewReader(connection), nil); err != nil {
 		t.Fatal(err)

@@ -57,7 +57,7 @@ func start(t testing.TB) *victim {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd.Env = append(cmd.Env, "ENVIRONMENT=dev", "DATABASE_URL="+strings.ReplaceAll(url, "&lock_timeout=1min", ""), "API_SECRET_KEY="+sharedKey, fmt.Sprint("GOMEMLIMIT=", memoryLimit*9/10))
+	cmd.Env = append(cmd.Env, "ENVIRONMENT=dev", "DATABASE_URL="+strings.ReplaceAll(url, "&lock_timeout=1min", ""), "API_SECRET_KEY="+sharedKey)
 	if group := memoryGroup(t); group != "" {
 		cmd.Args = append([]string{"sh", "-c", `echo $$ >"$0/cgroup.procs" && exec "$@"`, group}, cmd.Args...)
 		if cmd.Path, err = exec.LookPath("sh"); err != nil {

@@ -121,7 +121,7 @@ export interface paths {
         put?: never;
         /**
          * Submit many runs
-         * @description Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 32 MiB per request.
+         * @description Accepts up to 10000 runs, one per line (NDJSON) or as a JSON array, each in the form that `submit-run` accepts. The body may be compressed (`Content-Encoding: gzip`). The limits are 8 MiB per run and 256 MiB per request, in the mode `atomic` 16 MiB per request.
          *
          *     In the mode `each` (the default), every line is stored or refused on its own, and the answer has one receipt per line, in the same order. After any other answer, some lines may have been stored; retrying is safe.
          *
