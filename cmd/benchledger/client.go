@@ -160,7 +160,7 @@ func (c *runsCommand) Run() error {
 		filtered := params.Suite != nil || params.Scenario != nil || params.Agent != nil || params.Status != nil
 		printNone("run", serverOf(client), filtered)
 		if !c.Voided {
-			fmt.Fprintln(os.Stderr, "Voided runs are not shown; see --voided. To submit runs: benchledger submit")
+			fmt.Fprintln(stderr, "Voided runs are not shown; see --voided. To submit runs: benchledger submit")
 		}
 	}
 	if len(runs) > 0 || terminalWidth() == 0 {
@@ -173,9 +173,9 @@ func (c *runsCommand) Run() error {
 // printNone prints that there are no rows.
 func printNone(what, server string, filtered bool) {
 	if filtered {
-		fmt.Fprintf(os.Stderr, "No %s matches these filters.\n", what)
+		fmt.Fprintf(stderr, "No %s matches these filters.\n", what)
 	} else {
-		fmt.Fprintf(os.Stderr, "%s has no %s.\n", server, what)
+		fmt.Fprintf(stderr, "%s has no %s.\n", server, what)
 	}
 }
 
@@ -606,7 +606,7 @@ func (c *statsCommand) Run() error {
 		if err := show(c.JSON, agentColumns, agents); err != nil || c.JSON {
 			return err
 		}
-		fmt.Fprintln(os.Stderr, "Weighted scores of completed, successful runs only: failed runs do not count.")
+		fmt.Fprintln(stderr, "Weighted scores of completed, successful runs only: failed runs do not count.")
 		return nil
 	}
 	response, err := client.GetStats(ctx) //nolint:bodyclose // get closes it

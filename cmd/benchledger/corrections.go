@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 
@@ -46,7 +45,7 @@ func correctEach(ids []string, done, before string, correct func(id string) (*ht
 		response, err := correct(id) //nolint:bodyclose // get closes it
 		if _, _, err := get[runRow](response, err, "runId"); err != nil {
 			failed++
-			fmt.Fprintf(os.Stderr, "benchledger: %s: %v\n", strconv.Quote(id), err)
+			fmt.Fprintf(stderr, "benchledger: %s: %v\n", strconv.Quote(id), err)
 			continue
 		}
 		if response.Header.Get("Idempotent-Replayed") != "" {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -105,7 +104,7 @@ func (c *keysCreateCommand) Run(parent *commands) error {
 	if c.Expires.at != nil {
 		until = ", valid until " + c.Expires.at.Format(time.RFC3339)
 	}
-	fmt.Fprintf(os.Stderr, "Created the key %s with the scope %s%s. It is shown only once: store it in a safe place.\n", strconv.Quote(name), c.Scope, until)
+	fmt.Fprintf(stderr, "Created the key %s with the scope %s%s. It is shown only once: store it in a safe place.\n", strconv.Quote(name), c.Scope, until)
 	return nil
 }
 

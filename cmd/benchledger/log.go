@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"runtime"
@@ -18,12 +19,34 @@ func (c *serveCommand) logger() *slog.Logger {
 	switch {
 	case onTerminal():
 		isPlain := os.Getenv("NO_COLOR") != "" || runtime.GOOS == "windows" // Its older terminals do not support colors.
-		return api.NewLogger(forPeople{tint.NewTextHandler(os.Stderr, &tint.Options{TimeFormat: time.TimeOnly, NoColor: isPlain})})
+		return api.NewLogger(forTerminal(os.Stderr, isPlain))
 	case c.Environment == "local":
-		return api.NewLogger(slog.NewTextHandler(os.Stderr, nil))
+		return api.NewLogger(slog.NewTextHandler(stderr, nil))
 	default:
-		return api.NewLogger(slog.NewJSONHandler(os.Stderr, nil))
+		return api.NewLogger(slog.NewJSONHandler(stderr, nil))
 	}
+}
+
+// forTerminal returns a handler for people.
+func forTerminal(w io.Writer, isPlain bool) slog.Handler {
+	return forPeople{tint.NewTextHandler(w, &tint.Options{TimeFormat: time.TimeOnly, NoColor: isPlain, ReplaceAttr: printableAttr})}
+}
+
+// printableAttr makes the message and values printable: the handler writes colors, and therefore lets escape
+// sequences through.
+func printableAttr(_ []string, a slog.Attr) slog.Attr {
+	switch value := a.Value.Any().(type) {
+	case string:
+		a.Value = slog.StringValue(printable(value))
+	case error:
+		a.Value = slog.StringValue(printable(value.Error()))
+	case slog.Level:
+	default:
+		if a.Value.Kind() == slog.KindAny {
+			a.Value = slog.StringValue(printable(fmt.Sprintf("%+v", value)))
+		}
+	}
+	return a
 }
 
 // forPeople shortens the lines about requests. Failed requests keep their ID, to find related lines.

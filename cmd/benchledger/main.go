@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,9 +41,10 @@ type commands struct {
 }
 
 func main() {
+	log.SetOutput(stderr) // slog.Default, too.
 	unsetEmpty()
 	if err := readSecrets(); err != nil {
-		fmt.Fprintln(os.Stderr, "benchledger:", err)
+		fmt.Fprintln(stderr, "benchledger:", err)
 		os.Exit(1)
 	}
 	if len(os.Args) == 1 {
@@ -52,13 +54,13 @@ func main() {
 		kong.Name("benchledger"),
 		kong.Description("Stores the results of AI-agent benchmarks, and answers questions about them.\n\n"+
 			"Every setting is a flag or an environment variable. A flag takes precedence, but is visible in the process list: do not use flags for secrets."),
-		kong.Writers(&stdout, os.Stderr), kong.Exit(exit),
+		kong.Writers(&stdout, stderr), kong.Exit(exit),
 		kong.ShortUsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Vars{"data_dir": defaultDataDir(), "version": buildDescription()},
 	)
 	if err := cli.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "benchledger:", err)
+		fmt.Fprintln(stderr, "benchledger:", err)
 		var ended exitError
 		if errors.As(err, &ended) {
 			os.Exit(ended.status)
@@ -71,7 +73,7 @@ func main() {
 // exit ends the program, with status 1 if its output is incomplete.
 func exit(status int) {
 	if status == 0 && stdout.err != nil {
-		fmt.Fprintln(os.Stderr, "benchledger: the output is incomplete:", stdout.err)
+		fmt.Fprintln(stderr, "benchledger: the output is incomplete:", stdout.err)
 		status = 1
 	}
 	os.Exit(status)

@@ -165,7 +165,7 @@ func confirm(question string) error {
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
 		return errors.New("cannot ask for confirmation without a terminal: add --yes")
 	}
-	fmt.Fprint(os.Stderr, question, " [y/N] ")
+	fmt.Fprint(stderr, question, " [y/N] ")
 	answer, err := bufio.NewReader(os.Stdin).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read the confirmation: %w", err)
