@@ -14,9 +14,11 @@ import (
 	"net/url"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"github.com/google/uuid"
 )
@@ -63,21 +65,32 @@ func NewRecorder(options RecorderOptions) (*Recorder, error) {
 	if err != nil {
 		return nil, err
 	}
-	left, unreadable, err := r.spool.list("")
+	left, unreadable, err := r.spool.list("") // Before this recorder writes to it.
 	if err != nil {
-		r.log.Warn("the spool cannot be read: what earlier recorders left in it is not sent", "spool", r.spool.dir, "error", err)
+		r.say("the spool cannot be read: what earlier recorders left in it is not sent", "spool", r.spool.dir, "error", err)
 	}
-	left, elsewhere := forServer(left, r.url)
-	if len(elsewhere) > 0 || unreadable > 0 {
-		r.log.Warn("the spool has submissions that this recorder does not send: see benchledger flush", "spool", r.spool.dir, "otherServers", elsewhere, "unreadable", unreadable)
-	}
-	r.background.Go(func() {
-		if _, err := r.flush(r.ctx, left, nil); err != nil && r.ctx.Err() == nil {
-			r.log.Warn("submissions of earlier runs stay in the spool", "spool", r.spool.dir, "error", err)
-		}
-	})
+	r.background.Go(func() { r.sendEarlier(left, unreadable) })
 	return r, nil
 }
+
+// sendEarlier sends what earlier recorders left in the spool.
+func (r *Recorder) sendEarlier(names []string, unreadable []error) {
+	entries, elsewhere, more := r.find(r.ctx, names, r.url)
+	unreadable = append(unreadable, more...)
+	if len(elsewhere) > 0 || len(unreadable) > 0 {
+		r.say("the spool has files that this recorder does not send: see benchledger flush", "spool", r.spool.dir, "otherServers", elsewhere, "unreadable", len(unreadable), "files", some(unreadable))
+	}
+	flushed, err := r.flush(r.ctx, entries, nil)
+	if len(flushed.Unreadable) > 0 {
+		r.say("files in the spool are not submissions, or cannot be read", "spool", r.spool.dir, "files", some(flushed.Unreadable))
+	}
+	if err != nil && r.ctx.Err() == nil {
+		r.say("submissions of earlier runs stay in the spool", "spool", r.spool.dir, "error", err)
+	}
+}
+
+// some returns the first of many errors.
+func some(errs []error) []error { return errs[:min(len(errs), 10)] }
 
 func newRecorder(options RecorderOptions) (*Recorder, error) {
 	address, key := FromEnvironment()
@@ -109,7 +122,7 @@ func newRecorder(options RecorderOptions) (*Recorder, error) {
 	}
 	r := &Recorder{
 		client: client, url: normalize(address), retrier: Retrier{For: *options.RetryFor}, log: options.Logger,
-		spool: &spool{dir: options.Spool, err: noSpool, delivering: map[string]bool{}}, said: map[string]bool{},
+		spool: &spool{dir: options.Spool, err: noSpool}, said: map[string]bool{},
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r, nil
@@ -184,7 +197,7 @@ func (r *RunRecorder) change(change func(*RunSubmission)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ended {
-		r.recorder.log.Warn("the run has already ended: this is not recorded", "run", r.run.RunID)
+		r.recorder.say("the run has already ended: this is not recorded", "run", r.run.RunID)
 		return
 	}
 	change(&r.run)
@@ -300,7 +313,7 @@ func (r *Recorder) announce(operation string, submission any) context.CancelFunc
 	body, _ := r.encode(submission)
 	r.background.Go(func() {
 		if err := r.send(ctx, operation, body, nil); err != nil && ctx.Err() == nil && r.first("announcement") {
-			r.log.Warn("the start could not be announced; the end will still be recorded", "error", err)
+			r.say("the start could not be announced; the end will still be recorded", "error", err)
 		}
 	})
 	return stop
@@ -311,7 +324,7 @@ func (r *Recorder) encode(submission any) (body []byte, faults []FieldError) {
 	body, faults = encode(submission)
 	body, id, field := replaceInvalidText(body)
 	if field != "" && r.first("text") {
-		r.log.Warn(fmt.Sprintf("a text had a NUL or half a character (%s, %s): replaced by U+FFFD", id, field))
+		r.say(fmt.Sprintf("a text had a NUL or half a character (%s, %s): replaced by U+FFFD", id, field))
 	}
 	return body, faults
 }
@@ -322,12 +335,11 @@ func (r *Recorder) deliver(ctx context.Context, operation string, submission any
 	body, faults := r.encode(submission)
 	e := entry{URL: r.url, Operation: operation, SpooledAt: time.Now().UTC(), Body: body}
 	name, spoolErr := r.spool.put(e)
-	defer r.spool.release(name)
 	safe := "; the run is safe in " + r.spool.dir
 	if spoolErr != nil {
 		safe = ""
 		if r.first("spool") {
-			r.log.Warn("the spool cannot be written: a run that the server does not store is lost", "spool", r.spool.dir, "error", spoolErr)
+			r.say("the spool cannot be written: a run that the server does not store is lost", "spool", r.spool.dir, "error", spoolErr)
 		}
 	}
 	var err error
@@ -346,7 +358,7 @@ func (r *Recorder) deliver(ctx context.Context, operation string, submission any
 		return Delivered, nil
 	case err == nil:
 		if err := r.spool.remove(name); err != nil && r.first("remove") {
-			r.log.Warn("a delivered run cannot be removed from the spool: the next recorder sends it again, which does no harm", "spool", r.spool.dir, "error", err)
+			r.say("a delivered run cannot be removed from the spool: the next recorder sends it again, which does no harm", "spool", r.spool.dir, "error", err)
 		}
 		return Delivered, nil
 	case errors.As(err, &answered) && answered.isAboutContent():
@@ -356,7 +368,7 @@ func (r *Recorder) deliver(ctx context.Context, operation string, submission any
 		return Refused, fmt.Errorf("%w (kept in %s)", err, filepath.Join(r.spool.dir, refusedDir, name))
 	case again && ctx.Err() == nil: // noResponse has said it.
 	case r.first("undelivered"):
-		r.log.Warn(fmt.Sprintf(`not delivered: %v%s. "benchledger flush" sends it later.`, err, safe))
+		r.say(fmt.Sprintf(`not delivered: %v%s. "benchledger flush" sends it later.`, err, safe))
 	}
 	return Spooled, nil
 }
@@ -372,8 +384,26 @@ func (r *Recorder) noResponse(safe string) func(why error, until time.Time) {
 		if safe != "" {
 			text += `. "benchledger flush" sends it later.`
 		}
-		r.log.Warn(text)
+		r.say(text)
 	}
+}
+
+// say logs a warning. It may contain texts of the server or of the spool, which must not control
+// the user's terminal.
+func (r *Recorder) say(text string, args ...any) { r.log.Warn(printable(text), args...) }
+
+// printable returns a text with an escape sequence of JSON for each control character, and for each
+// character that changes the direction of text.
+func printable(text string) string {
+	var b strings.Builder
+	for _, char := range text {
+		if unicode.IsControl(char) || unicode.Is(unicode.Bidi_Control, char) {
+			fmt.Fprintf(&b, `\u%04x`, char)
+		} else {
+			b.WriteRune(char)
+		}
+	}
+	return b.String()
 }
 
 // redacted returns a server address without its password.
@@ -448,7 +478,7 @@ const maxReceiptWarnings = 1000
 func (r *Recorder) warn(warnings []string) {
 	for _, warning := range warnings {
 		if r.firstOfReceipts(warning) {
-			r.log.Warn("the server stored a submission with a warning: " + warning)
+			r.say("the server stored a submission with a warning: " + warning)
 		}
 	}
 }
@@ -463,151 +493,6 @@ func (r *Recorder) firstOfReceipts(warning string) bool {
 	r.said[key] = true
 	r.receiptWarnings++
 	return true
-}
-
-// FlushOptions configure Flush.
-type FlushOptions struct {
-	RecorderOptions
-	// Refused sends what the server refused before, instead of what it never received.
-	Refused bool
-	// From selects submissions for the server at this address, for example after it has moved.
-	From string
-}
-
-// Flushed counts what happened to the submissions in a spool.
-type Flushed struct {
-	Delivered, Refused int
-	// Elsewhere counts submissions for other servers, by address. Unreadable counts files
-	// that are not submissions. Flush leaves both alone.
-	Elsewhere  map[string]int
-	Unreadable int
-	// Left counts submissions that could not be delivered.
-	Left int
-}
-
-// Flush sends the submissions that recorders left in the spool for the server.
-func Flush(ctx context.Context, options FlushOptions) (Flushed, error) {
-	r, err := newRecorder(options.RecorderOptions)
-	if err != nil {
-		return Flushed{}, err
-	}
-	defer r.Close()
-	folder := ""
-	if options.Refused {
-		folder = refusedDir
-	}
-	entries, unreadable, err := r.spool.list(folder)
-	if err != nil {
-		return Flushed{}, fmt.Errorf("read the spool: %w", err)
-	}
-	entries, elsewhere := forServer(entries, cmp.Or(normalize(options.From), r.url))
-	flushed, err := r.flush(ctx, entries, r.noResponse(""))
-	flushed.Elsewhere, flushed.Unreadable = elsewhere, unreadable
-	if err != nil {
-		err = fmt.Errorf("%w (what is left stays in %s)", err, r.spool.dir)
-	}
-	return flushed, err
-}
-
-// forServer returns the entries for a server, and counts those for other servers.
-func forServer(entries []entry, server string) (its []entry, elsewhere map[string]int) {
-	elsewhere = map[string]int{}
-	for _, e := range entries {
-		if address := normalize(e.URL); address == server {
-			its = append(its, e)
-		} else {
-			elsewhere[address]++
-		}
-	}
-	return its, elsewhere
-}
-
-// The largest request that Flush sends.
-const (
-	flushRuns  = 500
-	flushBytes = 4 << 20
-)
-
-// flush sends first the batches, so that they keep their createdAt, then the runs, many per
-// request. notify is that of Retrier.Do.
-func (r *Recorder) flush(ctx context.Context, entries []entry, notify func(why error, until time.Time)) (flushed Flushed, err error) {
-	flushed.Left = len(entries)
-	kept, whyKept := 0, error(nil)
-	defer func() {
-		if kept > 0 {
-			err = errors.Join(err, fmt.Errorf("%d of the files in the spool cannot be removed, and will be sent again, which does no harm: %w", kept, whyKept))
-		}
-	}()
-	note := func(e entry, why *Error) {
-		flushed.Left--
-		var err error
-		if why != nil {
-			flushed.Refused++
-			e.URL = r.url
-			err = r.spool.refuse(e.name, e, why)
-		} else {
-			flushed.Delivered++
-			err = r.spool.remove(e.name)
-		}
-		if err != nil {
-			if kept++; kept == 1 {
-				whyKept = err
-			}
-		}
-	}
-	alone := func(group []entry) error {
-		for _, e := range group {
-			err := r.send(ctx, e.Operation, e.Body, notify)
-			var answered *Error
-			if err != nil && (!errors.As(err, &answered) || !answered.isAboutContent()) {
-				return err
-			}
-			note(e, answered)
-		}
-		return nil
-	}
-	runs, batches := partition(entries, func(e entry) bool { return e.Operation == submitRun })
-	if err := alone(batches); err != nil {
-		return flushed, err
-	}
-	for len(runs) > 0 {
-		var lines bytes.Buffer
-		group := runs[:0:0]
-		for len(runs) > 0 && len(group) < flushRuns && (len(group) == 0 || lines.Len()+len(runs[0].Body) <= flushBytes) {
-			lines.Write(runs[0].Body)
-			lines.WriteByte('\n')
-			group, runs = append(group, runs[0]), runs[1:]
-		}
-		var receipts []Receipt
-		err := r.retrier.Do(ctx, func() (err error) {
-			receipts, err = r.client.SubmitLines(ctx, &SubmitRunsParams{}, bytes.NewReader(lines.Bytes()))
-			return err
-		}, notify)
-		var answered *Error
-		if errors.As(err, &answered) && answered.isAboutContent() {
-			err = alone(group) // One of them is at fault, for example too large.
-			receipts = nil
-		}
-		if err != nil {
-			return flushed, err
-		}
-		for i, receipt := range receipts {
-			r.warn(receipt.Warnings)
-			note(group[i], receipt.refusal())
-		}
-	}
-	return flushed, nil
-}
-
-func partition(entries []entry, is func(entry) bool) (those, others []entry) {
-	for _, e := range entries {
-		if is(e) {
-			those = append(those, e)
-		} else {
-			others = append(others, e)
-		}
-	}
-	return those, others
 }
 
 // isAboutContent reports whether the submission is at fault, and not the API key, the

@@ -8,9 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sort"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -45,7 +43,13 @@ type entry struct {
 	// Body is the last field: the TypeScript recorder cuts its text out, to keep all digits.
 	Body json.RawMessage `json:"body"`
 
+	// name is that of the file, relative to the spool, and size its size in bytes.
 	name string
+	size int64
+	// id names the run or the batch, once the body is read.
+	id string
+	// failed tells that it was sent alone, and not delivered.
+	failed bool
 }
 
 // The operations that an entry can have.
@@ -60,9 +64,6 @@ type spool struct {
 	dir string
 	// err is why there is no directory.
 	err error
-	mu  sync.Mutex
-	// delivering holds the names of the entries that this process is sending.
-	delivering map[string]bool
 }
 
 const refusedDir = "refused"
@@ -70,9 +71,7 @@ const refusedDir = "refused"
 // put stores an entry so that it survives a crash of the machine, and returns its name.
 func (s *spool) put(e entry) (string, error) {
 	name := fmt.Sprintf("%d-%s.json", e.SpooledAt.UnixMilli(), uuid.NewString())
-	s.hold(name)
 	if err := s.write(name, e); err != nil {
-		s.release(name)
 		return "", fmt.Errorf("spool a submission: %w", err)
 	}
 	return name, nil
@@ -128,79 +127,118 @@ func (s *spool) refuse(name string, e entry, why *Error) error {
 	return s.remove(name)
 }
 
-func (s *spool) hold(name string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.delivering[name] = true
-}
-
-func (s *spool) release(name string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.delivering, name)
-}
-
-// list returns the entries in a folder of the spool, oldest first, without those that this
-// process is sending. unreadable counts files that are not entries.
-func (s *spool) list(folder string) (entries []entry, unreadable int, err error) {
+// list returns the names of the files in a folder of the spool that may be entries. It opens none of
+// them: there may be very many. unreadable has those that must not be opened, such as a pipe, which
+// would not return.
+func (s *spool) list(folder string) (names []string, unreadable []error, err error) {
 	if s.err != nil {
-		return nil, 0, s.err
+		return nil, nil, s.err
 	}
 	files, err := os.ReadDir(filepath.Join(s.dir, folder))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, 0, nil
+		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	for _, file := range files {
 		name := filepath.Join(folder, file.Name())
-		if strings.HasSuffix(name, ".json.tmp") {
-			name = s.rescue(name)
-		}
-		if !strings.HasSuffix(name, ".json") || s.busy(name) {
-			continue
-		}
-		e, err := s.read(name)
 		switch {
-		case err == nil:
-			entries = append(entries, e)
-		case !errors.Is(err, fs.ErrNotExist): // Otherwise another process delivered it.
-			unreadable++
+		case !strings.HasSuffix(name, ".json") && !strings.HasSuffix(name, partial):
+		case !file.Type().IsRegular():
+			unreadable = append(unreadable, fmt.Errorf("%s: not a regular file", name))
+		default:
+			names = append(names, name)
 		}
 	}
-	sort.SliceStable(entries, func(i, j int) bool { return entries[i].SpooledAt.Before(entries[j].SpooledAt) })
-	return entries, unreadable, nil
+	return names, unreadable, nil
 }
 
-// rescue handles a temporary file that a process left behind more than a minute ago: it
-// becomes an entry if it is complete, and is deleted otherwise. It returns the entry's name.
-func (s *spool) rescue(name string) string {
-	path := filepath.Join(s.dir, name)
-	if info, err := os.Stat(path); err != nil || time.Since(info.ModTime()) < time.Minute {
-		return ""
+// partial is how the name of a file ends while it is written.
+const partial = ".json.tmp"
+
+// head reads an entry without its body: url, operation and spooledAt, which are at the beginning of
+// what recorders write.
+func (s *spool) head(name string) (entry, error) {
+	file, err := os.Open(filepath.Join(s.dir, name)) //nolint:gosec // G304: in the spool
+	if err != nil {
+		return entry{}, err
 	}
-	if _, err := s.read(name); err != nil {
-		_ = os.Remove(path) // The next recorder tries again.
-		return ""
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return entry{}, err
+	}
+	e := entry{name: name, size: info.Size()}
+	for decoder := json.NewDecoder(file); ; {
+		token, err := decoder.Token()
+		switch {
+		case err != nil:
+		case token == json.Delim('{'):
+			continue
+		case token == "url":
+			err = decoder.Decode(&e.URL)
+		case token == "operation":
+			err = decoder.Decode(&e.Operation)
+		case token == "spooledAt":
+			err = decoder.Decode(&e.SpooledAt)
+		default:
+			err = errors.New("another member")
+		}
+		if err != nil { // Someone has edited the file, or it is not an entry.
+			whole, err := s.read(name)
+			whole.Body, whole.size = nil, info.Size()
+			return whole, err
+		}
+		if isOperation(e.Operation) && e.URL != "" && !e.SpooledAt.IsZero() {
+			return e, nil
+		}
+	}
+}
+
+// rescue handles a temporary file that a process left behind more than a minute ago. If it is a whole
+// entry, it becomes one, and rescue returns its name. If it is empty, or ends in the middle of an
+// entry, it is deleted: it was never said to be safe. Any other file stays.
+func (s *spool) rescue(name string) (string, error) {
+	path := filepath.Join(s.dir, name)
+	info, err := os.Lstat(path)
+	if err != nil || time.Since(info.ModTime()) < time.Minute {
+		return "", err
+	}
+	text, err := os.ReadFile(path) //nolint:gosec // G304: in the spool
+	if err != nil {
+		return "", err
+	}
+	if _, err := parse(text); err != nil {
+		begun, ended := bytes.HasPrefix(text, []byte(`{"url":`)), bytes.HasSuffix(bytes.TrimSpace(text), []byte("}"))
+		if len(text) == 0 || begun && !ended {
+			return "", os.Remove(path)
+		}
+		return "", fmt.Errorf("%s: %w", name, err)
 	}
 	whole := strings.TrimSuffix(name, ".tmp")
-	if os.Rename(path, filepath.Join(s.dir, whole)) != nil {
-		return ""
-	}
-	return whole
+	return whole, os.Rename(path, filepath.Join(s.dir, whole))
 }
 
+// read reads a whole entry.
 func (s *spool) read(name string) (entry, error) {
 	text, err := os.ReadFile(filepath.Join(s.dir, name)) //nolint:gosec // G304: in the spool
 	if err != nil {
 		return entry{}, err
 	}
-	e := entry{name: name}
-	if err := json.Unmarshal(text, &e); err != nil {
-		return entry{}, err
+	e, err := parse(text)
+	if err != nil {
+		return entry{}, fmt.Errorf("%s: %w", name, err)
 	}
-	if !bytes.HasPrefix(e.Body, []byte("{")) || e.Operation != submitRun && e.Operation != submitBatch {
+	e.name, e.size = name, int64(len(text))
+	return e, nil
+}
+
+func parse(text []byte) (e entry, err error) {
+	if err := json.Unmarshal(text, &e); err != nil {
+		return entry{}, fmt.Errorf("not a submission: %w", err)
+	}
+	if !bytes.HasPrefix(e.Body, []byte("{")) || !isOperation(e.Operation) {
 		return entry{}, errors.New("not a submission")
 	}
 	var line bytes.Buffer // It may have been edited, and is sent as one line.
@@ -211,8 +249,4 @@ func (s *spool) read(name string) (entry, error) {
 	return e, nil
 }
 
-func (s *spool) busy(name string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.delivering[name]
-}
+func isOperation(name string) bool { return name == submitRun || name == submitBatch }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"time"
@@ -20,8 +21,8 @@ type flushCommand struct {
 
 func (flushCommand) Help() string {
 	return "Recorders keep finished runs on disk until the server has stored them; the next recorder sends the rest. " +
-		"This command does the same without a recorder.\n\n" +
-		"Exit status: 0 if nothing is left, 1 if something could not be delivered, 2 if everything was delivered and some was refused."
+		"This command does the same without a recorder. If a submission fails, the others are sent nevertheless; if the server is unreachable, or several submissions in a row fail, the command stops.\n\n" +
+		"Exit status: 0 if nothing is left, 1 if something could not be delivered or a file in the spool could not be read, 2 if everything was delivered and some was refused."
 }
 
 // Validate checks the flags.
@@ -47,12 +48,23 @@ func (c *flushCommand) Run() error {
 	for _, address := range slices.Sorted(maps.Keys(flushed.Elsewhere)) {
 		printf("%d for the server at %s: flush with --url=%[2]s, or with --from=%[2]s if this server has replaced it\n", flushed.Elsewhere[address], address)
 	}
-	if flushed.Unreadable > 0 {
-		printf("%d files in the spool are not submissions\n", flushed.Unreadable)
+	var unread error
+	for i, why := range flushed.Unreadable {
+		if i < maxWarnings {
+			printf("skipped: %v\n", why)
+		}
+		if failed := (*fs.PathError)(nil); errors.As(why, &failed) {
+			unread = why
+		}
+	}
+	if n := len(flushed.Unreadable); n > 0 {
+		printf("%d files in the spool are not submissions, or cannot be read\n", n)
 	}
 	switch {
 	case err != nil:
 		return withHint(err)
+	case unread != nil:
+		return fmt.Errorf("a file in the spool cannot be read: %w", unread)
 	case flushed.Refused > 0:
 		return exitError{exitRefused, fmt.Sprintf("%d were refused: see the reasons in the folder \"refused\" of the spool, correct them, and submit them again with --refused", flushed.Refused)}
 	}

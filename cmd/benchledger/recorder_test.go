@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,9 +14,11 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -253,13 +256,15 @@ func TestRecorder(t *testing.T) {
 		write(t, dir, "odd.json", "{}")
 		write(t, dir, "null.json", "null")
 		code, stdout, _ := run(t, env, "flush")
-		wantOutput(t, code, stdout, 0, "0 delivered", "11 for the server at "+nowhere, "2 files in the spool are not submissions")
+		wantOutput(t, code, stdout, 0, "0 delivered", "11 for the server at "+nowhere, "skipped: null.json: not a submission", "2 files in the spool are not submissions, or cannot be read")
 		code, stdout, stderr := run(t, env, "flush", "--url="+nowhere, "--retry-for=1ms")
 		wantOutput(t, code, stdout+stderr, 1, "0 delivered, 0 refused, 11 left", "connection refused")
 		wantSpool(t, dir, 13, 0)
 		var log syncBuffer
-		recorder(t, server.url, dir, logTo(&log)).Close()
-		if text := log.String(); !strings.Contains(text, "see benchledger flush") || !strings.Contains(text, nowhere+":11") || !strings.Contains(text, "unreadable=2") {
+		other := recorder(t, server.url, dir, logTo(&log))
+		eventually(t, "the spool is read", func() bool { return strings.Contains(log.String(), "see benchledger flush") })
+		other.Close()
+		if text := log.String(); !strings.Contains(text, nowhere+":11") || !strings.Contains(text, "unreadable=2") || !strings.Contains(text, "odd.json: not a submission") {
 			t.Errorf("a recorder for another server logs: %s", text)
 		}
 		readdress(t, dir, nowhere, nowhere+"/api") // As earlier versions wrote it.
@@ -442,12 +447,16 @@ func TestRecorder(t *testing.T) {
 
 	t.Run("without a disk, runs are sent all the same", func(t *testing.T) {
 		t.Parallel()
-		file := write(t, t.TempDir(), "file", "")
+		file, pipe := write(t, t.TempDir(), "file", ""), filepath.Join(t.TempDir(), "pipe")
+		if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+			t.Fatal(err)
+		}
 		dir := filepath.Join(t.TempDir(), "spool")
 		for _, test := range []struct {
 			spool string
 			want  []string
 		}{
+			{pipe, []string{"the spool cannot be read", "the spool cannot be written", "not a directory"}},
 			{file, []string{"the spool cannot be read", "the spool cannot be written", "not a directory"}},
 			{dir, []string{"the spool cannot be written", "not a directory"}},
 		} {
@@ -652,6 +661,71 @@ func TestRecorderKeeps(t *testing.T) {
 		}
 	})
 
+	t.Run("what must not be opened, deleted or sent", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		const entry = `{"url":"%s","operation":"submit-run","spooledAt":"2025-11-17T10:00:00Z","body":%s}`
+		for name, content := range map[string]string{"other.json.tmp": `{"a":1}`, "text.json.tmp": "a text", "edited.json.tmp": `{"url":"x","operation":"none"}`} {
+			path, long := write(t, dir, name, content), time.Now().Add(-time.Hour)
+			if err := os.Chtimes(path, long, long); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, name := range []string{"pipe.json", "pipe.json.tmp", "pipe"} {
+			if err := syscall.Mkfifo(filepath.Join(dir, name), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for name, to := range map[string]string{"link.json": "pipe.json", "device.json": "/dev/zero"} {
+			if err := os.Symlink(to, filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		socket, err := new(net.ListenConfig).Listen(t.Context(), "unix", filepath.Join(dir, "socket.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer socket.Close()
+		if err := os.Mkdir(filepath.Join(dir, "folder.json"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		before, _ := filepath.Glob(dir + "/*")
+		write(t, dir, "good.json", fmt.Sprintf(entry, server.url, submitted("beside-pipes")))
+		code, stdout, stderr := run(t, env(dir), "flush")
+		wantOutput(t, code, stdout+stderr, 0, "1 delivered, 0 refused, 0 left", "9 files in the spool are not submissions, or cannot be read",
+			"skipped: pipe.json: not a regular file\n", "skipped: pipe.json.tmp: not", "skipped: link.json: not", "skipped: device.json: not", "skipped: socket.json: not", "skipped: folder.json: not",
+			"skipped: other.json.tmp: not a submission\n", "skipped: text.json.tmp: not", "skipped: edited.json.tmp: not")
+		if after, _ := filepath.Glob(dir + "/*"); !slices.Equal(after, before) {
+			t.Errorf("the spool has %v, want %v", after, before)
+		}
+		write(t, dir, "good.json", fmt.Sprintf(entry, server.url, submitted("beside-pipes-2")))
+		var log syncBuffer
+		recorder := recorder(t, server.url, dir, logTo(&log))
+		eventually(t, "the recorder sends the run", func() bool { return !exists(t, dir+"/good.json") })
+		recorder.Close()
+		wantOutput(t, 0, log.String(), 0, "unreadable=9", "pipe.json: not a regular file")
+	})
+
+	t.Run("a file that the user may not read", func(t *testing.T) {
+		t.Parallel()
+		if os.Geteuid() == 0 {
+			t.Skip("root reads all files")
+		}
+		dir := t.TempDir()
+		long := time.Now().Add(-time.Hour)
+		for _, name := range []string{"closed.json", "closed.json.tmp"} {
+			path := write(t, dir, name, "{")
+			if err := errors.Join(os.Chmod(path, 0), os.Chtimes(path, long, long)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		code, stdout, stderr := run(t, env(dir), "flush")
+		wantOutput(t, code, stdout+stderr, 1, "0 delivered", "closed.json: permission denied", "closed.json.tmp: permission denied")
+		if files, _ := filepath.Glob(dir + "/*"); len(files) != 2 {
+			t.Errorf("the spool has %v", files)
+		}
+	})
+
 	t.Run("scores that come while the run ends, and an end that comes twice", func(t *testing.T) {
 		t.Parallel()
 		run := recorder(t, server.url, t.TempDir()).StartRun(benchledger.RunSubmission{
@@ -791,6 +865,133 @@ func TestFlushCannotRemove(t *testing.T) {
 	})
 	code, stdout, stderr := run(t, append(submitEnv(way), "BENCHLEDGER_SPOOL="+dir), "flush", "--from="+down)
 	wantOutput(t, code, stdout+stderr, 1, "4 delivered, 0 refused, 0 left", "1 of the files in the spool cannot be removed, and will be sent again, which does no harm: remove "+dir)
+}
+
+// unstored returns the address of a proxy that answers 503 to what contains one of the texts, until
+// it is healed, and counts the requests.
+func unstored(t *testing.T, server *program, texts ...string) (way string, requests *atomic.Int64, heal func()) {
+	t.Helper()
+	var healed atomic.Bool
+	requests = new(atomic.Int64)
+	way = between(t, server.url, func(w http.ResponseWriter, r *http.Request, forward func()) {
+		requests.Add(1)
+		body, _ := io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		for _, text := range texts {
+			if !healed.Load() && bytes.Contains(body, []byte(text)) {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return
+			}
+		}
+		forward()
+	})
+	return way, requests, func() { healed.Store(true) }
+}
+
+// TestFlushGoesRound flushes a spool with a run and a batch that the server cannot store.
+func TestFlushGoesRound(t *testing.T) {
+	t.Parallel()
+	server := serveDatabase(t, testdb.URL(t))
+	way, _, heal := unstored(t, server, "broken", "fails")
+	dir := t.TempDir()
+	second := 0
+	spool := func(operation, body string) string {
+		second++
+		name := fmt.Sprintf("%02d.json", 99-second) // The time counts, not the name.
+		write(t, dir, name, fmt.Sprintf(`{"url":%q,"operation":%q,"spooledAt":"2025-11-17T10:00:%02dZ","body":%s}`, way, operation, second, body))
+		return name
+	}
+	in := func(run, members string) string { return strings.TrimSuffix(run, "}") + "," + members + "}" }
+	stuck := []string{
+		spool("submit-run", strings.Replace(in(submitted("states"), `"totalScore":0.1,"model":"broken"`), "completed", "incomplete", 1)),
+		spool("submit-run", in(submitted("states"), `"totalScore":0.2`)),
+		spool("submit-batch", `{"batchId":"fails","createdAt":"2025-11-17T09:00:00Z","completedAt":"2025-11-17T10:00:00Z"}`),
+	}
+	slices.Sort(stuck)
+	for i := range 20 {
+		spool("submit-run", in(submitted(fmt.Sprint("round-", i)), fmt.Sprintf(`"batchId":"batch-%d"`, i%2)))
+	}
+	wantLeft := func(want []string) {
+		t.Helper()
+		left, _ := filepath.Glob(dir + "/*.json")
+		for i := range left {
+			left[i] = filepath.Base(left[i])
+		}
+		if !slices.Equal(left, want) {
+			t.Errorf("the spool has %v, want %v", left, want)
+		}
+	}
+	// A recorder does not wait until the retry time of the one is over.
+	early := recorder(t, way, dir, func(o *benchledger.RecorderOptions) { o.RetryFor = new(24 * time.Hour) })
+	eventually(t, "the others are delivered", func() bool {
+		left, _ := filepath.Glob(dir + "/*.json")
+		return len(left) == len(stuck)
+	})
+	early.Close()
+	wantLeft(stuck)
+	if response, body := server.request(http.MethodGet, "/api/runs/states", ""); response.StatusCode != http.StatusNotFound {
+		t.Errorf("a later state is stored before an earlier one: %s", body)
+	}
+	spool("submit-run", submitted("round-later"))
+	env := append(submitEnv(way), "BENCHLEDGER_SPOOL="+dir)
+	code, stdout, stderr := run(t, env, "flush", "--retry-for=100ms")
+	wantOutput(t, code, stdout+stderr, 1, "1 delivered, 0 refused, 3 left", "was not delivered", "503", "what is left stays in "+dir)
+	wantLeft(stuck)
+	heal()
+	code, stdout, stderr = run(t, env, "flush")
+	wantOutput(t, code, stdout+stderr, 0, "3 delivered, 0 refused, 0 left")
+	if _, body := server.request(http.MethodGet, "/api/runs/states", ""); !strings.Contains(body, `"totalScore":0.2`) || !strings.Contains(body, `"status":"completed"`) {
+		t.Errorf("not the last state of the run: %s", body)
+	}
+}
+
+// TestFlushStops flushes a spool to a server that stores nothing.
+func TestFlushStops(t *testing.T) {
+	t.Parallel()
+	server := serveDatabase(t, testdb.URL(t))
+	way, requests, _ := unstored(t, server, "{")
+	dir := t.TempDir()
+	for i := range 1200 {
+		write(t, dir, fmt.Sprint(i, ".json"), fmt.Sprintf(`{"url":%q,"operation":"submit-run","spooledAt":"2025-11-17T10:00:00Z","body":%s}`, way, submitted(fmt.Sprint("none-", i))))
+	}
+	code, stdout, stderr := run(t, append(submitEnv(way), "BENCHLEDGER_SPOOL="+dir), "flush", "--retry-for=0")
+	wantOutput(t, code, stdout+stderr, 1, "0 delivered, 0 refused, 1200 left", "503", "5 submissions in a row failed, so others were not tried", "what is left stays in "+dir)
+	if n := requests.Load(); n > 8 { // Three groups of runs, and five runs.
+		t.Errorf("%d requests", n)
+	}
+	wantSpool(t, dir, 1200, 0)
+}
+
+// TestSubmitGoesRound submits runs, one of which the server cannot store.
+func TestSubmitGoesRound(t *testing.T) {
+	t.Parallel()
+	server := serveDatabase(t, testdb.URL(t))
+	way, _, _ := unstored(t, server, "broken")
+	var lines strings.Builder
+	for i := range 20 {
+		lines.WriteString(submitted(fmt.Sprint("submit-round-", i)) + "\n")
+		if i == 3 {
+			lines.WriteString(strings.Replace(submitted("states"), `"completed"`, `"incomplete","model":"broken"`, 1) + "\n" + submitted("states") + "\n")
+		}
+	}
+	dir := t.TempDir()
+	code, stdout, stderr := runIn(t, dir, lines.String(), submitEnv(way), "submit", "-", "--retry-for=0", "--concurrency=1")
+	wantOutput(t, code, stdout+stderr, exitUndelivered, "20 recorded, 0 replayed, 0 refused, 2 undelivered", "503")
+	left, _ := os.ReadFile(filepath.Join(dir, "undelivered.ndjson"))
+	if text := string(left); strings.Count(text, "\n") != 2 || strings.Count(text, `"states"`) != 2 || strings.Index(text, "incomplete") > strings.Index(text, "completed\"}") {
+		t.Errorf("undelivered are %s", text)
+	}
+
+	way, requests, _ := unstored(t, server, "{")
+	lines.Reset()
+	for i := range 1200 {
+		lines.WriteString(submitted(fmt.Sprint("none-", i)) + "\n")
+	}
+	code, stdout, stderr = runIn(t, t.TempDir(), lines.String(), submitEnv(way), "submit", "-", "--retry-for=0", "--concurrency=1")
+	wantOutput(t, code, stdout+stderr, exitUndelivered, "0 recorded, 0 replayed, 0 refused, 1200 undelivered", "503")
+	if n := requests.Load(); n > 8 { // Three groups of runs, and five runs.
+		t.Errorf("%d requests", n)
+	}
 }
 
 // TestRecorderSurvivesServerOutage records a batch of ten runs on a server that is stopped and

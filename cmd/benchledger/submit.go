@@ -213,7 +213,7 @@ func (s *submission) report() (end func()) {
 			select {
 			case <-tick:
 				if counts := s.counts(); counts != printed {
-					fmt.Fprintln(os.Stderr, "progress:", counts)
+					fmt.Fprintln(stderr, "progress:", counts)
 					printed = counts
 				}
 			case <-done:
@@ -316,6 +316,8 @@ type worker struct {
 	// behind has the IDs of undelivered runs; cause is the error of the last one.
 	behind map[uint64]bool
 	cause  error
+	// failures counts the requests in a row that failed and were not split.
+	failures int
 }
 
 // submit submits a group, and reports whether to continue.
@@ -340,12 +342,7 @@ func (w *worker) submit(ctx context.Context, group []source) bool {
 			return false
 		case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
 			if len(next) > 1 { // Maybe only one of them is not valid.
-				for _, run := range slices.Concat(next, overtaking) {
-					if !w.submit(ctx, []source{run}) {
-						return false
-					}
-				}
-				return true
+				return w.submitEach(ctx, slices.Concat(next, overtaking))
 			}
 			faults := failed.Problem.Errors
 			if len(faults) == 0 {
@@ -359,16 +356,46 @@ func (w *worker) submit(ctx context.Context, group []source) bool {
 			return false
 		}
 		w.cause = err
-		for _, run := range next {
-			if run.id != 0 {
-				w.behind[run.id] = true
-			}
+		if len(next) > 1 && w.failures < maxFailures { // Maybe the server fails because of one of them.
+			return w.submitEach(ctx, slices.Concat(next, overtaking))
 		}
+		w.failures++
+		w.giveUp(next)
+	} else if len(next) > 0 {
+		w.failures = 0
+		w.note(next, receipts, nil)
 	}
-	w.note(next, receipts, err)
 	w.note(overtaking, nil, w.cause)
 	return true
 }
+
+// submitEach submits runs one by one. When several in a row have failed, it gives up the rest: the
+// server is not available.
+func (w *worker) submitEach(ctx context.Context, runs []source) bool {
+	for i, run := range runs {
+		if w.failures >= maxFailures {
+			w.giveUp(runs[i:])
+			return true
+		}
+		if !w.submit(ctx, []source{run}) {
+			return false
+		}
+	}
+	return true
+}
+
+// giveUp notes runs as undelivered.
+func (w *worker) giveUp(runs []source) {
+	for _, run := range runs {
+		if run.id != 0 {
+			w.behind[run.id] = true
+		}
+	}
+	w.note(runs, nil, w.cause)
+}
+
+// maxFailures is how many runs in a row may fail alone, until a worker no longer splits requests.
+const maxFailures = 5
 
 // beginsArray reports whether a line starts with "[": a body or a file that starts with it would be
 // read as an array. Such a line is not a run.
@@ -411,7 +438,7 @@ func (s *submission) waiting(why error, until time.Time) {
 	if onTerminal() {
 		_ = s.bar.Clear()
 	}
-	fmt.Fprintf(os.Stderr, "waiting for %s: %v\n", serverOf(s.client), why)
+	fmt.Fprintf(stderr, "waiting for %s: %v\n", serverOf(s.client), why)
 }
 
 // note records the outcome of a group.

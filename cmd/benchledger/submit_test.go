@@ -221,12 +221,12 @@ func TestSubmit(t *testing.T) {
 		}
 		first := line("late", "incomplete") + strings.Repeat(line("early", "incomplete"), groupRuns-1)
 		second := line("late", "completed") + line("other", "completed")
-		var n atomic.Int32
 		way := between(t, server.url, func(_ http.ResponseWriter, r *http.Request, forward func()) {
-			if n.Add(1) == 1 {
-				_, _ = io.Copy(io.Discard, r.Body)
+			body, _ := io.ReadAll(r.Body)
+			if bytes.Contains(body, []byte("incomplete")) {
 				panic(http.ErrAbortHandler)
 			}
+			r.Body = io.NopCloser(bytes.NewReader(body))
 			forward()
 		})
 		dir := t.TempDir()
@@ -341,7 +341,7 @@ func TestSubmit(t *testing.T) {
 		var n atomic.Int32
 		way := between(t, server.url, func(w http.ResponseWriter, r *http.Request, _ func()) {
 			_, _ = io.Copy(io.Discard, r.Body)
-			if n.Add(1) == 1 {
+			if n.Add(1) <= 2 { // The first request, and its run alone.
 				panic(http.ErrAbortHandler)
 			}
 			problemOf(w, http.StatusUnauthorized, "The key has expired.")
@@ -527,14 +527,14 @@ func TestSubmit(t *testing.T) {
 		p.start()
 		code, stdout, stderr := p.wait(), p.stdout.String(), p.stderr.String()
 		wantOutput(t, code, stdout+stderr, exitUndelivered, "1500 undelivered")
-		if requests.Load() != 3 {
-			t.Errorf("%d requests of three groups, each once", requests.Load())
+		if requests.Load() != 3+maxFailures {
+			t.Errorf("%d requests of three groups, each once, and of five runs", requests.Load())
 		}
 		requests.Store(0)
 		code, stdout, stderr = runIn(t, t.TempDir(), all.String(), submitEnv(way), "submit", "-", "--retry-for=0", "--concurrency=1")
 		wantOutput(t, code, stdout+stderr, exitUndelivered, "1500 undelivered")
-		if requests.Load() != 3 {
-			t.Errorf("%d requests of three groups, each once", requests.Load())
+		if requests.Load() != 3+maxFailures {
+			t.Errorf("%d requests of three groups, each once, and of five runs", requests.Load())
 		}
 	})
 

@@ -2,12 +2,13 @@
 // submissions on disk, and tells concurrent runs apart by their asynchronous context.
 import { AsyncLocalStorage } from "node:async_hooks";
 import { randomUUID } from "node:crypto";
-import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { closeSync, type Dirent, fsyncSync, mkdirSync, openSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { open, readFile, rename, rm, stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 
 import type { BenchLedgerError } from "./client.js";
-import { consoleWarn, type Entry, BenchmarkLogger as Recorder, type RecorderOptions, type Spool, type Spooled } from "./recorder.js";
+import { consoleWarn, type Entry, type Head, BenchmarkLogger as Recorder, type RecorderOptions, type Spool } from "./recorder.js";
 
 export * from "./client.js";
 export { type BatchSummary, type Delivery, type ErrorType, RunLogger } from "./recorder.js";
@@ -88,53 +89,83 @@ class DiskSpool implements Spool {
     return join(refused, name);
   }
 
-  list(): { entries: Spooled[]; unreadable: number } {
-    let names: string[];
+  list(): { names: string[]; unreadable: string[] } {
+    let files: Dirent[] = [];
     try {
-      names = readdirSync(this.where);
+      files = readdirSync(this.where, { withFileTypes: true });
     } catch (error) {
-      if (missing(error)) return { entries: [], unreadable: 0 };
-      throw error;
+      if (!missing(error)) throw error;
     }
-    const entries: Spooled[] = [];
-    let unreadable = 0;
-    for (const file of names) {
-      try {
-        const name = file.endsWith(".json.tmp") ? this.#rescue(file) : file;
-        if (!name?.endsWith(".json")) continue;
-        entries.push({ name, entry: read(join(this.where, name)) });
-      } catch (error) {
-        if (!missing(error)) unreadable++; // Otherwise another process delivered it.
-      }
-    }
-    entries.sort((a, b) => Date.parse(a.entry.spooledAt) - Date.parse(b.entry.spooledAt));
-    return { entries, unreadable };
+    files = files.filter(({ name }) => /\.json(\.tmp)?$/.test(name));
+    return {
+      names: files.filter((file) => file.isFile()).map(({ name }) => name),
+      unreadable: files.filter((file) => !file.isFile()).map(({ name }) => `${name} (not a regular file)`),
+    };
   }
 
-  /** Handles a temporary file that a process left behind more than a minute ago: it becomes
-   *  an entry if it is complete, and is deleted otherwise. Returns the entry's name. */
-  #rescue(file: string): string | undefined {
+  head(name: string): Promise<Head | undefined> {
+    return ifPresent(async () => {
+      const whole = name.endsWith(".tmp") ? await this.#rescue(name) : name;
+      if (whole === undefined) return undefined;
+      const path = join(this.where, whole);
+      const file = await open(path);
+      try {
+        const { size } = await file.stat();
+        const { buffer, bytesRead } = await file.read(Buffer.alloc(4096), 0, 4096, 0);
+        const [, url, operation, spooledAt = ""] = begin.exec(buffer.toString("utf8", 0, bytesRead)) ?? [];
+        if (url !== undefined && Date.parse(spooledAt)) {
+          return { name: whole, size, url: JSON.parse(url) as string, operation: operation as Entry["operation"], spooledAt };
+        }
+        const { body: _, ...head } = parse(await readFile(path, "utf8")); // Someone has edited the file.
+        return { ...head, name: whole, size };
+      } finally {
+        await file.close();
+      }
+    });
+  }
+
+  read(name: string): Promise<Entry | undefined> {
+    return ifPresent(async () => parse(await readFile(join(this.where, name), "utf8")));
+  }
+
+  /** Handles a temporary file that a process left behind more than a minute ago. If it is a whole
+   *  entry, it becomes one; returns its name. If it is empty, or ends in the middle of an entry, it
+   *  is deleted: it was never said to be safe. Any other file stays. */
+  async #rescue(file: string): Promise<string | undefined> {
     const path = join(this.where, file);
-    const whole = file.replace(/\.tmp$/, "");
+    if (Date.now() - (await stat(path)).mtimeMs < 60_000) return undefined;
+    const text = await readFile(path, "utf8");
     try {
-      if (Date.now() - statSync(path).mtimeMs < 60_000) return undefined;
-      read(path);
-      renameSync(path, join(this.where, whole));
-      return whole;
+      parse(text);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== undefined) throw error; // It may be complete.
-      rmSync(path, { force: true });
+      if (text !== "" && (!text.startsWith('{"url":') || text.trimEnd().endsWith("}"))) throw error;
+      await rm(path);
       return undefined;
     }
+    const whole = file.replace(/\.tmp$/, "");
+    await rename(path, join(this.where, whole));
+    return whole;
   }
 }
 
 const missing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === "ENOENT";
 
-/** Reads an entry. The body is the last field and is cut out of the text, because numbers
+/** Returns undefined if the file is missing: another process delivered it. */
+async function ifPresent<T>(work: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await work();
+  } catch (error) {
+    if (missing(error)) return undefined;
+    throw error;
+  }
+}
+
+/** How recorders begin an entry. */
+const begin = /^\{"url":("(?:[^"\\]|\\.)*"),"operation":"(submit-run|submit-batch)","spooledAt":"([^"\\]*)"/;
+
+/** Parses an entry. The body is the last field and is cut out of the text, because numbers
  *  lose digits in JavaScript. */
-function read(path: string): Entry {
-  const text = readFileSync(path, "utf8");
+function parse(text: string): Entry {
   const entry = JSON.parse(text) as Omit<Entry, "body"> & { body?: unknown };
   const { url, body, operation, spooledAt } = entry ?? {};
   if (typeof url !== "string" || typeof body !== "object" || !body || Array.isArray(body) || !["submit-run", "submit-batch"].includes(operation) || !Date.parse(spooledAt)) {

@@ -34,6 +34,12 @@ export type BatchSummary = Omit<BatchSubmission, "batchId" | "createdAt" | "comp
 
 export const consoleWarn = (message: string): void => console.warn(`benchledger: ${message}`);
 
+/** Returns a text with an escape sequence of JSON for each control character, and for each character
+ *  that changes the direction of text. */
+function printable(text: string): string {
+  return text.replace(/[\p{Cc}\p{Bidi_Control}]/gu, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
+}
+
 type Metadata = Record<string, unknown>;
 
 /** A submission, and the server that it is for. */
@@ -56,13 +62,21 @@ export interface Spool {
   remove(name: string): void;
   /** Keeps an entry with the reason of its refusal, and returns where. */
   refuse(name: string, entry: Entry, why: BenchLedgerError): string;
-  /** Returns the entries, oldest first, and the number of files that are not entries. */
-  list(): { entries: Spooled[]; unreadable: number };
+  /** Returns the names of the files that may be entries. Opens none of them: there may be very
+   *  many. Describes those that must not be opened, such as a pipe. */
+  list(): { names: string[]; unreadable: string[] };
+  /** Reads an entry without its body. Returns undefined if there is none, and throws if the file
+   *  is not an entry, or cannot be read. */
+  head(name: string): Promise<Head | undefined>;
+  /** Reads an entry, like head. */
+  read(name: string): Promise<Entry | undefined>;
 }
 
-export interface Spooled {
+/** An entry without its body, and its file. */
+export interface Head extends Omit<Entry, "body"> {
   name: string;
-  entry: Entry;
+  /** The size of the file in bytes. */
+  size: number;
 }
 
 /** Tells which run the current code belongs to. */
@@ -111,19 +125,15 @@ export class BenchmarkLogger {
     this.client = new BenchLedger(options);
     this.#retryForMs = options.retryForMs ?? 300_000;
     if (!(this.#retryForMs >= 0)) throw new RangeError(`retryForMs is ${this.#retryForMs}: it must not be negative; 0 does not retry`);
-    this.#warn = options.warn ?? consoleWarn;
+    const { warn = consoleWarn } = options;
+    this.#warn = (message) => warn(printable(message)); // Texts of the server or the spool must not control the terminal.
     this.#spool = spool;
     this.#context = context;
-    const listed = this.#onDisk("read the submissions", (spool) => spool.list());
+    const listed = this.#onDisk("read the submissions", (spool) => spool.list()); // Before this recorder stores any.
     if (!spool || !listed) return;
-    const { entries, unreadable } = listed;
-    const left = entries.filter(({ entry }) => serverAddress(entry.url) === this.client.url);
-    const elsewhere = new Set(entries.filter((one) => !left.includes(one)).map(({ entry }) => entry.url));
-    if (elsewhere.size > 0) this.#warn(`${entries.length - left.length} submissions in ${spool.where} are for ${[...elsewhere].join(", ")}: see benchledger flush`);
-    if (unreadable > 0) this.#warn(`${unreadable} files in ${spool.where} are not submissions`);
-    if (left.length === 0) return;
+    if (listed.names.length + listed.unreadable.length === 0) return;
     this.#inBackground(
-      (signal) => this.#flush(left, signal),
+      (signal) => this.#sendEarlier(spool, listed, signal),
       (error) => this.#warn(`${error.message}; submissions of earlier runs stay in ${spool.where}`),
     );
   }
@@ -368,31 +378,173 @@ export class BenchmarkLogger {
     return new BenchLedgerError(error.status, error.problem, 0, `${error.message}; set BENCHLEDGER_API_KEY (or apiKey) to a key with the scope submit${local}`);
   }
 
-  /** Sends first the batches, so that they keep their createdAt, then the runs, many per request. */
-  async #flush(left: Spooled[], signal: AbortSignal): Promise<void> {
-    const note = ({ name, entry }: Spooled, why?: BenchLedgerError) =>
+  /** Sends what earlier recorders left in the spool. */
+  async #sendEarlier(spool: Spool, { names, unreadable }: ReturnType<Spool["list"]>, signal: AbortSignal): Promise<void> {
+    const left: Waiting[] = [];
+    const elsewhere: string[] = [];
+    for (const name of names) {
+      if (signal.aborted) return;
+      try {
+        const head = await spool.head(name);
+        if (!head) continue;
+        if (serverAddress(head.url) === this.client.url) left.push(head);
+        else elsewhere.push(head.url);
+      } catch (error) {
+        unreadable.push(`${name} (${(error as Error).message})`);
+      }
+    }
+    if (elsewhere.length > 0) this.#warn(`${elsewhere.length} submissions in ${spool.where} are for ${[...new Set(elsewhere)].join(", ")}: see benchledger flush`);
+    this.#warnOfUnreadable(spool, unreadable);
+    left.sort((a, b) => Date.parse(a.spooledAt) - Date.parse(b.spooledAt));
+    const flush: Flush = { spool, signal, done: 0, failed: new Set(), unreadable: [] };
+    try {
+      await this.#flush(left, flush);
+    } finally {
+      this.#warnOfUnreadable(spool, flush.unreadable);
+    }
+    if (flush.why) throw flush.why;
+  }
+
+  #warnOfUnreadable({ where }: Spool, files: string[]): void {
+    if (files.length === 0) return;
+    const more = files.length > 10 ? ", …" : "";
+    this.#warn(`${files.length} files in ${where} are not submissions, or cannot be read: ${files.slice(0, 10).join(", ")}${more}`);
+  }
+
+  /** Sends first the batches, so that they keep their createdAt, then the runs, many per request.
+   *  Goes round those that fail, and tries them again at the end, each alone. Throws the error that
+   *  stopped it. */
+  async #flush(left: Waiting[], flush: Flush): Promise<void> {
+    if (this.#retryForMs > 0) { // First everything once: nothing waits until the retry time of something else is over.
+      const once = await this.#round(left, false, flush);
+      if (once.error !== undefined && !(once.error as { retriable?: boolean }).retriable) throw once.error;
+      left = once.left;
+    }
+    const { error } = await this.#round(left, true, flush);
+    if (error !== undefined) throw error;
+  }
+
+  /** Sends entries in groups, and then those of the groups that failed, each alone. Returns what is
+   *  left, in order, and the error that stopped it. */
+  async #round(entries: Waiting[], patient: boolean, flush: Flush): Promise<{ left: Waiting[]; error?: unknown }> {
+    const left: Waiting[] = [];
+    flush.failed.clear();
+    delete flush.why;
+    for (const entry of entries) entry.failed = false;
+    for (let groups = grouped(entries); groups.length > 0; ) {
+      const whole = await this.#pass(groups, new Set(), patient, flush);
+      const tried = whole.failed.flat();
+      if (whole.stopped && !whole.inARow) return { left: [...left, ...tried, ...whole.rest.flat()], error: whole.error };
+      left.push(...tried.filter((one) => one.failed));
+      const before = flush.done;
+      const alone = await this.#pass(tried.filter((one) => !one.failed).map((one) => [one]), new Set(flush.failed), patient, flush);
+      left.push(...alone.failed.flat());
+      if (alone.stopped || (whole.stopped && flush.done === before)) { // Not one of them is stored.
+        return { left: [...left, ...alone.rest.flat(), ...whole.rest.flat()], error: alone.error ?? whole.error };
+      }
+      groups = whole.rest;
+    }
+    return { left };
+  }
+
+  /** Sends groups in their order, and goes round those that fail. behind has the IDs of runs and
+   *  batches with an entry that failed: later entries of them, and runs of such batches, are not
+   *  sent, and are in failed. If patient, it retries each group for the retry time. */
+  async #pass(groups: Waiting[][], behind: Set<string>, patient: boolean, flush: Flush): Promise<Passed> {
+    const passed: Passed = { failed: [], rest: [], error: undefined, stopped: false, inARow: false };
+    let failures = 0;
+    for (const [i, group] of groups.entries()) {
+      const { ready, late } = await this.#load(group, behind, flush);
+      if (late.length > 0) passed.failed.push(late);
+      if (ready.length === 0) continue;
+      try {
+        await this.#submit(ready, patient, flush);
+        flush.done += ready.length;
+        failures = 0;
+        continue;
+      } catch (error) {
+        if (flush.signal.aborted) throw error;
+        passed.error = error;
+      }
+      const tried = ready.map(({ head }) => head);
+      if (isRefusal(passed.error)) { // One of them is at fault, for example too large.
+        const inner = await this.#pass(tried.map((one) => [one]), behind, patient, flush);
+        passed.failed.push(...inner.failed);
+        if (inner.stopped) return { ...inner, failed: passed.failed, rest: [...inner.rest, ...groups.slice(i + 1)] };
+        failures = 0;
+        continue;
+      }
+      for (const { id } of ready) behind.add(id).add(`of ${id}`);
+      const [only] = ready;
+      if (only && ready.length === 1) {
+        only.head.failed = true;
+        flush.failed.add(only.id);
+        flush.why ??= new Error(`${only.head.name} was not delivered: ${(passed.error as Error).message}`);
+      }
+      passed.failed.push(tried);
+      passed.inARow = ++failures === flushFailures;
+      passed.stopped = passed.inARow || isHopeless(passed.error);
+      if (!passed.stopped) continue;
+      passed.rest = groups.slice(i + 1);
+      if (passed.inARow) {
+        const { message, retriable } = passed.error as UnreachableError;
+        passed.error = Object.assign(new Error(`${message}; ${flushFailures} submissions in a row failed, so others were not tried`), { retriable });
+      }
+      return passed;
+    }
+    return passed;
+  }
+
+  /** Reads the entries of a group. late are those that must wait for an earlier one. */
+  async #load(group: Waiting[], behind: Set<string>, { spool, unreadable }: Flush): Promise<{ ready: Loaded[]; late: Waiting[] }> {
+    const ready: Loaded[] = [];
+    const late: Waiting[] = [];
+    for (const head of group) {
+      try {
+        const entry = await spool.read(head.name);
+        if (!entry) continue;
+        const { runId, batchId } = JSON.parse(entry.body) as { runId?: unknown; batchId?: unknown };
+        const id = entry.operation === "submit-batch" ? `batch ${batchId}` : `run ${runId}`;
+        if (behind.has(id) || behind.has(`of batch ${batchId}`)) {
+          behind.add(id);
+          late.push(head);
+        } else {
+          ready.push({ head, entry, id });
+        }
+      } catch (error) {
+        unreadable.push(`${head.name} (${(error as Error).message})`);
+      }
+    }
+    return { ready, late };
+  }
+
+  /** Sends a group, and notes what happened to each of its entries. Throws the error of a group that
+   *  was neither stored nor refused. */
+  async #submit(group: Loaded[], patient: boolean, { signal }: Flush): Promise<void> {
+    const once = async <T>(attempt: () => Promise<T>): Promise<T> => {
+      try {
+        return await attempt();
+      } catch (error) {
+        throw this.#withAdvice(error);
+      }
+    };
+    const send = <T>(attempt: () => Promise<T>): Promise<T> => (patient ? this.#retry(attempt, signal) : once(attempt));
+    const note = ({ head: { name }, entry }: Loaded, why?: BenchLedgerError) =>
       why
         ? this.#onDisk("move a refused submission", (spool) => spool.refuse(name, entry, why))
         : this.#onDisk("delete a delivered submission", (spool) => spool.remove(name));
-    const alone = async (group: Spooled[]) => {
-      for (const one of group) {
-        const why = await this.#send(one.entry.operation, one.entry.body, signal).then(() => undefined, contentError);
-        note(one, why);
-      }
-    };
-    await alone(left.filter(({ entry }) => entry.operation === "submit-batch"));
-    const runs = left.filter(({ entry }) => entry.operation === "submit-run");
-    while (runs.length > 0) {
-      const group = runs.splice(0, flushRuns(runs));
-      const lines = group.map(({ entry }) => `${entry.body}\n`).join("");
-      const receipts = await this.#retry(() => this.client.submitRuns(lines, {}, signal), signal).catch(contentError);
-      if (receipts instanceof BenchLedgerError) {
-        await alone(group); // One of them is at fault, for example too large.
-        continue;
-      }
-      group.forEach((one, i) => note(one, refusal(receipts[i] as Receipt)));
-      receipts.forEach((receipt) => this.#note(receipt));
+    const [only] = group;
+    if (only && group.length === 1) {
+      const submit = only.entry.operation === "submit-batch" ? this.client.submitBatch : this.client.submitRun;
+      const receipt = await send<object>(() => submit(only.entry.body, {}, signal)).catch(contentError);
+      if (receipt instanceof BenchLedgerError) return void note(only, receipt);
+      note(only);
+      return this.#note(receipt);
     }
+    const lines = group.map(({ entry }) => `${entry.body}\n`).join("");
+    const receipts = await send(() => this.client.submitRuns(lines, {}, signal));
+    group.forEach((one, i) => note(one, refusal(receipts[i] as Receipt)));
+    receipts.forEach((receipt) => this.#note(receipt));
   }
 
   /** Warns of what the server accepted, but did not understand. */
@@ -458,12 +610,76 @@ function wait(ms: number, signal?: AbortSignal): Promise<void> {
   });
 }
 
-/** Returns how many of the first runs fit into one request: at most 500, at most 4 MiB. */
-function flushRuns(runs: Spooled[]): number {
-  let size = 0;
-  const tooMany = runs.findIndex(({ entry }, i) => (size += entry.body.length) > 4 << 20 || i === 500);
-  return tooMany < 0 ? runs.length : Math.max(1, tooMany);
+/** An entry that waits in the spool. */
+interface Waiting extends Head {
+  /** Whether it was sent alone, and not delivered. */
+  failed?: boolean;
 }
+
+/** An entry whose body was read. id names the run or the batch. */
+interface Loaded {
+  head: Waiting;
+  entry: Entry;
+  id: string;
+}
+
+/** The state while what is left in the spool is sent. */
+interface Flush {
+  spool: Spool;
+  signal: AbortSignal;
+  /** How many entries were stored or refused. */
+  done: number;
+  /** The IDs of entries that failed alone: later states of them must not be stored before. */
+  failed: Set<string>;
+  /** Files that are not entries, or cannot be read. */
+  unreadable: string[];
+  /** The error of the first entry that failed alone. */
+  why?: Error;
+}
+
+/** The groups that failed, those that were not tried, and the last error. stopped: the server is
+ *  unreachable, no other submission can succeed, or, with inARow, several have failed in a row. */
+interface Passed {
+  failed: Waiting[][];
+  rest: Waiting[][];
+  error: unknown;
+  stopped: boolean;
+  inARow: boolean;
+}
+
+/** How many submissions in a row fail before the spool is left for later. */
+const flushFailures = 5;
+
+/** Returns batches, each alone, and then groups of runs: at most 500, at most 4 MiB. */
+function grouped(left: Waiting[]): Waiting[][] {
+  const groups = left.filter(({ operation }) => operation === "submit-batch").map((batch) => [batch]);
+  let group: Waiting[] = [];
+  let size = 0;
+  for (const run of left.filter(({ operation }) => operation === "submit-run")) {
+    if (group.length === 0 || group.length === 500 || size + run.size > 4 << 20) {
+      groups.push((group = []));
+      size = 0;
+    }
+    group.push(run);
+    size += run.size;
+  }
+  return groups;
+}
+
+/** Whether no other submission can succeed now: the server is unreachable, or the API key or the
+ *  address is wrong. */
+function isHopeless(error: unknown): boolean {
+  if (error instanceof BenchLedgerError) return !error.retriable;
+  const { status } = error as UnreachableError;
+  if (status !== undefined) return status < 200 || (status >= 300 && status < 400); // A redirect.
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if (unconnected.has((cause as { code?: string }).code ?? "")) return true;
+  }
+  return false;
+}
+
+/** The codes of errors before a connection exists. */
+const unconnected = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH", "UND_ERR_CONNECT_TIMEOUT"]);
 
 /** Whether the server refuses the content of a submission: not its key, nor the address. */
 function isRefusal(error: unknown): error is BenchLedgerError {

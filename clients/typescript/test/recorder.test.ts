@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFile, execFileSync } from "node:child_process";
-import { mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import fs, { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { syncBuiltinESMExports } from "node:module";
 import os from "node:os";
@@ -379,7 +379,7 @@ test("entries of other recorders are sent with all digits, and other files are n
   assert.deepEqual(entries(spool).sort(), Object.keys(strays).sort());
   assert.deepEqual(readdirSync(spool).filter((name) => name.endsWith(".tmp")), []);
   assert.deepEqual(entries(join(spool, "refused")), ["large.json"]);
-  assert.match(said.join("\n"), /1 submissions in .* are for http:\/\/127\.0\.0\.1:4: see benchledger flush\n4 files in .* are not submissions/);
+  assert.match(said.join("\n"), /1 submissions in .* are for http:\/\/127\.0\.0\.1:4: see benchledger flush\n4 files in .* are not submissions, or cannot be read: empty\.json \(not a submission\), list\.json/);
   assert.match(await (await fetch(`${url}/api/runs/digits`)).text(), /"metadata":\{"n":\s*9007199254740993/);
   for (const runId of ["moved", "rescued"]) assert.equal((await client.getRun(runId)).run.status, "completed");
 });
@@ -710,6 +710,11 @@ test("a failed run has the caught error as a text", async () => {
 
 test("a spool that cannot be read or written causes a warning", async () => {
   const spool = join(newDir(), "spool");
+  execFileSync("mkfifo", [spool]);
+  const piped = recorder(url, spool);
+  assert.equal(await piped.completeBatch("spool-is-a-pipe"), "delivered");
+  await piped.close();
+  rmSync(spool);
   writeFileSync(spool, "not a directory");
   const said: string[] = [];
   const logger = recorder(url, spool, { warn: (message) => said.push(message) });
@@ -777,8 +782,8 @@ test("a refused run that cannot be moved stays, and does not block others in the
   await assert.rejects(logger.completeRun(), (error: BenchLedgerError) => error.status === 422 && error.message.endsWith(`(kept in ${spool})`));
   await logger.close();
   assert.equal(said.length, 2, said.join("\n"));
-  assert.match(said[0] ?? "", /^1 files in \S+ are not submissions$/);
-  assert.match(said[1] ?? "", /^cannot move a refused submission in the spool \S+: EEXIST/);
+  assert.match(said.join("\n"), /^1 files in \S+ are not submissions, or cannot be read: folder\.json\.tmp \(not a regular file\)$/m);
+  assert.match(said.join("\n"), /^cannot move a refused submission in the spool \S+: EEXIST/m);
   const refused = entries(spool);
   const body = { runId: "after-immovable", suite: "s", scenario: "c", tier: "L1", agent: "a", status: "completed" };
   writeFileSync(join(spool, "good.json"), JSON.stringify({ url, operation: "submit-run", spooledAt: new Date().toISOString(), body }));
@@ -787,6 +792,136 @@ test("a refused run that cannot be moved stays, and does not block others in the
   await next.close();
   assert.deepEqual(entries(spool), refused);
   assert.equal((await client.getRun("after-immovable")).run.status, "completed");
+});
+
+/** A proxy that answers 503 to what contains one of the texts, while it has them. */
+async function failing(texts: Set<string>): Promise<{ way: string; requests: string[] }> {
+  const requests: string[] = [];
+  const way = await between(url, async (incoming, outgoing) => {
+    let body = "";
+    for await (const chunk of incoming) body += chunk;
+    requests.push(body);
+    if ([...texts].some((text) => body.includes(text))) return outgoing.writeHead(503).end();
+    const headers = { "Content-Type": String(incoming.headers["content-type"]), Authorization: `Bearer ${apiKey}` };
+    const answer = await fetch(url + incoming.url, { method: "POST", headers, body });
+    return outgoing.writeHead(answer.status, { "Content-Type": answer.headers.get("Content-Type") ?? "" }).end(await answer.text());
+  });
+  return { way, requests };
+}
+
+let second = 0;
+function spoolRun(spool: string, to: string, runId: string, more: object = {}, operation = "submit-run"): string {
+  const name = `${runId}-${++second}.json`;
+  const spooledAt = new Date(1_763_373_600_000 + second * 1000).toISOString();
+  const run = { runId, suite: "s", scenario: "c", tier: "L1", agent: "a", status: "completed", ...more };
+  writeFileSync(join(spool, name), JSON.stringify({ url: to, operation, spooledAt, body: operation === "submit-run" ? run : more }));
+  return name;
+}
+
+test("a run that the server cannot store does not keep others in the spool", async () => {
+  const broken = new Set(["broken-once", "broken-batch"]);
+  const { way } = await failing(broken);
+  const spool = newDir();
+  const batch = spoolRun(spool, way, "", { batchId: "broken-batch" }, "submit-batch");
+  const first = spoolRun(spool, way, "round", { status: "incomplete", scenario: "broken-once" });
+  const others = Array.from({ length: 12 }, (_, i) => spoolRun(spool, way, `round-${i}`, i % 2 ? {} : { batchId: "batch-of-round" }));
+  const second = spoolRun(spool, way, "round", { totalScore: 0.5 });
+  // The retry time of the one does not delay the others.
+  const patient = recorder(way, spool, { retryForMs: 3_600_000 });
+  await eventually("only one run and the batch are left", () => others.every((name) => !entries(spool).includes(name)));
+  await patient.close();
+  assert.deepEqual(entries(spool).sort(), [batch, first, second].sort());
+  await assert.rejects(client.getRun("round"), { status: 404 }); // Its later state is not stored before the first.
+
+  const said: string[] = [];
+  others.push(spoolRun(spool, way, "round-later"));
+  const next = recorder(way, spool, { retryForMs: 0, warn: (message) => said.push(message) });
+  await eventually("it gives up", () => said.length > 0);
+  await next.close();
+  assert.match(said.join("\n"), new RegExp(`^${batch} was not delivered: \\S+ answered 503 .*; submissions of earlier runs stay in ${spool}$`));
+  assert.deepEqual(entries(spool).sort(), [batch, first, second].sort());
+
+  broken.clear();
+  const last = recorder(way, spool);
+  await eventually("the spool is empty", () => entries(spool).length === 0);
+  await last.close();
+  const { run } = await client.getRun("round");
+  assert.deepEqual([run.status, run.totalScore], ["completed", 0.5]);
+});
+
+test("a server that stores nothing gets few requests", async () => {
+  const { way, requests } = await failing(new Set(["runId", "batchId"]));
+  const spool = newDir();
+  for (let i = 0; i < 100; i++) spoolRun(spool, way, `few-${i}`);
+  const said: string[] = [];
+  const logger = recorder(way, spool, { retryForMs: 0, warn: (message) => said.push(message) });
+  await eventually("it gives up", () => said.length > 0);
+  await logger.close();
+  assert.match(said.join("\n"), /answered 503 .*; 5 submissions in a row failed, so others were not tried; submissions of earlier runs stay in \S+$/);
+  assert.ok(requests.length <= 6, `${requests.length} requests`);
+  assert.equal(entries(spool).length, 100);
+});
+
+test("only regular files are opened, and what cannot be read is not deleted", async (t) => {
+  const spool = newDir();
+  const broken = { "other.json.tmp": '{"a":1}', "edited.json.tmp": '{"url":"x","operation":"none"}', "unread.json.tmp": '{"url":' };
+  for (const [name, text] of Object.entries(broken)) writeFileSync(join(spool, name), text);
+  execFileSync("mkfifo", ["pipe.json", "pipe.json.tmp"].map((name) => join(spool, name)));
+  symlinkSync("pipe.json", join(spool, "link.json"));
+  symlinkSync("/dev/zero", join(spool, "device.json"));
+  mkdirSync(join(spool, "folder.json"));
+  for (const name of ["pipe.json.tmp", ...Object.keys(broken)]) utimesSync(join(spool, name), 1, 1);
+  const before = readdirSync(spool);
+  const good = spoolRun(spool, url, "beside-pipes");
+  const { readFile } = fs.promises; // A disk that fails.
+  const mock = t.mock.method(fs.promises, "readFile", (path: string, ...more: []) =>
+    path.includes("unread") ? Promise.reject(Object.assign(new Error("EIO: i/o error"), { code: "EIO" })) : readFile(path, ...more),
+  );
+  syncBuiltinESMExports();
+  const said: string[] = [];
+  try {
+    const logger = recorder(url, spool, { warn: (message) => said.push(message) });
+    await eventually("the run is sent", () => !entries(spool).includes(good));
+    await logger.close();
+  } finally {
+    mock.mock.restore();
+    syncBuiltinESMExports();
+  }
+  assert.deepEqual(readdirSync(spool), before);
+  const [text = ""] = said;
+  assert.match(text, /^8 files in \S+ are not submissions, or cannot be read: /);
+  for (const name of ["pipe.json", "pipe.json.tmp", "link.json", "device.json", "folder.json"]) assert.ok(text.includes(`${name} (not a regular file)`), text);
+  assert.ok(text.includes("unread.json.tmp (EIO: i/o error)") && text.includes("other.json.tmp (not a submission)"), text);
+});
+
+test("a large spool is read in parts", async (t) => {
+  const spool = newDir();
+  for (let i = 0; i < 64; i++) spoolRun(spool, "http://127.0.0.1:4", `large-${i}`, { telemetry: { promptSent: "x".repeat(2 << 20) } });
+  const { readFile } = fs.promises;
+  let read = 0;
+  const mock = t.mock.method(fs.promises, "readFile", (...args: Parameters<typeof readFile>) => (read++, readFile(...args)));
+  syncBuiltinESMExports();
+  try {
+    const said: string[] = [];
+    const logger = recorder("http://127.0.0.1:4", spool, { retryForMs: 0, warn: (message) => said.push(message) });
+    await eventually("it gives up", () => said.length > 0);
+    await logger.close();
+  } finally {
+    mock.mock.restore();
+    syncBuiltinESMExports();
+  }
+  assert.ok(read > 0 && read < 10, `${read} files are read for a server that is not there`);
+  assert.equal(entries(spool).length, 64);
+});
+
+test("warnings do not control the terminal", async () => {
+  const spool = newDir();
+  writeFileSync(join(spool, "\x1b[31m\u009b\u202e.json"), "{}");
+  const said: string[] = [];
+  const logger = recorder(url, spool, { warn: (message) => said.push(message) });
+  await eventually("there is a warning", () => said.length > 0);
+  await logger.close();
+  assert.match(said[0] ?? "", /: \\u001b\[31m\\u009b\\u202e\.json \(not a submission\)$/);
 });
 
 test("each warning of the server is printed once", async () => {
@@ -804,8 +939,7 @@ test("each warning of the server is printed once", async () => {
     outgoing.end(receipts.map((receipt) => JSON.stringify(receipt)).join("\n"));
   });
   const spool = newDir();
-  const body = { runId: "left", suite: "s", scenario: "c", tier: "L1", agent: "a", status: "completed" };
-  writeFileSync(join(spool, "left.json"), JSON.stringify({ url: way, operation: "submit-run", spooledAt: new Date().toISOString(), body }));
+  for (const runId of ["left-1", "left-2"]) spoolRun(spool, way, runId);
   const logger = recorder(way, spool, { warn: (message) => said.push(message) });
   await eventually("what was left is sent", () => entries(spool).length === 0 && said.length > 0);
   for (let i = 0; i < 2; i++) {
