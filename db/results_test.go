@@ -393,6 +393,22 @@ func TestListRunsDifferences(t *testing.T) {
 		want(t, fullRun(""), with(fullRun(""), func(r *db.Submission) { r.SubmittedBy = new("someone else") }))
 		want(t, fullRun(""), with(fullRun(""), func(r *db.Submission) { r.SubmittedBy = nil }))
 	})
+	t.Run("at most 101 of each run, in their order", func(t *testing.T) {
+		evaluations := func(score float64) []db.EvaluationResult {
+			return slices.Repeat([]db.EvaluationResult{{EvaluatorName: "e", Score: &score, MaxScore: 1}}, 200)
+		}
+		run := with(fullRun("many"), func(r *db.Submission) { r.Evaluations = evaluations(0) })
+		create(t, q, run)
+		other := with(fullRun("other"), func(r *db.Submission) { r.Agent = "other" })
+		create(t, q, fullRun("other"))
+		run.Agent, run.Evaluations = "another", evaluations(1)
+		found, err := db.ListRunsDifferences(t.Context(), q, run, other)
+		wantNoError(t, err)
+		if len(found) != 102 || found[0].Field != "agent" || found[1].Field != "evaluations[0].score" || found[100].Field != "evaluations[99].score" ||
+			found[101].RunID != "other" || found[101].Field != "agent" {
+			t.Errorf("%d differences: %v", len(found), found)
+		}
+	})
 	// wantEach changes each column of a row on its own.
 	wantEach := func(t *testing.T, prefix string, rowOf func(*db.Submission) reflect.Value, but ...string) {
 		t.Helper()
@@ -792,6 +808,16 @@ func TestUpsertBatch(t *testing.T) {
 			with(withRun(open), func(b *db.BatchSummary) {
 				b.CompletedAt, b.MetadataText = new(noon.Add(2*time.Hour)), fullBatch("").MetadataText
 			}),
+		},
+		{
+			"an earlier completion that comes late changes nothing",
+			[]db.UpsertBatchParams{
+				fullBatch("batch-a"),
+				with(fullBatch("batch-a"), func(b *db.UpsertBatchParams) {
+					b.CompletedAt, b.TotalRuns, b.MetadataText = new(noon.Add(time.Hour-time.Microsecond)), new(int64(1)), []byte(`{"late": true}`)
+				}),
+			},
+			summaryOf(fullBatch("batch-a")),
 		},
 		{
 			"a second completion may correct every figure",

@@ -282,6 +282,21 @@ func TestListRunsByBatch(t *testing.T) {
 		}
 	})
 
+	t.Run("gives page after page", func(t *testing.T) {
+		want := runsByBatch(t, q, "batch-a")
+		var got []db.BenchmarkRun
+		params := db.ListRunsByBatchParams{BatchID: "batch-a", RowLimit: 2}
+		for {
+			page, err := q.ListRunsByBatch(t.Context(), params)
+			wantNoError(t, err)
+			if got = append(got, page...); len(page) < 2 {
+				break
+			}
+			params.AfterStartedAt, params.AfterID = page[1].StartedAt, page[1].ID
+		}
+		wantEqual(t, got, want)
+	})
+
 	t.Run("gives voided runs if they are asked for", func(t *testing.T) {
 		before := runsByBatch(t, q, "batch-a")
 		void(t, q, before[1].RunID)
