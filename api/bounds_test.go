@@ -227,7 +227,7 @@ func TestRevokedKeyDuringBulk(t *testing.T) {
 		if _, err := io.WriteString(send, lines(251, 600)); err != nil {
 			t.Fatal(err)
 		}
-		send.Close()
+		_ = send.Close() // It does not fail.
 		if status := <-answered; status != http.StatusForbidden {
 			t.Errorf("%s: status %d", mode, status)
 		}

@@ -443,11 +443,12 @@ func readLines(ctx context.Context, input *submitRunsInput, maxBytes int64) (*li
 	}
 	extend()
 	values, err := jsonlines.NewReader(body, maxLineBytes)
-	if errors.Is(err, jsonlines.ErrSpace) {
+	switch {
+	case errors.Is(err, jsonlines.ErrSpace):
 		return nil, tooMuchSpace()
-	} else if errors.Is(err, io.EOF) {
+	case errors.Is(err, io.EOF):
 		return nil, problemOf(http.StatusBadRequest, "The body is empty: send one run per line, or an array of runs.")
-	} else if err != nil {
+	case err != nil:
 		return nil, err
 	}
 	return &lineReader{Reader: values, strict: input.Strict, extend: extend, release: counted.release}, nil

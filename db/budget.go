@@ -25,7 +25,7 @@ type limited struct {
 
 func (l limited) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	rows, err := l.DBTX.Query(ctx, sql, args...) //nolint:rowserrcheck // the caller checks
+	rows, err := l.DBTX.Query(ctx, sql, args...) //nolint:rowserrcheck,forbidigo // it is a DBTX itself; the caller checks
 	if err != nil {
 		cancel()
 		return nil, err

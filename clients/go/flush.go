@@ -347,11 +347,11 @@ func (f *flushing) note(e entry, why *Error) {
 	f.Left--
 	var err error
 	if why != nil {
-		f.Flushed.Refused++
+		f.Refused++
 		e.URL = f.url
 		err = f.spool.refuse(e.name, e, why)
 	} else {
-		f.Flushed.Delivered++
+		f.Delivered++
 		err = f.spool.remove(e.name)
 	}
 	if err != nil {
