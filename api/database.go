@@ -17,7 +17,7 @@ import (
 
 // class says how an operation uses the database. Each class has a share of the connections
 // and a queue, so that reads and submissions cannot starve each other. Within a share, one sender
-// has at most three quarters.
+// leaves an eighth to the others.
 type class int
 
 const (
@@ -73,12 +73,14 @@ type places struct {
 }
 
 func newShare(connections int, within *share) *share {
-	waiting := int64(connections * maxWaiting)
 	return &share{
-		connections: make(chan struct{}, connections), underWay: newUsageLimit(waiting, max(1, waiting*3/4)), within: within,
-		senders: map[string]*places{},
+		connections: make(chan struct{}, connections), within: within, senders: map[string]*places{},
+		underWay: newUsageLimit(int64(connections*maxWaiting), int64(ofOne(connections)*maxWaiting)),
 	}
 }
+
+// ofOne is how many of the connections of a share one sender may have.
+func ofOne(connections int) int { return max(1, connections-max(1, connections/8)) }
 
 // enter returns the places of a sender, until leave is called.
 func (s *share) enter(sender string) (connections chan struct{}, leave func()) {
@@ -86,7 +88,7 @@ func (s *share) enter(sender string) (connections chan struct{}, leave func()) {
 	defer s.mu.Unlock()
 	of := s.senders[sender]
 	if of == nil {
-		of = &places{connections: make(chan struct{}, max(1, cap(s.connections)*3/4))}
+		of = &places{connections: make(chan struct{}, ofOne(cap(s.connections)))}
 		s.senders[sender] = of
 	}
 	of.requests++
