@@ -61,6 +61,10 @@ func (s *Server) findBinaries(ctx context.Context, installed []string, repositor
 		return "", fmt.Errorf("the data in %s needs PostgreSQL %d, and this machine has %s: install version %d, "+
 			"or move the data with pg_upgrade, or choose another data directory (DATA_DIR)", s.data, needed, there, needed)
 	}
+	if owner := statOf(s.dir); s.user != nil && (owner == nil || owner.Uid != 0) {
+		return "", fmt.Errorf("no PostgreSQL (%d or newer) is installed, and root downloads none into %s, which belongs to another user: "+
+			"install PostgreSQL, or give the directory to root", oldest, s.dir)
+	}
 	s.progress("no PostgreSQL is installed: downloading it from " + repository)
 	if err := download(ctx, s.dir, downloaded, repository); err != nil {
 		return "", fmt.Errorf("no PostgreSQL (%d or newer) is installed, and the download from %s failed: install PostgreSQL, "+

@@ -37,6 +37,9 @@ const (
 	maxLogBytes = 10 << 20
 )
 
+// ErrInUse means that another server uses the data.
+var ErrInUse = errors.New("another server is using the data")
+
 // Options configure a server.
 type Options struct {
 	// DataDir contains the data, the locks, the log and downloaded binaries. It is created if
@@ -75,7 +78,7 @@ func startWith(ctx context.Context, options Options, installed []string, reposit
 	if err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
-	s := &Server{dir: dir, data: filepath.Join(dir, "postgres"), socketDir: socketDir(dir), progress: options.Progress}
+	s := &Server{dir: dir, data: dataIn(dir), socketDir: socketDir(dir), progress: options.Progress}
 	if s.progress == nil {
 		s.progress = func(string) {}
 	}
@@ -107,7 +110,7 @@ func (s *Server) start(ctx context.Context, settings map[string]string, installe
 	}
 	defer s.log.Close()
 	if err := s.run(ctx, binaries, settings); err != nil {
-		if text := tail(s.log.Name(), logStart); text != "" {
+		if text := tail(s.log, logStart); text != "" {
 			err = fmt.Errorf("%w; the end of %s:\n%s", err, s.log.Name(), text)
 		}
 		return err
@@ -146,6 +149,15 @@ func (s *Server) run(ctx context.Context, binaries string, settings map[string]s
 // URL returns the connection string of the database.
 func (s *Server) URL() string { return s.url(name) }
 
+// Exists reports whether dataDir has data of a server, or may have: this user may not be able to see it.
+func Exists(dataDir string) bool {
+	_, err := os.Lstat(dataIn(dataDir))
+	return !errors.Is(err, os.ErrNotExist)
+}
+
+// dataIn returns PostgreSQL's own folder in the data directory.
+func dataIn(dir string) string { return filepath.Join(dir, "postgres") }
+
 // URL returns the connection string of a server that runs on the data in dataDir, an
 // absolute path.
 func URL(dataDir string) string { return (&Server{socketDir: socketDir(dataDir)}).URL() }
@@ -165,7 +177,9 @@ func (s *Server) Stop() error {
 	var err error
 	if s.postgres != nil {
 		err = s.postgres.stop()
-		_ = os.Remove(s.socketDir) // It stays if PostgreSQL left a socket in it.
+		if os.Remove(s.socketDir) == nil && s.socketDir != socketIn(s.dir) { // It stays if PostgreSQL left a socket in it.
+			_ = os.Remove(socketIn(s.dir)) // If this fails, the next start removes it.
+		}
 	}
 	for _, lock := range []*os.File{s.running, s.inUse} {
 		if lock != nil {
@@ -182,13 +196,9 @@ func (s *Server) makeDataDir(ctx context.Context) error {
 	if s.user != nil {
 		syscall.Umask(0o022) // The database's user must be able to reach what root creates.
 	}
-	if _, err := os.Stat(s.dir); errors.Is(err, os.ErrNotExist) {
-		if err := os.MkdirAll(s.dir, s.user.folderMode()); err != nil {
-			return fmt.Errorf("data directory: %w", err)
-		}
-		if err := s.user.own(s.dir); err != nil {
-			return fmt.Errorf("data directory: %w", err)
-		}
+	// It belongs to this user, so that the database's user cannot put links in it.
+	if err := os.MkdirAll(s.dir, s.user.folderMode()); err != nil {
+		return fmt.Errorf("data directory: %w", err)
 	}
 	if !s.user.reaches(ctx, s.dir) {
 		return fmt.Errorf("PostgreSQL runs as user %s, which cannot access %s: choose another data directory (DATA_DIR), "+
@@ -201,15 +211,15 @@ func (s *Server) makeDataDir(ctx context.Context) error {
 // until that server's PostgreSQL has ended.
 func (s *Server) lock(ctx context.Context) error {
 	var err error
-	if s.inUse, err = s.user.lock(filepath.Join(s.dir, "server.lock")); errors.Is(err, errLocked) {
-		return fmt.Errorf("another server is using the data in %s: stop it, or choose another data directory (DATA_DIR)", s.dir)
+	if s.inUse, err = lock(filepath.Join(s.dir, "server.lock")); errors.Is(err, errLocked) {
+		return fmt.Errorf("%w in %s: stop it, or choose another data directory (DATA_DIR)", ErrInUse, s.dir)
 	} else if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
 	for {
-		if s.running, err = s.user.lock(filepath.Join(s.dir, "postgres.lock")); !errors.Is(err, errLocked) {
+		if s.running, err = lock(filepath.Join(s.dir, "postgres.lock")); !errors.Is(err, errLocked) {
 			return err
 		}
 		s.stopOrphan(ctx)
@@ -228,8 +238,8 @@ func (s *Server) stopOrphan(ctx context.Context) {
 		return // It is shutting down.
 	}
 	_ = connection.Close(ctx)
-	if pid, err := strconv.Atoi(s.pidFile()[0]); err == nil {
-		_ = syscall.Kill(pid, syscall.SIGINT) // The lock shows whether it worked.
+	if pid, err := strconv.Atoi(s.pidFile()[0]); err == nil && pid > 1 {
+		_ = s.user.command(ctx, "/bin/sh", "-c", `kill -INT "$0"`, strconv.Itoa(pid)).Run() // The lock shows whether it worked.
 	}
 }
 
@@ -238,10 +248,14 @@ func (s *Server) stopOrphan(ctx context.Context) {
 func (s *Server) removeStaleLock() error {
 	// A lock file with another socket belongs to a PostgreSQL that was started by hand and
 	// may still run. A lock file without a socket is incomplete.
-	if lines := s.pidFile(); len(lines) > 5 && lines[4] != s.socketDir {
+	former := s.socketDir
+	if target, err := os.Readlink(socketIn(s.dir)); err == nil {
+		former = target
+	}
+	if lines := s.pidFile(); len(lines) > 5 && lines[4] != former {
 		return nil
 	}
-	if err := os.Remove(s.pidPath()); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := s.user.remove(s.pidPath()); err != nil {
 		return fmt.Errorf("remove a stale lock: %w", err)
 	}
 	return nil
@@ -259,18 +273,33 @@ func (s *Server) pidFile() []string {
 // makeSocketDir recreates the socket folder, for the database's user and root only.
 // It removes what a killed PostgreSQL left there, and fails if there are other files.
 func (s *Server) makeSocketDir() error {
-	for _, leftover := range []string{socketName, socketName + ".lock", ""} {
-		if err := os.Remove(filepath.Join(s.socketDir, leftover)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("socket folder of the database: %w", err)
-		}
+	link, err := os.Lstat(socketIn(s.dir))
+	if err == nil && link.Mode()&os.ModeSymlink != 0 {
+		_ = os.Remove(socketIn(s.dir)) // If this fails, a folder cannot be created there.
 	}
-	if err := os.Mkdir(s.socketDir, 0o700); err != nil {
-		return fmt.Errorf("socket folder of the database: %w", err)
+	err = s.user.remove(filepath.Join(s.socketDir, socketName), filepath.Join(s.socketDir, socketName+".lock"))
+	if err == nil {
+		err = os.Remove(s.socketDir)
 	}
-	if err := s.user.own(s.socketDir); err != nil {
+	if err == nil || errors.Is(err, os.ErrNotExist) {
+		err = s.createSocketDir()
+	}
+	if err != nil {
 		return fmt.Errorf("socket folder of the database: %w", err)
 	}
 	return nil
+}
+
+func (s *Server) createSocketDir() (err error) {
+	if s.socketDir = socketIn(s.dir); canHaveSocket(s.socketDir) {
+		err = os.Mkdir(s.socketDir, 0o700)
+	} else if s.socketDir, err = os.MkdirTemp("/tmp", "benchledger-"); err == nil { // Nobody can guess its name, and create it first.
+		err = os.Symlink(s.socketDir, socketIn(s.dir))
+	}
+	if err != nil {
+		return err
+	}
+	return s.user.own(s.socketDir)
 }
 
 // initialise creates the data if there is none, completely or not at all.
@@ -351,26 +380,21 @@ func (s *Server) connect(ctx context.Context) (*pgx.Conn, error) {
 // openLog opens PostgreSQL's log, and returns the position where the part of this start begins.
 func (s *Server) openLog() (int64, error) {
 	path := filepath.Join(s.dir, "postgres.log")
-	if info, err := os.Stat(path); err == nil && info.Size() > maxLogBytes {
+	if info, err := os.Lstat(path); err == nil && info.Size() > maxLogBytes {
 		if err := os.Rename(path, path+".old"); err != nil {
 			return 0, fmt.Errorf("open the log of the database: %w", err)
 		}
 	}
 	var err error
-	if s.log, err = s.user.open(path); err != nil {
+	if s.log, err = openFile(path); err != nil {
 		return 0, fmt.Errorf("open the log of the database: %w", err)
 	}
 	return s.log.Seek(0, io.SeekEnd)
 }
 
 // tail returns what was written to the file since start, at most the last 4 KiB.
-func tail(path string, start int64) string {
+func tail(file *os.File, start int64) string {
 	const most = 4096
-	file, err := os.Open(path)
-	if err != nil {
-		return err.Error()
-	}
-	defer file.Close()
 	if size, err := file.Seek(0, io.SeekEnd); err == nil {
 		_, _ = file.Seek(max(start, size-most), io.SeekStart)
 	}

@@ -5,6 +5,7 @@ package localpg
 import (
 	"context"
 	"errors"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -159,7 +160,7 @@ func TestStartByHand(t *testing.T) {
 	stop(t, s)
 	byHand := *s
 	byHand.socketDir = filepath.Join(dir, "by-hand")
-	if err := byHand.makeSocketDir(); err != nil {
+	if err := errors.Join(os.Mkdir(byHand.socketDir, 0o700), s.user.own(byHand.socketDir)); err != nil {
 		t.Fatal(err)
 	}
 	cmd := s.user.command(context.Background(), filepath.Join(binaries, "postgres"), "-D", s.data, "-k", byHand.socketDir, "-c", "listen_addresses=")
@@ -248,9 +249,9 @@ func TestStartKeepsWhatIsThere(t *testing.T) {
 	}
 }
 
-func TestSocketDir(t *testing.T) {
+func TestCanHaveSocket(t *testing.T) {
 	t.Parallel()
-	for dir, inside := range map[string]bool{
+	for dir, want := range map[string]bool{
 		"/data":                           true,
 		"/with a space":                   true,
 		"/with,comma":                     false,
@@ -258,15 +259,155 @@ func TestSocketDir(t *testing.T) {
 		"/" + strings.Repeat("d", 82):     false,
 		"/" + strings.Repeat("long/", 99): false,
 	} {
-		got := socketDir(dir)
-		if (got == filepath.Join(dir, "socket")) != inside {
-			t.Errorf("%s: %s, want it inside: %t", dir, got, inside)
+		if got := canHaveSocket(socketIn(dir)); got != want {
+			t.Errorf("%s: %t, want %t", dir, got, want)
 		}
-		if path := filepath.Join(got, socketName); len(path) > maxSocketPath {
-			t.Errorf("%s has %d bytes", path, len(path))
+	}
+}
+
+// TestStartLongDirectory has its socket in /tmp, where other users can create folders, too.
+func TestStartLongDirectory(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(newDir(t), strings.Repeat("long", 30))
+	former := ""
+	for range 2 {
+		s := startIn(t, dir)
+		if !strings.HasPrefix(s.socketDir, "/tmp/benchledger-") || s.socketDir == former || URL(dir) != s.URL() {
+			t.Errorf("the socket is in %s, after %q; others look at %s", s.socketDir, former, URL(dir))
 		}
-		if socketDir(dir+"x") == got {
-			t.Errorf("%s: two directories have the same socket", dir)
+		if folder := statOf(s.socketDir); folder == nil || folder.Mode&0o777 != 0o700 {
+			t.Errorf("the folder of the socket: %+v", folder)
 		}
+		ask(t, s, "show port")
+		former = s.socketDir
+		stop(t, s)
+		for _, path := range []string{s.socketDir, socketIn(dir)} {
+			if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("%s is left: %v", path, err)
+			}
+		}
+	}
+
+	// The server was killed, its folder deleted, and another user created one with that name.
+	others := newDir(t)
+	if os.Geteuid() == 0 { // Then only its owner is wrong, otherwise its mode.
+		if err := os.Chmod(others, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Symlink(others, socketIn(dir)), os.WriteFile(filepath.Join(others, socketName), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(URL(dir), url.QueryEscape(others)) {
+		t.Errorf("%s is the folder of others", URL(dir))
+	}
+	s := startIn(t, dir)
+	ask(t, s, "show port")
+	if _, err := os.Stat(filepath.Join(others, socketName)); err != nil || s.socketDir == others {
+		t.Errorf("the socket is in %s, and in the folder of others: %v", s.socketDir, err)
+	}
+}
+
+// asRoot skips the test unless it runs as root, and returns the user of the database.
+func asRoot(t *testing.T) *account {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("only root runs the database as another user")
+	}
+	user, err := databaseUser("", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return user
+}
+
+// The database's user can change nothing in the data directory of root but the data.
+func TestStartOwnsDataDir(t *testing.T) {
+	t.Parallel()
+	user := asRoot(t)
+	dir := filepath.Join(newDir(t), "data")
+	s := startIn(t, dir)
+	if folder := statOf(dir); folder.Uid != 0 || folder.Mode&0o022 != 0 {
+		t.Errorf("the data directory: owner %d, mode %o", folder.Uid, folder.Mode)
+	}
+	for name, want := range map[string]int{"server.lock": 0, "postgres.lock": 0, "postgres.log": 0, "postgres": user.uid, "socket": user.uid} {
+		if owner := statOf(filepath.Join(dir, name)); owner == nil || int(owner.Uid) != want {
+			t.Errorf("%s: %+v, want owner %d", name, owner, want)
+		}
+	}
+	if err := s.user.command(t.Context(), "ln", "-s", "/etc/passwd", filepath.Join(dir, "postgres.log.old")).Run(); err == nil {
+		t.Error("the database's user can create links")
+	}
+}
+
+// An earlier version gave the whole data directory to the database's user.
+func TestStartFormerDataDir(t *testing.T) {
+	t.Parallel()
+	user := asRoot(t)
+	dir := newDir(t)
+	stop(t, startIn(t, dir))
+	for _, name := range []string{".", "server.lock", "postgres.lock", "postgres.log"} {
+		if err := user.own(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Remove(filepath.Join(dir, "postgres.log")); err != nil {
+		t.Fatal(err)
+	}
+	ask(t, startIn(t, dir), "show port")
+	for _, name := range []string{".", "server.lock", "postgres.lock", "postgres.log"} { // That user can still start the server, too.
+		if owner := statOf(filepath.Join(dir, name)); owner == nil || int(owner.Uid) != user.uid {
+			t.Errorf("%s: %+v, want owner %d", name, owner, user.uid)
+		}
+	}
+}
+
+// The database's user, which owns the data directory, puts something else where root opens a file.
+func TestStartRefusesLinks(t *testing.T) {
+	t.Parallel()
+	user := asRoot(t)
+	for _, name := range []string{"server.lock", "postgres.lock", "postgres.log"} {
+		for kind, put := range map[string]func(victim, path string) error{
+			"symbolic link": os.Symlink,
+			"hard link":     os.Link,
+			"pipe":          func(_, path string) error { return syscall.Mkfifo(path, 0o600) },
+		} {
+			t.Run(kind+" "+name, func(t *testing.T) {
+				t.Parallel()
+				work := newDir(t)
+				dir, victim := filepath.Join(work, "data"), filepath.Join(work, "victim")
+				path := filepath.Join(dir, name)
+				if err := errors.Join(os.Mkdir(dir, 0o755), user.own(dir), os.WriteFile(victim, []byte("secret"), 0o600), put(victim, path)); err != nil {
+					t.Fatal(err)
+				}
+				_, err := Start(t.Context(), Options{DataDir: dir, Settings: map[string]string{"no_such_setting": "1"}})
+				if err == nil || !strings.Contains(err.Error(), path+" is ") {
+					t.Errorf("%v, want a refusal of %s", err, path)
+				}
+				content, err := os.ReadFile(victim)
+				if owner := statOf(victim); err != nil || string(content) != "secret" || owner.Uid != 0 {
+					t.Errorf("the file of root: %q %v, owner %d", content, err, owner.Uid)
+				}
+			})
+		}
+	}
+}
+
+// The database runs as the owner of a link in place of the data, not as the owner of what it points to.
+func TestDatabaseUserOfLink(t *testing.T) {
+	t.Parallel()
+	user := asRoot(t)
+	dir, others := newDir(t), newDir(t)
+	if err := errors.Join(os.Chown(others, 1, 1), user.own(dir), os.Symlink(others, dataIn(dir)), user.own(dataIn(dir))); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := databaseUser(dir, dataIn(dir)); err != nil || got.uid != user.uid {
+		t.Errorf("%+v %v, want %+v", got, err, user)
+	}
+	if err := os.Lchown(dataIn(dir), 0, 0); err != nil { // Root's own link.
+		t.Fatal(err)
+	}
+	if got, err := databaseUser(dir, dataIn(dir)); err != nil || got.uid != 1 {
+		t.Errorf("%+v %v, want user 1", got, err)
 	}
 }

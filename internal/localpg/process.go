@@ -3,9 +3,8 @@
 package localpg
 
 import (
+	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -29,12 +28,8 @@ type account struct {
 // data or of its directory, or else the user postgres, or else nobody.
 func databaseUser(dir, data string) (*account, error) {
 	for _, path := range []string{data, dir} {
-		info, err := os.Stat(path)
-		if err != nil {
-			continue
-		}
-		owner, ok := info.Sys().(*syscall.Stat_t)
-		if !ok {
+		owner := statOf(path)
+		if owner == nil {
 			continue
 		}
 		name, known := userName(owner.Uid)
@@ -65,6 +60,21 @@ func databaseUser(dir, data string) (*account, error) {
 		"start as another user, or set DATABASE_URL")
 }
 
+// statOf returns what is at a path, nil if that fails. It follows a link only if it belongs to
+// root or this user: others could link to a folder of somebody else.
+func statOf(path string) *syscall.Stat_t {
+	info, err := os.Lstat(path)
+	if err == nil && info.Mode()&os.ModeSymlink != 0 {
+		if link := info.Sys().(*syscall.Stat_t); link.Uid == 0 || int(link.Uid) == os.Geteuid() { //nolint:forcetypeassert // as on every Unix
+			info, err = os.Stat(path)
+		}
+	}
+	if err != nil {
+		return nil
+	}
+	return info.Sys().(*syscall.Stat_t) //nolint:forcetypeassert // as on every Unix
+}
+
 // userName returns the name of a user, or the number if the user is unknown.
 func userName(uid uint32) (name string, known bool) {
 	id := strconv.FormatUint(uint64(uid), 10)
@@ -83,29 +93,60 @@ func (a *account) folderMode() os.FileMode {
 	return 0o755
 }
 
-// own makes the account the owner of a path.
+// own makes the account the owner of a path, but not of what a link points to.
 func (a *account) own(path string) error {
 	if a == nil {
 		return nil
 	}
-	return os.Chown(path, a.uid, a.gid)
+	return os.Lchown(path, a.uid, a.gid)
 }
 
-// open opens a file of the account for appending, and creates it if missing.
-func (a *account) open(path string) (*os.File, error) {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+// remove deletes files with the rights of the account: links in its folders can then do no harm.
+func (a *account) remove(paths ...string) error {
+	output, err := a.command(context.Background(), "rm", append([]string{"-f", "--"}, paths...)...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, bytes.TrimSpace(output))
+	}
+	return nil
+}
+
+// openFile opens a file in the data directory for appending and reading. It creates the file if
+// missing, for the owner of the directory. If that is the database's user, and this process is root's, there
+// may be a link to a file of somebody else: openFile refuses links.
+func openFile(path string) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_APPEND|os.O_RDWR, 0o600)
+	if err == nil {
+		if owner := statOf(filepath.Dir(path)); owner != nil && int(owner.Uid) != os.Geteuid() && os.Geteuid() == 0 {
+			err = file.Chown(int(owner.Uid), int(owner.Gid))
+		}
+		return file, err
+	}
+	if !errors.Is(err, os.ErrExist) {
+		return nil, err
+	}
+	file, err = os.OpenFile(path, os.O_APPEND|os.O_RDWR|syscall.O_NOFOLLOW, 0)
+	if errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.EMLINK) {
+		return nil, fmt.Errorf("%s is a symbolic link: remove it", path)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return file, a.own(path)
+	info, err := file.Stat()
+	if err == nil && (!info.Mode().IsRegular() || info.Sys().(*syscall.Stat_t).Nlink != 1) { //nolint:forcetypeassert // as on every Unix
+		err = fmt.Errorf("%s is not a regular file, or has hard links: remove it", path)
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
 }
 
 var errLocked = errors.New("locked")
 
 // lock locks a file until this process and those that inherited the file have closed it. It
 // fails with errLocked if another process holds the lock.
-func (a *account) lock(path string) (*os.File, error) {
-	file, err := a.open(path)
+func lock(path string) (*os.File, error) {
+	file, err := openFile(path)
 	if err == nil {
 		err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	}
@@ -206,13 +247,27 @@ func (p *process) stop() error {
 	return fmt.Errorf("process %d did not stop", p.Pid)
 }
 
-// socketDir returns the folder for the socket: in the data directory, or in /tmp if its path
-// is too long, or has a comma, which PostgreSQL reads as a separator.
+// socketIn returns the path of the socket folder in the data directory, or of a link to it.
+func socketIn(dir string) string { return filepath.Join(dir, "socket") }
+
+// canHaveSocket reports whether the path of a socket in the folder is short enough, and has no
+// comma, which PostgreSQL reads as a separator.
+func canHaveSocket(folder string) bool {
+	return len(filepath.Join(folder, socketName)) <= maxSocketPath && !strings.Contains(folder, ",")
+}
+
+// socketDir returns the socket folder of the last server: in the data directory, or a
+// folder in /tmp that a link there points to.
 func socketDir(dir string) string {
-	inside := filepath.Join(dir, "socket")
-	if len(filepath.Join(inside, socketName)) <= maxSocketPath && !strings.Contains(inside, ",") {
+	inside := socketIn(dir)
+	target, err := os.Readlink(inside)
+	if err != nil || canHaveSocket(inside) {
 		return inside
 	}
-	hash := sha256.Sum256([]byte(dir))
-	return filepath.Join("/tmp", "benchledger-"+hex.EncodeToString(hash[:8]))
+	// If the folder was deleted, another user may have created one with the same name.
+	folder, data := statOf(target), statOf(dataIn(dir))
+	if folder == nil || data == nil || folder.Uid != data.Uid || folder.Mode&(syscall.S_IFMT|0o777) != syscall.S_IFDIR|0o700 {
+		return inside
+	}
+	return target
 }

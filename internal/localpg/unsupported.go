@@ -22,6 +22,12 @@ func Start(context.Context, Options) (*Server, error) {
 	return nil, errors.New("the server cannot start its own PostgreSQL on this operating system: set DATABASE_URL")
 }
 
+// ErrInUse is never returned.
+var ErrInUse = errors.New("another server is using the data")
+
+// Exists returns false.
+func Exists(string) bool { return false }
+
 // URL is never called.
 func (*Server) URL() string { return "" }
 
