@@ -32,6 +32,7 @@ import (
 // works, the others wait for it.
 type Migrations struct {
 	migrate *migrate.Migrate
+	driver  *driver
 	latest  uint
 }
 
@@ -79,7 +80,7 @@ func OpenMigrations(url string) (*Migrations, error) {
 		return nil, errors.Join(fmt.Errorf("prepare migrations: %w", err), driver.Close())
 	}
 	m.LockTimeout = math.MaxInt64 // A migration of a large table may take long.
-	return &Migrations{migrate: m, latest: latest}, nil
+	return &Migrations{migrate: m, driver: driver, latest: latest}, nil
 }
 
 // LatestSchemaVersion returns the newest schema version that this program knows.
@@ -114,24 +115,38 @@ func (m *Migrations) Version() (SchemaVersion, error) {
 	return SchemaVersion{Current: current, Latest: m.latest, Dirty: dirty}, nil
 }
 
-// Up applies all missing migrations. It leaves a schema that is newer than this program
-// alone: an older server may run next to a newer one.
+// Up applies all missing migrations, and first repeats one that did not finish. It leaves a
+// schema that is newer than this program alone: an older server may run next to a newer one.
 func (m *Migrations) Up() error {
+	m.driver.repeatable = int(m.latest)
 	err := m.migrate.Up()
+	m.driver.repeatable = 0
 	if err == nil || errors.Is(err, migrate.ErrNoChange) {
 		return nil
 	}
 	// Checked only now: a newer program may have migrated while this one waited.
-	if version, versionErr := m.Version(); versionErr == nil && version.Current > version.Latest && !version.Dirty {
+	version, versionErr := m.Version()
+	switch {
+	case versionErr != nil || !version.Dirty && version.Current <= version.Latest:
+		return fmt.Errorf("migrate up: %w", err)
+	case !version.Dirty:
 		return nil
+	case version.Current > version.Latest:
+		return fmt.Errorf("migrate up: %s", version.RecoveryAdvice())
 	}
-	return fmt.Errorf("migrate up: %w", explain(err))
+	return fmt.Errorf("migrate up: %w\n%s. If the schema already has everything of that version, record it: `benchledger migrate force %d`",
+		err, version.RecoveryAdvice(), version.Current)
 }
 
 // Down reverts the last migration, and deletes the data that it made room for.
 func (m *Migrations) Down() error {
-	if err := m.migrate.Steps(-1); err != nil {
-		return fmt.Errorf("migrate down: %w", explain(err))
+	err := m.migrate.Steps(-1)
+	var dirty migrate.ErrDirty
+	if errors.As(err, &dirty) {
+		return fmt.Errorf("migrate down: %s", SchemaVersion{Current: uint(max(dirty.Version, 0)), Latest: m.latest}.RecoveryAdvice())
+	}
+	if err != nil {
+		return fmt.Errorf("migrate down: %w", err)
 	}
 	return nil
 }
@@ -154,20 +169,13 @@ func (m *Migrations) Close() error {
 	return errors.Join(sourceErr, databaseErr)
 }
 
-// explain turns the error about a failed earlier migration into advice.
-func explain(err error) error {
-	var dirty migrate.ErrDirty
-	if errors.As(err, &dirty) {
-		return errors.New(SchemaVersion{Current: uint(max(dirty.Version, 0))}.RecoveryAdvice())
-	}
-	return err
-}
-
-// RecoveryAdvice returns advice for a migration that failed halfway.
+// RecoveryAdvice returns advice for a migration that did not finish.
 func (v SchemaVersion) RecoveryAdvice() string {
-	return fmt.Sprintf("the migration to version %d failed halfway. If the schema has everything of that version, record it: "+
-		"`benchledger migrate force %[1]d`. Otherwise drop the parts that exist, such as an invalid index, and repeat it: "+
-		"`benchledger migrate force %[2]d`, then `benchledger migrate up`", v.Current, max(v.Current, 1)-1)
+	if v.Current > v.Latest {
+		return fmt.Sprintf("the migration to version %d did not finish, and this program only knows versions up to %d: "+
+			"run `benchledger migrate up` of the program that began it", v.Current, v.Latest)
+	}
+	return fmt.Sprintf("the migration to version %d did not finish: `benchledger migrate up` repeats it", v.Current)
 }
 
 // ReadSchemaVersion returns the state of the schema of the database at url. It works while
@@ -232,7 +240,8 @@ var concurrently = regexp.MustCompile(`(?i)\bconcurrently\b`)
 
 // driver changes golang-migrate's driver: it runs a migration and records its version in
 // one transaction, so that a failed migration changes nothing. Only a migration with the
-// word "concurrently" is marked as dirty, run statement by statement, and marked as clean.
+// word "concurrently" is marked as dirty, run statement by statement, and marked as clean. It
+// can run again from its beginning.
 type driver struct {
 	database.Driver
 	ctx     context.Context // golang-migrate passes no context: a started migration is not canceled.
@@ -242,6 +251,8 @@ type driver struct {
 	// recorded its version in its own transaction.
 	target   int
 	recorded bool
+	// repeatable is the newest version whose migration is repeated if it is marked as dirty.
+	repeatable int
 }
 
 // open creates golang-migrate's driver, under the lock because that creates its table.
@@ -275,6 +286,19 @@ func (d *driver) Unlock() error {
 	return New(d.session).DeleteMigrationLock(d.ctx, d.lock)
 }
 
+// Version returns the recorded version, or the one before it if its migration has to be
+// repeated. The mark stays until the migration has succeeded.
+func (d *driver) Version() (version int, dirty bool, err error) {
+	version, dirty, err = d.Driver.Version()
+	if err != nil || !dirty || version > d.repeatable {
+		return version, dirty, err
+	}
+	if version--; version < 1 {
+		version = database.NilVersion
+	}
+	return version, false, nil
+}
+
 // SetVersion is called before a migration, with dirty, and after it. golang-migrate's own
 // version truncates the table: it would wait for a backup that reads it, and block all
 // other sessions.
@@ -300,7 +324,7 @@ func (d *driver) Run(migration io.Reader) error {
 	if concurrently.Match(text) {
 		// After a failed migration down, the recorded version is the one before it: migrating
 		// up to that version again repairs the schema.
-		current, _, err := d.Version()
+		current, _, err := d.Driver.Version()
 		if err != nil {
 			return err
 		}

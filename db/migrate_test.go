@@ -159,13 +159,13 @@ func TestMigrations(t *testing.T) {
 	})
 
 	for name, c := range map[string]struct {
-		from, dirty, force uint
-		migrate            func(*db.Migrations) error
+		from, dirty uint
+		migrate     func(*db.Migrations) error
 	}{
-		"up":   {2, 3, 2, (*db.Migrations).Up},
-		"down": {4, 4, 3, (*db.Migrations).Down},
+		"up":   {2, 3, (*db.Migrations).Up},
+		"down": {4, 4, (*db.Migrations).Down},
 	} {
-		t.Run(name+" that cannot be part of a transaction, and is cut off, goes on as the explanation says", func(t *testing.T) {
+		t.Run(name+" that cannot be part of a transaction, and is cut off, is repeated", func(t *testing.T) {
 			t.Parallel()
 			url := testdb.Empty(t)
 			pool := testdb.Pool(t, url)
@@ -186,32 +186,42 @@ func TestMigrations(t *testing.T) {
 			wantNoError(t, others.Rollback(t.Context()))
 			again := openMigrations(t, url)
 			wantVersion(t, again, c.dirty, true)
-			if err := again.Up(); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("`benchledger migrate force %d`, then", c.force)) {
-				t.Errorf("error %v", err)
-			}
-			wantNoError(t, again.Force(c.force))
 			wantNoError(t, again.Up())
+			wantVersion(t, again, latestVersion(t, again), false)
 			wantEqual(t, catalog(t, pool), after)
 			wantEqual(t, value[bool](t, pool, "select bool_and(indisvalid) from pg_index"), true)
 		})
 	}
 
-	t.Run("one that broke off is explained, and goes on as the explanation says", func(t *testing.T) {
+	t.Run("one that did not finish has to be repeated before it is reverted", func(t *testing.T) {
 		t.Parallel()
 		migrations, pool := setupMigrations(t)
-		wantNoError(t, migrations.Force(1))
-		exec(t, pool, "update schema_migrations set dirty = true") // As of one that cannot be part of a transaction.
-		for name, err := range map[string]error{"up": migrations.Up(), "down": migrations.Down()} {
-			for _, part := range []string{"migration to version 1 ", "`benchledger migrate force 1`", "`benchledger migrate force 0`"} {
-				if err == nil || !strings.Contains(err.Error(), part) {
-					t.Errorf("%s does not say %q: %v", name, part, err)
-				}
-			}
+		wantNoError(t, migrations.Force(3))
+		exec(t, pool, "update schema_migrations set dirty = true")
+		if err := migrations.Down(); err == nil || !strings.Contains(err.Error(), "the migration to version 3 did not finish: `benchledger migrate up` repeats it") {
+			t.Errorf("error %v", err)
 		}
-		wantNoError(t, migrations.Force(0))
-		wantVersion(t, migrations, 0, false)
+		wantVersion(t, migrations, 3, true)
+	})
+
+	t.Run("one that cannot be repeated stays marked, and is explained", func(t *testing.T) {
+		t.Parallel()
+		migrations, pool := setupMigrations(t)
 		wantNoError(t, migrations.Up())
-		create(t, db.New(pool), fullRun("run-1"))
+		want := catalog(t, pool)
+		downTo(t, migrations, 2)
+		exec(t, pool, "update schema_migrations set dirty = true") // Although everything of it is there.
+		for range 2 {
+			err := migrations.Up()
+			wantState(t, err, "42P07")
+			if !strings.Contains(err.Error(), "record it: `benchledger migrate force 2`") {
+				t.Errorf("error %v", err)
+			}
+			wantVersion(t, migrations, 2, true)
+		}
+		wantNoError(t, migrations.Force(2))
+		wantNoError(t, migrations.Up())
+		wantEqual(t, catalog(t, pool), want)
 	})
 
 	t.Run("one that waits for a lock lets others pass meanwhile", func(t *testing.T) {
@@ -265,7 +275,7 @@ func TestMigrations(t *testing.T) {
 		wantNoError(t, migrations.Force(newer))
 		exec(t, pool, "update schema_migrations set dirty = true")
 		wantVersion(t, migrations, newer, true)
-		if err := migrations.Up(); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("migrate force %d`", newer)) {
+		if err := migrations.Up(); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("the migration to version %d did not finish, and this program only knows", newer)) {
 			t.Errorf("error %v", err)
 		}
 	})
@@ -291,6 +301,43 @@ func TestMigrations(t *testing.T) {
 		wantNoError(t, <-up)
 		wantVersion(t, migrations, newer, false)
 	})
+}
+
+// TestMigrationsRepeat stops each migration before it begins and, if it cannot be part of a transaction,
+// up and down, after some of its statements and after the last. Each time, migrating up repeats it.
+func TestMigrationsRepeat(t *testing.T) {
+	t.Parallel()
+	migrations, pool := setupMigrations(t)
+	wantNoError(t, migrations.Up())
+	want := catalog(t, pool)
+	for version := latestVersion(t, migrations); version > 0; version-- {
+		for direction, from := range map[string]uint{"up": version - 1, "down": version} {
+			files, err := fs.Glob(schema.Files, fmt.Sprintf("%04d_*.%s.sql", version, direction))
+			wantNoError(t, err)
+			text, err := schema.Files.ReadFile(files[0])
+			wantNoError(t, err)
+			statements := parts(string(text))
+			cuts := []int{0, 1, len(statements) / 2, len(statements)}
+			if len(statements) == 1 && direction == "up" {
+				cuts = []int{0}
+			} else if len(statements) == 1 {
+				cuts = nil // It is reverted as a whole, and not marked.
+			}
+			for _, cut := range slices.Compact(cuts) {
+				downTo(t, migrations, from)
+				for _, statement := range statements[:cut] {
+					exec(t, pool, statement)
+				}
+				wantNoError(t, db.New(pool).UpsertSchemaVersion(t.Context(), db.UpsertSchemaVersionParams{Version: int64(version), Dirty: true}))
+				if err := migrations.Up(); err != nil {
+					t.Fatalf("%s, stopped after %d statements: %v", files[0], cut, err)
+				}
+				wantVersion(t, migrations, latestVersion(t, migrations), false)
+				wantEqual(t, catalog(t, pool), want)
+				wantEqual(t, value[bool](t, pool, "select bool_and(indisvalid) from pg_index"), true)
+			}
+		}
+	}
 }
 
 func TestOpenMigrations(t *testing.T) {
