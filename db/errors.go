@@ -115,6 +115,12 @@ func IsServerLost(err error) bool {
 	return isBroken(err)
 }
 
+// IsDiskFull reports whether the database has no space left for a write.
+func IsDiskFull(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "53100" // disk_full
+}
+
 // IsOldSchema reports whether a query needs a table or a column that a later migration adds.
 func IsOldSchema(err error) bool {
 	var pg *pgconn.PgError

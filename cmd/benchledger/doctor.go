@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -15,7 +14,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/shirou/gopsutil/v4/disk"
 
 	"github.com/benchledger/benchledger/db"
 	"github.com/benchledger/benchledger/internal/localpg"
@@ -36,7 +34,6 @@ const (
 	oldestPostgreSQL = 14
 	// clockDifference is the largest difference between the clocks without a warning.
 	clockDifference = 2 * time.Second
-	shortKey        = 20
 	expiresSoon     = 14 * 24 * time.Hour
 	littleDiskBytes = 1 << 30
 	createUTF8      = ": create another database with createdb --encoding=UTF8 --template=template0"
@@ -101,9 +98,6 @@ func (c *doctorCommand) checkConfiguration(ctx context.Context, d *diagnosis) (t
 	} else {
 		d.ok("configuration", "environment %s, listening on %s", c.Environment, c.Addr)
 	}
-	if c.APISecretKey != "" && c.APISecretKey != localKey && len(c.APISecretKey) < shortKey {
-		d.warn("shared key", "API_SECRET_KEY has %d characters: use 20 or more (openssl rand -hex 24)", len(c.APISecretKey))
-	}
 	if c.Environment == "production" && c.PublicReads {
 		d.warn("reads", "everyone who reaches the server can read everything without a key, prompts included: set PUBLIC_READS=false unless that is intended")
 	}
@@ -112,27 +106,18 @@ func (c *doctorCommand) checkConfiguration(ctx context.Context, d *diagnosis) (t
 			d.warn("origins", "ALLOWED_ORIGINS is *, although reading needs a key: list the origins of your pages")
 		}
 	}
-	if host, _, err := net.SplitHostPort(c.MetricsAddr); err == nil {
-		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-			d.warn("metrics", "METRICS_ADDR listens on all addresses, without a key: choose an address that only Prometheus can reach")
-		}
+	if isPublic(c.MetricsAddr) {
+		d.warn("metrics", "METRICS_ADDR listens on all addresses, without a key: choose an address that only Prometheus can reach")
 	}
 	return taken
 }
 
 // checkDisk checks the free space for the server's own database.
 func (c *doctorCommand) checkDisk(d *diagnosis) {
-	at := c.DataDir
-	for at != filepath.Dir(at) {
-		if _, err := os.Stat(at); err == nil {
-			break
-		}
-		at = filepath.Dir(at)
-	}
-	usage, err := disk.Usage(at)
+	usage, err := diskUsage(c.DataDir)
 	switch {
 	case err != nil:
-		d.warn("disk", "%s: %s", at, err)
+		d.warn("disk", "%s: %s", c.DataDir, err)
 	case usage.Free < littleDiskBytes:
 		d.fail("disk", "%s of %s free on the disk of %s: free some space", bytesOf(usage.Free), bytesOf(usage.Total), c.DataDir)
 	default:

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -12,15 +11,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/benchledger/benchledger/db"
-	"github.com/benchledger/benchledger/internal/localpg"
 	"github.com/benchledger/benchledger/keys"
 )
-
-// databaseFlags say which database a command uses.
-type databaseFlags struct {
-	DatabaseURL string `env:"DATABASE_URL" placeholder:"URL" help:"PostgreSQL connection string of the database. Without it, the database of a server that runs on this machine with ENVIRONMENT=local."`
-	DataDir     string `env:"DATA_DIR" default:"${data_dir}" placeholder:"DIR" help:"Directory where that server keeps its data; ${default} by default."`
-}
 
 type keysCommand struct {
 	databaseFlags `embed:""`
@@ -33,43 +25,6 @@ type keysCommand struct {
 func (keysCommand) Help() string {
 	return "Give every person and program its own key: submissions are stored with the name of their key. Scopes: read; submit (also reads); " +
 		"admin (everything: also voids and restores runs, and all future operations). The key in API_SECRET_KEY also works."
-}
-
-// with opens the database for fn, and closes it.
-func (c *databaseFlags) with(fn func(context.Context, *db.Queries) error) error {
-	ctx, stop := interruptible()
-	defer stop()
-	url, err := orLocal(c.DatabaseURL, c.DataDir)
-	if err != nil {
-		return err
-	}
-	pool, err := db.Open(ctx, url)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	err = fn(ctx, db.New(pool))
-	if c.DatabaseURL == "" {
-		return withLocalHint(err, c.DataDir)
-	}
-	return err
-}
-
-// orLocal returns url or, if it is empty, the URL of the local server's own database.
-func orLocal(url, dataDir string) (string, error) {
-	if url != "" {
-		return url, nil
-	}
-	dataDir, err := filepath.Abs(dataDir)
-	return localpg.URL(dataDir), err
-}
-
-// withLocalHint adds advice to the error if no local server is running.
-func withLocalHint(err error, dataDir string) error {
-	if db.Classify(err) != db.Unavailable {
-		return err
-	}
-	return fmt.Errorf("%w\nno database is configured: set --database-url or DATABASE_URL; without it, a local server must be running on this machine, with the data in %s", err, dataDir)
 }
 
 type keysCreateCommand struct {

@@ -215,6 +215,63 @@ func TestLocalEndsWhileItStarts(t *testing.T) {
 	}
 }
 
+// TestLocalMigrate migrates the local server's database while the server runs, and while it does not.
+func TestLocalMigrate(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t)
+	migrate := func(args string, want ...string) {
+		t.Helper()
+		code, stdout, stderr := run(t, []string{"DATA_DIR=" + dir}, append([]string{"migrate"}, strings.Fields(args)...)...)
+		wantOutput(t, code, stdout+stderr, 0, want...)
+	}
+	for _, isRunning := range []bool{true, false} {
+		p := serve(t, dir)
+		if !isRunning {
+			p.terminate()
+		}
+		migrate("status", schemaVersion(latest))
+		migrate("down --yes", schemaVersion(latest-1))
+		migrate("up", schemaVersion(latest))
+		migrate(fmt.Sprint("force ", latest-1), schemaVersion(latest-1))
+		migrate("up", schemaVersion(latest))
+		if isRunning {
+			p.terminate()
+		}
+		wantNothingRunning(t, dir)
+	}
+	code, stdout, stderr := run(t, []string{"DATA_DIR=" + dir}, "keys", "list")
+	wantOutput(t, code, stdout+stderr, 0, "NAME")
+}
+
+// TestLocalKilledWhileItMigrates has a database whose server was killed during a migration that is not
+// one transaction.
+func TestLocalKilledWhileItMigrates(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t)
+	serve(t, dir).terminate()
+	database, err := startLocal(t.Context(), dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, statement := range []string{
+		"drop index benchmark_runs_started_at_id_figures_idx",
+		"update schema_migrations set dirty = true",
+	} {
+		if _, err := testdb.Pool(t, database.URL()).Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := database.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, _ := run(t, []string{"DATA_DIR=" + dir}, "migrate", "status")
+	wantOutput(t, code, stdout, 0, "did not finish: `benchledger migrate up` repeats it")
+	p := serve(t, dir)
+	p.submit("run")
+	code, stdout, _ = run(t, []string{"DATA_DIR=" + dir}, "migrate", "status")
+	wantOutput(t, code, stdout, 0, schemaVersion(latest))
+}
+
 // TestLocalTwice starts two servers on the same data at the same time.
 func TestLocalTwice(t *testing.T) {
 	t.Parallel()

@@ -16,59 +16,48 @@ import (
 )
 
 type migrateCommand struct {
-	DatabaseURL        string `env:"DATABASE_URL" placeholder:"URL" help:"PostgreSQL connection string of the database. Without it, status and up use the database of a server that runs on this machine with ENVIRONMENT=local."`
+	databaseFlags      `embed:""`
 	DatabaseMigrateURL string `env:"DATABASE_MIGRATE_URL" placeholder:"URL" help:"A direct connection to the same database, if DATABASE_URL goes through a pooler. Takes precedence."`
-	DataDir            string `env:"DATA_DIR" default:"${data_dir}" placeholder:"DIR" help:"Directory where that server keeps its data; ${default} by default."`
 
 	Up     migrateUpCommand     `cmd:"" help:"Apply all missing migrations."`
 	Down   migrateDownCommand   `cmd:"" help:"Revert the last migration, and delete the data in its tables and columns."`
 	Status migrateStatusCommand `cmd:"" help:"Show the current and the newest version of the schema."`
-	Force  migrateForceCommand  `cmd:"" help:"Record a version after you repaired a failed migration by hand. Runs no migration."`
+	Force  migrateForceCommand  `cmd:"" help:"Record a version after you repaired the schema by hand. Runs no migration."`
 }
 
-// with opens the migrations of the configured database for fn, and closes them.
+// with opens the migrations of the database for fn, and closes them.
 func (c *migrateCommand) with(fn func(*db.Migrations) error) error {
-	url := cmp.Or(c.DatabaseMigrateURL, c.DatabaseURL)
-	if url == "" {
-		return errors.New("no database is configured: set --database-url or DATABASE_URL")
-	}
-	return withMigrations(url, fn)
+	return c.withURL(func(url string) (err error) {
+		migrations, err := db.OpenMigrations(url)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, migrations.Close()) }()
+		return fn(migrations)
+	})
 }
 
-// withLocal calls fn with the connection string of the configured database or, without one, of the
-// local server's own database.
-func (c *migrateCommand) withLocal(fn func(url string) error) error {
-	configured := cmp.Or(c.DatabaseMigrateURL, c.DatabaseURL)
-	url, err := orLocal(configured, c.DataDir)
-	if err == nil {
-		err = fn(url)
-	}
-	if configured == "" {
-		return withLocalHint(err, c.DataDir)
-	}
-	return err
-}
-
-func withMigrations(url string, fn func(*db.Migrations) error) (err error) {
-	migrations, err := db.OpenMigrations(url)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, migrations.Close()) }()
-	return fn(migrations)
+// withURL calls fn with the connection string of the database for migrations. A signal ends the
+// program at once: a migration cannot be interrupted otherwise, and runs to its end or is repeated.
+func (c *migrateCommand) withURL(fn func(url string) error) error {
+	ctx, stop := interruptible()
+	defer stop()
+	database := databaseFlags{DatabaseURL: cmp.Or(c.DatabaseMigrateURL, c.DatabaseURL), DataDir: c.DataDir}
+	return database.withURL(ctx, func(url string) error {
+		stop()
+		return fn(url)
+	})
 }
 
 type migrateUpCommand struct{}
 
 // Run migrates.
 func (migrateUpCommand) Run(parent *commands) error {
-	return parent.Migrate.withLocal(func(url string) error {
-		return withMigrations(url, func(m *db.Migrations) error {
-			if err := m.Up(); err != nil {
-				return err
-			}
-			return printSchemaVersion(m)
-		})
+	return parent.Migrate.with(func(m *db.Migrations) error {
+		if err := m.Up(); err != nil {
+			return err
+		}
+		return printSchemaVersion(m)
 	})
 }
 
@@ -106,7 +95,7 @@ type migrateStatusCommand struct{}
 
 // Run prints the version. It does not wait for a running migration.
 func (migrateStatusCommand) Run(parent *commands) error {
-	return parent.Migrate.withLocal(func(url string) error {
+	return parent.Migrate.withURL(func(url string) error {
 		version, err := db.ReadSchemaVersion(context.Background(), url)
 		if err == nil {
 			showVersion(version)

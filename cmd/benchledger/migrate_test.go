@@ -5,7 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
-	"strconv"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -60,23 +60,32 @@ func TestMigrate(t *testing.T) {
 	migrate("up", 0, schemaVersion(latest))
 }
 
-// TestMigrateBrokenOff repairs a migration that failed halfway.
-func TestMigrateBrokenOff(t *testing.T) {
+// TestMigrateRepeats repeats a migration that did not finish, by command and at the start of a server.
+func TestMigrateRepeats(t *testing.T) {
 	t.Parallel()
-	url := testdb.URL(t)
-	env := []string{"DATABASE_URL=" + url}
-	if _, err := testdb.Pool(t, url).Exec(t.Context(), "update schema_migrations set dirty = true"); err != nil {
-		t.Fatal(err)
+	for _, args := range []string{"migrate up", "serve --addr=127.0.0.1:0"} {
+		t.Run(args, func(t *testing.T) {
+			t.Parallel()
+			url := testdb.URL(t)
+			env := []string{"DATABASE_URL=" + url}
+			if _, err := testdb.Pool(t, url).Exec(t.Context(), "update schema_migrations set dirty = true"); err != nil {
+				t.Fatal(err)
+			}
+			advice := fmt.Sprintf("the migration to version %d did not finish: `benchledger migrate up` repeats it\n", latest)
+			code, stdout, _ := run(t, env, "migrate", "status")
+			wantOutput(t, code, stdout, 0, advice)
+			code, _, stderr := run(t, env, "migrate", "down", "--yes")
+			wantOutput(t, code, stderr, 1, advice)
+			p := command(t, env, strings.Fields(args)...).start()
+			if strings.HasPrefix(args, "serve") {
+				p.ready().submit("run")
+			} else if code := p.wait(); code != 0 {
+				t.Errorf("exit code %d", code)
+			}
+			code, stdout, _ = run(t, env, "migrate", "status")
+			wantOutput(t, code, stdout, 0, schemaVersion(latest))
+		})
 	}
-	force := fmt.Sprint("benchledger migrate force ", latest)
-	code, stdout, _ := run(t, env, "migrate", "status")
-	wantOutput(t, code, stdout, 0, fmt.Sprintf("the migration to version %d failed halfway", latest), "`"+force+"`", fmt.Sprintf("`benchledger migrate force %d`", latest-1))
-	code, _, stderr := run(t, env, "migrate", "up")
-	wantOutput(t, code, stderr, 1, "failed halfway", force)
-	code, _, stderr = run(t, env, "serve", "--addr=127.0.0.1:0")
-	wantOutput(t, code, stderr, 1, "failed halfway", force)
-	code, stdout, _ = run(t, env, "migrate", "force", strconv.Itoa(latest))
-	wantOutput(t, code, stdout, 0, "up to date")
 }
 
 // TestMigrateNewer uses a schema of a newer program.
@@ -115,18 +124,17 @@ func TestMigrateBesideServer(t *testing.T) {
 	}
 }
 
-// TestMigrateKilled kills a migration halfway: it is rolled back, and can be repeated. A migration
-// outside a transaction says how to continue.
+// TestMigrateKilled kills a migration halfway: it is rolled back or, outside a transaction, marked.
+// Both are repeated.
 func TestMigrateKilled(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name        string
 		version     int // that is there before
 		lock, after string
-		goOn        []string
 	}{
-		{"in a transaction", 1, "access share", schemaVersion(1), nil},
-		{"concurrently", 2, "row exclusive", "the migration to version 3 failed halfway", []string{"migrate", "force", "2"}},
+		{"in a transaction", 1, "access share", schemaVersion(1)},
+		{"concurrently", 2, "row exclusive", "the migration to version 3 did not finish"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -162,11 +170,6 @@ func TestMigrateKilled(t *testing.T) {
 				_, stdout, _ := run(t, env, "migrate", "status")
 				return strings.Contains(stdout, c.after)
 			})
-			if c.goOn != nil {
-				if code, _, stderr := run(t, env, c.goOn...); code != 0 {
-					t.Fatal(stderr)
-				}
-			}
 			if code, stdout, stderr := run(t, env, "migrate", "up"); code != 0 || stdout != schemaVersion(latest) {
 				t.Errorf("%d %q %q", code, stdout, stderr)
 			}
@@ -181,8 +184,14 @@ func TestMigrateURL(t *testing.T) {
 	code, stdout, _ := run(t, []string{"DATABASE_URL=" + other, "DATABASE_MIGRATE_URL=" + migrated}, "migrate", "status")
 	wantOutput(t, code, stdout, 0, schemaVersion(latest))
 
-	code, _, stderr := run(t, nil, "migrate", "status")
-	wantOutput(t, code, stderr, 1, "no database is configured", "DATABASE_URL")
+	dir := newDir(t)
+	for _, args := range []string{"status", "up", "down --yes", "force 1"} {
+		code, _, stderr := run(t, []string{"DATA_DIR=" + dir}, append([]string{"migrate"}, strings.Fields(args)...)...)
+		wantOutput(t, code, stderr, 1, "no database is configured", "DATABASE_URL", "none in "+dir)
+	}
+	if exists(t, filepath.Join(dir, "*")) {
+		t.Error("the data directory was changed")
+	}
 }
 
 // TestMigrateDownAsks answers the question on a terminal.

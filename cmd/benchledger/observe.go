@@ -42,8 +42,19 @@ func serveMetrics(ctx context.Context, addr string, registry *prometheus.Registr
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      30 * time.Second, // Profiles add their duration to it.
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+	}
 	go func() { _ = server.Serve(listener) }() // It ends with Close.
+	if isPublic(addr) {
+		logger.Warn("metrics and profiles are served without a key on all addresses of this machine: choose an address in METRICS_ADDR that only Prometheus can reach")
+	}
 	logger.Info("metrics", "url", "http://"+listener.Addr().String()+"/metrics")
 	return func() { _ = server.Close() }, nil
 }

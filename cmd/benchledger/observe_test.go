@@ -4,9 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/benchledger/benchledger/internal/testdb"
 )
@@ -71,6 +74,52 @@ func TestUntrustedTraces(t *testing.T) {
 					}
 				}
 				return
+			}
+		})
+	}
+}
+
+// TestMetricsServer serves metrics on all addresses, with clients that are slow, and takes a long profile.
+func TestMetricsServer(t *testing.T) {
+	t.Parallel()
+	_, port, err := net.SplitHostPort(freeAddr(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := serveDatabase(t, testdb.URL(t), "METRICS_ADDR=0.0.0.0:"+port)
+	wantOutput(t, 0, p.stderr.String(), 0, "level=WARN", "without a key on all addresses")
+	address := "127.0.0.1:" + port
+
+	t.Run("a profile of half a minute", func(t *testing.T) {
+		t.Parallel()
+		begun := time.Now()
+		response, err := http.Get("http://" + address + "/debug/pprof/profile?seconds=31")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		if content, err := io.ReadAll(response.Body); err != nil || len(content) == 0 || response.StatusCode != http.StatusOK || time.Since(begun) < 31*time.Second {
+			t.Errorf("%s, %d bytes after %s: %v", response.Status, len(content), time.Since(begun), err)
+		}
+	})
+	for name, test := range map[string]struct{ request, want string }{
+		"slow headers":    {"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Slow: ", ""},
+		"endless headers": {"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Long: " + strings.Repeat("x", 80<<10) + "\r\n\r\n", "HTTP/1.1 431 "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			connection, err := net.Dial("tcp", address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer connection.Close()
+			_, _ = io.WriteString(connection, test.request) // It may be refused before its end.
+			if err := connection.SetReadDeadline(time.Now().Add(patience)); err != nil {
+				t.Fatal(err)
+			}
+			answer, err := io.ReadAll(connection)
+			if errors.Is(err, os.ErrDeadlineExceeded) || !strings.HasPrefix(string(answer), test.want) {
+				t.Errorf("%q %v", answer, err)
 			}
 		})
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/cenkalti/backoff/v5"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -26,16 +28,20 @@ import (
 
 	"github.com/benchledger/benchledger/api"
 	"github.com/benchledger/benchledger/db"
-	"github.com/benchledger/benchledger/internal/localpg"
 )
 
 const (
 	// localKey is public, so it is only valid on a loopback address.
 	localKey = "dev-local-key"
+	// shortestKey is the length of the shortest shared key that is accepted where others can reach the server.
+	shortestKey = 16
 	// rateLimit is the default limit of requests per second, for each key and for each address.
 	rateLimit, maxRateLimit = 1000, 1_000_000
 	// databaseWait is how long a starting server waits for the database.
 	databaseWait = time.Minute
+	// memoryShare is the part of the memory limit of a container that Go uses: near its limit, it collects
+	// garbage more often. The rest is for what Go does not count. GOMEMLIMIT takes precedence.
+	memoryShare = 0.9
 	// shutdownWait is how long running requests may take to finish: longer than the
 	// timeouts of the API for reading a body and handling it.
 	shutdownWait = 75 * time.Second
@@ -46,7 +52,7 @@ type serveCommand struct {
 	DatabaseURL        string        `env:"DATABASE_URL" placeholder:"URL" help:"PostgreSQL connection string of the database. With ENVIRONMENT=local it is optional: the server then starts its own PostgreSQL."`
 	DatabaseMigrateURL string        `env:"DATABASE_MIGRATE_URL" placeholder:"URL" help:"A direct connection to the same database for migrations, if DATABASE_URL goes through a pooler."`
 	Environment        string        `env:"ENVIRONMENT" enum:"local,dev,staging,production" default:"local" placeholder:"NAME" help:"One of ${enum}; ${default} by default."`
-	APISecretKey       string        `name:"api-secret-key" env:"API_SECRET_KEY" placeholder:"KEY" help:"A shared API key with all permissions. Flags are visible in the process list: prefer the variable, or API_SECRET_KEY_FILE. With ENVIRONMENT=local on a loopback address it is optional, and dev-local-key by default."`
+	APISecretKey       string        `name:"api-secret-key" env:"API_SECRET_KEY" placeholder:"KEY" help:"A shared API key with all permissions. Flags are visible in the process list: prefer the variable, or API_SECRET_KEY_FILE. 16 characters or more; with ENVIRONMENT=local on a loopback address it is optional, and dev-local-key by default."`
 	PublicReads        bool          `env:"PUBLIC_READS" default:"true" negatable:"" help:"Allow reading without a key; ${default} by default."`
 	RateLimitPerKey    *int          `env:"RATE_LIMIT_PER_KEY" placeholder:"N" help:"Maximum requests per second of each key; 0 is no limit. 1000 by default, with ENVIRONMENT=local no limit."`
 	RateLimitPerAddr   *int          `name:"rate-limit-per-address" env:"RATE_LIMIT_PER_ADDRESS" placeholder:"N" help:"Maximum requests per second of each client address; the same defaults."`
@@ -84,6 +90,7 @@ func (c *serveCommand) Run() (err error) {
 	if err := c.complete(listener.Addr()); err != nil {
 		return err
 	}
+	limitMemory(logger)
 
 	// While it starts, the server is alive but not ready.
 	server := startServer(listener, api.Starting(), logger)
@@ -92,10 +99,7 @@ func (c *serveCommand) Run() (err error) {
 	// Without DATABASE_URL, the server starts its own PostgreSQL.
 	where, databaseEnded := "", (<-chan struct{})(nil)
 	if c.DatabaseURL == "" {
-		local, err := localpg.Start(ctx, localpg.Options{
-			DataDir: c.DataDir, Progress: func(step string) { logger.Info(step) },
-			Settings: map[string]string{"random_page_cost": "1.1"}, // The default is for spinning disks.
-		})
+		local, err := startLocal(ctx, c.DataDir, func(step string) { logger.Info(step) })
 		if err != nil {
 			return ignoreIfStopping(ctx, logger, err)
 		}
@@ -103,6 +107,9 @@ func (c *serveCommand) Run() (err error) {
 		c.DatabaseURL, where, databaseEnded = local.URL(), c.DataDir, local.Exited()
 	}
 	if err := c.migrate(ctx, logger); err != nil {
+		if databaseEnded != nil {
+			err = withDiskHint(err, c.DataDir)
+		}
 		return ignoreIfStopping(ctx, logger, err)
 	}
 
@@ -143,7 +150,7 @@ func (c *serveCommand) Run() (err error) {
 	case err := <-server.ended:
 		return fmt.Errorf("serve: %w", err)
 	case <-databaseEnded:
-		err = fmt.Errorf("the database stopped; see %s", filepath.Join(c.DataDir, "postgres.log"))
+		err = withDiskHint(fmt.Errorf("the database stopped; see %s", filepath.Join(c.DataDir, "postgres.log")), c.DataDir)
 	case <-ctx.Done():
 	}
 	stop() // From now on a signal ends the program, even if AfterFunc has not run yet.
@@ -160,6 +167,18 @@ func (c *serveCommand) Run() (err error) {
 		err = errors.Join(err, fmt.Errorf("aborted requests that were not finished after %s", shutdownWait))
 	}
 	return err
+}
+
+// limitMemory sets Go's memory limit from that of the container (cgroup), unless GOMEMLIMIT sets it.
+func limitMemory(logger *slog.Logger) {
+	limit, err := memlimit.Set(memlimit.WithRatio(memoryShare))
+	switch {
+	case errors.Is(err, memlimit.ErrNoCgroup) || errors.Is(err, memlimit.ErrCgroupsNotSupported):
+	case err != nil:
+		logger.Warn("the memory limit of the container is unknown: set GOMEMLIMIT", "error", err)
+	case limit < math.MaxInt64:
+		logger.Info("memory limit of Go", "limit", bytesOf(uint64(limit)))
+	}
 }
 
 // printReady prints the addresses, the data directory, and an example request. It ends with an empty line.
@@ -239,12 +258,16 @@ func ignoreIfStopping(ctx context.Context, logger *slog.Logger, err error) error
 // settings.
 func (c *serveCommand) complete(addr net.Addr) (err error) {
 	local := c.Environment == "local"
-	if c.APISecretKey == "" || c.APISecretKey == localKey {
-		if !local || !isLoopback(addr) {
-			return fmt.Errorf("an API key is required: set API_SECRET_KEY. Only the environment local on a loopback address "+
-				"has a default, %s, which is public; this is %s on %s", localKey, c.Environment, c.Addr)
-		}
-		c.APISecretKey = localKey
+	private := local && isLoopback(addr)
+	switch {
+	case private:
+		c.APISecretKey = cmp.Or(c.APISecretKey, localKey)
+	case c.APISecretKey == "" || c.APISecretKey == localKey:
+		return fmt.Errorf("an API key is required: set API_SECRET_KEY, for example to the output of `openssl rand -hex 24`. Only the environment local "+
+			"on a loopback address has a default, %s, which is public; this is %s on %s", localKey, c.Environment, c.Addr)
+	case len(c.APISecretKey) < shortestKey:
+		return fmt.Errorf("API_SECRET_KEY has %d characters, which can be guessed: use %d or more, for example the output of `openssl rand -hex 24`",
+			len(c.APISecretKey), shortestKey)
 	}
 	if strings.ContainsFunc(c.APISecretKey, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
 		return errors.New("API_SECRET_KEY must be printable ASCII without spaces")
@@ -262,7 +285,8 @@ func (c *serveCommand) complete(addr net.Addr) (err error) {
 	for i, origin := range c.AllowedOrigins {
 		c.AllowedOrigins[i] = strings.TrimSpace(origin)
 		if !origins.MatchString(c.AllowedOrigins[i]) {
-			return fmt.Errorf("ALLOWED_ORIGINS: %q is not an origin: use the form that browsers send, such as https://dashboard.example:8443", origin)
+			return fmt.Errorf("ALLOWED_ORIGINS: %q is not an origin: use the form that browsers send, such as https://dashboard.example:8443. "+
+				"A * stands for all subdomains (https://*.example.com), all ports (http://localhost:*), or all origins (*)", origin)
 		}
 	}
 	for name, limit := range map[string]**int{"RATE_LIMIT_PER_KEY": &c.RateLimitPerKey, "RATE_LIMIT_PER_ADDRESS": &c.RateLimitPerAddr} {
@@ -300,13 +324,32 @@ func trustedProxies(texts []string) ([]netip.Prefix, error) {
 		if err != nil {
 			return nil, fmt.Errorf("TRUSTED_PROXIES: %q is neither a network (10.0.0.0/8) nor an address", text)
 		}
+		if prefix.Addr().Is4In6() && prefix.Bits() >= 96 {
+			prefix = netip.PrefixFrom(prefix.Addr().Unmap(), prefix.Bits()-96)
+		}
+		shortest := 8 // The largest private networks are 10.0.0.0/8 and fc00::/7.
+		if prefix.Addr().Is6() {
+			shortest = 7
+		}
+		if prefix.Bits() < shortest {
+			return nil, fmt.Errorf("TRUSTED_PROXIES: %s contains clients, too, which could then name any address as theirs: "+
+				"set the addresses or networks of your proxies", text)
+		}
 		prefixes[i] = prefix
 	}
 	return prefixes, nil
 }
 
-// origins matches "*", or a scheme and a host with an optional port, where a * stands for any text.
-var origins = regexp.MustCompile(`^(\*|[a-z][a-z0-9+.-]*://[^/?#@\s]+)$`)
+// origins matches "*", or a scheme and a host with an optional port. The first label of the host or the
+// port may be "*". More would allow origins of others: https://*example.com allows https://evilexample.com.
+var origins = regexp.MustCompile(`^(\*|[a-z][a-z0-9+.-]*://((\*\.)?[^/?#@\s*]+|[^/?#@\s*]+:\*))$`)
+
+// isPublic reports whether a server listens at addr on all addresses of the machine.
+func isPublic(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "" || ip != nil && ip.IsUnspecified())
+}
 
 func isLoopback(addr net.Addr) bool {
 	tcp, ok := addr.(*net.TCPAddr)
@@ -329,6 +372,9 @@ func (c *serveCommand) migrate(ctx context.Context, logger *slog.Logger) error {
 	}
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		err := migrateUp(ctx, url, logger)
+		if db.IsDiskFull(err) {
+			err = fmt.Errorf("the disk of the database is full: free some space: %w", err)
+		}
 		if err != nil && db.Classify(err) != db.Unavailable {
 			err = backoff.Permanent(err)
 		}

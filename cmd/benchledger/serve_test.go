@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -22,6 +24,9 @@ import (
 	"github.com/benchledger/benchledger/internal/testdb"
 	"github.com/benchledger/benchledger/internal/testserver"
 )
+
+// sharedKey is long enough for all environments.
+const sharedKey = "a-key-for-the-tests"
 
 // TestServeRefuses checks the errors of settings, before anything is started.
 func TestServeRefuses(t *testing.T) {
@@ -41,13 +46,23 @@ func TestServeRefuses(t *testing.T) {
 		"everybody's key":           {[]string{"ENVIRONMENT=production", "API_SECRET_KEY=dev-local-key"}, 1, []string{"an API key is required", "public"}},
 		"everybody's key, all over": {[]string{"ADDR=0.0.0.0:0", "API_SECRET_KEY=dev-local-key"}, 1, []string{"an API key is required", "0.0.0.0"}},
 		"a key with a line's end":   {[]string{"API_SECRET_KEY=key\n"}, 1, []string{"API_SECRET_KEY"}},
-		"no database in production": {[]string{"ENVIRONMENT=production", "API_SECRET_KEY=k"}, 1, []string{"a database is required"}},
+		"a short key":               {[]string{"ENVIRONMENT=dev", "API_SECRET_KEY=fifteen-letters"}, 1, []string{"API_SECRET_KEY has 15 characters", "16 or more", "openssl rand"}},
+		"a short key, all over":     {[]string{"ADDR=0.0.0.0:0", "API_SECRET_KEY=k"}, 1, []string{"API_SECRET_KEY has 1 characters"}},
+		"no database in production": {[]string{"ENVIRONMENT=production", "API_SECRET_KEY=" + sharedKey}, 1, []string{"a database is required"}},
 		"migrations elsewhere":      {[]string{"DATABASE_MIGRATE_URL=postgres://h/d"}, 1, []string{"DATABASE_URL is not"}},
 		"an unknown environment":    {[]string{"ENVIRONMENT=test"}, 80, []string{"--environment", `"staging"`, `"test"`}},
 		"an address without a port": {[]string{"ADDR=localhost"}, 1, []string{"missing port", "ADDR"}},
 		"an address that is taken":  {[]string{"ADDR=" + taken.Addr().String()}, 1, []string{"address already in use", "--addr"}},
 		"an origin without scheme":  {[]string{"ALLOWED_ORIGINS=https://a.example,localhost:3000"}, 1, []string{"ALLOWED_ORIGINS", `"localhost:3000"`}},
 		"an origin with a path":     {[]string{"ALLOWED_ORIGINS=https://a.example/"}, 1, []string{"ALLOWED_ORIGINS"}},
+		"an origin of others":       {[]string{"ALLOWED_ORIGINS=https://*example.com"}, 1, []string{"ALLOWED_ORIGINS", `"https://*example.com"`}},
+		"an origin that ends in *":  {[]string{"ALLOWED_ORIGINS=https://example.*"}, 1, []string{"ALLOWED_ORIGINS", `"https://example.*"`}},
+		"an origin with two *":      {[]string{"ALLOWED_ORIGINS=https://*.*.example.com"}, 1, []string{"ALLOWED_ORIGINS"}},
+		"an origin with * inside":   {[]string{"ALLOWED_ORIGINS=https://a.*.example.com"}, 1, []string{"ALLOWED_ORIGINS"}},
+		"proxies anywhere":          {[]string{"TRUSTED_PROXIES=10.0.0.1,0.0.0.0/0"}, 1, []string{"TRUSTED_PROXIES: 0.0.0.0/0 contains clients"}},
+		"proxies in half of it":     {[]string{"TRUSTED_PROXIES=128.0.0.0/1"}, 1, []string{"TRUSTED_PROXIES: 128.0.0.0/1 contains clients"}},
+		"proxies in all of IPv6":    {[]string{"TRUSTED_PROXIES=::/0"}, 1, []string{"TRUSTED_PROXIES: ::/0 contains clients"}},
+		"proxies in mapped IPv4":    {[]string{"TRUSTED_PROXIES=::ffff:0:0/96"}, 1, []string{"TRUSTED_PROXIES: ::ffff:0:0/96 contains clients"}},
 		"a proxy that is a name":    {[]string{"TRUSTED_PROXIES=10.0.0.0/8,proxy.internal"}, 1, []string{"TRUSTED_PROXIES", `"proxy.internal"`}},
 		"a limit below nothing":     {[]string{"RATE_LIMIT_PER_KEY=-1"}, 1, []string{"RATE_LIMIT_PER_KEY is -1"}},
 		"a limit that is no number": {[]string{"RATE_LIMIT_PER_ADDRESS=many"}, 1, []string{"RATE_LIMIT_PER_ADDRESS"}},
@@ -86,9 +101,34 @@ func TestServeEmptyVariablesAreNotSet(t *testing.T) {
 
 func TestServeKey(t *testing.T) {
 	t.Parallel()
-	p := serveDatabase(t, testdb.Empty(t), "ENVIRONMENT=production", "API_SECRET_KEY=another")
+	p := serveDatabase(t, testdb.Empty(t), "ENVIRONMENT=production", "API_SECRET_KEY="+sharedKey)
 	if response, body := p.request(http.MethodPost, "/api/results", submitted("run")); response.StatusCode != http.StatusForbidden {
 		t.Errorf("with dev-local-key: %d %s", response.StatusCode, body)
+	}
+}
+
+// TestServeAccepts uses settings that are as wide as they may be.
+func TestServeAccepts(t *testing.T) {
+	t.Parallel()
+	p := serveDatabase(t, testdb.Empty(t), "TRUSTED_PROXIES=10.0.0.0/8, fc00::/7,::1,::ffff:192.168.0.0/112,0.0.0.0",
+		"ALLOWED_ORIGINS=https://*.example.com:8443, http://localhost:*,chrome-extension://abc,http://[::1]:3000,http://[::1]:*")
+	for origin, isAllowed := range map[string]bool{
+		"https://a.example.com:8443": true, "http://localhost:1234": true, "http://[::1]:99": true,
+		"https://a.example.com": false, "https://evilexample.com:8443": false, "http://localhost.example:80": false,
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url+"/livez", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Origin", origin)
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if got := response.Header.Get("Access-Control-Allow-Origin") != ""; got != isAllowed {
+			t.Errorf("%s is allowed: %t", origin, got)
+		}
 	}
 }
 
@@ -247,7 +287,7 @@ func TestServeStopsWhileItWaits(t *testing.T) {
 // TestServeLogs finds a request in the log by the ID in its response.
 func TestServeLogs(t *testing.T) {
 	t.Parallel()
-	p := serveDatabase(t, testdb.Empty(t), "ENVIRONMENT=dev", "API_SECRET_KEY=k")
+	p := serveDatabase(t, testdb.Empty(t), "ENVIRONMENT=dev", "API_SECRET_KEY="+sharedKey)
 	response, _ := p.request(http.MethodGet, "/api/stats", "")
 	id := response.Header.Get("X-Request-Id")
 	want := fmt.Sprintf(`"requestId":%q,"operation":"get-stats"`, id)
@@ -264,7 +304,7 @@ func TestServeOnTerminal(t *testing.T) {
 	defer terminal.Close()
 	var log syncBuffer
 	go func() { _, _ = io.Copy(&log, terminal) }()
-	p := command(t, []string{"DATABASE_URL=" + testdb.Empty(t), "ENVIRONMENT=dev", "API_SECRET_KEY=k", "NO_COLOR=1"}, "serve", "--addr=127.0.0.1:0")
+	p := command(t, []string{"DATABASE_URL=" + testdb.Empty(t), "ENVIRONMENT=dev", "API_SECRET_KEY=" + sharedKey, "NO_COLOR=1"}, "serve", "--addr=127.0.0.1:0")
 	p.cmd.Stderr = screen
 	p.start()
 	screen.Close()
@@ -327,6 +367,63 @@ func TestServeFinishesRequests(t *testing.T) {
 	}
 	wantNothingRunning(t, dir)
 	serve(t, dir).wantRuns("run")
+}
+
+// TestServeMemoryLimit starts servers in a cgroup with a memory limit, as in a container.
+func TestServeMemoryLimit(t *testing.T) {
+	t.Parallel()
+	group := limitedGroup(t)
+	for env, want := range map[string]string{
+		"TZ=UTC":            `msg="memory limit of Go" limit=460.8MiB`,
+		"GOMEMLIMIT=100MiB": `msg="memory limit of Go" limit=100MiB`,
+	} {
+		p := command(t, []string{env, "DATABASE_URL=" + testdb.URL(t)}, "serve", "--addr=127.0.0.1:0")
+		p.cmd.Args = append([]string{"sh", "-c", `echo $$ >"$0" && exec "$@"`, filepath.Join(group, "cgroup.procs"), p.cmd.Path}, p.cmd.Args[1:]...)
+		p.cmd.Path = "/bin/sh"
+		p.start().ready().submit("run")
+		wantOutput(t, 0, p.stderr.String(), 0, want)
+		p.terminate()
+	}
+	p := serveDatabase(t, testdb.URL(t), "GOMEMLIMIT=off")
+	if strings.Contains(p.stderr.String(), "memory limit") {
+		t.Error("it has a limit")
+	}
+}
+
+// limitedGroup returns the folder of a new cgroup with a memory limit of 512 MiB.
+func limitedGroup(t *testing.T) string {
+	t.Helper()
+	own, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		t.Skip("no cgroups: ", err)
+	}
+	for line := range strings.Lines(string(own)) {
+		parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		var group, file string
+		switch {
+		case slices.Contains(strings.Split(parts[1], ","), "memory"): // version 1
+			group, file = "/sys/fs/cgroup/memory", "memory.limit_in_bytes"
+		case parts[0] == "0": // version 2
+			group, file = "/sys/fs/cgroup", "memory.max"
+		default:
+			continue
+		}
+		group = filepath.Join(group, parts[2], "benchledger-test-"+rand.Text())
+		if os.Mkdir(group, 0o755) != nil {
+			continue
+		}
+		t.Cleanup(func() { eventually(t, "the cgroup is removed", func() bool { return os.Remove(group) == nil }) })
+		setting, err := os.OpenFile(filepath.Join(group, file), os.O_WRONLY, 0) // It is there if this is a cgroup with that controller.
+		if err != nil {
+			continue
+		}
+		defer setting.Close()
+		if _, err := fmt.Fprint(setting, 512<<20); err == nil {
+			return group
+		}
+	}
+	t.Skip("no cgroup with a memory limit can be created here")
+	return ""
 }
 
 // TestSlowRequests has clients that send their headers too slowly, or endlessly: they do not block
