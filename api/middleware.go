@@ -62,7 +62,30 @@ func clientAddresses(trustedProxies []netip.Prefix) func(http.Handler) http.Hand
 	}
 	forwarded := middleware.ClientIPFromXFF(prefixes...)
 	// If the proxy names none, the request is from the proxy.
-	return func(next http.Handler) http.Handler { return middleware.ClientIPFromRemoteAddr(forwarded(next)) }
+	return func(next http.Handler) http.Handler {
+		return middleware.ClientIPFromRemoteAddr(withoutPorts(forwarded(next)))
+	}
+}
+
+// withoutPorts removes the ports in X-Forwarded-For, which some proxies (such as Azure's) add, and
+// the brackets around IPv6 addresses. ClientIPFromXFF takes neither for an address.
+func withoutPorts(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for i, value := range r.Header["X-Forwarded-For"] {
+			entries := strings.Split(value, ",")
+			for j, entry := range entries {
+				entry = strings.TrimSpace(entry)
+				if strings.HasPrefix(entry, "[") && strings.HasSuffix(entry, "]") {
+					entry += ":0"
+				}
+				if address, err := netip.ParseAddrPort(entry); err == nil {
+					entries[j] = address.Addr().String()
+				}
+			}
+			r.Header["X-Forwarded-For"][i] = strings.Join(entries, ",")
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // recoverPanics responds with 500 if a handler panics, and logs the stack.

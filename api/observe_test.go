@@ -2,10 +2,13 @@ package api_test
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -167,5 +170,35 @@ func TestRequestsAreTraced(t *testing.T) {
 	want := []string{"server GET /api/runs/none 404 Unset", "server GET /api/runs/none 500 Error"}
 	if !slices.Equal(got, want) {
 		t.Errorf("spans %q, want %q", got, want)
+	}
+}
+
+// The address of the client is the one that a trusted proxy names, in any form.
+func TestClientAddresses(t *testing.T) {
+	t.Parallel()
+	pool := testdb.New(t)
+	trusting := start(t, api.Config{Pool: pool, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("2001:db8:1::/48")}})
+	other := start(t, api.Config{Pool: pool, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
+	for _, test := range []struct {
+		s               *service
+		forwarded, from string
+	}{
+		{trusting, "203.0.113.1", "203.0.113.1"},
+		{trusting, "203.0.113.2:49152", "203.0.113.2"},
+		{trusting, "[2001:db8::2]:443", "2001:db8::2"},
+		{trusting, "[2001:db8::3]", "2001:db8::3"},
+		{trusting, "2001:db8::4", "2001:db8::4"},
+		{trusting, "[::ffff:203.0.113.5]:1", "203.0.113.5"},
+		{trusting, "203.0.113.1:1, 203.0.113.6:2 , [2001:db8:1::1]:3", "203.0.113.6"},
+		{trusting, "203.0.113.7:port", "127.0.0.1"},
+		{other, "203.0.113.8:443", "127.0.0.1"},
+	} {
+		id := rand.Text()
+		test.s.do(http.MethodGet, "/api/stats", nil, "X-Forwarded-For", test.forwarded, "X-Request-Id", id).want(http.StatusOK)
+		line := regexp.MustCompile(`.*"` + id + `".*`)
+		eventually(t, func() bool { return line.MatchString(test.s.log.String()) })
+		if logged := line.FindString(test.s.log.String()); !strings.Contains(logged, `"from":"`+test.from+`"`) {
+			t.Errorf("%s: %s, want %s", test.forwarded, logged, test.from)
+		}
 	}
 }
