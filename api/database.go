@@ -42,6 +42,8 @@ const (
 	// maxWaiting is how many requests may wait for each connection. Further
 	// requests would wait for too long, and are refused before they cost anything.
 	maxWaiting = 32
+	// fullTime is how long the disk of the database counts as full after a write that failed.
+	fullTime = 10 * time.Second
 )
 
 // database is how all operations access PostgreSQL.
@@ -49,6 +51,9 @@ type database struct {
 	pool   *pgxpool.Pool
 	wait   time.Duration
 	shares map[class]*share
+	// fullAt is when a write last failed because the disk of the database is full, nil if one has
+	// succeeded since.
+	fullAt atomic.Pointer[time.Time]
 }
 
 // share is the share of a class.
@@ -164,7 +169,15 @@ func (d *database) use(ctx context.Context, class class, timeout time.Duration, 
 		}
 	}
 	watched, notReplicated := db.DetectUnreplicated(ctx)
-	if err := work(watched, db.New(d.pool)); err != nil {
+	err := work(watched, db.New(d.pool))
+	switch {
+	case class != classSubmit:
+	case err == nil:
+		d.fullAt.Store(nil)
+	case db.IsDiskFull(err):
+		d.fullAt.Store(new(time.Now()))
+	}
+	if err != nil {
 		if db.IsServerLost(err) {
 			d.pool.Reset()
 		}
@@ -172,6 +185,12 @@ func (d *database) use(ctx context.Context, class class, timeout time.Duration, 
 	}
 	// A commit that waits for a standby succeeds at the deadline, without it.
 	return cmp.Or(ctx.Err(), notReplicated())
+}
+
+// isDiskFull reports whether the last write failed a short time ago because the disk was full.
+func (d *database) isDiskFull() bool {
+	at := d.fullAt.Load()
+	return at != nil && time.Since(*at) < fullTime
 }
 
 // commonErrors are the errors of all operations that need the database.

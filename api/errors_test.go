@@ -922,3 +922,25 @@ func TestStandbyUnavailable(t *testing.T) {
 		}
 	}
 }
+
+// A server whose last write failed because the disk is full is not ready.
+func TestReadinessDiskFull(t *testing.T) {
+	t.Parallel()
+	s := start(t, api.Config{Pool: testdb.New(t), ConnectionWait: patience})
+	s.exec(`create function full_disk() returns trigger language plpgsql as $$ begin raise exception 'could not extend file' using errcode = '53100'; end $$`)
+	s.exec("create trigger full_disk before insert on benchmark_runs execute function full_disk()")
+	s.get("/readyz").want(http.StatusOK)
+	s.submit(leastRun("run-1")).wantProblem(http.StatusServiceUnavailable)
+	eventually(t, func() bool { // The state is cached for a moment.
+		got := s.get("/readyz")
+		return got.status == http.StatusServiceUnavailable && strings.Contains(got.body, "The disk of the database is full")
+	})
+	s.get("/api/runs").want(http.StatusOK)
+	s.exec("drop trigger full_disk on benchmark_runs")
+	s.submit(leastRun("run-1")).want(http.StatusCreated)
+	stored := time.Now()
+	eventually(t, func() bool { return s.get("/readyz").status == http.StatusOK })
+	if after := time.Since(stored); after > 5*time.Second {
+		t.Errorf("ready %s after a write that succeeded", after)
+	}
+}

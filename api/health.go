@@ -134,6 +134,8 @@ func (s *server) checkReadiness(ctx context.Context) *Problem {
 	case !database.IsWritable:
 		s.database.pool.Reset() // Another may be writable by now.
 		return notReady("The database does not accept writes: it is a standby, or read-only.")
+	case s.database.isDiskFull():
+		return notReady("The disk of the database is full: free some space. Nothing that was acknowledged is lost.")
 	case database.SchemaDirty && database.SchemaVersion <= s.SchemaVersion: // A failed migration to a newer schema does no harm.
 		return notReady("A migration of the database failed halfway: see `benchledger migrate status`.")
 	case database.SchemaVersion < s.SchemaVersion:
