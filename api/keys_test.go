@@ -398,6 +398,36 @@ func TestKeysAreKeptSecret(t *testing.T) {
 	}
 }
 
+// The clock of the database goes ahead and back, as its function now() tells.
+func TestExpiredKeysStayExpired(t *testing.T) {
+	t.Parallel()
+	url := testdb.URL(t)
+	s := start(t, api.Config{Pool: testdb.Pool(t, url+"&search_path=public,pg_catalog"), PrivateReads: true})
+	s.exec("create table clock as select interval '0' as ahead")
+	s.exec("create function public.now() returns timestamptz language sql stable as 'select pg_catalog.now() + ahead from public.clock'")
+	mine, later := s.makeKey("mine", keys.ScopeRead), s.makeKey("later", keys.ScopeRead)
+	s.exec("update api_keys set expires_at = pg_catalog.now() + case name when 'mine' then interval '1 hour' else '1 day' end")
+	status := func(sent string) int { return s.with(sent, http.MethodGet, "/api/stats", nil).status }
+	for _, sent := range []string{mine, later} {
+		if got := status(sent); got != http.StatusOK {
+			t.Errorf("status %d before it expires", got)
+		}
+	}
+	s.exec("update clock set ahead = '2 hours'")
+	eventually(t, func() bool { return status(mine) == http.StatusForbidden })
+	s.exec("update clock set ahead = '0'")
+	anew := s.makeKey("new", keys.ScopeRead)
+	eventually(t, func() bool { return status(anew) == http.StatusOK }) // Now the server has read the keys again.
+	got := s.with(mine, http.MethodGet, "/api/stats", nil)
+	got.wantProblem(http.StatusForbidden)
+	if !strings.Contains(got.body, "has expired") {
+		t.Errorf("%s", got.body)
+	}
+	if got := status(later); got != http.StatusOK {
+		t.Errorf("status %d of a key that expires later", got)
+	}
+}
+
 func TestRateLimits(t *testing.T) {
 	t.Parallel()
 	// until sends requests until one is refused, and returns how many were not.

@@ -27,6 +27,12 @@ const (
 	useAge = time.Minute
 )
 
+// States of a key in the database.
+const (
+	expired = "expired"
+	revoked = "revoked"
+)
+
 // Cache knows the keys of the database as they were a moment ago.
 type Cache struct {
 	use        Use
@@ -36,6 +42,9 @@ type Cache struct {
 
 	mu   sync.Mutex
 	used map[string]time.Time // when a key's use was recorded last, by its name
+	// latest is the latest time that the clock of this server or of the database had. A clock
+	// that goes back does not make an expired key valid again.
+	latest time.Time
 }
 
 // Use does work that needs the database, and limits its time.
@@ -65,9 +74,16 @@ func (s *snapshot) find(hash [sha256.Size]byte) (db.ListKeysRow, bool) {
 }
 
 // Find returns a key of the database, even if it is revoked or expired, or false if there is
-// no such key.
+// no such key. A key is expired if it is by the clock of the database or of this server.
 func (c *Cache) Find(ctx context.Context, key string) (row db.ListKeysRow, found bool, err error) {
-	hash := hashOf(key)
+	row, found, err = c.lookUp(ctx, hashOf(key))
+	if found && row.State != revoked && c.hasExpired(row, time.Now()) {
+		row.State = expired
+	}
+	return row, found, err
+}
+
+func (c *Cache) lookUp(ctx context.Context, hash [sha256.Size]byte) (row db.ListKeysRow, found bool, err error) {
 	known := c.known.Load()
 	if known.isFresh(maxAge) {
 		if row, found = known.find(hash); found || known.isFresh(maxUnknownAge) {
@@ -79,6 +95,22 @@ func (c *Cache) Find(ctx context.Context, key string) (row db.ListKeysRow, found
 	}
 	row, found = known.find(hash)
 	return row, found, nil
+}
+
+// hasExpired reports whether a key has expired at the latest known time.
+func (c *Cache) hasExpired(key db.ListKeysRow, now time.Time) bool {
+	if key.ExpiresAt == nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now = now.Round(0); now.After(c.latest) { // Without the monotonic clock, which does not show that the clock was set back.
+		c.latest = now
+	}
+	if key.State == expired && key.ExpiresAt.After(c.latest) { // The clock of the database is ahead.
+		c.latest = *key.ExpiresAt
+	}
+	return !key.ExpiresAt.After(c.latest)
 }
 
 // refresh reads all keys, once for all concurrent callers.
