@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -171,7 +172,7 @@ func (d *database) use(ctx context.Context, class class, timeout time.Duration, 
 	watched, notReplicated := db.DetectUnreplicated(ctx)
 	err := work(watched, db.New(d.pool))
 	switch {
-	case class != classSubmit:
+	case class != classSubmit && class != classBulk:
 	case err == nil:
 		d.fullAt.Store(nil)
 	case db.IsDiskFull(err):
