@@ -123,10 +123,10 @@ func (s *Server) run(ctx context.Context, binaries string, settings map[string]s
 	if err := s.initialise(ctx, binaries); err != nil {
 		return err
 	}
-	if err := s.removeStaleLock(); err != nil {
+	if err := s.removeStaleLock(); err != nil { //nolint:contextcheck // it has to end, also when the start is given up
 		return err
 	}
-	if err := s.makeSocketDir(); err != nil {
+	if err := s.makeSocketDir(); err != nil { //nolint:contextcheck // as above
 		return err
 	}
 	args := []string{

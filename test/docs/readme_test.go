@@ -269,7 +269,7 @@ func TestSettings(t *testing.T) {
 func TestPromises(t *testing.T) {
 	t.Parallel()
 	var tests strings.Builder
-	for _, pattern := range []string{"api/*_test.go", "cmd/benchledger/*_test.go", "internal/*/*_test.go", "test/*/*_test.go"} {
+	for _, pattern := range []string{"api/*_test.go", "cmd/benchledger/*_test.go", "internal/*/*_test.go", "clients/go/*_test.go", "test/*/*_test.go"} {
 		files, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil {
 			t.Fatal(err)
