@@ -71,7 +71,7 @@ func hold(text func(v *victim) string) func(context.Context, *victim) error {
 	return func(ctx context.Context, v *victim) error {
 		connection, err := v.dial(ctx, text(v))
 		if err != nil {
-			return nil //nolint:nilerr // the attacker is cut off
+			return nil
 		}
 		defer connection.Close()
 		select {
@@ -247,7 +247,7 @@ func TestAttacks(t *testing.T) { //nolint:paralleltest // each takes the whole m
 		if !strings.Contains(a.name, *only) {
 			continue
 		}
-		t.Run(a.name, func(t *testing.T) { //nolint:paralleltest // see above
+		t.Run(a.name, func(t *testing.T) {
 			v := start(t)
 			if a.prepare != nil {
 				a.prepare(v)
@@ -295,7 +295,7 @@ func TestAttacks(t *testing.T) { //nolint:paralleltest // each takes the whole m
 // what the server did that it should not.
 func (v *victim) attack(a attack) (end func() string) {
 	v.t.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestAttacker$", "-attacks") //nolint:gosec // itself
+	cmd := exec.Command(os.Args[0], "-test.run=^TestAttacker$", "-attacks")
 	cmd.Env = append(os.Environ(), "ATTACK="+a.name, "ATTACK_URL="+v.URL, "ATTACK_KEY="+v.bad)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	input, err := cmd.StdinPipe()

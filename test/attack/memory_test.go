@@ -71,7 +71,7 @@ func TestMemory(t *testing.T) { //nolint:paralleltest // the figures are of one 
 		{name: "read a run with 10,000 evaluations, 8 MB", prepare: store(named(most)), method: http.MethodGet, path: "/api/runs/one"},
 		{name: "statistics", prepare: smallRuns, method: http.MethodGet, path: "/api/stats/agents"},
 	} {
-		t.Run(c.name, func(t *testing.T) { //nolint:paralleltest // see above
+		t.Run(c.name, func(t *testing.T) {
 			v := start(t)
 			if c.prepare != nil {
 				c.prepare(v)

@@ -264,7 +264,7 @@ func (v *victim) watch(ctx context.Context) (worst time.Duration) {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
 	for ctx.Err() == nil {
 		begin := time.Now()
-		answer, err := client.Get(v.URL + "/livez") //nolint:noctx // the end of the attack does not end it
+		answer, err := client.Get(v.URL + "/livez")
 		took := time.Since(begin)
 		if err != nil || answer.StatusCode != http.StatusOK {
 			took = time.Hour
