@@ -30,8 +30,7 @@ const (
 	// refusalDelay is how long an address that exceeds its rate waits for the answer that says so.
 	refusalDelay = 100 * time.Millisecond
 	// memoryShare is the part of the memory limit that the bodies of requests may have, and that
-	// the bodies of responses may have: the former are copied up to four times, the latter
-	// twice.
+	// the bodies of responses may have. A body takes up to four times its size, a response twice.
 	memoryShare = 8
 	// minBodies and maxBodies are the bounds of that part; the maximum is also what is
 	// allowed without a memory limit.
@@ -65,16 +64,24 @@ func bodyLimit(memory int64) *usageLimit {
 	return newUsageLimit(all, max(all/4, maxAtomicBytes))
 }
 
-// take reports whether a sender may use more, which is then counted.
+// take reports whether a sender may use more, which is then counted. Who uses nothing yet may
+// take more than each: a response that is larger could never be sent otherwise.
 func (l *usageLimit) take(sender string, more int64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.used+more > l.all || l.by[sender]+more > l.each {
+	if l.used+more > l.all || l.by[sender] > 0 && l.by[sender]+more > l.each {
 		return false
 	}
 	l.used += more
 	l.by[sender] += more
 	return true
+}
+
+// isFull reports whether nothing more can be used.
+func (l *usageLimit) isFull() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.used >= l.all
 }
 
 // give takes back what was counted.
@@ -94,6 +101,7 @@ func (s *server) limitBodies(ctx huma.Context, next func(huma.Context)) {
 		r, _ := humachi.Unwrap(ctx)
 		body := &countedBody{ReadCloser: r.Body, limit: s.bodies, sender: senderOf(ctx.Context())}
 		defer body.release()
+		requestInfoFrom(ctx.Context()).received = body
 		r.Body = body
 	}
 	next(ctx)

@@ -99,6 +99,8 @@ type server struct {
 	submissions *prometheus.CounterVec
 	// addresses and keyRequests limit the requests that are under way, by address and by key.
 	addresses, keyRequests *usageLimit
+	// bulks limits the bulk submissions that are under way.
+	bulks *usageLimit
 	// bodies and responses limit the bytes of both.
 	bodies, responses *usageLimit
 }
@@ -126,6 +128,7 @@ func newServer(config Config) (*chi.Mux, *server) {
 		Config: config, database: newDatabase(config.Pool, config.ConnectionWait), submissions: countSubmissions(config.Metrics),
 		keyLimit: newRateLimit(config.RequestsPerKey), addressLimit: newRateLimit(config.RequestsPerAddress),
 		addresses: newUsageLimit(math.MaxInt64, requestsOfAddress), keyRequests: newUsageLimit(math.MaxInt64, requestsOfKey),
+		bulks:  newUsageLimit(maxBulks, bulksOfOne),
 		bodies: bodyLimit(config.MemoryLimit), responses: bodyLimit(config.MemoryLimit),
 	}
 	s.keys = keys.NewCache(func(ctx context.Context, work func(context.Context, *db.Queries) error) error {

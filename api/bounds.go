@@ -79,7 +79,7 @@ func endOfString(text []byte, i int) int {
 
 // hasMany reports whether a member of an object is an array with more than most elements.
 func hasMany(raw []byte, member string, most int) bool {
-	decoder := jsontext.NewDecoder(bytes.NewBuffer(raw))
+	decoder := jsontext.NewDecoder(bytes.NewBuffer(raw), jsontext.AllowDuplicateNames(true))
 	if _, err := decoder.ReadToken(); err != nil {
 		return false // Validation says so.
 	}

@@ -83,7 +83,7 @@ func TestDifferencesAreLimited(t *testing.T) {
 // pages have each run once.
 func TestPagesHaveABudget(t *testing.T) {
 	t.Parallel()
-	s := setup(t)
+	s := start(t, api.Config{Pool: testdb.New(t), ConnectionWait: patience, MemoryLimit: 512 << 20})
 	large := strings.Repeat("x", 1<<20)
 	var want []string
 	for i := range 20 {
@@ -374,7 +374,7 @@ func TestOneSenderDoesNotHaveAllConnections(t *testing.T) {
 	t.Parallel()
 	url := testdb.URL(t)
 	direct := testdb.Pool(t, url)
-	s := serve(t, testdb.Pool(t, url+"&pool_max_conns=12"), patience) // Five of these are for submissions.
+	s := serve(t, testdb.Pool(t, url+"&pool_max_conns=12"), patience) // Six of these are for submissions.
 	greedy := s.makeKey("greedy", keys.ScopeSubmit)
 	tx, err := direct.Begin(t.Context())
 	if err != nil {
@@ -391,7 +391,7 @@ func TestOneSenderDoesNotHaveAllConnections(t *testing.T) {
 			answered <- s.with(greedy, http.MethodPost, "/api/results", leastRun(fmt.Sprint("locked-", i), object{"batchId": "locked"})).status
 		}()
 	}
-	waitUntilBlocked(t, direct, 3)
+	waitUntilBlocked(t, direct, 4)
 	for i := range 10 {
 		s.submit(leastRun(fmt.Sprint("free-", i))).want(http.StatusCreated)
 	}

@@ -32,6 +32,9 @@ const (
 	// chunkRuns and chunkBytes limit what one statement stores.
 	chunkRuns  = 250
 	chunkBytes = 2 << 20
+	// maxBulks and bulksOfOne are how many requests, and how many of one sender, may be under way:
+	// each has a chunk and its receipts in memory.
+	maxBulks, bulksOfOne = 32, 16
 	// maxReceiptErrors is how many errors and warnings the receipts of a request have in all, and
 	// one more for each further line.
 	maxReceiptErrors = 10_000
@@ -138,6 +141,11 @@ func linesOf(line *huma.Schema, description string) *huma.Schema {
 }
 
 func (s *server) submitRuns(ctx context.Context, input *submitRunsInput) (*submitRunsOutput, error) {
+	sender := senderOf(ctx)
+	if !s.bulks.take(sender, 1) {
+		return nil, s.problem(ctx, busy())
+	}
+	defer s.bulks.give(sender, 1)
 	ctx, cancel := context.WithTimeout(ctx, bulkTimes*s.RequestTimeout)
 	defer cancel()
 	store := s.submitRunsEach
@@ -159,6 +167,9 @@ func (s *server) submitRuns(ctx context.Context, input *submitRunsInput) (*submi
 			return nil, s.problem(ctx, err)
 		}
 		body.WriteByte('\n')
+	}
+	if err := s.countResponse(ctx, body.Len()); err != nil {
+		return nil, s.problem(ctx, err) // Retrying is safe: then all are replays.
 	}
 	return &submitRunsOutput{ContentType: "application/x-ndjson", Body: body.Bytes()}, nil
 }

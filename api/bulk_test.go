@@ -414,7 +414,7 @@ func TestManyBodies(t *testing.T) {
 			}
 		}
 	}
-	eventually(t, func() bool { return submit().status == http.StatusServiceUnavailable }) // It has 28 of 32 MiB.
+	eventually(t, func() bool { return submit().status == http.StatusServiceUnavailable }) // It has 14 of 16 MiB.
 	large["runId"] = "run-2"
 	s.submit(large).want(http.StatusCreated) // by another key
 	large["runId"] = "run-1"

@@ -18,7 +18,7 @@ import (
 
 // class says how an operation uses the database. Each class has a share of the connections
 // and a queue, so that reads and submissions cannot starve each other. Within a share, one sender
-// leaves an eighth to the others.
+// leaves a quarter of the connections to the others.
 type class int
 
 const (
@@ -26,7 +26,8 @@ const (
 	classControl class = iota
 	// classSubmit stores.
 	classSubmit
-	// classBulk stores many runs at once, on at most half the connections of classSubmit.
+	// classBulk stores many runs at once, or a large one, on at most half the connections of
+	// classSubmit.
 	classBulk
 	// classRead looks up rows by keys and indexes.
 	classRead
@@ -86,7 +87,7 @@ func newShare(connections int, within *share) *share {
 }
 
 // ofOne is how many of the connections of a share one sender may have.
-func ofOne(connections int) int { return max(1, connections-max(1, connections/8)) }
+func ofOne(connections int) int { return max(1, connections*3/4) }
 
 // enter returns the places of a sender, until leave is called.
 func (s *share) enter(sender string) (connections chan struct{}, leave func()) {
@@ -131,17 +132,6 @@ func newDatabase(pool *pgxpool.Pool, wait time.Duration) *database {
 	submit := d.shares[classSubmit]
 	d.shares[classBulk] = newShare(max(1, cap(submit.connections)/2), submit)
 	return d
-}
-
-// isFull reports whether so many requests are running, in all or of the sender, that another one
-// would wait too long.
-func (d *database) isFull(class class, sender string) bool {
-	limit := d.shares[class].underWay
-	if !limit.take(sender, 1) {
-		return true
-	}
-	limit.give(sender, 1)
-	return false
 }
 
 // use runs work on the database with a timeout, and at most one connection at a time. It
@@ -208,6 +198,10 @@ func register[I, O any](s *server, operation huma.Operation, class class, handle
 	operation.BodyReadTimeout = bodyReadTimeout
 	operation.Metadata = map[string]any{classKey: class}
 	huma.Register(s.api, operation, func(ctx context.Context, input *I) (output *O, err error) {
+		class := class
+		if body := requestInfoFrom(ctx).received; class == classSubmit && body != nil && body.size > heavyBytes {
+			class = classBulk
+		}
 		err = s.database.use(ctx, class, s.RequestTimeout, func(ctx context.Context, q *db.Queries) error {
 			output, err = handler(ctx, q, input)
 			return err
@@ -230,7 +224,7 @@ const classKey = "class"
 // would wait too long, so that the others get a response in time. It is counted when it begins to
 // use the database: a body that is slow to arrive takes no place.
 func (s *server) refuseTooMany(ctx huma.Context, next func(huma.Context)) {
-	if class, ok := ctx.Operation().Metadata[classKey].(class); ok && s.database.isFull(class, senderOf(ctx.Context())) {
+	if class, ok := ctx.Operation().Metadata[classKey].(class); ok && s.database.shares[class].underWay.isFull() {
 		s.refuse(ctx, busy())
 		return
 	}

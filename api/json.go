@@ -26,14 +26,18 @@ var jsonFormat = huma.Format{
 		case *checkedRun:
 			v.read(data)
 			return nil
-		case *BatchSubmission:
-			v.unknown = unknownFields(data, batchSubmissionFields)
 		}
-		if len(data) <= heavyBytes {
+		read := func() error {
+			if batch, ok := v.(*BatchSubmission); ok {
+				batch.unknown = unknownFields(data, batchSubmissionFields)
+			}
 			return decode(data, v)
 		}
+		if len(data) <= heavyBytes {
+			return read()
+		}
 		var err error
-		inTurn(func() { err = decode(data, v) })
+		inTurn(func() { err = read() })
 		return err
 	},
 }
@@ -77,11 +81,7 @@ func encode(v any) ([]byte, error) {
 // appendInTurn appends runs to a slice with about as many bytes as they have in JSON: a slice that
 // is too short would be copied, which takes several times as much memory.
 func appendInTurn(runs []Run, add func([]byte) ([]byte, error)) (text []byte, err error) {
-	const fields = 800 // of a run without metadata
-	length := fields
-	for i := range runs {
-		length += fields + len(runs[i].Metadata.text)
-	}
+	length := lengthOf(runs)
 	if length <= heavyBytes {
 		return add(make([]byte, 0, length))
 	}
@@ -89,23 +89,53 @@ func appendInTurn(runs []Run, add func([]byte) ([]byte, error)) (text []byte, er
 	return text, err
 }
 
+// lengthOf is about how many bytes a body has in JSON, as far as it consists of runs.
+func lengthOf(body any) int {
+	const fields = 800 // of a run, without what may be large
+	switch body := body.(type) {
+	case BatchDetails:
+		return len(body.Metadata.text) + lengthOf(body.Runs)
+	case []Run:
+		length := fields
+		for i := range body {
+			length += fields + len(body[i].Metadata.text)
+		}
+		return length
+	}
+	return 0
+}
+
 // encodeBody encodes the body of a response, and counts it until the response is sent. The body
 // itself is cleared: a slow client keeps no more in memory than the text.
 func (s *server) encodeBody(ctx context.Context, body reflect.Value) error {
-	text, err := encode(body.Interface())
+	value, info := body.Interface(), requestInfoFrom(ctx)
+	if err := s.countResponse(ctx, lengthOf(value)); err != nil {
+		return err
+	}
+	text, err := encode(value)
+	if err == nil {
+		err = s.countResponse(ctx, len(text))
+	}
 	if err != nil {
 		return err
 	}
-	info := requestInfoFrom(ctx)
-	if len(text) > smallResponse {
-		sender, size := senderOf(ctx), int64(len(text))
-		if !s.responses.take(sender, size) {
-			return busy()
-		}
-		info.sent = func() { s.responses.give(sender, size) }
-	}
 	body.SetZero()
 	info.body = text
+	return nil
+}
+
+// countResponse counts at least so many bytes of a response until it is sent.
+func (s *server) countResponse(ctx context.Context, size int) error {
+	info, sender := requestInfoFrom(ctx), senderOf(ctx)
+	more := int64(size - info.counted)
+	if size <= smallResponse || more <= 0 {
+		return nil
+	}
+	if !s.responses.take(sender, more) {
+		return busy()
+	}
+	info.counted = size
+	info.sent = func() { s.responses.give(sender, int64(size)) }
 	return nil
 }
 

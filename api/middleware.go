@@ -119,28 +119,38 @@ func limitUnreadBody(next http.Handler) http.Handler {
 }
 
 const (
-	// pieceBytes of a response must be sent within pieceTimeout, or the connection is closed: a
-	// client that reads nothing does not keep the memory of its response.
-	pieceBytes   = 64 << 10
-	pieceTimeout = 10 * time.Second
+	// pieceBytes of a response must be sent within pieceTimeout, and all of it within
+	// responseTimeout, or the connection is closed: a client that reads nothing, or slowly, does
+	// not keep the memory of its response.
+	pieceBytes      = 64 << 10
+	pieceTimeout    = 10 * time.Second
+	responseTimeout = 3 * time.Minute
 )
 
 // requireProgress closes connections whose client does not read.
 func requireProgress(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		next.ServeHTTP(&pieceWriter{w, http.NewResponseController(w)}, r)
+		next.ServeHTTP(&pieceWriter{ResponseWriter: w, connection: http.NewResponseController(w)}, r)
 	})
 }
 
 type pieceWriter struct {
 	http.ResponseWriter
 	connection *http.ResponseController
+	end        time.Time
 }
 
 func (w *pieceWriter) Write(text []byte) (written int, err error) {
+	if w.end.IsZero() {
+		w.end = time.Now().Add(responseTimeout)
+	}
 	for {
 		piece := text[written:min(len(text), written+pieceBytes)]
-		_ = w.connection.SetWriteDeadline(time.Now().Add(pieceTimeout)) // Without a connection, there is no deadline.
+		deadline := time.Now().Add(pieceTimeout)
+		if deadline.After(w.end) {
+			deadline = w.end
+		}
+		_ = w.connection.SetWriteDeadline(deadline) // Without a connection, there is none.
 		n, err := w.ResponseWriter.Write(piece)
 		written += n
 		if err != nil || written == len(text) {
@@ -331,12 +341,13 @@ func (s *server) checkQuery(ctx huma.Context, next func(huma.Context)) {
 		next(ctx)
 		return
 	}
+	if strings.Count(address.RawQuery, "&") >= maxParameters {
+		s.refuse(ctx, invalid(FieldError{"query", fmt.Sprintf("expected at most %d parameters", maxParameters)}))
+		return
+	}
 	query, err := url.ParseQuery(address.RawQuery)
 	text, unescapeErr := url.QueryUnescape(address.RawQuery)
 	switch {
-	case strings.Count(address.RawQuery, "&") >= maxParameters:
-		s.refuse(ctx, invalid(FieldError{"query", fmt.Sprintf("expected at most %d parameters", maxParameters)}))
-		return
 	case unescapeErr != nil || !isText(text):
 		s.refuse(ctx, invalid(FieldError{"query", "expected percent-encoded UTF-8 without NUL"}))
 		return

@@ -27,10 +27,13 @@ type requestInfo struct {
 	operation string
 	key       string // the name of the API key
 	isAdmin   bool   // whether the key has the scope admin
-	// body is the encoded body of the response, nil if the operation did not end. sent is called
-	// when it was sent, unless it is nil.
-	body []byte
-	sent func()
+	// received is the body of the request, nil if it has none.
+	received *countedBody
+	// body is the encoded body of the response, nil if the operation did not end. counted is how
+	// many bytes of it are counted. sent is called when it was sent, unless it is nil.
+	body    []byte
+	counted int
+	sent    func()
 }
 
 type requestInfoKey struct{}
@@ -132,7 +135,11 @@ func (s *server) observeRequests(next http.Handler) http.Handler {
 		}
 		s.countSubmission(operation, wrapped.Status())
 		durations.WithLabelValues(operation, strconv.Itoa(wrapped.Status())).Observe(took.Seconds())
-		s.Logger.LogAttrs(r.Context(), slog.LevelInfo, "request",
+		level := slog.LevelInfo
+		if isHealth(r) && wrapped.Status() < http.StatusBadRequest {
+			level = slog.LevelDebug // They come every few seconds, and have no limit.
+		}
+		s.Logger.LogAttrs(r.Context(), level, "request",
 			slog.String("method", r.Method), slog.String("path", cut(r.URL.Path, maxLoggedPath)), slog.Int("status", wrapped.Status()),
 			slog.String("from", from), slog.Int("bytes", wrapped.BytesWritten()), slog.Float64("durationMs", float64(took.Microseconds())/1e3))
 	})

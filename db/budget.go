@@ -2,11 +2,12 @@ package db
 
 import (
 	"context"
+	"errors"
 
 	"github.com/jackc/pgx/v5"
 )
 
-// Budget limits the bytes of the rows that queries read. A list that exceeds it ends early,
+// Budget limits the bytes of the rows that queries read, as they are in JSON. A list that exceeds it ends early,
 // after its first row at the earliest.
 type Budget struct {
 	// Left is how many bytes may still be read.
@@ -24,10 +25,10 @@ type limited struct {
 }
 
 func (l limited) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
 	rows, err := l.DBTX.Query(ctx, sql, args...) //nolint:rowserrcheck,forbidigo // it is a DBTX itself; the caller checks
 	if err != nil {
-		cancel()
+		cancel(nil)
 		return nil, err
 	}
 	return &limitedRows{Rows: rows, budget: l.budget, cancel: cancel}, nil
@@ -36,7 +37,7 @@ func (l limited) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, 
 type limitedRows struct {
 	pgx.Rows
 	budget *Budget
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
 	count  int
 }
 
@@ -46,11 +47,22 @@ func (r *limitedRows) Next() bool {
 		return false
 	}
 	for _, value := range r.RawValues() {
-		r.budget.Left -= len(value)
+		r.budget.Left -= jsonLength(value)
 	}
 	r.count++
 	r.budget.Exceeded = r.budget.Left < 0 && r.count > 1
 	return !r.budget.Exceeded
+}
+
+// jsonLength is about how many bytes a value has in JSON: a control character has six.
+func jsonLength(value []byte) int {
+	length := len(value)
+	for _, c := range value {
+		if c < ' ' {
+			length += 5
+		}
+	}
+	return length
 }
 
 // Err returns no error for a list that ended early.
@@ -64,8 +76,11 @@ func (r *limitedRows) Err() error {
 // Close has PostgreSQL end a list of which no more is read: otherwise it would send the rest.
 func (r *limitedRows) Close() {
 	if r.budget.Exceeded {
-		r.cancel()
+		r.cancel(errBudget)
 	}
 	r.Rows.Close()
-	r.cancel()
+	r.cancel(nil)
 }
+
+// errBudget is why the context of a list is canceled that exceeded its budget.
+var errBudget = errors.New("the budget is exceeded")

@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
 	"time"
@@ -42,6 +43,9 @@ func (afterQuery) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.Tra
 // TraceQueryEnd calls the function.
 func (f afterQuery) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryEndData) {
 	if started, ok := ctx.Value(startedQueryKey{}).(startedQuery); ok {
+		if errors.Is(context.Cause(ctx), errBudget) { // The page is full.
+			data.Err = nil
+		}
 		f(ctx, started.name, time.Since(started.at), data.Err)
 	}
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // maxConnections is the size of the pool unless pool_max_conns says otherwise.
-const maxConnections = 16
+const maxConnections = 20
 
 const (
 	// statementTimeout is longer than any request.

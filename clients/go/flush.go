@@ -211,8 +211,8 @@ type passed struct {
 }
 
 // pass sends groups in their order, and goes round those that fail. behind has the IDs of runs and
-// batches with an entry that failed: later entries of them, and runs of such batches, are not sent, and
-// are in failed. With patient, it retries each group for RetryFor.
+// batches with an entry that failed, and of batches whose runs have to wait: these entries are not sent,
+// and are in failed. With patient, it retries each group for RetryFor.
 func (f *flushing) pass(ctx context.Context, groups [][]entry, behind map[string]bool, patient bool) (p passed) {
 	failures := 0
 	for i, group := range groups {
@@ -250,6 +250,9 @@ func (f *flushing) pass(ctx context.Context, groups [][]entry, behind map[string
 			behind[e.id], behind["of "+e.id] = true, true
 			if len(ready) == 1 {
 				e.failed, f.failed[e.id] = true, true
+				if !patient { // A batch keeps its createdAt if it is stored before its runs.
+					f.failed["of "+e.id] = true
+				}
 				if f.why == nil {
 					f.why = fmt.Errorf("%s was not delivered: %w", filepath.Join(f.spool.dir, e.name), err)
 				}

@@ -14,7 +14,7 @@ import (
 // ErrTooLarge is the error of a value that is larger than a Reader accepts.
 var ErrTooLarge = errors.New("the value is too large")
 
-// ErrSpace is the error of an input with more white space between values than a value may have.
+// ErrSpace is the error of an input with more blank lines, in bytes, than a value may have.
 var ErrSpace = errors.New("there is too much white space")
 
 // errMore is the error if text follows an array.
@@ -38,6 +38,8 @@ type Reader struct {
 	input    *bufio.Reader
 	// lines is how many lines have been read.
 	lines int
+	// blank is how many bytes of white space, alone in their lines, have been read.
+	blank int
 	// buffer has the last line.
 	buffer []byte
 	next   func() (Value, error)
@@ -120,8 +122,8 @@ func (r *Reader) Next() (Value, error) { return r.next() }
 
 // skipSpace returns the first character that is no white space, without reading it.
 func (r *Reader) skipSpace() (byte, error) {
-	for skipped := 0; ; skipped++ {
-		if r.maxBytes > 0 && skipped > r.maxBytes {
+	for ; ; r.blank++ {
+		if r.maxBytes > 0 && r.blank > r.maxBytes {
 			return 0, ErrSpace
 		}
 		first, err := r.input.Peek(1)
@@ -140,7 +142,7 @@ func (r *Reader) skipSpace() (byte, error) {
 
 // line returns the next line that is not blank.
 func (r *Reader) line() (Value, error) {
-	for skipped := 0; ; {
+	for {
 		text, err := r.readLine()
 		if err != nil {
 			return Value{}, err
@@ -149,11 +151,11 @@ func (r *Reader) line() (Value, error) {
 		if r.maxBytes > 0 && len(bytes.TrimRight(text, "\r\n")) > r.maxBytes {
 			return Value{Number: r.lines}, ErrTooLarge
 		}
-		skipped += len(text)
+		blank := len(text)
 		if text = bytes.TrimSpace(text); len(text) > 0 {
 			return Value{r.lines, text}, nil
 		}
-		if r.maxBytes > 0 && skipped > r.maxBytes {
+		if r.blank += blank; r.maxBytes > 0 && r.blank > r.maxBytes {
 			return Value{}, ErrSpace
 		}
 	}

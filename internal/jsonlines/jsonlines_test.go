@@ -149,7 +149,7 @@ func TestLargeValues(t *testing.T) {
 		{text(most) + "\r\n5", []string{"1 " + text(most), "2 5"}},
 		{"1\n" + text(most+1) + "\n3\n\n" + text(5*most) + "\n6", []string{"1 1", "2 too large", "3 3", "5 too large", "6 6"}},
 		{text(most + 1), []string{"1 too large"}},
-		{"1\n" + strings.Repeat("\n", most/2) + "2\n" + strings.Repeat(" \n", most/2) + "3", []string{"1 1", fmt.Sprint(most/2+2, " 2"), fmt.Sprint(most+3, " 3")}},
+		{"1\n" + strings.Repeat("\n", most/2) + "2\n" + strings.Repeat(" \n", most/4) + "3", []string{"1 1", fmt.Sprint(most/2+2, " 2"), fmt.Sprint(most/2+most/4+3, " 3")}},
 		{"1\n" + strings.Repeat("\n", most+1) + "2", []string{"1 1", "too much space"}},
 		{strings.Repeat("\n", most+1) + "2", []string{"too much space"}},
 		{strings.Repeat(" ", most+1) + "[2]", []string{"too much space"}},

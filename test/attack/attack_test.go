@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -44,15 +45,23 @@ type attack struct {
 	prepare func(v *victim)
 	// senders is how many send at the same time.
 	senders int
+	// holds is true if it does not read answers to their end.
+	holds bool
 	// step is one attempt of a sender. It returns an error if the server did what it should not.
 	step func(ctx context.Context, v *victim) error
 }
+
+// answers counts those of the attack's requests.
+var answers atomic.Int64
 
 // request is a step that sends a request, whose response must have one of the statuses and at
 // most so many bytes.
 func request(most int64, statuses string, send func(ctx context.Context, v *victim) (response, error)) func(context.Context, *victim) error {
 	return func(ctx context.Context, v *victim) error {
 		got, err := send(ctx, v)
+		if err == nil {
+			answers.Add(1)
+		}
 		switch {
 		case err != nil:
 			return nil //nolint:nilerr // the attacker is cut off, or the attack has ended
@@ -158,25 +167,53 @@ var all = []attack{
 		}),
 	},
 	{
-		name: "readers that do not read", senders: 448, prepare: largeRuns(30),
+		name: "readers that do not read", holds: true, senders: 448, prepare: largeRuns(30),
 		step: hold(func(*victim) string {
 			return "GET /api/runs?limit=10000 HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n\r\n"
 		}),
 	},
 	{
-		name: "bodies that do not arrive", senders: 600,
+		name: "readers that read slowly", holds: true, senders: 64, prepare: largeRuns(30),
+		step: func(ctx context.Context, v *victim) error {
+			connection, err := v.dial(ctx, "GET /api/runs?limit=10000 HTTP/1.1\r\nHost: x\r\n\r\n")
+			if err != nil {
+				return nil //nolint:nilerr // the attacker is cut off
+			}
+			defer connection.Close()
+			for ctx.Err() == nil {
+				if _, err := io.CopyN(io.Discard, connection, 64<<10); err != nil {
+					return nil //nolint:nilerr // as above
+				}
+				select {
+				case <-ctx.Done():
+				case <-time.After(time.Second):
+				}
+			}
+			return nil
+		},
+	},
+	{
+		name: "receipts that nobody reads", holds: true, senders: 256,
+		step: hold(func(v *victim) string {
+			body := faultyLines()
+			return fmt.Sprintf("POST /api/results/bulk HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s",
+				v.bad, len(body), body)
+		}),
+	},
+	{
+		name: "bodies that do not arrive", holds: true, senders: 600,
 		step: hold(func(v *victim) string {
 			return "POST /api/results HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + v.bad + "\r\nContent-Length: 8000000\r\n\r\n{"
 		}),
 	},
 	{
-		name: "bulk submissions that do not arrive", senders: 16,
+		name: "bulk submissions that do not arrive", holds: true, senders: 16,
 		step: hold(func(v *victim) string {
 			return "POST /api/results/bulk?mode=atomic HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + v.bad + "\r\nTransfer-Encoding: chunked\r\n\r\n"
 		}),
 	},
 	{
-		name: "large bodies that stop before their end", senders: 40,
+		name: "large bodies that stop before their end", holds: true, senders: 40,
 		step: hold(func(v *victim) string {
 			return "POST /api/results HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + v.bad + "\r\nContent-Length: 8000000\r\n\r\n" + strings.Repeat(" ", 7_900_000)
 		}),
@@ -318,6 +355,9 @@ func (v *victim) attack(a attack) (end func() string) {
 			if line, found := strings.CutPrefix(lines.Text(), "fault: "); found {
 				faults = append(faults, line)
 			}
+			if lines.Text() == "answers: 0" && !a.holds {
+				faults = append(faults, "no request of the attack was answered")
+			}
 		}
 		if err := cmd.Wait(); err != nil {
 			faults = append(faults, err.Error())
@@ -351,4 +391,5 @@ func TestAttacker(t *testing.T) { //nolint:paralleltest // it is alone in its pr
 	_, _ = io.Copy(io.Discard, os.Stdin) // Until the attack has to end.
 	stop()
 	senders.Wait()
+	fmt.Println("answers:", answers.Load())
 }

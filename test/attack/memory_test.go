@@ -53,6 +53,13 @@ func TestMemory(t *testing.T) { //nolint:paralleltest // the figures are of one 
 		{name: "submit a run that differs from a final one, 8 MB", prepare: store(named(most)), method: http.MethodPost, path: submit, body: func(*victim) []byte {
 			return compressText(strings.ReplaceAll(named(most), `"score":0.5`, `"score":0.6`))
 		}},
+		{name: "submit 800,000 names in metadata, 8 MB", method: http.MethodPost, path: submit, body: func(v *victim) []byte {
+			var names strings.Builder
+			for i := range 800_000 {
+				fmt.Fprintf(&names, `"%05x":0,`, i)
+			}
+			return compressText(string(v.run(`,"metadata":{` + strings.TrimSuffix(names.String(), ",") + `}`)))
+		}},
 		{name: "refuse 2.79 million empty evaluations", method: http.MethodPost, path: submit, body: func(*victim) []byte { return emptyEvaluations() }},
 		{name: "submit 10,000 small runs in bulk", method: http.MethodPost, path: bulk, body: func(v *victim) []byte { return lines(v, 10_000, "") }},
 		{name: "submit 20 runs of 8 MB in bulk", method: http.MethodPost, path: bulk, body: func(v *victim) []byte {

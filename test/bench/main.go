@@ -247,7 +247,7 @@ func (o *options) measureCopy(ctx context.Context, places []*place, results *res
 }
 
 // poolSize is how many connections to the database a server has unless it is told otherwise.
-const poolSize = 16
+const poolSize = 20
 
 // measureMixed has harnesses submit while people look at dashboards; its limit is pgbench
 // that submits as much a second, and nobody reads.

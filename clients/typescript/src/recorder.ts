@@ -448,8 +448,8 @@ export class BenchmarkLogger {
   }
 
   /** Sends groups in their order, and goes round those that fail. behind has the IDs of runs and
-   *  batches with an entry that failed: later entries of them, and runs of such batches, are not
-   *  sent, and are in failed. If patient, it retries each group for the retry time. */
+   *  batches with an entry that failed, and of batches whose runs have to wait: these entries are
+   *  not sent, and are in failed. If patient, it retries each group for the retry time. */
   async #pass(groups: Waiting[][], behind: Set<string>, patient: boolean, flush: Flush): Promise<Passed> {
     const passed: Passed = { failed: [], rest: [], error: undefined, stopped: false, inARow: false };
     let failures = 0;
@@ -479,6 +479,7 @@ export class BenchmarkLogger {
       if (only && ready.length === 1) {
         only.head.failed = true;
         flush.failed.add(only.id);
+        if (!patient) flush.failed.add(`of ${only.id}`); // A batch keeps its createdAt if it is stored before its runs.
         flush.why ??= new Error(`${only.head.name} was not delivered: ${(passed.error as Error).message}`);
       }
       passed.failed.push(tried);
