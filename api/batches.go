@@ -35,6 +35,8 @@ type listBatchesInput struct {
 	Cursor string `query:"cursor" maxLength:"1000" doc:"Start of the page: the cursor in the Link header of the previous page."`
 }
 
+func (i *listBatchesInput) readsMany() bool { return i.Limit > manyRows }
+
 type listBatchesOutput struct {
 	Link string `header:"Link" doc:"The next page, as <URI reference>; rel=\"next\"; absent on the last page."`
 	Body []Batch
@@ -48,6 +50,8 @@ type getBatchInput struct {
 	Voided  bool   `query:"voided" doc:"true: return voided runs, too."`
 	Cursor  string `query:"cursor" maxLength:"1000" doc:"Start of the runs: the cursor in the Link header of the previous response."`
 }
+
+func (*getBatchInput) readsMany() bool { return true }
 
 type getBatchOutput struct {
 	Link string `header:"Link" doc:"The next runs, as <URI reference>; rel=\"next\"; absent if there are no more."`

@@ -31,6 +31,8 @@ const (
 	classBulk
 	// classRead looks up rows by keys and indexes.
 	classRead
+	// classReadMany reads many rows, on at most half the connections of classRead.
+	classReadMany
 	// classAnalyse computes over many rows.
 	classAnalyse
 )
@@ -118,7 +120,7 @@ func newDatabase(pool *pgxpool.Pool, wait time.Duration) *database {
 	}
 	if all := int(pool.Config().MaxConns); all < controlConnections+3 {
 		one := newShare(all, nil)
-		d.shares = map[class]*share{classControl: one, classSubmit: one, classBulk: one, classRead: one, classAnalyse: one}
+		d.shares = map[class]*share{classControl: one, classSubmit: one, classBulk: one, classRead: one, classReadMany: one, classAnalyse: one}
 		return d
 	}
 	total := int(pool.Config().MaxConns) - controlConnections
@@ -129,8 +131,10 @@ func newDatabase(pool *pgxpool.Pool, wait time.Duration) *database {
 	} {
 		d.shares[class] = newShare(connections, nil)
 	}
-	submit := d.shares[classSubmit]
-	d.shares[classBulk] = newShare(max(1, cap(submit.connections)/2), submit)
+	for part, class := range map[class]class{classBulk: classSubmit, classReadMany: classRead} {
+		whole := d.shares[class]
+		d.shares[part] = newShare(max(1, cap(whole.connections)/2), whole)
+	}
 	return d
 }
 
@@ -198,11 +202,7 @@ func register[I, O any](s *server, operation huma.Operation, class class, handle
 	operation.BodyReadTimeout = bodyReadTimeout
 	operation.Metadata = map[string]any{classKey: class}
 	huma.Register(s.api, operation, func(ctx context.Context, input *I) (output *O, err error) {
-		class := class
-		if body := requestInfoFrom(ctx).received; class == classSubmit && body != nil && body.size > heavyBytes {
-			class = classBulk
-		}
-		err = s.database.use(ctx, class, s.RequestTimeout, func(ctx context.Context, q *db.Queries) error {
+		err = s.database.use(ctx, classOf(ctx, class, input), s.RequestTimeout, func(ctx context.Context, q *db.Queries) error {
 			output, err = handler(ctx, q, input)
 			return err
 		})
@@ -215,6 +215,20 @@ func register[I, O any](s *server, operation huma.Operation, class class, handle
 		return output, nil
 	})
 }
+
+// classOf returns the class of a request: large ones have fewer connections.
+func classOf(ctx context.Context, usual class, input any) class {
+	if body := requestInfoFrom(ctx).received; usual == classSubmit && body != nil && body.size > heavyBytes {
+		return classBulk
+	}
+	if many, ok := input.(interface{ readsMany() bool }); ok && many.readsMany() {
+		return classReadMany
+	}
+	return usual
+}
+
+// manyRows is the limit from which a page has many rows.
+const manyRows = 1000
 
 // classKey is the key of the class in the metadata of an operation. Operations without a class
 // do not use the database.

@@ -101,6 +101,8 @@ type listRunsInput struct {
 	RunFilters
 }
 
+func (i *listRunsInput) readsMany() bool { return i.Limit > manyRows }
+
 type listRunsOutput struct {
 	Link string `header:"Link" doc:"The next page, as <URI reference>; rel=\"next\"; absent on the last page."`
 	Body []Run
