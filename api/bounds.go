@@ -20,6 +20,9 @@ const (
 	// maxEvaluations is how many evaluations a run may have: more cannot be stored within the
 	// deadline of a request.
 	maxEvaluations = 10_000
+	// maxNames is how many names of members a body may have: the names of an object are all kept
+	// to find those that appear twice.
+	maxNames = 100_000
 	// maxValues is how many values of a body are read to validate it against its schema.
 	maxValues = 200_000
 	// maxFaults is how many errors a response has.
@@ -29,8 +32,8 @@ const (
 // tooMuch returns what a submission has too much of, nil if nothing. It allocates no
 // memory for what it reads.
 func tooMuch(raw []byte) error {
-	if at := longNumber(raw); at >= 0 {
-		return &huma.ErrorDetail{Location: "body", Message: fmt.Sprintf("expected numbers of at most %d characters; a longer one is at byte %d", maxNumber, at)}
+	if err := scan(raw); err != nil {
+		return &huma.ErrorDetail{Location: "body", Message: err.Error()}
 	}
 	if bytes.Count(raw, []byte(",")) >= maxEvaluations && hasMany(raw, "evaluations", maxEvaluations) {
 		return &huma.ErrorDetail{Location: "body.evaluations", Message: fmt.Sprintf("expected array length <= %d", maxEvaluations)}
@@ -38,25 +41,29 @@ func tooMuch(raw []byte) error {
 	return nil
 }
 
-// longNumber returns where a number that is too long begins in a JSON text, -1 if none is.
-func longNumber(text []byte) int {
-	begin := -1
+// scan returns an error for a JSON text that would take long to parse, or much memory.
+func scan(text []byte) error {
+	number, names := -1, 0
 	for i := 0; i < len(text); i++ {
 		switch c := text[i]; {
 		case c >= '0' && c <= '9', c == '-', c == '+', c == '.', c == 'e', c == 'E':
-			if begin < 0 {
-				begin = i
+			if number < 0 {
+				number = i
 			}
-			if i-begin >= maxNumber {
-				return begin
+			if i-number >= maxNumber {
+				return fmt.Errorf("expected numbers of at most %d characters; a longer one is at byte %d", maxNumber, number)
 			}
 			continue
+		case c == ':':
+			if names++; names > maxNames {
+				return fmt.Errorf("expected at most %d names of members", maxNames)
+			}
 		case c == '"':
 			i = endOfString(text, i)
 		}
-		begin = -1
+		number = -1
 	}
-	return -1
+	return nil
 }
 
 // endOfString returns where the string that begins at i ends.
@@ -116,12 +123,14 @@ const heavyBytes = 256 << 10
 // turns has a place for half of the processors.
 var turns = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))
 
-// inTurn runs what takes much processor time and waits for nothing: large bodies leave half of
-// the processors to small ones.
+// inTurn runs what takes much processor time and waits for nothing. It pauses for half as long
+// before the next one, so that large bodies take at most a third of the processors.
 func inTurn(work func()) {
 	turns <- struct{}{}
 	defer func() { <-turns }()
+	begin := time.Now()
 	work()
+	time.Sleep(time.Since(begin) / 2)
 }
 
 // andMore is the last error of a list that does not say how many there are.

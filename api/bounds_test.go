@@ -38,6 +38,17 @@ func TestErrorsAreLimited(t *testing.T) {
 		}
 	}
 	s.submitBatch(`{"batchId":[` + strings.Repeat("{},", 200_000) + `{}]}`).wantProblem(http.StatusBadRequest)
+	names := func(n int) string {
+		var text strings.Builder
+		for i := range n {
+			fmt.Fprintf(&text, `"%d":0,`, i)
+		}
+		return strings.TrimSuffix(encode(t, leastRun("names")), "}") + `,"metadata":{` + strings.TrimSuffix(text.String(), ",") + `}}`
+	}
+	s.submit(names(99_000)).want(http.StatusCreated)
+	if found := errors(s.submit(names(100_001))); !slices.Equal(found, []fault{{"body", "expected at most 100000 names of members"}}) {
+		t.Errorf("many names: %v", found)
+	}
 	receipts := s.submitBulk("", empty(10_000)).wantReceipts()
 	if len(receipts[0].Errors) != 20 {
 		t.Errorf("a receipt has %d errors", len(receipts[0].Errors))

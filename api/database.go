@@ -84,12 +84,9 @@ type places struct {
 func newShare(connections int, within *share) *share {
 	return &share{
 		connections: make(chan struct{}, connections), within: within, senders: map[string]*places{},
-		underWay: newUsageLimit(int64(connections*maxWaiting), int64(ofOne(connections)*maxWaiting)),
+		underWay: newUsageLimit(int64(connections*maxWaiting), int64(max(1, connections*3/4)*maxWaiting)),
 	}
 }
-
-// ofOne is how many of the connections of a share one sender may have.
-func ofOne(connections int) int { return max(1, connections*3/4) }
 
 // enter returns the places of a sender, until leave is called.
 func (s *share) enter(sender string) (connections chan struct{}, leave func()) {
@@ -97,7 +94,7 @@ func (s *share) enter(sender string) (connections chan struct{}, leave func()) {
 	defer s.mu.Unlock()
 	of := s.senders[sender]
 	if of == nil {
-		of = &places{connections: make(chan struct{}, ofOne(cap(s.connections)))}
+		of = &places{connections: make(chan struct{}, max(1, cap(s.connections)*3/4))}
 		s.senders[sender] = of
 	}
 	of.requests++

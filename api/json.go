@@ -28,10 +28,11 @@ var jsonFormat = huma.Format{
 			return nil
 		}
 		read := func() error {
-			if batch, ok := v.(*BatchSubmission); ok {
+			err := decode(data, v)
+			if batch, ok := v.(*BatchSubmission); ok && err == nil {
 				batch.unknown = unknownFields(data, batchSubmissionFields)
 			}
-			return decode(data, v)
+			return err
 		}
 		if len(data) <= heavyBytes {
 			return read()
@@ -44,8 +45,8 @@ var jsonFormat = huma.Format{
 
 // decode reads JSON for validation, or into a value whose Resolve methods run later.
 func decode(data []byte, v any) error {
-	if longNumber(data) >= 0 {
-		return fmt.Errorf("a number has more than %d characters", maxNumber)
+	if err := scan(data); err != nil {
+		return err
 	}
 	if _, forValidation := v.(*any); forValidation {
 		return publicError(data, json.Unmarshal(data, v, forSchema()))

@@ -51,6 +51,9 @@ type attack struct {
 	step func(ctx context.Context, v *victim) error
 }
 
+// batches counts those that are stored as a whole: what is submitted to the last one waits for it.
+var batches atomic.Int64
+
 // answers counts those of the attack's requests.
 var answers atomic.Int64
 
@@ -245,10 +248,11 @@ var all = []attack{
 	{
 		name: "a batch that is locked", senders: 41, // some of these store the batch as a whole, the others wait for it
 		step: request(4<<20, "200 201", func(ctx context.Context, v *victim) (response, error) {
-			batch := fmt.Sprintf(`,"batchId":"locked-%d"`, time.Now().Unix()/3)
 			if v.next.Add(1)%20 != 0 {
+				batch := fmt.Sprintf(`,"batchId":"locked-%d"`, batches.Load())
 				return v.send(ctx, http.MethodPost, "/api/results", v.bad, v.run(batch))
 			}
+			batch := fmt.Sprintf(`,"batchId":"locked-%d"`, batches.Add(1))
 			return v.send(ctx, http.MethodPost, "/api/results/bulk?mode=atomic", v.bad, v.lines(1000, batch))
 		}),
 	},

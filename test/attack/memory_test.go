@@ -53,7 +53,7 @@ func TestMemory(t *testing.T) { //nolint:paralleltest // the figures are of one 
 		{name: "submit a run that differs from a final one, 8 MB", prepare: store(named(most)), method: http.MethodPost, path: submit, body: func(*victim) []byte {
 			return compressText(strings.ReplaceAll(named(most), `"score":0.5`, `"score":0.6`))
 		}},
-		{name: "submit 800,000 names in metadata, 8 MB", method: http.MethodPost, path: submit, body: func(v *victim) []byte {
+		{name: "refuse 800,000 names in metadata, 8 MB", method: http.MethodPost, path: submit, body: func(v *victim) []byte {
 			var names strings.Builder
 			for i := range 800_000 {
 				fmt.Fprintf(&names, `"%05x":0,`, i)
