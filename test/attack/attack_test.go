@@ -52,7 +52,11 @@ type attack struct {
 }
 
 // batches counts those that are stored as a whole: what is submitted to the last one waits for it.
-var batches atomic.Int64
+// storing is locked while there is one.
+var (
+	batches atomic.Int64
+	storing sync.Mutex
+)
 
 // answers counts those of the attack's requests.
 var answers atomic.Int64
@@ -246,14 +250,15 @@ var all = []attack{
 		}),
 	},
 	{
-		name: "a batch that is locked", senders: 41, // some of these store the batch as a whole, the others wait for it
+		name: "a batch that is locked", senders: 41, // one stores the batch as a whole, the others wait for it
 		step: request(4<<20, "200 201", func(ctx context.Context, v *victim) (response, error) {
-			if v.next.Add(1)%20 != 0 {
+			if !storing.TryLock() {
 				batch := fmt.Sprintf(`,"batchId":"locked-%d"`, batches.Load())
 				return v.send(ctx, http.MethodPost, "/api/results", v.bad, v.run(batch))
 			}
+			defer storing.Unlock()
 			batch := fmt.Sprintf(`,"batchId":"locked-%d"`, batches.Add(1))
-			return v.send(ctx, http.MethodPost, "/api/results/bulk?mode=atomic", v.bad, v.lines(1000, batch))
+			return v.send(ctx, http.MethodPost, "/api/results/bulk?mode=atomic", v.bad, v.lines(10_000, batch))
 		}),
 	},
 	{

@@ -242,7 +242,7 @@ func (v *victim) rate(ctx context.Context, during time.Duration) float64 {
 				body := v.run("")
 				id := strings.Split(string(body), `"`)[3]
 				ok := one(http.MethodPost, "/api/results", body)
-				for _, path := range []string{"/api/runs/" + id, "/api/batches?limit=20", "/api/runs?limit=1&scenario=scenario-b"} {
+				for _, path := range []string{"/api/runs/" + id, "/api/runs?limit=20", "/api/runs?limit=1&scenario=scenario-b"} {
 					if ok {
 						succeeded.Add(1)
 						ok = one(http.MethodGet, path, nil)
