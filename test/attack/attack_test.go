@@ -184,12 +184,12 @@ var all = []attack{
 		step: func(ctx context.Context, v *victim) error {
 			connection, err := v.dial(ctx, "GET /api/runs?limit=10000 HTTP/1.1\r\nHost: x\r\n\r\n")
 			if err != nil {
-				return nil //nolint:nilerr // the attacker is cut off
+				return nil
 			}
 			defer connection.Close()
 			for ctx.Err() == nil {
 				if _, err := io.CopyN(io.Discard, connection, 64<<10); err != nil {
-					return nil //nolint:nilerr // as above
+					return nil
 				}
 				select {
 				case <-ctx.Done():
