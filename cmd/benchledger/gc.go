@@ -10,7 +10,7 @@ import (
 // processor time, and a large request does not quadruple its memory, as a fixed percentage
 // (GOGC) would have it.
 const (
-	gcHeadroom                 = 20 << 20
+	gcHeadroom                 = 16 << 20
 	minGCPercent, maxGCPercent = 25, 400
 )
 
