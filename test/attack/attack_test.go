@@ -187,6 +187,7 @@ var all = []attack{
 				return nil
 			}
 			defer connection.Close()
+			defer context.AfterFunc(ctx, func() { _ = connection.Close() })()
 			for ctx.Err() == nil {
 				if _, err := io.CopyN(io.Discard, connection, 64<<10); err != nil {
 					return nil
