@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -128,6 +129,17 @@ func (s *service) do(method, path string, body any, headers ...string) answer {
 		}
 	}
 	return answer{t: s.t, path: request.URL.Path, status: response.StatusCode, header: response.Header, body: string(text), closed: response.Close}
+}
+
+// dial opens a connection, for requests that no client would send. It is closed at the end of the test.
+func (s *service) dial() net.Conn {
+	s.t.Helper()
+	connection, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = connection.Close() })
+	return connection
 }
 
 func (s *service) get(path string) answer {

@@ -255,11 +255,7 @@ func TestLocalOnly(t *testing.T) {
 		"localhost": 200, "localhost:8787": 200, "LOCALHOST:1": 200, "127.0.0.1": 200, "127.0.0.1:80": 200, "[::1]": 200, "[::1]:8787": 200,
 		"evil.test": 421, "evil.test:8787": 421, "localhost.evil.test": 421, "127.0.0.1.evil.test": 421, "10.0.0.1": 421, "": 421,
 	} {
-		connection, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer connection.Close()
+		connection := s.dial()
 		fmt.Fprintf(connection, "GET /api/runs HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", host)
 		got, err := io.ReadAll(connection)
 		if err != nil || !strings.HasPrefix(string(got), fmt.Sprintf("HTTP/1.1 %d ", want)) {
@@ -313,11 +309,7 @@ func TestManyRequestsOfOneSender(t *testing.T) {
 	s := setup(t)
 	slow := s.makeKey("slow", keys.ScopeSubmit)
 	for range 300 {
-		connection, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer connection.Close()
+		connection := s.dial()
 		fmt.Fprintf(connection, "POST /api/results HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: 100000\r\n\r\n", slow)
 	}
 	eventually(t, func() bool {
@@ -337,11 +329,7 @@ func TestUnreadResponse(t *testing.T) {
 	for i := range 8 {
 		s.submit(leastRun(fmt.Sprint("run-", i), object{"metadata": object{"log": strings.Repeat("x", 1<<20)}})).want(http.StatusCreated)
 	}
-	connection, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer connection.Close()
+	connection := s.dial()
 	if err := connection.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil { //nolint:forcetypeassert // it dials tcp
 		t.Fatal(err)
 	}

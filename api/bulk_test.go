@@ -328,11 +328,7 @@ func TestBulkLimits(t *testing.T) {
 	t.Run("the size of a body is limited, by its header and after decompression", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
-		connection, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer connection.Close()
+		connection := s.dial()
 		fmt.Fprintf(connection, "POST /api/results/bulk HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: 1000000000\r\n\r\n", key)
 		first := make([]byte, len("HTTP/1.1 413"))
 		if _, err := io.ReadFull(connection, first); err != nil || string(first) != "HTTP/1.1 413" {
@@ -353,11 +349,7 @@ func TestSlowBulk(t *testing.T) {
 	t.Parallel()
 	s := serve(t, testdb.Pool(t, testdb.URL(t)+"&pool_max_conns=1"), patience)
 	for _, mode := range []string{"each", "atomic"} {
-		connection, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer connection.Close()
+		connection := s.dial()
 		line := encode(t, leastRun("slow-"+mode)) + "\n"
 		fmt.Fprintf(connection, "POST /api/results/bulk?mode=%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s",
 			mode, key, len(line)+1, line)
@@ -370,11 +362,7 @@ func TestSlowBulk(t *testing.T) {
 	}
 
 	t.Run("an incomplete body is an error, and the lines before may be stored", func(t *testing.T) {
-		connection, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer connection.Close()
+		connection := s.dial()
 		fmt.Fprintf(connection, "POST /api/results/bulk HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: 100000\r\n\r\n%s",
 			key, ndjson(t, leastRun("broken-off")))
 		if err := connection.(*net.TCPConn).CloseWrite(); err != nil {
@@ -398,13 +386,8 @@ func TestManyBodies(t *testing.T) {
 	spaces := strings.Repeat(" ", 1<<20)
 	connections := make([]net.Conn, 20)
 	for i := range connections {
-		connection, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer connection.Close()
-		connections[i] = connection
-		fmt.Fprintf(connection, "POST /api/results HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n", greedy, 8<<20)
+		connections[i] = s.dial()
+		fmt.Fprintf(connections[i], "POST /api/results HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n", greedy, 8<<20)
 	}
 	submit().want(http.StatusCreated)
 	for _, connection := range connections {

@@ -369,11 +369,7 @@ func TestKeys(t *testing.T) {
 func TestKeyBeforeBody(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
-	connection, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer connection.Close()
+	connection := s.dial()
 	fmt.Fprintf(connection, "POST /api/results HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer wrong\r\nContent-Length: 1000000\r\n\r\n")
 	first := make([]byte, len("HTTP/1.1 403"))
 	if _, err := io.ReadFull(connection, first); err != nil || string(first) != "HTTP/1.1 403" {
@@ -384,11 +380,7 @@ func TestKeyBeforeBody(t *testing.T) {
 func TestTruncatedBody(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
-	connection, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer connection.Close()
+	connection := s.dial()
 	fmt.Fprintf(connection, "POST /api/results HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: 1000\r\n\r\n{\"runId\":", key)
 	if err := connection.(*net.TCPConn).CloseWrite(); err != nil {
 		t.Fatal(err)

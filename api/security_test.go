@@ -9,7 +9,6 @@ import (
 	"go/token"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -112,11 +111,7 @@ func TestHeadersCannotBeInjected(t *testing.T) {
 		"GET /health HTTP/1.1\r\nHost: x\r\nOrigin: https://dashboard.example\rX-Injected: yes\r\n",
 		"GET /api/runs/a%0d%0aX-Injected:%20yes HTTP/1.1\r\nHost: x\r\n",
 	} {
-		connection, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer connection.Close()
+		connection := s.dial()
 		if _, err := io.WriteString(connection, request+"Connection: close\r\n\r\n"); err != nil {
 			t.Fatal(err)
 		}
