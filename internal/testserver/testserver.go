@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -132,6 +133,21 @@ func Start(cmd *exec.Cmd) (*Server, error) {
 
 // Pid is the number of its process.
 func (s *Server) Pid() int { return s.cmd.Process.Pid }
+
+// Memory returns a size of its process in bytes: VmRSS is what it has now, VmHWM the peak. Only Linux
+// has it.
+func (s *Server) Memory(name string) (uint64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.Pid()))
+	if err != nil {
+		return 0, err
+	}
+	match := regexp.MustCompile(`(?m)^` + name + `:\s+(\d+) kB$`).FindSubmatch(status)
+	if match == nil {
+		return 0, fmt.Errorf("the system does not tell %s of a process", name)
+	}
+	kilobytes, err := strconv.ParseUint(string(match[1]), 10, 64)
+	return kilobytes << 10, err
+}
 
 // Kill ends it as a crash does.
 func (s *Server) Kill() {

@@ -100,7 +100,7 @@ func hold(text func(v *victim) string) func(context.Context, *victim) error {
 
 // once returns a function that compresses a text, once: the attacker spends no time on it.
 func once(text func() string) func() []byte {
-	return sync.OnceValue(func() []byte { return compressText(text()) })
+	return sync.OnceValue(func() []byte { return compress(text()) })
 }
 
 // invalid is a run that is refused, with the beginning of its last member.
@@ -318,7 +318,7 @@ func TestAttacks(t *testing.T) { //nolint:paralleltest // each takes the whole m
 			if !v.isAlive() {
 				t.Fatal("the server is dead")
 			}
-			peak := v.status("VmHWM")
+			peak := v.memory("VmHWM")
 			t.Logf("%-45s %6.0f/s before, %6.0f/s during (%.0f %%), /livez at most %s, peak %d MiB",
 				a.name, before, during, 100*during/before, worst.Round(time.Millisecond), peak>>20)
 			if during < least*before {

@@ -2,7 +2,6 @@ package attack
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -19,7 +18,7 @@ func TestMemory(t *testing.T) { //nolint:paralleltest // the figures are of one 
 		t.Skip("make attack runs this")
 	}
 	text := func(n int) string { return strings.Repeat("x", n) }
-	lines := func(v *victim, n int, more string) []byte { return compressText(string(v.lines(n, more))) }
+	lines := func(v *victim, n int, more string) []byte { return compress(string(v.lines(n, more))) }
 	var evaluations strings.Builder
 	for i := range 10_000 {
 		fmt.Fprintf(&evaluations, `{"evaluatorName":"e%d","score":0.5,"maxScore":1,"details":"%s"},`, i, text(700))
@@ -42,23 +41,23 @@ func TestMemory(t *testing.T) { //nolint:paralleltest // the figures are of one 
 		method, path string
 		body         func(v *victim) []byte
 	}{
-		{name: "submit a small run", method: http.MethodPost, path: submit, body: func(v *victim) []byte { return compressText(string(v.run(""))) }},
+		{name: "submit a small run", method: http.MethodPost, path: submit, body: func(v *victim) []byte { return compress(string(v.run(""))) }},
 		{name: "submit a run with a prompt of 8 MB", method: http.MethodPost, path: submit, body: func(v *victim) []byte {
-			return compressText(string(v.run(`,"telemetry":{"promptSent":"` + text(8_000_000) + `"}`)))
+			return compress(string(v.run(`,"telemetry":{"promptSent":"` + text(8_000_000) + `"}`)))
 		}},
 		{name: "submit a run with 8 MB of metadata", method: http.MethodPost, path: submit, body: func(v *victim) []byte {
-			return compressText(string(v.run(`,"metadata":{"log":"` + text(8_000_000) + `"}`)))
+			return compress(string(v.run(`,"metadata":{"log":"` + text(8_000_000) + `"}`)))
 		}},
-		{name: "submit a run with 10,000 evaluations, 8 MB", method: http.MethodPost, path: submit, body: func(v *victim) []byte { return compressText(string(v.run(most))) }},
+		{name: "submit a run with 10,000 evaluations, 8 MB", method: http.MethodPost, path: submit, body: func(v *victim) []byte { return compress(string(v.run(most))) }},
 		{name: "submit a run that differs from a final one, 8 MB", prepare: store(named(most)), method: http.MethodPost, path: submit, body: func(*victim) []byte {
-			return compressText(strings.ReplaceAll(named(most), `"score":0.5`, `"score":0.6`))
+			return compress(strings.ReplaceAll(named(most), `"score":0.5`, `"score":0.6`))
 		}},
 		{name: "refuse 800,000 names in metadata, 8 MB", method: http.MethodPost, path: submit, body: func(v *victim) []byte {
 			var names strings.Builder
 			for i := range 800_000 {
 				fmt.Fprintf(&names, `"%05x":0,`, i)
 			}
-			return compressText(string(v.run(`,"metadata":{` + strings.TrimSuffix(names.String(), ",") + `}`)))
+			return compress(string(v.run(`,"metadata":{` + strings.TrimSuffix(names.String(), ",") + `}`)))
 		}},
 		{name: "refuse 2.79 million empty evaluations", method: http.MethodPost, path: submit, body: func(*victim) []byte { return emptyEvaluations() }},
 		{name: "submit 10,000 small runs in bulk", method: http.MethodPost, path: bulk, body: func(v *victim) []byte { return lines(v, 10_000, "") }},
@@ -92,12 +91,12 @@ func TestMemory(t *testing.T) { //nolint:paralleltest // the figures are of one 
 			if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", v.Pid()), []byte("5"), 0o200); err != nil {
 				t.Skip(err)
 			}
-			before := v.status("VmRSS")
+			before := v.memory("VmRSS")
 			got, err := v.send(t.Context(), c.method, c.path, sharedKey, body, headers...)
 			if err != nil || got.status >= http.StatusInternalServerError {
 				t.Fatalf("%d %s, %v", got.status, got.body, err)
 			}
-			grown := max(0, v.status("VmHWM")-before)
+			grown := max(0, v.memory("VmHWM")-before)
 			fmt.Fprintf(&table, "| %s | %d | %.1f | %d |\n", c.name, got.status, float64(got.size)/1e6, grown>>20)
 			if grown > mostOfOne {
 				t.Errorf("the server takes %d MiB more", grown>>20)
@@ -105,8 +104,4 @@ func TestMemory(t *testing.T) { //nolint:paralleltest // the figures are of one 
 		})
 	}
 	t.Logf("\n| request | status | response, MB | memory, MiB |\n|---|---|---|---|\n%s", &table)
-}
-
-func compressText(text string) []byte {
-	return compress(func(w io.Writer) { _, _ = io.WriteString(w, text) })
 }

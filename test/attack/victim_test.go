@@ -99,19 +99,14 @@ func memoryGroup(t testing.TB) string {
 	return ""
 }
 
-// status returns a size of the process, such as VmHWM, its peak.
-func (v *victim) status(name string) int {
+// memory returns a size of the process in bytes; see testserver.Server.Memory.
+func (v *victim) memory(name string) int {
 	v.t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", v.Pid()))
+	size, err := v.Memory(name)
 	if err != nil {
 		v.t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(text), name+":")
-	kilobytes, err := strconv.Atoi(strings.Fields(rest)[0])
-	if err != nil {
-		v.t.Fatal(err)
-	}
-	return kilobytes << 10
+	return int(size)
 }
 
 // isAlive reports whether the process runs.
@@ -201,11 +196,11 @@ func (v *victim) lines(n int, more string) []byte {
 	return text
 }
 
-// compress compresses what a function writes.
-func compress(write func(w io.Writer)) []byte {
+// compress compresses a text.
+func compress(text string) []byte {
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
-	write(w)
+	_, _ = io.WriteString(w, text)
 	_ = w.Close() // A buffer takes everything.
 	return b.Bytes()
 }

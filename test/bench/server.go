@@ -74,10 +74,7 @@ type usage struct {
 	resident    uint64 // bytes now
 }
 
-var (
-	mallocs  = regexp.MustCompile(`(?m)^go_memstats_mallocs_total (\S+)`)
-	resident = regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB`)
-)
+var mallocs = regexp.MustCompile(`(?m)^go_memstats_mallocs_total (\S+)`)
 
 // clockTick is the unit of the times in /proc, on all of Linux.
 const clockTick = 10 * time.Millisecond
@@ -96,16 +93,10 @@ func (s *server) usage() (usage, error) {
 	if match := mallocs.FindStringSubmatch(metrics.String()); match != nil {
 		u.allocations, _ = strconv.ParseFloat(match[1], 64)
 	}
-	proc := fmt.Sprintf("/proc/%d/", s.Pid())
-	status, err := os.ReadFile(proc + "status")
-	if err != nil {
+	if u.resident, err = s.Memory("VmRSS"); err != nil {
 		return u, err
 	}
-	if match := resident.FindSubmatch(status); match != nil {
-		kilobytes, _ := strconv.ParseUint(string(match[1]), 10, 64)
-		u.resident = kilobytes << 10
-	}
-	stat, err := os.ReadFile(proc + "stat")
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.Pid()))
 	if err != nil {
 		return u, err
 	}

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -50,7 +49,10 @@ func TestOverload(t *testing.T) { //nolint:paralleltest // it takes the whole ma
 	attack(vegeta.Rate{}, 32, 2*time.Second) // Caches, connections.
 	peak := attack(vegeta.Rate{}, 32, 5*time.Second)
 	overload := attack(vegeta.Rate{Freq: int(2 * peak.rate), Per: time.Second}, 4000, 10*time.Second)
-	memory := c.now.memory(t)
+	memory, err := c.now.Memory("VmRSS")
+	if err != nil {
+		t.Fatal(err)
+	}
 	started := time.Now()
 	after := attack(vegeta.Rate{Freq: int(peak.rate / 4), Per: time.Second}, 64, 2*time.Second)
 
@@ -132,19 +134,4 @@ func runs(t *testing.T, url string, attempt int) vegeta.Targeter {
 		target.Header = http.Header{"Authorization": {"Bearer " + key}, "Content-Type": {"application/json"}}
 		return nil
 	}
-}
-
-// memory is how much of it the server holds, in bytes.
-func (s *server) memory(t *testing.T) uint64 {
-	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.Pid()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(status), "VmRSS:")
-	kilobytes, err := strconv.ParseUint(strings.Fields(rest)[0], 10, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return kilobytes << 10
 }
