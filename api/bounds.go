@@ -123,6 +123,15 @@ const heavyBytes = 256 << 10
 // turns has a place for half of the processors.
 var turns = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))
 
+// inTurnIfLarge runs work on a text of so many bytes, in turn if they are many.
+func inTurnIfLarge(size int, work func()) {
+	if size <= heavyBytes {
+		work()
+		return
+	}
+	inTurn(work)
+}
+
 // inTurn runs what takes much processor time and waits for nothing. It pauses for half as long
 // before the next one, so that large bodies take at most a third of the processors.
 func inTurn(work func()) {

@@ -143,7 +143,7 @@ func linesOf(line *huma.Schema, description string) *huma.Schema {
 func (s *server) submitRuns(ctx context.Context, input *submitRunsInput) (*submitRunsOutput, error) {
 	sender := senderOf(ctx)
 	if !s.bulks.take(sender, 1) {
-		return nil, s.problem(ctx, busy())
+		return nil, busy()
 	}
 	defer s.bulks.give(sender, 1)
 	ctx, cancel := context.WithTimeout(ctx, bulkTimes*s.RequestTimeout)
@@ -169,7 +169,7 @@ func (s *server) submitRuns(ctx context.Context, input *submitRunsInput) (*submi
 		body.WriteByte('\n')
 	}
 	if err := s.countResponse(ctx, body.Len()); err != nil {
-		return nil, s.problem(ctx, err) // Retrying is safe: then all are replays.
+		return nil, err // Retrying is safe: then all are replays.
 	}
 	return &submitRunsOutput{ContentType: "application/x-ndjson", Body: body.Bytes()}, nil
 }

@@ -72,14 +72,11 @@ var rulesOfRuns = sync.OnceValue(func() runRules {
 
 // read reads and validates a run.
 func (c *checkedRun) read(raw []byte) {
-	if len(raw) <= heavyBytes && c.readPlain(raw) {
-		return
+	isRead := false
+	inTurnIfLarge(len(raw), func() { isRead = c.readPlain(raw) })
+	if !isRead { // Finding all errors takes long for any size.
+		inTurn(func() { c.readAny(raw) })
 	}
-	inTurn(func() {
-		if len(raw) <= heavyBytes || !c.readPlain(raw) {
-			c.readAny(raw)
-		}
-	})
 }
 
 // readPlain reads a run that passes the quick check, and reports whether it does.

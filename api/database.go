@@ -64,6 +64,8 @@ type database struct {
 type share struct {
 	// connections has a place for each request that may work at the same time.
 	connections chan struct{}
+	// each is how many of the connections one sender may have.
+	each int
 	// underWay limits the requests that are running or waiting.
 	underWay *usageLimit
 	// within is the share of which this is a part, nil if there is none.
@@ -82,9 +84,10 @@ type places struct {
 }
 
 func newShare(connections int, within *share) *share {
+	each := max(1, connections*3/4)
 	return &share{
-		connections: make(chan struct{}, connections), within: within, senders: map[string]*places{},
-		underWay: newUsageLimit(int64(connections*maxWaiting), int64(max(1, connections*3/4)*maxWaiting)),
+		connections: make(chan struct{}, connections), each: each, within: within, senders: map[string]*places{},
+		underWay: newUsageLimit(int64(connections*maxWaiting), int64(each*maxWaiting)),
 	}
 }
 
@@ -94,7 +97,7 @@ func (s *share) enter(sender string) (connections chan struct{}, leave func()) {
 	defer s.mu.Unlock()
 	of := s.senders[sender]
 	if of == nil {
-		of = &places{connections: make(chan struct{}, max(1, cap(s.connections)*3/4))}
+		of = &places{connections: make(chan struct{}, s.each)}
 		s.senders[sender] = of
 	}
 	of.requests++

@@ -21,33 +21,30 @@ import (
 // and lone surrogates are errors, names are case-sensitive.
 var jsonFormat = huma.Format{
 	Marshal: marshal,
-	Unmarshal: func(data []byte, v any) error {
-		switch v := v.(type) {
-		case *checkedRun:
-			v.read(data)
+	Unmarshal: func(data []byte, v any) (err error) {
+		if run, ok := v.(*checkedRun); ok {
+			run.read(data)
 			return nil
 		}
-		read := func() error {
-			err := decode(data, v)
-			if batch, ok := v.(*BatchSubmission); ok && err == nil {
-				batch.unknown = unknownFields(data, batchSubmissionFields)
-			}
-			return err
-		}
-		if len(data) <= heavyBytes {
-			return read()
-		}
-		var err error
-		inTurn(func() { err = read() })
+		inTurnIfLarge(len(data), func() { err = unmarshal(data, v) })
 		return err
 	},
 }
 
-// decode reads JSON for validation, or into a value whose Resolve methods run later.
-func decode(data []byte, v any) error {
+// unmarshal reads a body other than a run.
+func unmarshal(data []byte, v any) error {
 	if err := scan(data); err != nil {
 		return err
 	}
+	err := decode(data, v)
+	if batch, ok := v.(*BatchSubmission); ok && err == nil {
+		batch.unknown = unknownFields(data, batchSubmissionFields)
+	}
+	return err
+}
+
+// decode reads JSON for validation, or into a value whose Resolve methods run later.
+func decode(data []byte, v any) error {
 	if _, forValidation := v.(*any); forValidation {
 		return publicError(data, json.Unmarshal(data, v, forSchema()))
 	}
@@ -83,10 +80,7 @@ func encode(v any) ([]byte, error) {
 // is too short would be copied, which takes several times as much memory.
 func appendInTurn(runs []Run, add func([]byte) ([]byte, error)) (text []byte, err error) {
 	length := lengthOf(runs)
-	if length <= heavyBytes {
-		return add(make([]byte, 0, length))
-	}
-	inTurn(func() { text, err = add(make([]byte, 0, length)) })
+	inTurnIfLarge(length, func() { text, err = add(make([]byte, 0, length)) })
 	return text, err
 }
 
@@ -127,16 +121,15 @@ func (s *server) encodeBody(ctx context.Context, body reflect.Value) error {
 
 // countResponse counts at least so many bytes of a response until it is sent.
 func (s *server) countResponse(ctx context.Context, size int) error {
-	info, sender := requestInfoFrom(ctx), senderOf(ctx)
-	more := int64(size - info.counted)
+	info := requestInfoFrom(ctx)
+	more := size - info.counted
 	if size <= smallResponse || more <= 0 {
 		return nil
 	}
-	if !s.responses.take(sender, more) {
+	if !s.responses.take(senderOf(ctx), int64(more)) {
 		return busy()
 	}
 	info.counted = size
-	info.sent = func() { s.responses.give(sender, int64(size)) }
 	return nil
 }
 

@@ -41,12 +41,13 @@ func (s *server) withRequestID(next http.Handler) http.Handler {
 		}
 		w.Header().Set("X-Request-Id", id)
 		info := &requestInfo{id: id}
+		ctx := context.WithValue(r.Context(), requestInfoKey{}, info)
 		defer func() {
-			if info.sent != nil {
-				info.sent()
+			if info.counted > 0 {
+				s.responses.give(senderOf(ctx), int64(info.counted))
 			}
 		}()
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), requestInfoKey{}, info)))
+		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
 
@@ -272,7 +273,6 @@ type gzipBody struct {
 	compressed io.ReadCloser
 	unpacked   *gzip.Reader
 	size       int
-	hasTurn    bool
 }
 
 func (b *gzipBody) Read(p []byte) (n int, err error) {
@@ -282,15 +282,7 @@ func (b *gzipBody) Read(p []byte) (n int, err error) {
 			return 0, notEOF(err)
 		}
 	}
-	if b.size <= heavyBytes {
-		n, err = b.unpacked.Read(p)
-	} else {
-		inTurn(func() {
-			b.hasTurn = true
-			n, err = b.unpacked.Read(p)
-			b.hasTurn = false
-		})
-	}
+	inTurnIfLarge(b.size, func() { n, err = b.unpacked.Read(p) })
 	b.size += n
 	return n, err
 }
@@ -299,7 +291,7 @@ func (b *gzipBody) Read(p []byte) (n int, err error) {
 type gzipInput struct{ *gzipBody }
 
 func (i gzipInput) Read(p []byte) (int, error) {
-	if i.hasTurn {
+	if i.size > heavyBytes { // It has a turn.
 		<-turns
 		defer func() { turns <- struct{}{} }()
 	}

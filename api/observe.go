@@ -30,10 +30,9 @@ type requestInfo struct {
 	// received is the body of the request, nil if it has none.
 	received *countedBody
 	// body is the encoded body of the response, nil if the operation did not end. counted is how
-	// many bytes of it are counted. sent is called when it was sent, unless it is nil.
+	// many bytes of it are counted until it is sent.
 	body    []byte
 	counted int
-	sent    func()
 }
 
 type requestInfoKey struct{}
