@@ -74,14 +74,6 @@ func bootstrap(values []float64, clusters []int, level float64) (low, high float
 	return low * scale, high * scale
 }
 
-func largestOf(values []float64) float64 {
-	largest := 0.0
-	for _, x := range values {
-		largest = max(largest, math.Abs(x))
-	}
-	return largest
-}
-
 // seeded is PCG seeded by the FNV-1a hash of the data.
 func seeded(sums []clusterSum) *rand.Rand {
 	hash := fnv.New128a()

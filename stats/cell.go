@@ -185,6 +185,11 @@ func (r *Runs) sample(metric Metric) Sample {
 	return Sample{r.Count, rate, math.Sqrt(rate * (1 - rate))}
 }
 
+// binary: the metric is the outcome of one attempt.
+func (r *Runs) binary(metric Metric) bool {
+	return metric == MetricSuccess && r.Count == 1
+}
+
 // score is the metric, or the total score if that is success.
 func (r *Runs) score(metric Metric) Sample {
 	if metric == MetricWeightedScore {

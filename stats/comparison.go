@@ -85,7 +85,7 @@ type Ratio struct {
 // often, so the verdict is better or worse by AnytimePValue, or inconclusive. Golden: paired_difference.json, comparison.json.
 func Compare(baseline, candidate []Cell, o ComparisonOptions) Comparison {
 	s := share(tabulate(baseline, bySide), tabulate(candidate, bySide), o.Scope)
-	t := s.pairs.run()
+	t := s.pairs.run(s.size())
 	meanB, seB, scenarios := estimate(s.pairs.baseline, s.pairs.clusters)
 	meanC, seC, _ := estimate(s.pairs.candidate, s.pairs.clusters)
 
@@ -146,6 +146,11 @@ type shared struct {
 	Comparison          // counts, ratios and warnings
 }
 
+// size is the largest mean.
+func (s *shared) size() float64 {
+	return max(largestOf(s.pairs.baseline), largestOf(s.pairs.candidate))
+}
+
 // share walks over the items of both sides in order.
 func share(baseline, candidate *table, o Scope) shared {
 	s := shared{}
@@ -200,7 +205,7 @@ func share(baseline, candidate *table, o Scope) shared {
 		s.CandidateAttempts += runsC.Count
 		fewest, most = min(fewest, runsB.Count, runsC.Count), max(most, runsB.Count, runsC.Count)
 		s.baseline, s.candidate = append(s.baseline, x), append(s.candidate, y)
-		s.pairs.add(x.Mean, y.Mean, cluster, o.Metric == MetricSuccess && runsB.Count == 1 && runsC.Count == 1)
+		s.pairs.add(x.Mean, y.Mean, cluster, runsB.binary(o.Metric) && runsC.binary(o.Metric))
 		cost.add(runsB.CostUSD, runsC.CostUSD, cluster)
 		duration.add(runsB.DurationMs, runsC.DurationMs, cluster)
 		tokens.add(allTokens(runsB), allTokens(runsC), cluster)

@@ -26,7 +26,7 @@ func interval(low, high float64) Interval {
 	if !finite(low) || !finite(high) {
 		return Interval{}
 	}
-	return Interval{&low, &high}
+	return Interval{nullable(low), nullable(high)}
 }
 
 // clamped is the interval within [lowest, highest].
@@ -40,6 +40,7 @@ func nullable(x float64) *float64 {
 	if !finite(x) {
 		return nil
 	}
+	x += 0 // no negative zero, which is equal to zero but has another text
 	return &x
 }
 

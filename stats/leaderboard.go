@@ -114,9 +114,11 @@ type BoardRow struct {
 type contender struct {
 	BoardRow
 	entry    int
-	attempts []*Runs // per item; nil if not attempted
-	value    []float64
-	metric   float64 // NaN if undefined
+	attempts []*Runs   // per item; nil if not attempted
+	value    []float64 // per item: the mean of the metric; NaN if there is none
+	binary   []bool    // per item: whether value is the outcome of one attempt
+	size     float64   // the largest value
+	metric   float64   // NaN if undefined
 }
 
 // Leaderboard ranks the entries of the cells of a suite. Golden: leaderboard.json.
@@ -139,6 +141,7 @@ func Leaderboard(cells []Cell, durations []DurationCount, o LeaderboardOptions) 
 
 	judged := make([][]bool, len(contenders))
 	var ranked []*contender
+	var cols columns
 	for e, c := range contenders {
 		switch {
 		case o.Coverage == CoverageAll:
@@ -148,7 +151,7 @@ func Leaderboard(cells []Cell, durations []DurationCount, o LeaderboardOptions) 
 		default:
 			judged[e] = c.own()
 		}
-		c.figures(t, judged[e], o)
+		c.figures(t, judged[e], o, &cols)
 		if eligible[e] && !math.IsNaN(c.metric) {
 			ranked = append(ranked, c)
 		}
@@ -173,7 +176,10 @@ func Leaderboard(cells []Cell, durations []DurationCount, o LeaderboardOptions) 
 func gather(t *table, o LeaderboardOptions) (contenders []*contender, universe []bool) {
 	universe = make([]bool, len(t.items))
 	for e, key := range t.entries {
-		c := &contender{entry: e, attempts: make([]*Runs, len(t.items)), value: make([]float64, len(t.items))}
+		c := &contender{
+			entry: e, attempts: make([]*Runs, len(t.items)),
+			value: make([]float64, len(t.items)), binary: make([]bool, len(t.items)),
+		}
 		if o.By != ByModel {
 			c.Agent = &t.entries[e].agent
 		}
@@ -197,7 +203,9 @@ func gather(t *table, o LeaderboardOptions) (contenders []*contender, universe [
 			c.Items++
 			if s := runs.sample(o.Metric); s.N > 0 {
 				c.value[i] = s.Mean
+				c.size = max(c.size, math.Abs(s.Mean))
 			}
+			c.binary[i] = runs.binary(o.Metric)
 		}
 		contenders = append(contenders, c)
 	}
@@ -266,20 +274,36 @@ func (c *column) add(value float64, cluster int) {
 	c.clusters = append(c.clusters, cluster)
 }
 
-func (c *column) addAverage(a Average, cluster int) {
-	if a.N > 0 {
-		c.add(a.Mean, cluster)
+func (c *column) reset() {
+	c.values, c.clusters = c.values[:0], c.clusters[:0]
+}
+
+// columns are what the figures of an entry are computed from, one after the other.
+type columns struct {
+	rates, scores                          column
+	withErrors, costs, tokensIn, tokensOut []float64
+	repeats                                []Sample
+}
+
+func (c *columns) reset() {
+	c.rates.reset()
+	c.scores.reset()
+	c.withErrors, c.costs = c.withErrors[:0], c.costs[:0]
+	c.tokensIn, c.tokensOut = c.tokensIn[:0], c.tokensOut[:0]
+	c.repeats = c.repeats[:0]
+}
+
+// known adds an average if there is one.
+func known(values []float64, a Average) []float64 {
+	if a.N == 0 {
+		return values
 	}
+	return append(values, a.Mean)
 }
 
 // figures computes what needs no other entry, over the judged items.
-func (c *contender) figures(t *table, judged []bool, o LeaderboardOptions) {
-	n := len(judged)
-	var rates, withErrors, scores, costs, tokensIn, tokensOut column
-	for _, col := range []*column{&rates, &withErrors, &scores, &costs, &tokensIn, &tokensOut} {
-		col.values, col.clusters = make([]float64, 0, n), make([]int, 0, n)
-	}
-	repeats := make([]Sample, 0, n)
+func (c *contender) figures(t *table, judged []bool, o LeaderboardOptions, cols *columns) {
+	cols.reset()
 	fewest, most := int64(math.MaxInt64), int64(0)
 	missing := int64(0)
 	for i, on := range judged {
@@ -289,24 +313,24 @@ func (c *contender) figures(t *table, judged []bool, o LeaderboardOptions) {
 		cluster, runs := t.clusters[i], c.attempts[i]
 		if runs == nil { // CoverageAll: a failure
 			missing++
-			rates.add(0, cluster)
-			withErrors.add(0, cluster)
-			scores.add(0, cluster)
-			repeats = append(repeats, Sample{})
+			cols.rates.add(0, cluster)
+			cols.scores.add(0, cluster)
+			cols.withErrors = append(cols.withErrors, 0)
+			cols.repeats = append(cols.repeats, Sample{})
 			continue
 		}
 		success := runs.sample(MetricSuccess)
-		rates.add(success.Mean, cluster)
-		repeats = append(repeats, success)
+		cols.rates.add(success.Mean, cluster)
+		cols.repeats = append(cols.repeats, success)
 		cell := t.at(c.entry, i)
-		withErrors.add(float64(cell.Attempts.Successes)/float64(cell.Attempts.Count+cell.InfraErrors.Count), cluster)
+		cols.withErrors = append(cols.withErrors,
+			float64(cell.Attempts.Successes)/float64(cell.Attempts.Count+cell.InfraErrors.Count))
 		score := runs.score(o.Metric)
 		if score.N > 0 {
-			scores.add(score.Mean, cluster)
+			cols.scores.add(score.Mean, cluster)
 		}
-		costs.addAverage(runs.CostUSD, cluster)
-		tokensIn.addAverage(runs.TokensIn, cluster)
-		tokensOut.addAverage(runs.TokensOut, cluster)
+		cols.costs = known(cols.costs, runs.CostUSD)
+		cols.tokensIn, cols.tokensOut = known(cols.tokensIn, runs.TokensIn), known(cols.tokensOut, runs.TokensOut)
 		c.Runs += runs.Count
 		c.Successes += runs.Successes
 		c.Unscored += runs.Count - score.N
@@ -314,21 +338,21 @@ func (c *contender) figures(t *table, judged []bool, o LeaderboardOptions) {
 		fewest, most = min(fewest, runs.Count), max(most, runs.Count)
 	}
 
-	r := rate(rates.values, rates.clusters, c.Runs+missing, o.Level)
+	r := rate(cols.rates.values, cols.rates.clusters, c.Runs+missing, o.Level)
 	c.Rate, c.RateSE, c.RateBounds = r.Rate, r.SE, r.Interval
-	c.RepeatSE = nullable(repeatSE(repeats))
-	c.RateErrorsAsFailures = nullable(meanOf(withErrors.values))
-	score, scoreSE, scenarios := estimate(scores.values, scores.clusters)
+	c.RepeatSE = nullable(repeatSE(cols.repeats))
+	c.RateErrorsAsFailures = nullable(meanOf(cols.withErrors))
+	score, scoreSE, scenarios := estimate(cols.scores.values, cols.scores.clusters)
 	c.Score = nullable(score)
 	half := margin(scoreSE, o.Level, scenarios)
 	c.ScoreBounds = interval(score-half, score+half)
 	if c.CostRuns == c.Runs {
-		c.CostPerRunUSD = nullable(meanOf(costs.values))
+		c.CostPerRunUSD = nullable(meanOf(cols.costs))
 		if c.CostPerRunUSD != nil && *c.Rate > 0 {
 			c.CostPerSuccessUSD = nullable(*c.CostPerRunUSD / *c.Rate)
 		}
 	}
-	c.TokensInPerRun, c.TokensOutPerRun = nullable(meanOf(tokensIn.values)), nullable(meanOf(tokensOut.values))
+	c.TokensInPerRun, c.TokensOutPerRun = nullable(meanOf(cols.tokensIn)), nullable(meanOf(cols.tokensOut))
 
 	c.metric = score
 	if o.Metric == MetricSuccess {
@@ -345,7 +369,7 @@ func (c *contender) figures(t *table, judged []bool, o LeaderboardOptions) {
 	warn(&c.Warnings, fewest < most, UnequalAttempts)
 	warn(&c.Warnings, c.CostRuns < c.Runs, MissingCosts)
 	warn(&c.Warnings, c.Unscored > 0, MissingScores)
-	warn(&c.Warnings, countClusters(rates.clusters) < fewScenarios, FewScenarios)
+	warn(&c.Warnings, countClusters(cols.rates.clusters) < fewScenarios, FewScenarios)
 	warn(&c.Warnings, c.OpenRuns > 0, StillRunning)
 }
 
@@ -369,21 +393,18 @@ func (c *contender) total(t *table) (finals int64) {
 
 // addDurations computes the percentiles of the durations at the judged items.
 func addDurations(t *table, contenders []*contender, judged [][]bool, durations []DurationCount, by By) {
-	entryOf, itemOf := map[entryKey]int{}, map[itemKey]int{}
+	entries, items := map[entryKey]int{}, map[itemKey]int{{}: -1}
 	for e, key := range t.entries {
-		entryOf[key] = e
+		entries[key] = e
 	}
 	for i, key := range t.items {
-		itemOf[key] = i
+		items[key] = i
 	}
 	bins := make([][]DurationBin, len(contenders))
 	for _, d := range durations {
-		e, ok := entryOf[keyOf(d.Agent, d.Model).by(by)]
-		if !ok {
-			continue
-		}
-		key := itemKey{d.Scenario, d.Tier}
-		if i, ok := itemOf[key]; key == (itemKey{}) || ok && judged[e][i] {
+		e, isEntry := entries[keyOf(d.Agent, d.Model).by(by)]
+		i, isItem := items[itemKey{d.Scenario, d.Tier}]
+		if isEntry && isItem && (i < 0 || judged[e][i]) {
 			bins[e] = append(bins[e], d.DurationBin)
 		}
 	}
@@ -415,7 +436,7 @@ func rank(t *table, ranked []*contender, judged [][]bool, o LeaderboardOptions) 
 	var p pairs
 	for i, a := range ranked {
 		for _, b := range ranked[i+1:] {
-			pValue, sign := p.between(t, a, b, judged[a.entry], o)
+			pValue, sign := p.between(t, a, b, judged[a.entry])
 			pValues, signs = append(pValues, pValue), append(signs, sign)
 		}
 	}
@@ -460,14 +481,14 @@ func equal(a, b float64) bool {
 }
 
 // between tests b against a on the judged items that both attempted. Without a test p is 1.
-func (p *pairs) between(t *table, a, b *contender, judged []bool, o LeaderboardOptions) (pValue, sign float64) {
+func (p *pairs) between(t *table, a, b *contender, judged []bool) (pValue, sign float64) {
 	p.reset()
 	for i, on := range judged {
 		if x, y := a.value[i], b.value[i]; on && !math.IsNaN(x) && !math.IsNaN(y) {
-			p.add(x, y, t.clusters[i], o.Metric == MetricSuccess && a.attempts[i].Count == 1 && b.attempts[i].Count == 1)
+			p.add(x, y, t.clusters[i], a.binary[i] && b.binary[i])
 		}
 	}
-	r := p.run()
+	r := p.run(max(a.size, b.size))
 	if math.IsNaN(r.p) {
 		return 1, 0
 	}

@@ -65,49 +65,70 @@ func byScenario(values []Value) (xs []float64, clusters []int) {
 
 // estimate is Mean over values that are sorted by cluster. Undefined figures are NaN.
 func estimate(values []float64, clusters []int) (mean, se float64, count int) {
-	return estimateFrom(values, clusters, 0)
+	return estimateWithin(values, clusters, largestOf(values))
 }
 
-// estimateFrom is estimate for differences of figures up to size: a spread that is but a
-// rounding of these is none.
-func estimateFrom(values []float64, clusters []int, size float64) (mean, se float64, count int) {
+// estimateWithin is estimate for values that are figures up to size, or differences of
+// such: a spread that is but a rounding of these is none.
+func estimateWithin(values []float64, clusters []int, size float64) (mean, se float64, count int) {
 	if len(values) == 0 {
 		return math.NaN(), math.NaN(), 0
 	}
-	low, high := values[0], values[0]
-	for _, x := range values {
-		low, high = min(low, x), max(high, x)
-	}
-	count = countClusters(clusters)
-	if low == high {
-		if count == 1 {
-			return low, math.NaN(), 1
-		}
-		return low, 0, count // the sum of equal values, divided, can miss them by a rounding
-	}
-	size = max(size, -low, high)
 	scale := scaleFor(size)
-	n := float64(len(values))
-	for _, x := range values {
-		mean += x / scale
-	}
-	mean = min(max(mean/n, low/scale), high/scale)
-	if count == 1 {
-		return mean * scale, math.NaN(), 1
-	}
+	unit := 1 / scale
+	mean = scaledMean(values, unit)
+
 	squares, sum := 0.0, 0.0
+	count = 1
 	for i, x := range values {
 		if i > 0 && clusters[i] != clusters[i-1] {
 			squares += sum * sum
 			sum = 0
+			count++
 		}
-		sum += x/scale - mean
+		sum += x*unit - mean
 	}
 	squares += sum * sum
-	if root := math.Sqrt(squares); root > negligible*(size/scale) {
-		se = root * math.Sqrt(float64(count)/float64(count-1)) / n
+	switch root := math.Sqrt(squares); {
+	case count == 1:
+		se = math.NaN()
+	case root > negligible*size*unit:
+		se = root * math.Sqrt(float64(count)/float64(count-1)) / float64(len(values)) * scale
 	}
-	return mean * scale, se * scale, count
+	return mean * scale, se, count
+}
+
+// scaledMean is the mean of values times unit.
+func scaledMean(values []float64, unit float64) float64 {
+	low, high, sum := values[0], values[0], 0.0
+	for _, x := range values {
+		if x < low {
+			low = x
+		}
+		if x > high {
+			high = x
+		}
+		sum += x * unit
+	}
+	// The sum of equal values, divided, can miss them by a rounding.
+	return min(max(sum/float64(len(values)), low*unit), high*unit)
+}
+
+// meanOf is the mean of values in their order; NaN without values.
+func meanOf(values []float64) float64 {
+	if len(values) == 0 {
+		return math.NaN()
+	}
+	scale := scaleFor(largestOf(values))
+	return scaledMean(values, 1/scale) * scale
+}
+
+func largestOf(values []float64) float64 {
+	largest := 0.0
+	for _, x := range values {
+		largest = max(largest, math.Abs(x))
+	}
+	return largest
 }
 
 func countClusters(clusters []int) int {
@@ -118,14 +139,14 @@ func countClusters(clusters []int) int {
 	return count
 }
 
-// scaleFor is 1, or a power of two by which values up to largest can be divided so that
-// their squares neither overflow nor vanish.
+// scaleFor is 1, or a power of two that brings values up to largest, divided by it, to
+// where their squares neither overflow nor vanish. Its inverse is exact.
 func scaleFor(largest float64) float64 {
-	if largest == 0 || (largest > 0x1p-300 && largest < 0x1p300) {
+	if largest > 0x1p-300 && largest < 0x1p300 {
 		return 1
 	}
 	_, exponent := math.Frexp(largest)
-	return math.Ldexp(1, exponent-1)
+	return math.Ldexp(1, max(-1000, min(1000, exponent)))
 }
 
 // repeatSE is the standard error of a rate or mean if the same items were attempted again:

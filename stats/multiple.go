@@ -26,7 +26,7 @@ func BenjaminiHochberg(pValues []float64) []float64 {
 	adjusted := make([]float64, len(pValues))
 	smallest := 1.0
 	for rank, i := range slices.Backward(ascending(pValues)) {
-		smallest = min(smallest, float64(len(pValues))*pValues[i]/float64(rank+1))
+		smallest = min(smallest, float64(len(pValues))/float64(rank+1)*pValues[i])
 		adjusted[i] = smallest
 	}
 	return adjusted

@@ -20,12 +20,14 @@ type pairs struct {
 	baseline, candidate []float64
 	clusters            []int
 	// binary: each side has exactly one attempt at each item, and the values are 0 and 1.
-	binary      bool
-	differences []float64 // room that test reuses
+	binary bool
+	// differences, divided by the scale of the test, are set by it.
+	differences []float64
 }
 
 func (p *pairs) reset() {
-	p.baseline, p.candidate, p.clusters, p.binary = p.baseline[:0], p.candidate[:0], p.clusters[:0], true
+	p.baseline, p.candidate, p.clusters = p.baseline[:0], p.candidate[:0], p.clusters[:0]
+	p.binary = true
 }
 
 func (p *pairs) add(baseline, candidate float64, cluster int, binary bool) {
@@ -47,32 +49,24 @@ type pairedTest struct {
 	scale              float64 // of pairs.differences
 }
 
-// run tests whether candidate and baseline differ: by McNemar if the outcomes are binary,
-// else by Student's paired t over scenarios, or the sign test if the differences have no
-// spread.
-func (p *pairs) run() pairedTest {
-	size := 0.0
-	for i, b := range p.baseline {
-		size = max(size, math.Abs(b), math.Abs(p.candidate[i]))
-	}
+// run tests whether candidate and baseline, whose values are up to size, differ: by McNemar if
+// the outcomes are binary, else by Student's paired t over scenarios, or the sign test if the
+// differences have no spread.
+func (p *pairs) run(size float64) pairedTest {
 	t := pairedTest{p: math.NaN(), scale: scaleFor(size)}
+	unit := 1 / t.scale
+	size *= unit
+	rounding := negligible * size
 	p.differences = p.differences[:0]
 	for i, b := range p.baseline {
-		c := p.candidate[i]
-		d := c/t.scale - b/t.scale // c - b can overflow
-		switch {
-		case math.Abs(d) <= negligible*max(math.Abs(b), math.Abs(c))/t.scale:
-			d = 0
-			t.ties++
-		case d > 0:
-			t.wins++
-		default:
-			t.losses++
-		}
+		d := p.candidate[i]*unit - b*unit // without unit it can overflow
+		t.wins += boolToInt(d > rounding)
+		t.losses += boolToInt(d < -rounding)
 		p.differences = append(p.differences, d)
 	}
-	t.difference, t.se, t.scenarios = estimateFrom(p.differences, p.clusters, size/t.scale)
-	if t.se == 0 && math.Abs(t.difference) <= negligible*size/t.scale {
+	t.ties = len(p.differences) - t.wins - t.losses
+	t.difference, t.se, t.scenarios = estimateWithin(p.differences, p.clusters, size)
+	if t.se == 0 && math.Abs(t.difference) <= rounding {
 		t.difference = 0
 	}
 	switch {

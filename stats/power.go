@@ -89,7 +89,7 @@ func EstimatePower(baseline, candidate []Cell, o Scope) PowerEstimate {
 	if s.SharedItems < 2 {
 		return e
 	}
-	t := s.pairs.run()
+	t := s.pairs.run(s.size())
 	within := func(samples []Sample) (variance, perMean float64) {
 		a := oneWay([][]Sample{samples})
 		variance = a.within * a.scale * a.scale

@@ -40,12 +40,6 @@ func InterquartileMean(values []float64) *float64 {
 	return nullable(meanOf(sorted[cut : len(sorted)-cut]))
 }
 
-// meanOf is the mean of values in their order; NaN without values.
-func meanOf(values []float64) float64 {
-	mean, _, _ := estimate(values, make([]int, len(values)))
-	return mean
-}
-
 // A Weighted value has a weight of 0 or more.
 type Weighted struct{ Value, Weight float64 }
 
@@ -98,7 +92,8 @@ func DurationBinOf(ms int64) int {
 // Quantile, with each duration replaced by the middle of its bin, so within 1.1 %. It is nil
 // without runs. A bin may come more than once.
 func DurationQuantile(bins []DurationBin, q float64) *float64 {
-	sorted := slices.SortedFunc(slices.Values(bins), func(a, b DurationBin) int { return cmp.Compare(a.Bin, b.Bin) })
+	sorted := slices.Clone(bins)
+	slices.SortFunc(sorted, func(a, b DurationBin) int { return cmp.Compare(a.Bin, b.Bin) })
 	runs := int64(0)
 	for _, b := range sorted {
 		runs += b.Runs
@@ -106,13 +101,18 @@ func DurationQuantile(bins []DurationBin, q float64) *float64 {
 	return nullable(orderQuantile(runs, q, func(i int64) float64 {
 		for _, b := range sorted {
 			if i < b.Runs {
-				if b.Bin < 0 {
-					return 0
-				}
-				return math.Pow(binWidth, float64(b.Bin))
+				return b.milliseconds()
 			}
 			i -= b.Runs
 		}
 		return math.NaN()
 	}))
+}
+
+// milliseconds is the middle of the bin.
+func (b DurationBin) milliseconds() float64 {
+	if b.Bin < 0 {
+		return 0
+	}
+	return math.Pow(binWidth, float64(b.Bin))
 }
