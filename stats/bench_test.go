@@ -6,15 +6,15 @@ import (
 	"testing"
 )
 
-// suite has the cells of entries at scenarios, with so many attempts each.
-func suite(entries, scenarios, attempts int) ([]Cell, []DurationCount) {
+// suite has the cells of entries at 500 scenarios, with so many attempts each.
+func suite(entries, attempts int) ([]Cell, []DurationCount) {
 	random := rand.New(rand.NewPCG(1, 2))
 	var cells []Cell
 	var durations []DurationCount
 	model := "m"
 	for e := range entries {
 		agent := fmt.Sprintf("agent-%03d", e)
-		for i := range scenarios {
+		for i := range 500 {
 			c := Cell{Agent: agent, Model: &model, Scenario: fmt.Sprintf("scenario-%03d", i), Tier: "L1"}
 			outcomes := make([]float64, attempts)
 			for k := range outcomes {
@@ -38,7 +38,7 @@ func suite(entries, scenarios, attempts int) ([]Cell, []DurationCount) {
 
 func BenchmarkLeaderboard(b *testing.B) {
 	for _, attempts := range []int{1, 20} {
-		cells, durations := suite(25, 500, attempts)
+		cells, durations := suite(25, attempts)
 		for _, metric := range []Metric{MetricSuccess, MetricTotalScore} {
 			b.Run(fmt.Sprint(attempts, " ", metric), func(b *testing.B) {
 				b.ReportAllocs()
@@ -51,14 +51,14 @@ func BenchmarkLeaderboard(b *testing.B) {
 }
 
 func BenchmarkLeaderboardOf300(b *testing.B) {
-	cells, durations := suite(300, 500, 1)
+	cells, durations := suite(300, 1)
 	for b.Loop() {
 		Leaderboard(cells, durations, LeaderboardOptions{success, ByAgentModel, CoverageShared, 0.8})
 	}
 }
 
 func BenchmarkCompare(b *testing.B) {
-	cells, _ := suite(2, 500, 3)
+	cells, _ := suite(2, 3)
 	for _, bootstrap := range []bool{false, true} {
 		b.Run(fmt.Sprint("bootstrap=", bootstrap), func(b *testing.B) {
 			for b.Loop() {
@@ -69,7 +69,7 @@ func BenchmarkCompare(b *testing.B) {
 }
 
 func BenchmarkItems(b *testing.B) {
-	cells, _ := suite(25, 500, 20)
+	cells, _ := suite(25, 20)
 	for b.Loop() {
 		Items(cells, ByAgentModel, success)
 	}

@@ -43,8 +43,8 @@ func Newcombe(t PairedTable, level float64) Interval {
 		}
 		phi /= margins
 	}
-	// The distance of two bounds that are correlated by phi.
-	distance := func(x, y float64) float64 { return math.Sqrt(max(0, x*x-2*phi*x*y+y*y)) }
+	// The distance of two bounds that are correlated by phi; the same for x and y swapped.
+	distance := func(x, y float64) float64 { return math.Sqrt(max(0, x*x+y*y-2*phi*(x*y))) }
 	difference := (b - c) / n
 	return clamped(
 		difference-distance(candidate-candidateLow, baselineHigh-baseline),

@@ -84,7 +84,7 @@ func seeded(sums []clusterSum) *rand.Rand {
 		hash.Write(bits)
 	}
 	seed := hash.Sum(nil)
-	return rand.New(rand.NewPCG(binary.BigEndian.Uint64(seed), binary.BigEndian.Uint64(seed[8:])))
+	return rand.New(rand.NewPCG(binary.BigEndian.Uint64(seed), binary.BigEndian.Uint64(seed[8:]))) //nolint:gosec // no secrets: it has to repeat
 }
 
 // bca takes the interval from the sorted means of the resamples.

@@ -162,7 +162,7 @@ func share(baseline, candidate *table, o Scope) shared {
 	fewest, most := int64(math.MaxInt64), int64(0)
 	unscored, cluster, last := false, -1, ""
 	for i, j := 0, 0; i < len(baseline.items) || j < len(candidate.items); {
-		order := 0
+		var order int
 		switch {
 		case i == len(baseline.items):
 			order = 1

@@ -25,9 +25,12 @@ func tOf(level float64, df int) float64 {
 	if df < 1 {
 		return math.NaN()
 	}
-	n := float64(df)
-	x := mathext.InvRegIncBeta(n/2, 0.5, 1-level)
-	return math.Sqrt(n * (1 - x) / x)
+	return tQuantile(level, float64(df))
+}
+
+func tQuantile(level, df float64) float64 {
+	x := mathext.InvRegIncBeta(df/2, 0.5, 1-level)
+	return math.Sqrt(df * (1 - x) / x)
 }
 
 // tTest is the two-sided p-value of Student's t.

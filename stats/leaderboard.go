@@ -219,7 +219,7 @@ func eligibles(contenders []*contender, universe []bool, o LeaderboardOptions) (
 		items += boolToInt(on)
 	}
 	eligible, shared = make([]bool, len(contenders)), slices.Clone(universe)
-	any := false
+	found := false
 	for e, c := range contenders {
 		if c.Items == 0 {
 			continue
@@ -227,13 +227,13 @@ func eligibles(contenders []*contender, universe []bool, o LeaderboardOptions) (
 		c.Coverage = float64(c.Items) / float64(items)
 		eligible[e] = o.Coverage != CoverageShared || c.Coverage >= o.MinCoverage-negligible
 		if eligible[e] {
-			any = true
+			found = true
 			for i, runs := range c.attempts {
 				shared[i] = shared[i] && runs != nil
 			}
 		}
 	}
-	if !any {
+	if !found {
 		clear(shared)
 	}
 	return eligible, shared

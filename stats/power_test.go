@@ -44,11 +44,23 @@ func TestPower(t *testing.T) {
 				t.Errorf("%s: %v scenarios, want %v", name, math.Ceil(*raw), e.Scenarios)
 			}
 			same(t, name+", detectable", DetectableMeans(198, v, c.Alpha, c.Power), e.MDEAt198, 1e-9)
+		case "pairedT":
+			same(t, name, ScenariosByT(c.Effect, c.Alpha, c.Power), e.N, 1e-8) // scipy's quantile of t
+			same(t, name+", power", PowerByT(50, c.Effect, c.Alpha), e.PowerAt50, 1e-8)
+		default:
+			t.Errorf("%s: not tested", name)
 		}
 	}
 	same(t, "more than differs", ScenariosForProportions(0.2, 0.1, 0.05, 0.8), nil, 0)
 	same(t, "no difference", ScenariosForProportions(0, 0.1, 0.05, 0.8), nil, 0)
 	same(t, "no difference", ScenariosForMeans(0, Variances{1, 0, 0, 1, 1}, 0.05, 0.8), nil, 0)
+	same(t, "no effect", ScenariosByT(0, 0.05, 0.8), nil, 0)
+	same(t, "one scenario", PowerByT(1, 1, 0.05), nil, 0)
+	for _, scenarios := range []float64{2, 3, 10, 1e6} {
+		for _, alpha := range []float64{0.001, 0.05, 0.5} {
+			same(t, "power without an effect", PowerByT(scenarios, 0, alpha), &alpha, 1e-9)
+		}
+	}
 	same(t, "too few scenarios", DetectableProportions(2, 0.1, 0.05, 0.8), nil, 0)
 }
 
