@@ -49,3 +49,15 @@ func TestMcNemarPublished(t *testing.T) {
 		}
 	}
 }
+
+func TestNewcombeMirrored(t *testing.T) {
+	t.Parallel()
+	for i := range int64(7 * 7 * 7 * 7) {
+		table := PairedTable{i % 7, i / 7 % 7, i / 49 % 7, i / 343}
+		swapped := PairedTable{table.Both, table.OnlyBaseline, table.OnlyCandidate, table.Neither}
+		a, b := Newcombe(table, 0.95), Newcombe(swapped, 0.95)
+		if i > 0 && (*a.Low != -*b.High || *a.High != -*b.Low) {
+			t.Fatalf("%+v: %v to %v, swapped %v to %v", table, *a.Low, *a.High, *b.Low, *b.High)
+		}
+	}
+}

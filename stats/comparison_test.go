@@ -192,6 +192,13 @@ func TestComparisonRatios(t *testing.T) {
 	if got.Items != 3 || got.Left != 1 {
 		t.Errorf("got %+v", got)
 	}
+	baseline[0].Attempts.CostUSD.Mean = 0 // has no ratio
+	got = Compare(baseline, candidate, ComparisonOptions{Scope: success}).Cost
+	eight := 8.0
+	same(t, "ratio without the first", got.Ratio, &eight, 1e-12)
+	if got.Items != 2 || got.Left != 2 {
+		t.Errorf("got %+v", got)
+	}
 }
 
 func TestComparisonByBootstrap(t *testing.T) {
@@ -204,8 +211,41 @@ func TestComparisonByBootstrap(t *testing.T) {
 	if !(*got.Low > 0.05 && *got.Low < *got.Difference && *got.High > *got.Difference && *got.High < 0.45) {
 		t.Errorf("got %v to %v around %v", *got.Low, *got.High, *got.Difference)
 	}
+	for i := range candidate { // no two resamples have the same mean
+		candidate[i].Attempts.TotalScore.Mean += 1 / (3 + float64(i*i))
+	}
+	o.Metric = MetricTotalScore
+	got, mirrored = Compare(baseline, candidate, o), Compare(candidate, baseline, o)
+	low, high = -*mirrored.High, -*mirrored.Low
+	sameBounds(t, "scores, mirrored", got.Interval, &low, &high, 0)
+
+	o.Metric = MetricSuccess
 	few := Compare(baseline[:9], candidate[:9], o)
 	if few.Low != nil && few.SE != nil && *few.SE > 0 || !slices.Contains(few.Warnings, NoBootstrap) {
 		t.Errorf("few scenarios: got %+v", few)
 	}
+}
+
+func TestComparisonRounding(t *testing.T) {
+	t.Parallel()
+	var baseline, candidate []Cell
+	for i := range 8 {
+		x := float64(i) / 10
+		baseline = append(baseline, attemptCell("b", fmt.Sprint(i), x))
+		candidate = append(candidate, attemptCell("c", fmt.Sprint(i), x+0.3)) // 0.3, or a rounding beside it
+	}
+	o := ComparisonOptions{Scope: Scope{Metric: MetricTotalScore, Level: 0.95}}
+	got := Compare(baseline, candidate, o)
+	p := math.Ldexp(1, -7)
+	same(t, "p", got.PValue, &p, 0)
+	if got.Test != TestSign || got.Low != nil {
+		t.Errorf("got %s, from %v", got.Test, show(got.Low))
+	}
+	baseline = []Cell{attemptCell("b", "1", 0.30000000000000004), attemptCell("b", "2", 0.1)}
+	candidate = []Cell{attemptCell("c", "1", 0.3), attemptCell("c", "2", 0.1)}
+	got = Compare(baseline, candidate, o)
+	one, zero := 1.0, 0.0
+	same(t, "p", got.PValue, &one, 0)
+	sameBounds(t, "no difference", got.Interval, &zero, &zero, 0)
+	sameCount(t, "ties", got.Ties, 2)
 }

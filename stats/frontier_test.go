@@ -34,3 +34,12 @@ func TestFrontier(t *testing.T) {
 		}
 	}
 }
+
+func TestFrontierOfEqualValues(t *testing.T) {
+	t.Parallel()
+	cheap, dear := 1.0, 2.0
+	on := Frontier([]Point{{&dear, 0.5}, {&cheap, 0.5}})
+	if *on[0] || !*on[1] {
+		t.Errorf("got %v, %v", *on[0], *on[1])
+	}
+}

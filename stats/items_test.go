@@ -94,3 +94,18 @@ func TestItemFlags(t *testing.T) {
 		t.Errorf("counts: %+v", r.Items[:2])
 	}
 }
+
+func TestItemsOfPartialEntries(t *testing.T) {
+	t.Parallel()
+	var cells []Cell
+	for i, solved := range []float64{0, 0, 1, 1} {
+		agent := fmt.Sprint(i)
+		cells = append(cells, attemptCell(agent, "x", solved), attemptCell(agent, "y", solved), attemptCell(agent, "z", solved))
+	}
+	cells = append(cells, attemptCell("only x", "x", 0))
+	r := Items(cells, ByAgentModel, success)
+	one, difficulty := 1.0, 0.6
+	same(t, "discrimination", r.Items[0].Discrimination, &one, 1e-12)
+	same(t, "difficulty", r.Items[0].Difficulty, &difficulty, 1e-12)
+	same(t, "alpha of the complete entries", r.Alpha, &one, 1e-12)
+}

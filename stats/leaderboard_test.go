@@ -217,3 +217,21 @@ func TestLeaderboardBy(t *testing.T) {
 		}
 	}
 }
+
+// An entry can be first by its own items, and lose to another on those that they share.
+func TestRankRangeIncludesRank(t *testing.T) {
+	t.Parallel()
+	var cells []Cell
+	for i := range 20 {
+		shared := fmt.Sprintf("shared %02d", i)
+		cells = append(cells, attemptCell("a", shared, 0), attemptCell("b", shared, 1))
+		for k := range 9 {
+			cells = append(cells, attemptCell("a", fmt.Sprint("easy ", i, k), 1), attemptCell("b", fmt.Sprint("hard ", i, k), 0))
+		}
+	}
+	for i, row := range Leaderboard(cells, nil, LeaderboardOptions{success, ByAgent, CoverageOwn, 0}).Rows {
+		if *row.Agent != []string{"a", "b"}[i] || *row.Rank != i+1 || *row.RankLow != 1 || *row.RankHigh != 2 {
+			t.Errorf("%s: rank %d, %d to %d", *row.Agent, *row.Rank, *row.RankLow, *row.RankHigh)
+		}
+	}
+}

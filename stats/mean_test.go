@@ -1,6 +1,7 @@
 package stats
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"testing"
@@ -105,4 +106,44 @@ func TestExpectedBand(t *testing.T) {
 	low, high := 0.6-2.7764451051977987*0.07905694150420949*math.Sqrt(1.2), 0.6+2.7764451051977987*0.07905694150420949*math.Sqrt(1.2)
 	sameBounds(t, "five days", ExpectedBand(days, 0.95), &low, &high, boundTolerance)
 	sameBounds(t, "four days", ExpectedBand(days[:5], 0.95), nil, nil, 0)
+}
+
+func TestMeanRounding(t *testing.T) {
+	t.Parallel()
+	// Ten times 0.1, added up and divided, is not 0.1.
+	var tenths []Value
+	for i := range 10 {
+		tenths = append(tenths, Value{fmt.Sprint(i), 0.1})
+	}
+	if m := Mean(tenths, 0.95); *m.Mean != 0.1 || *m.SE != 0 {
+		t.Errorf("equal values: mean %v, SE %v", *m.Mean, *m.SE)
+	}
+	tenths[0].Value = 0.1 + 1e-17
+	tenths[1].Value = 0.30000000000000004 - 0.2
+	if m := Mean(tenths, 0.95); *m.SE != 0 {
+		t.Errorf("values that are equal but for rounding: SE %v", *m.SE)
+	}
+	// Squares of these vanish, or overflow.
+	scenarios := []string{"a", "b", "c"}
+	ordinary := Mean(values([]float64{1, 2, 4}, scenarios), 0.95)
+	for _, unit := range []float64{1e-310, 1e-200, 1e200, 1e307} {
+		m := Mean(values([]float64{unit, 2 * unit, 4 * unit}, scenarios), 0.95)
+		mean, se := *m.Mean/unit, *m.SE/unit
+		same(t, "mean", &mean, ordinary.Mean, 1e-9)
+		same(t, "SE", &se, ordinary.SE, 1e-9)
+	}
+	if zero := nullable(math.Copysign(0, -1)); math.Signbit(*zero) {
+		t.Error("negative zero")
+	}
+}
+
+func TestRateOfSteadyItems(t *testing.T) {
+	t.Parallel()
+	// Items that differ less than by chance are worth no more than their attempts.
+	var items []Value
+	for i := range 10 {
+		items = append(items, Value{fmt.Sprint(i), 0.5 + 0.01*float64(i%2)})
+	}
+	hundred := 100.0
+	same(t, "effective n", Rate(items, 100, 0.95).EffectiveN, &hundred, 1e-12)
 }

@@ -53,9 +53,6 @@ func WeightedMean(values []Weighted) (mean, effectiveN *float64) {
 	for _, v := range sorted {
 		largest = max(largest, v.Weight)
 	}
-	if largest == 0 {
-		return nil, nil
-	}
 	sum, squares := 0.0, 0.0
 	for _, v := range sorted {
 		weight := v.Weight / largest

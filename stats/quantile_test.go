@@ -35,6 +35,8 @@ func TestQuantile(t *testing.T) {
 		}
 	}
 	same(t, "no values", Quantile(nil, 0.5), nil, 0)
+	opposite := 0.0
+	same(t, "the largest doubles", Quantile([]float64{-math.MaxFloat64, math.MaxFloat64}, 0.5), &opposite, 0)
 	same(t, "no durations", DurationQuantile(nil, 0.5), nil, 0)
 	zero := 0.0
 	same(t, "0 ms", DurationQuantile([]DurationBin{{DurationBinOf(0), 3}}, 0.5), &zero, 0)

@@ -42,4 +42,7 @@ func TestMannWhitney(t *testing.T) {
 	if got := MannWhitney(nil, []float64{1}); got.PValue != nil || got.ProbabilityGreater != nil {
 		t.Errorf("an empty sample: got %v", got)
 	}
+	// Half of the tail, 2/3, is more than half of everything.
+	one := 1.0
+	same(t, "tied", MannWhitney([]float64{1}, []float64{1, 2}).PValue, &one, 0)
 }
