@@ -51,11 +51,12 @@ func Newcombe(t PairedTable, level float64) Interval {
 		difference+distance(candidateHigh-candidate, baseline-baselineLow), -1, 1)
 }
 
-// EValue is the evidence against equality that may be looked at any time, also while runs
-// come in: 2^n B(b+1, c+1), the likelihood ratio of a uniform prior on the share of
-// discordant scenarios that the candidate won, against one half. It is a martingale under
-// the null hypothesis, so it reaches 1/alpha with probability alpha at most (Ville 1939;
-// Robbins 1970). It is 1 without discordant scenarios, and the largest double if it is larger. Golden: mcnemar.json.
+// EValue is the evidence against equality that may be looked at any time, also while runs come
+// in: 2^n B(b+1, c+1), the likelihood ratio of a uniform prior on the share of discordant
+// scenarios that the candidate won, against one half. It is a martingale under the null
+// hypothesis, so it reaches 1/alpha with probability alpha at most (Ville 1939; Robbins 1970). It
+// is 1 without discordant scenarios, and the largest double if it is larger. Golden:
+// mcnemar.json.
 func EValue(t PairedTable) float64 {
 	return min(math.Exp(logEValue(t)), math.MaxFloat64)
 }

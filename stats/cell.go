@@ -9,9 +9,10 @@ import (
 // A Cell has the sufficient statistics of the runs of one entry (an agent with a model) at
 // one item (a scenario at a tier). There is at most one Cell for each, as SQL groups them.
 //
-// Means and standard deviations are computed by the database, exactly, and rounded once. They are not sums, because sums of doubles can overflow, and because a variance that is
-// taken from rounded sums of squares loses all of its digits by cancellation. A mean, and a
-// standard deviation of the population, of doubles are always doubles.
+// Means and standard deviations are computed by the database, exactly, and rounded once. They are
+// not sums, because sums of doubles can overflow, and because a variance that is taken from
+// rounded sums of squares loses all of its digits by cancellation. A mean, and a standard
+// deviation of the population, of doubles are always doubles.
 type Cell struct {
 	Agent          string
 	Model          *string
@@ -243,7 +244,8 @@ func boolToInt(b bool) int {
 	return 0
 }
 
-// A table has the cells of all entries and items, each sorted by its key, so that the order of the input does not matter.
+// A table has the cells of all entries and items, each sorted by its key, so that the order of
+// the input does not matter.
 type table struct {
 	entries  []entryKey
 	items    []itemKey

@@ -68,21 +68,25 @@ type Comparison struct {
 	Warnings []Warning
 }
 
-// A Ratio is the geometric mean over shared items of the ratios of the sides' means,
-// candidate to baseline: exp(mean ± t·SE of ln ratio), clustered by scenario. Ratio is nil without items, its bounds with fewer than two scenarios.
+// A Ratio is the geometric mean over shared items of the ratios of the sides' means, candidate to
+// baseline: exp(mean ± t·SE of ln ratio), clustered by scenario. Ratio is nil without items, its
+// bounds with fewer than two scenarios.
 type Ratio struct {
 	Ratio *float64
 	Interval
-	// Items went in. Left are shared items where a side reports nothing or its mean is not above 0.
+	// Items went in. Left are shared items where a side reports nothing or its mean is not above
+	// 0.
 	Items, Left int
 }
 
-// Compare compares a candidate with a baseline; all cells of a side are taken together. Swapping the sides changes the signs
-// of difference and bounds, and better and worse, and nothing else about the test.
+// Compare compares a candidate with a baseline; all cells of a side are taken together. Swapping
+// the sides changes the signs of difference and bounds, and better and worse, and nothing else
+// about the test.
 //
-// Over fewer than two scenarios there is no test, unless each side has one attempt. While
-// runs are open, p-values and intervals that were made for one look at the data reject too
-// often, so the verdict is better or worse by AnytimePValue, or inconclusive. Golden: paired_difference.json, comparison.json.
+// Over fewer than two scenarios there is no test, unless each side has one attempt. While runs
+// are open, p-values and intervals that were made for one look at the data reject too often, so
+// the verdict is better or worse by AnytimePValue, or inconclusive. Golden:
+// paired_difference.json, comparison.json.
 func Compare(baseline, candidate []Cell, o ComparisonOptions) Comparison {
 	s := share(tabulate(baseline, bySide), tabulate(candidate, bySide), o.Scope)
 	t := s.pairs.run(s.size())

@@ -38,8 +38,8 @@ type Item struct {
 	Entries        int
 	// Difficulty is 1 - the mean over entries; nil without values of the metric.
 	Difficulty *float64
-	// Discrimination is the correlation over entries of the item with the mean of the other
-	// items that the entry attempted, -1 to 1 (corrected item-total correlation). Nil with fewer than 3
+	// Discrimination is the correlation over entries of the item with the mean of the other items
+	// that the entry attempted, -1 to 1 (corrected item-total correlation). Nil with fewer than 3
 	// entries, or if either does not vary.
 	Discrimination *float64
 	Dead           Dead
@@ -55,9 +55,9 @@ type ItemReport struct {
 	// Alpha is Cronbach's (1951), KR-20 for one attempt each, over the entries that attempted
 	// all items; nil with fewer than two of them, or two items.
 	Alpha *float64
-	// ICC is ICC(1) of Shrout and Fleiss (1979): the share of the variance of single attempts of an entry that is
-	// between items, by one-way analysis of variance, pooled over entries. It can be negative.
-	// Nil without repeated attempts.
+	// ICC is ICC(1) of Shrout and Fleiss (1979): the share of the variance of single attempts of
+	// an entry that is between items, by one-way analysis of variance, pooled over entries. It
+	// can be negative. Nil without repeated attempts.
 	ICC *float64
 	// BetweenVariance (0 if negative) and WithinVariance belong to it.
 	BetweenVariance, WithinVariance *float64

@@ -60,13 +60,14 @@ type BoardRow struct {
 	// Rank is 1 + the number of entries that are better in the metric; equals share it. It is
 	// nil if the entry is not ranked.
 	Rank *int
-	// RankLow is 1 + the number of entries that are significantly better, and RankHigh the
-	// number of ranked entries less those that are significantly worse, by the tests of Compare on the items that each pair
-	// shares, adjusted by Holm over all pairs: all ranges hold together at the level. They
-	// include Rank. Nil if more than 300 entries are ranked.
+	// RankLow is 1 + the number of entries that are significantly better, and RankHigh the number
+	// of ranked entries less those that are significantly worse, by the tests of Compare on the
+	// items that each pair shares, adjusted by Holm over all pairs: all ranges hold together at
+	// the level. They include Rank. Nil if more than 300 entries are ranked.
 	RankLow, RankHigh *int
-	// Group numbers ties: the best entry that is left anchors a group, with all that the
-	// adjusted tests cannot tell from it. This says nothing of members other than the anchor. Nil like RankLow.
+	// Group numbers ties: the best entry that is left anchors a group, with all that the adjusted
+	// tests cannot tell from it. This says nothing of members other than the anchor. Nil like
+	// RankLow.
 	Group *int
 
 	// Items that the entry attempted, and their share of the items of the board.

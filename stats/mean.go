@@ -149,9 +149,9 @@ func scaleFor(largest float64) float64 {
 	return math.Ldexp(1, max(-1000, min(1000, exponent)))
 }
 
-// repeatSE is the standard error of a rate or mean if the same items were attempted again:
-// √(Σ s²/K) / I, where s² is the variance of the K attempts of one of I items. NaN if any
-// item has fewer than two attempts. In contrast, the SE of Mean is about other scenarios like these.
+// repeatSE is the standard error of a rate or mean if the same items were attempted again: √(Σ
+// s²/K) / I, where s² is the variance of the K attempts of one of I items. NaN if any item has
+// fewer than two attempts. In contrast, the SE of Mean is about other scenarios like these.
 func repeatSE(items []Sample) float64 {
 	if len(items) == 0 {
 		return math.NaN()

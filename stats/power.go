@@ -12,11 +12,11 @@ func detectable(alpha, power float64) float64 {
 	return zOf(1-alpha) + mathext.NormalQuantile(power)
 }
 
-// ScenariosForProportions is the number of scenarios, to be rounded up, at which McNemar's test at alpha
-// finds a difference of success rates with the power, with one attempt a side: ((z_α√ψ + z_β√(ψ-δ²))/δ)², where the two
-// differ on the share discordant (ψ) of the scenarios (Connor 1987, Biometrics 43:207). All
-// are between 0 and 1. It is nil without a difference, or if that is larger than discordant, which cannot
-// be. Golden: power.json.
+// ScenariosForProportions is the number of scenarios, to be rounded up, at which McNemar's test
+// at alpha finds a difference of success rates with the power, with one attempt a side: ((z_α√ψ +
+// z_β√(ψ-δ²))/δ)², where the two differ on the share discordant (ψ) of the scenarios (Connor
+// 1987, Biometrics 43:207). All are between 0 and 1. It is nil without a difference, or if that
+// is larger than discordant, which cannot be. Golden: power.json.
 func ScenariosForProportions(difference, discordant, alpha, power float64) *float64 {
 	if math.Abs(difference) > discordant {
 		return nil
@@ -53,10 +53,10 @@ func (v Variances) perScenario() float64 {
 	return v.Between + v.Baseline/v.BaselineAttempts + v.Candidate/v.CandidateAttempts
 }
 
-// ScenariosForMeans is the number of scenarios, to be rounded up, at which a paired comparison at alpha
-// finds a difference of means with the power: (z_α + z_β)²(ω² + σ_A²/K_A + σ_B²/K_B)/δ² (Miller 2024, arXiv 2411.00640).
-// It is nil without a difference. It is about two too low, since the test is by t: see
-// ScenariosByT. Golden: power.json.
+// ScenariosForMeans is the number of scenarios, to be rounded up, at which a paired comparison at
+// alpha finds a difference of means with the power: (z_α + z_β)²(ω² + σ_A²/K_A + σ_B²/K_B)/δ²
+// (Miller 2024, arXiv 2411.00640). It is nil without a difference. It is about two too low, since
+// the test is by t: see ScenariosByT. Golden: power.json.
 func ScenariosForMeans(difference float64, v Variances, alpha, power float64) *float64 {
 	root := detectable(alpha, power) / difference
 	return nullable(root * root * v.perScenario())
@@ -113,8 +113,8 @@ func ScenariosByT(effect, alpha, power float64) *float64 {
 type PowerEstimate struct {
 	SharedItems int
 	// Between, Baseline and Candidate are variances as in Variances; nil with fewer than two
-	// shared items. Without repeated attempts a side's variance is nil, and Between includes it: plan with 0 and
-	// the same number of attempts.
+	// shared items. Without repeated attempts a side's variance is nil, and Between includes it:
+	// plan with 0 and the same number of attempts.
 	Between, Baseline, Candidate *float64
 	// Discordant is the share of the shared items on which the two differ, if each has one
 	// attempt; else nil.
