@@ -31,6 +31,15 @@ func Bootstrap(values []Value, level float64) Interval {
 // A clusterSum is what a scenario adds to a mean.
 type clusterSum struct{ sum, n float64 }
 
+func totalOf(sums []clusterSum) clusterSum {
+	var total clusterSum
+	for _, s := range sums {
+		total.sum += s.sum
+		total.n += s.n
+	}
+	return total
+}
+
 func bootstrap(values []float64, clusters []int, level float64) (low, high float64) {
 	mean, se, scenarios := estimate(values, clusters)
 	switch {
@@ -104,11 +113,8 @@ func bcaLevel(bias, acceleration, z float64) float64 {
 
 // bcaBias is the normal quantile of the share of the resamples below the mean, ties half.
 func bcaBias(sums []clusterSum, means []float64) float64 {
-	var total clusterSum
-	largest := 0.0
+	total, largest := totalOf(sums), 0.0
 	for _, s := range sums {
-		total.sum += s.sum
-		total.n += s.n
 		largest = max(largest, math.Abs(s.sum/s.n))
 	}
 	mean := total.sum / total.n
@@ -120,11 +126,7 @@ func bcaBias(sums []clusterSum, means []float64) float64 {
 
 // bcaAcceleration is the skewness of the jackknife: leave out one scenario at a time.
 func bcaAcceleration(sums []clusterSum) float64 {
-	var total clusterSum
-	for _, s := range sums {
-		total.sum += s.sum
-		total.n += s.n
-	}
+	total := totalOf(sums)
 	left := make([]float64, len(sums))
 	center := 0.0
 	for i, s := range sums {

@@ -1,6 +1,7 @@
 package stats
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -83,12 +84,7 @@ func allResamples(values []float64) []float64 {
 		}
 	}
 	choose(0, n, 0, 1)
-	slices.SortFunc(choices, func(a, b choice) int {
-		if a.mean < b.mean {
-			return -1
-		}
-		return boolToInt(a.mean > b.mean)
-	})
+	slices.SortFunc(choices, func(a, b choice) int { return cmp.Compare(a.mean, b.mean) })
 	var means []float64
 	for _, c := range choices {
 		means = append(means, slices.Repeat([]float64{c.mean}, c.times)...)

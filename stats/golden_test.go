@@ -37,7 +37,7 @@ func same(t *testing.T, what string, got, want *float64, tolerance float64) {
 	}
 }
 
-func show(x *float64) any {
+func show[T any](x *T) any {
 	if x == nil {
 		return "nil"
 	}

@@ -128,16 +128,11 @@ func Leaderboard(cells []Cell, durations []DurationCount, o LeaderboardOptions) 
 	contenders, universe := gather(t, o)
 	eligible, shared := eligibles(contenders, universe, o)
 
-	board := Board{Rows: make([]BoardRow, 0, len(contenders)), Warnings: boardWarnings(t, universe, shared, o)}
-	for _, on := range universe {
-		board.Items += boolToInt(on)
+	board := Board{
+		Items: countTrue(universe), Rows: make([]BoardRow, 0, len(contenders)), Warnings: boardWarnings(t, universe, shared, o),
 	}
 	if o.Coverage == CoverageShared {
-		n := 0
-		for _, on := range shared {
-			n += boolToInt(on)
-		}
-		board.SharedItems = &n
+		board.SharedItems = new(countTrue(shared))
 	}
 
 	judged := make([][]bool, len(contenders))
@@ -215,10 +210,7 @@ func gather(t *table, o LeaderboardOptions) (contenders []*contender, universe [
 
 // eligibles are the entries to rank, and the items that all of them attempted.
 func eligibles(contenders []*contender, universe []bool, o LeaderboardOptions) (eligible, shared []bool) {
-	items := 0
-	for _, on := range universe {
-		items += boolToInt(on)
-	}
+	items := countTrue(universe)
 	eligible, shared = make([]bool, len(contenders)), slices.Clone(universe)
 	found := false
 	for e, c := range contenders {
@@ -242,18 +234,24 @@ func eligibles(contenders []*contender, universe []bool, o LeaderboardOptions) (
 
 func boardWarnings(t *table, universe, shared []bool, o LeaderboardOptions) []Warning {
 	warnings := []Warning{}
-	items, common := 0, 0
 	tiers := map[string]bool{}
 	for i, on := range universe {
 		if on {
-			items++
-			common += boolToInt(shared[i])
 			tiers[t.items[i].tier] = true
 		}
 	}
-	warn(&warnings, o.Coverage == CoverageShared && float64(common) < shrunkenShare*float64(items), SharedShrunk)
+	shrunk := float64(countTrue(shared)) < shrunkenShare*float64(countTrue(universe))
+	warn(&warnings, o.Coverage == CoverageShared && shrunk, SharedShrunk)
 	warn(&warnings, len(tiers) > 1, MixedTiers)
 	return warnings
+}
+
+func countTrue(items []bool) int {
+	count := 0
+	for _, on := range items {
+		count += boolToInt(on)
+	}
+	return count
 }
 
 func (c *contender) own() []bool {

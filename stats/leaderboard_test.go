@@ -120,7 +120,7 @@ func TestLeaderboard(t *testing.T) {
 		sameCount(t, "rows", len(got.Rows), len(b.Rows))
 		for i, want := range b.Rows {
 			row := got.Rows[i]
-			name := fmt.Sprintf("%+v: %s %v", p, *want.Agent, show2(want.Model))
+			name := fmt.Sprintf("%+v: %s %v", p, *want.Agent, show(want.Model))
 			sameNullable(t, name+" agent", row.Agent, want.Agent)
 			sameNullable(t, name+" model", row.Model, want.Model)
 			sameCount(t, name+" runs", row.Runs, want.Runs)
@@ -154,15 +154,8 @@ func TestLeaderboard(t *testing.T) {
 func sameNullable[T comparable](t *testing.T, what string, got, want *T) {
 	t.Helper()
 	if (got == nil) != (want == nil) || got != nil && *got != *want {
-		t.Errorf("%s: got %v, want %v", what, show2(got), show2(want))
+		t.Errorf("%s: got %v, want %v", what, show(got), show(want))
 	}
-}
-
-func show2[T any](x *T) any {
-	if x == nil {
-		return "nil"
-	}
-	return *x
 }
 
 func TestLeaderboardWarnings(t *testing.T) {
@@ -183,7 +176,7 @@ func TestLeaderboardWarnings(t *testing.T) {
 	}
 	for i, row := range board.Rows {
 		if !slices.Equal(row.Warnings, want[i]) {
-			t.Errorf("%s %v: got %v, want %v", *row.Agent, show2(row.Model), row.Warnings, want[i])
+			t.Errorf("%s %v: got %v, want %v", *row.Agent, show(row.Model), row.Warnings, want[i])
 		}
 	}
 }
@@ -199,7 +192,7 @@ func TestLeaderboardBy(t *testing.T) {
 		var got []string
 		runs := int64(0)
 		for _, row := range board.Rows {
-			got = append(got, fmt.Sprint(show2(row.Agent), " ", show2(row.Model)))
+			got = append(got, fmt.Sprint(show(row.Agent), " ", show(row.Model)))
 			runs += row.Runs
 		}
 		slices.Sort(got)

@@ -1,6 +1,7 @@
 package stats
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -259,9 +260,7 @@ func TestAnyValues(t *testing.T) {
 				weighted = append(weighted, Weighted{x, math.Abs(x)})
 				points = append(points, Point{&xs[i], -x})
 			}
-			slices.SortFunc(single, func(a, b Value) int {
-				return int(math.Copysign(float64(boolToInt(a.Value != b.Value)), a.Value-b.Value))
-			})
+			slices.SortFunc(single, func(a, b Value) int { return cmp.Compare(a.Value, b.Value) })
 			for i := range single {
 				single[i].Scenario = fmt.Sprintf("%02d", i)
 			}
