@@ -115,6 +115,9 @@ func (s *server) problem(ctx context.Context, err error) *Problem {
 	if errors.As(err, &problem) {
 		return problem
 	}
+	if errors.Is(err, db.ErrTooManyRuns) {
+		return tooManyRuns()
+	}
 	kind := db.Classify(err)
 	switch gone := errors.Is(ctx.Err(), context.Canceled); {
 	case gone:
@@ -155,6 +158,12 @@ func constraint(err error) string {
 // invalid is the response to a request with faults.
 func invalid(fields ...FieldError) *Problem {
 	return problemOf(http.StatusUnprocessableEntity, "The request is not valid.", cutErrors("body", fields, maxFaults)...)
+}
+
+// tooManyRuns is the response to filters that match more runs than a statistic reads.
+func tooManyRuns() *Problem {
+	return invalid(FieldError{"query", fmt.Sprintf(
+		"the filters match more than %d runs, or too many scenarios and entries: narrow them, for example with since and until, tier, agent or batchId", db.MaxRuns)})
 }
 
 // busy is the response of an overloaded server.

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/benchledger/benchledger/stats"
 )
 
 // The examples of the OpenAPI document.
@@ -65,4 +67,55 @@ var (
 	}
 	exampleStats      = Stats{TotalRuns: 1, SuccessfulRuns: 1, AvgScore: new(0.85), AvgWeightedScore: new(8.5)}
 	exampleAgentStats = AgentStats{Agent: "claude-code", Runs: 1, AvgScore: new(8.5), MinScore: new(8.5), MaxScore: new(8.5)}
+)
+
+// The examples of statistics.
+var (
+	exampleBasis       = Basis{AsOf: UTCTime{exampleEnd}, Runs: 120, InfraErrors: 2}
+	exampleLeaderboard = Leaderboard{
+		Basis: exampleBasis, Suite: "update-deps", Metric: stats.MetricSuccess, By: stats.ByAgentModel, Infra: stats.InfraExclude,
+		Coverage: stats.CoverageShared, MinCoverage: 0.8, Level: 0.95, Scenarios: 40, SharedScenarios: new(int64(40)),
+		Rows: []LeaderboardRow{{
+			Rank: new(int64(1)), RankLow: new(int64(1)), RankHigh: new(int64(2)), Group: new(int64(1)),
+			Agent: new("claude-code"), Model: new("claude-sonnet-4"), Scenarios: 40, Coverage: 1, Runs: 40, Successes: 30, InfraErrors: 2,
+			Rate: new(0.75), RateLow: new(0.6), RateHigh: new(0.86), RateSE: new(0.069), RateErrorsAsFailures: new(0.73),
+			Score: new(0.81), ScoreLow: new(0.74), ScoreHigh: new(0.88),
+			CostRuns: 40, TotalCostUSD: new(1.26), CostPerRunUSD: new(0.03), CostPerSuccessUSD: new(0.04),
+			TokensInPerRun: new(85000.0), TokensOutPerRun: new(2200.0), P50DurationMs: new(300000.0), P95DurationMs: new(720000.0),
+			OnFrontier: new(true), Warnings: []stats.Warning{},
+		}},
+		Warnings: []stats.Warning{},
+	}
+	exampleComparison = Comparison{
+		AsOf: UTCTime{exampleEnd}, Suite: "update-deps", Metric: stats.MetricSuccess, Infra: stats.InfraExclude, Level: 0.95, Margin: new(0.02),
+		Verdict: stats.VerdictBetter, Warnings: []stats.Warning{},
+		Baseline: new(0.55), Candidate: new(0.75), Difference: new(0.2), SE: new(0.082), Low: new(0.04), High: new(0.34), PValue: new(0.021),
+		Test: new(string(stats.TestMcNemar)), SharedScenarios: 40, Wins: 10, Losses: 2, Ties: 28, BaselineAttempts: 40, CandidateAttempts: 40,
+		Runs: BothSides{40, 40}, InfraErrors: BothSides{0, 2}, MinimumDetectable: new(0.23), SEUnpaired: new(0.105), Correlation: new(0.39),
+		EValue: new(4.77), AnytimePValue: new(0.21),
+		CostUSD:    Ratio{Ratio: new(1.1), Low: new(0.9), High: new(1.3), Scenarios: 40},
+		DurationMs: Ratio{Ratio: new(0.8), Low: new(0.7), High: new(0.9), Scenarios: 40},
+		Tokens:     Ratio{Ratio: new(1.05), Low: new(0.95), High: new(1.2), Scenarios: 38, Left: 2},
+	}
+	exampleScenarioStats = ScenarioStats{
+		Basis: exampleBasis, Alpha: new(0.86), ICC: new(0.71), BetweenVariance: new(0.15), WithinVariance: new(0.06),
+		Rows: []ScenarioStatsRow{{
+			Scenario: "nx-pnpm-monorepo", Tier: "L1", Attempts: 12, Entries: 4, Difficulty: new(0.25), Discrimination: new(0.41),
+			Flips: new(0.5), Flag: new(string(stats.FlagFlaky)),
+		}},
+	}
+	exampleScenarioMatrix = ScenarioMatrix{
+		Basis: exampleBasis,
+		Rows: []ScenarioMatrixRow{{
+			Agent: "claude-code", Model: new("claude-sonnet-4"), Scenario: "nx-pnpm-monorepo", Tier: "L1",
+			Attempts: 3, Successes: 2, Mean: new(2.0 / 3), LastStartedAt: UTCTime{exampleStart},
+		}},
+	}
+	examplePassStats = PassStats{
+		Basis: exampleBasis,
+		Rows: []PassStatsRow{{
+			Agent: "claude-code", Model: new("claude-sonnet-4"), K: 2, Scenarios: 40, PassAtK: new(0.85), PassAtKLow: new(0.76), PassAtKHigh: new(0.94),
+			PassHatK: new(0.6), PassHatKLow: new(0.47), PassHatKHigh: new(0.73),
+		}},
+	}
 )

@@ -14,8 +14,7 @@ import (
 const listCells = `-- name: ListCells :many
 /*
 What statistics are made of. A cell is an agent with a model at a scenario and a tier. All
-queries here read the matching runs themselves, at most run_limit of them: who gets more than
-run_limit - 1 has to narrow the filters.
+queries here read the matching runs themselves, at most run_limit of them.
 
 Sums are of exact decimal numbers (see the function exact), so the order in which runs came plays
 no part.
@@ -40,8 +39,8 @@ with figures as (
     -- All digits of numbers, whatever the session is set to.
     cross join (select set_config('extra_float_digits', '1', true)) as digits
     left join run_telemetry as t on t.run_id = r.run_id
-    where run_matches(r, $1::jsonb)
-    limit $2::int
+    where run_matches(r, $2::jsonb)
+    limit $3::int
 )
 
 select
@@ -71,11 +70,13 @@ select
 from figures
 group by agent, model, scenario, tier, outcome
 order by agent, model nulls first, scenario, tier, outcome
+limit $1::int
 `
 
 type ListCellsParams struct {
-	Filters  json.RawMessage `json:"filters"`
-	RunLimit int32           `json:"run_limit"`
+	CellLimit int32           `json:"cell_limit"`
+	Filters   json.RawMessage `json:"filters"`
+	RunLimit  int32           `json:"run_limit"`
 }
 
 type ListCellsRow struct {
@@ -108,7 +109,7 @@ type ListCellsRow struct {
 // order. Means and deviations are null, and lists are empty, without a value. durations_ms
 // has the known durations, in no particular order.
 func (q *Queries) ListCells(ctx context.Context, arg ListCellsParams) ([]ListCellsRow, error) {
-	rows, err := q.db.Query(ctx, listCells, arg.Filters, arg.RunLimit)
+	rows, err := q.db.Query(ctx, listCells, arg.CellLimit, arg.Filters, arg.RunLimit)
 	if err != nil {
 		return nil, err
 	}

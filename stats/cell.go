@@ -161,8 +161,8 @@ func mergedSample(a, b Sample) Sample {
 	return Sample{n, mean, math.Hypot(root*b.Mean-root*a.Mean, math.Hypot(math.Sqrt(shareA)*a.SD, math.Sqrt(shareB)*b.SD))}
 }
 
-// attempts are the runs that count.
-func (c *Cell) attempts(infra Infra) *Runs {
+// Counted returns the runs that count as attempts.
+func (c *Cell) Counted(infra Infra) *Runs {
 	if infra == InfraFailure && c.InfraErrors.Count > 0 {
 		runs := merged(c.Attempts, c.InfraErrors)
 		return &runs
@@ -170,8 +170,8 @@ func (c *Cell) attempts(infra Infra) *Runs {
 	return &c.Attempts
 }
 
-// sample is the metric over the runs.
-func (r *Runs) sample(metric Metric) Sample {
+// Sample is the metric over the runs.
+func (r *Runs) Sample(metric Metric) Sample {
 	switch metric {
 	case MetricTotalScore:
 		return r.TotalScore

@@ -191,8 +191,8 @@ func share(baseline, candidate *table, o Scope) shared {
 		finals[0] += b.Attempts.Count + b.InfraErrors.Count
 		finals[1] += c.Attempts.Count + c.InfraErrors.Count
 
-		runsB, runsC := b.attempts(o.Infra), c.attempts(o.Infra)
-		x, y := runsB.sample(o.Metric), runsC.sample(o.Metric)
+		runsB, runsC := b.Counted(o.Infra), c.Counted(o.Infra)
+		x, y := runsB.Sample(o.Metric), runsC.Sample(o.Metric)
 		unscored = unscored || x.N < runsB.Count || y.N < runsC.Count
 		s.OnlyBaseline += boolToInt(x.N > 0 && y.N == 0)
 		s.OnlyCandidate += boolToInt(x.N == 0 && y.N > 0)

@@ -77,7 +77,7 @@ func Items(cells []Cell, by By, o Scope) ItemReport {
 			if cell == nil {
 				continue
 			}
-			runs := cell.attempts(o.Infra)
+			runs := cell.Counted(o.Infra)
 			if runs.Count == 0 {
 				continue
 			}
@@ -121,7 +121,7 @@ func newMatrix(t *table, o Scope) *matrix {
 		for i := range t.items {
 			row[i] = math.NaN()
 			if cell := t.at(e, i); cell != nil {
-				if s := cell.attempts(o.Infra).sample(o.Metric); s.N > 0 {
+				if s := cell.Counted(o.Infra).Sample(o.Metric); s.N > 0 {
 					row[i] = s.Mean
 					largest = max(largest, math.Abs(s.Mean))
 					samples = append(samples, s)

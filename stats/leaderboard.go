@@ -190,14 +190,14 @@ func gather(t *table, o LeaderboardOptions) (contenders []*contender, universe [
 			}
 			c.InfraErrors += cell.InfraErrors.Count
 			c.OpenRuns += cell.OpenRuns
-			runs := cell.attempts(o.Infra)
+			runs := cell.Counted(o.Infra)
 			if runs.Count == 0 {
 				continue
 			}
 			universe[i] = true
 			c.attempts[i] = runs
 			c.Items++
-			if s := runs.sample(o.Metric); s.N > 0 {
+			if s := runs.Sample(o.Metric); s.N > 0 {
 				c.value[i] = s.Mean
 				c.size = max(c.size, math.Abs(s.Mean))
 			}
@@ -318,7 +318,7 @@ func (c *contender) figures(t *table, judged []bool, o LeaderboardOptions, cols 
 			cols.repeats = append(cols.repeats, Sample{})
 			continue
 		}
-		success := runs.sample(MetricSuccess)
+		success := runs.Sample(MetricSuccess)
 		cols.rates.add(success.Mean, cluster)
 		cols.repeats = append(cols.repeats, success)
 		cell := t.at(c.entry, i)

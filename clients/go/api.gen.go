@@ -17,6 +17,36 @@ import (
 	"github.com/oapi-codegen/runtime"
 )
 
+// Defines values for ComparisonVerdict.
+const (
+	ComparisonVerdictBetter       ComparisonVerdict = "better"
+	ComparisonVerdictEquivalent   ComparisonVerdict = "equivalent"
+	ComparisonVerdictInconclusive ComparisonVerdict = "inconclusive"
+	ComparisonVerdictInsufficient ComparisonVerdict = "insufficient"
+	ComparisonVerdictNotWorse     ComparisonVerdict = "notWorse"
+	ComparisonVerdictWorse        ComparisonVerdict = "worse"
+)
+
+// Valid indicates whether the value is a known member of the ComparisonVerdict enum.
+func (e ComparisonVerdict) Valid() bool {
+	switch e {
+	case ComparisonVerdictBetter:
+		return true
+	case ComparisonVerdictEquivalent:
+		return true
+	case ComparisonVerdictInconclusive:
+		return true
+	case ComparisonVerdictInsufficient:
+		return true
+	case ComparisonVerdictNotWorse:
+		return true
+	case ComparisonVerdictWorse:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for CorrectionAction.
 const (
 	CorrectionActionRestore CorrectionAction = "restore"
@@ -113,6 +143,144 @@ func (e RunStatus) Valid() bool {
 	}
 }
 
+// Defines values for GetComparisonParamsMetric.
+const (
+	GetComparisonParamsMetricSuccess       GetComparisonParamsMetric = "success"
+	GetComparisonParamsMetricTotalScore    GetComparisonParamsMetric = "totalScore"
+	GetComparisonParamsMetricWeightedScore GetComparisonParamsMetric = "weightedScore"
+)
+
+// Valid indicates whether the value is a known member of the GetComparisonParamsMetric enum.
+func (e GetComparisonParamsMetric) Valid() bool {
+	switch e {
+	case GetComparisonParamsMetricSuccess:
+		return true
+	case GetComparisonParamsMetricTotalScore:
+		return true
+	case GetComparisonParamsMetricWeightedScore:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GetComparisonParamsInfra.
+const (
+	GetComparisonParamsInfraExclude GetComparisonParamsInfra = "exclude"
+	GetComparisonParamsInfraFailure GetComparisonParamsInfra = "failure"
+)
+
+// Valid indicates whether the value is a known member of the GetComparisonParamsInfra enum.
+func (e GetComparisonParamsInfra) Valid() bool {
+	switch e {
+	case GetComparisonParamsInfraExclude:
+		return true
+	case GetComparisonParamsInfraFailure:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GetComparisonParamsInterval.
+const (
+	GetComparisonParamsIntervalAuto      GetComparisonParamsInterval = "auto"
+	GetComparisonParamsIntervalBootstrap GetComparisonParamsInterval = "bootstrap"
+)
+
+// Valid indicates whether the value is a known member of the GetComparisonParamsInterval enum.
+func (e GetComparisonParamsInterval) Valid() bool {
+	switch e {
+	case GetComparisonParamsIntervalAuto:
+		return true
+	case GetComparisonParamsIntervalBootstrap:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GetLeaderboardParamsMetric.
+const (
+	GetLeaderboardParamsMetricSuccess       GetLeaderboardParamsMetric = "success"
+	GetLeaderboardParamsMetricTotalScore    GetLeaderboardParamsMetric = "totalScore"
+	GetLeaderboardParamsMetricWeightedScore GetLeaderboardParamsMetric = "weightedScore"
+)
+
+// Valid indicates whether the value is a known member of the GetLeaderboardParamsMetric enum.
+func (e GetLeaderboardParamsMetric) Valid() bool {
+	switch e {
+	case GetLeaderboardParamsMetricSuccess:
+		return true
+	case GetLeaderboardParamsMetricTotalScore:
+		return true
+	case GetLeaderboardParamsMetricWeightedScore:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GetLeaderboardParamsInfra.
+const (
+	GetLeaderboardParamsInfraExclude GetLeaderboardParamsInfra = "exclude"
+	GetLeaderboardParamsInfraFailure GetLeaderboardParamsInfra = "failure"
+)
+
+// Valid indicates whether the value is a known member of the GetLeaderboardParamsInfra enum.
+func (e GetLeaderboardParamsInfra) Valid() bool {
+	switch e {
+	case GetLeaderboardParamsInfraExclude:
+		return true
+	case GetLeaderboardParamsInfraFailure:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GetLeaderboardParamsBy.
+const (
+	GetLeaderboardParamsByAgent      GetLeaderboardParamsBy = "agent"
+	GetLeaderboardParamsByAgentModel GetLeaderboardParamsBy = "agentModel"
+	GetLeaderboardParamsByModel      GetLeaderboardParamsBy = "model"
+)
+
+// Valid indicates whether the value is a known member of the GetLeaderboardParamsBy enum.
+func (e GetLeaderboardParamsBy) Valid() bool {
+	switch e {
+	case GetLeaderboardParamsByAgent:
+		return true
+	case GetLeaderboardParamsByAgentModel:
+		return true
+	case GetLeaderboardParamsByModel:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GetLeaderboardParamsCoverage.
+const (
+	GetLeaderboardParamsCoverageAll    GetLeaderboardParamsCoverage = "all"
+	GetLeaderboardParamsCoverageOwn    GetLeaderboardParamsCoverage = "own"
+	GetLeaderboardParamsCoverageShared GetLeaderboardParamsCoverage = "shared"
+)
+
+// Valid indicates whether the value is a known member of the GetLeaderboardParamsCoverage enum.
+func (e GetLeaderboardParamsCoverage) Valid() bool {
+	switch e {
+	case GetLeaderboardParamsCoverageAll:
+		return true
+	case GetLeaderboardParamsCoverageOwn:
+		return true
+	case GetLeaderboardParamsCoverageShared:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for SubmitRunsParamsMode.
 const (
 	SubmitRunsParamsModeAtomic SubmitRunsParamsMode = "atomic"
@@ -140,6 +308,123 @@ const (
 func (e GetRunTelemetryParamsInclude) Valid() bool {
 	switch e {
 	case GetRunTelemetryParamsIncludePrompt:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GetScenarioMatrixParamsMetric.
+const (
+	GetScenarioMatrixParamsMetricSuccess       GetScenarioMatrixParamsMetric = "success"
+	GetScenarioMatrixParamsMetricTotalScore    GetScenarioMatrixParamsMetric = "totalScore"
+	GetScenarioMatrixParamsMetricWeightedScore GetScenarioMatrixParamsMetric = "weightedScore"
+)
+
+// Valid indicates whether the value is a known member of the GetScenarioMatrixParamsMetric enum.
+func (e GetScenarioMatrixParamsMetric) Valid() bool {
+	switch e {
+	case GetScenarioMatrixParamsMetricSuccess:
+		return true
+	case GetScenarioMatrixParamsMetricTotalScore:
+		return true
+	case GetScenarioMatrixParamsMetricWeightedScore:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GetScenarioMatrixParamsInfra.
+const (
+	GetScenarioMatrixParamsInfraExclude GetScenarioMatrixParamsInfra = "exclude"
+	GetScenarioMatrixParamsInfraFailure GetScenarioMatrixParamsInfra = "failure"
+)
+
+// Valid indicates whether the value is a known member of the GetScenarioMatrixParamsInfra enum.
+func (e GetScenarioMatrixParamsInfra) Valid() bool {
+	switch e {
+	case GetScenarioMatrixParamsInfraExclude:
+		return true
+	case GetScenarioMatrixParamsInfraFailure:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListPassStatsParamsInfra.
+const (
+	ListPassStatsParamsInfraExclude ListPassStatsParamsInfra = "exclude"
+	ListPassStatsParamsInfraFailure ListPassStatsParamsInfra = "failure"
+)
+
+// Valid indicates whether the value is a known member of the ListPassStatsParamsInfra enum.
+func (e ListPassStatsParamsInfra) Valid() bool {
+	switch e {
+	case ListPassStatsParamsInfraExclude:
+		return true
+	case ListPassStatsParamsInfraFailure:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListScenarioStatsParamsMetric.
+const (
+	ListScenarioStatsParamsMetricSuccess       ListScenarioStatsParamsMetric = "success"
+	ListScenarioStatsParamsMetricTotalScore    ListScenarioStatsParamsMetric = "totalScore"
+	ListScenarioStatsParamsMetricWeightedScore ListScenarioStatsParamsMetric = "weightedScore"
+)
+
+// Valid indicates whether the value is a known member of the ListScenarioStatsParamsMetric enum.
+func (e ListScenarioStatsParamsMetric) Valid() bool {
+	switch e {
+	case ListScenarioStatsParamsMetricSuccess:
+		return true
+	case ListScenarioStatsParamsMetricTotalScore:
+		return true
+	case ListScenarioStatsParamsMetricWeightedScore:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListScenarioStatsParamsInfra.
+const (
+	ListScenarioStatsParamsInfraExclude ListScenarioStatsParamsInfra = "exclude"
+	ListScenarioStatsParamsInfraFailure ListScenarioStatsParamsInfra = "failure"
+)
+
+// Valid indicates whether the value is a known member of the ListScenarioStatsParamsInfra enum.
+func (e ListScenarioStatsParamsInfra) Valid() bool {
+	switch e {
+	case ListScenarioStatsParamsInfraExclude:
+		return true
+	case ListScenarioStatsParamsInfraFailure:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListScenarioStatsParamsBy.
+const (
+	ListScenarioStatsParamsByAgent      ListScenarioStatsParamsBy = "agent"
+	ListScenarioStatsParamsByAgentModel ListScenarioStatsParamsBy = "agentModel"
+	ListScenarioStatsParamsByModel      ListScenarioStatsParamsBy = "model"
+)
+
+// Valid indicates whether the value is a known member of the ListScenarioStatsParamsBy enum.
+func (e ListScenarioStatsParamsBy) Valid() bool {
+	switch e {
+	case ListScenarioStatsParamsByAgent:
+		return true
+	case ListScenarioStatsParamsByAgentModel:
+		return true
+	case ListScenarioStatsParamsByModel:
 		return true
 	default:
 		return false
@@ -265,6 +550,115 @@ type BatchSubmission struct {
 	TotalRuns *int64 `json:"totalRuns,omitempty"`
 }
 
+// BothSides defines model for BothSides.
+type BothSides struct {
+	Baseline  int64 `json:"baseline"`
+	Candidate int64 `json:"candidate"`
+}
+
+// Comparison defines model for Comparison.
+type Comparison struct {
+	// AnytimePValue 1 / eValue, at most 1.
+	AnytimePValue *float64 `json:"anytimePValue"`
+
+	// AsOf Runs that were acknowledged before this time are included.
+	//
+	// Examples: 2025-11-17T10:00:00.000Z
+	AsOf time.Time `json:"asOf"`
+
+	// Baseline Mean of the metric over the shared scenarios, each with the same weight.
+	Baseline *float64 `json:"baseline"`
+
+	// BaselineAttempts Number of attempts at the shared scenarios.
+	BaselineAttempts int64 `json:"baselineAttempts"`
+
+	// Candidate As baseline.
+	Candidate         *float64 `json:"candidate"`
+	CandidateAttempts int64    `json:"candidateAttempts"`
+
+	// Correlation Of the sides' means per scenario.
+	Correlation *float64 `json:"correlation"`
+
+	// CostUSD Cost per attempt.
+	CostUSD Ratio `json:"costUsd"`
+
+	// Difference candidate - baseline.
+	Difference *float64 `json:"difference"`
+
+	// DurationMs Duration of an attempt.
+	DurationMs Ratio `json:"durationMs"`
+
+	// EValue Evidence against no difference that holds however often it is looked at; for mcnemar-mid-p.
+	EValue *float64 `json:"eValue"`
+	High   *float64 `json:"high"`
+	Infra  string   `json:"infra"`
+
+	// InfraErrors Runs at any scenario that failed by infrastructure. They are left out, unless infra=failure.
+	InfraErrors BothSides `json:"infraErrors"`
+	Level       float64   `json:"level"`
+	Losses      int64     `json:"losses"`
+
+	// Low Bounds of the interval of the difference.
+	Low *float64 `json:"low"`
+
+	// Margin Null without one.
+	Margin *float64 `json:"margin"`
+	Metric string   `json:"metric"`
+
+	// MinimumDetectable The difference that this standard error detects with a power of 0.8 at a significance level of 0.05. It is 0 if all scenarios differ by the same, which says nothing of what can be detected.
+	MinimumDetectable *float64 `json:"minimumDetectable"`
+
+	// OnlyBaseline Number of scenarios that only the baseline attempted. They are left out.
+	OnlyBaseline int64 `json:"onlyBaseline"`
+
+	// OnlyCandidate Number of scenarios that only the candidate attempted. They are left out.
+	OnlyCandidate int64 `json:"onlyCandidate"`
+
+	// OpenRuns Runs that are running or incomplete. They are left out.
+	OpenRuns BothSides `json:"openRuns"`
+
+	// PValue Two-sided.
+	PValue *float64 `json:"pValue"`
+
+	// Runs Attempts at any scenario.
+	Runs BothSides `json:"runs"`
+
+	// Se Standard error of the difference, from the differences per scenario.
+	Se *float64 `json:"se"`
+
+	// SeUnpaired What se would be without pairing.
+	SeUnpaired *float64 `json:"seUnpaired"`
+
+	// Sequential Runs are open: the verdict uses anytimePValue, because a p-value that is looked at repeatedly rejects too often.
+	Sequential bool `json:"sequential"`
+
+	// SharedScenarios Number of scenarios (each tier counts) that both attempted; with a score as metric, for which both have one.
+	SharedScenarios int64  `json:"sharedScenarios"`
+	Suite           string `json:"suite"`
+
+	// Test mcnemar-mid-p (success, one attempt a side everywhere), paired-t, or sign (all differ by the same); null without a test.
+	Test *string `json:"test"`
+	Ties int64   `json:"ties"`
+
+	// Tokens Tokens in and out of an attempt.
+	Tokens Ratio `json:"tokens"`
+
+	// Unscored Attempts without the score that is the metric. They are left out.
+	Unscored BothSides `json:"unscored"`
+
+	// Verdict better, worse: the p-value is below 1 - level. equivalent: the interval is inside of ± margin. notWorse: it is above -margin. inconclusive: none of these. insufficient: there is no test.
+	Verdict ComparisonVerdict `json:"verdict"`
+
+	// Warnings infraErrors (above 5 % of the final runs of a side), unequalAttempts (per scenario), missingScores, mixedTiers, fewScenarios (below 10), stillRunning, noBootstrap (fewer than 10 scenarios).
+	Warnings []string `json:"warnings"`
+
+	// Wins Number of shared scenarios where the candidate is better.
+	Wins int64 `json:"wins"`
+}
+
+// ComparisonVerdict better, worse: the p-value is below 1 - level. equivalent: the interval is inside of ± margin. notWorse: it is above -margin. inconclusive: none of these. insufficient: there is no test.
+type ComparisonVerdict string
+
 // Correction defines model for Correction.
 type Correction struct {
 	Action CorrectionAction `json:"action"`
@@ -343,6 +737,184 @@ type Health struct {
 // HealthStatus defines model for Health.Status.
 type HealthStatus string
 
+// Leaderboard defines model for Leaderboard.
+type Leaderboard struct {
+	// AsOf Runs that were acknowledged before this time are included.
+	//
+	// Examples: 2025-11-17T10:00:00.000Z
+	AsOf     time.Time `json:"asOf"`
+	By       string    `json:"by"`
+	Coverage string    `json:"coverage"`
+	Infra    string    `json:"infra"`
+
+	// InfraErrors Number of runs that failed with a metadata.errorType other than agent and unknown. They are left out, unless infra=failure.
+	InfraErrors int64   `json:"infraErrors"`
+	Level       float64 `json:"level"`
+	Metric      string  `json:"metric"`
+	MinCoverage float64 `json:"minCoverage"`
+
+	// OpenRuns Number of runs that are running or incomplete. They are left out.
+	OpenRuns int64 `json:"openRuns"`
+
+	// Rows Ordered by rank, agent and model (null first); entries that are not ranked come last.
+	Rows []LeaderboardRow `json:"rows"`
+
+	// Runs Number of attempts: final runs that match the filters, without infra errors, unless these count as failures.
+	Runs int64 `json:"runs"`
+
+	// Scenarios Number of scenarios (each tier counts) that any entry attempted.
+	Scenarios int64 `json:"scenarios"`
+
+	// SharedScenarios Number of scenarios on which entries are ranked with coverage=shared; otherwise null.
+	SharedScenarios *int64 `json:"sharedScenarios"`
+	Suite           string `json:"suite"`
+
+	// Unscored Number of attempts without the score that is the metric. They are left out of its means.
+	Unscored int64 `json:"unscored"`
+
+	// Warnings sharedShrunk: entries are ranked on less than 0.9 of the scenarios. mixedTiers: the figures mix several tiers.
+	Warnings []string `json:"warnings"`
+}
+
+// LeaderboardRow defines model for LeaderboardRow.
+type LeaderboardRow struct {
+	// Agent Null by model.
+	Agent *string `json:"agent"`
+
+	// CostPerRunUSD Mean cost of an attempt; null unless all costs are known.
+	CostPerRunUSD *float64 `json:"costPerRunUsd"`
+
+	// CostPerSuccessUSD costPerRunUsd / rate; null for the rate 0.
+	CostPerSuccessUSD *float64 `json:"costPerSuccessUsd"`
+
+	// CostRuns Number of the attempts with a known cost.
+	CostRuns int64 `json:"costRuns"`
+
+	// Coverage Their share of all scenarios of the leaderboard.
+	Coverage float64 `json:"coverage"`
+
+	// Group Number of the tie: the best entry of a group cannot be told from the others in it. It says nothing of the others among themselves.
+	Group *int64 `json:"group"`
+
+	// InfraErrors Number of runs of the entry that failed by infrastructure, at any scenario.
+	InfraErrors int64 `json:"infraErrors"`
+
+	// Model Null by agent, and for runs without a model.
+	Model *string `json:"model"`
+
+	// OnFrontier No ranked entry is at least as good in both cost and metric, and better in one. Null without a rank or a cost.
+	OnFrontier *bool `json:"onFrontier"`
+
+	// OpenRuns Number of runs of the entry that have not ended, at any scenario.
+	OpenRuns int64 `json:"openRuns"`
+
+	// P50DurationMs Median duration of an attempt, within 1.1 %.
+	P50DurationMs *float64 `json:"p50DurationMs"`
+
+	// P95DurationMs 95th percentile of the duration of an attempt, within 1.1 %.
+	P95DurationMs *float64 `json:"p95DurationMs"`
+
+	// Rank 1 + the number of entries that are better in the metric; null if the entry is not ranked.
+	Rank *int64 `json:"rank"`
+
+	// RankHigh The number of ranked entries less those that are significantly worse.
+	RankHigh *int64 `json:"rankHigh"`
+
+	// RankLow 1 + the number of entries that are significantly better (paired tests, adjusted by Holm over all pairs: all ranges hold together at the level); null above 300 ranked entries.
+	RankLow *int64 `json:"rankLow"`
+
+	// Rate Success rate, 0 to 1: the mean over scenarios.
+	Rate *float64 `json:"rate"`
+
+	// RateErrorsAsFailures The rate with infra errors as failures.
+	RateErrorsAsFailures *float64 `json:"rateErrorsAsFailures"`
+	RateHigh             *float64 `json:"rateHigh"`
+
+	// RateLow Bounds of its interval (Wilson, at an effective number of attempts).
+	RateLow *float64 `json:"rateLow"`
+
+	// RateSe Standard error of the rate for other scenarios like these.
+	RateSe *float64 `json:"rateSe"`
+
+	// RepeatSe Standard error of the rate if the same scenarios were attempted again; null unless each has two attempts.
+	RepeatSe *float64 `json:"repeatSe"`
+
+	// Runs Number of attempts at the scenarios on which the entry is judged; all means are over these scenarios, each with the same weight.
+	Runs int64 `json:"runs"`
+
+	// Scenarios Number of scenarios (each tier counts) that the entry attempted.
+	Scenarios int64 `json:"scenarios"`
+
+	// Score Mean total score, or the mean weighted score if that is the metric.
+	Score     *float64 `json:"score"`
+	ScoreHigh *float64 `json:"scoreHigh"`
+
+	// ScoreLow Bounds of its interval (Student's t, clustered by scenario).
+	ScoreLow *float64 `json:"scoreLow"`
+
+	// Successes Number of those attempts that succeeded.
+	Successes int64 `json:"successes"`
+
+	// TokensInPerRun Mean over the attempts that report it.
+	TokensInPerRun  *float64 `json:"tokensInPerRun"`
+	TokensOutPerRun *float64 `json:"tokensOutPerRun"`
+
+	// TotalCostUSD Cost of all final runs of the entry, including infra errors, at any scenario.
+	TotalCostUSD *float64 `json:"totalCostUsd"`
+
+	// Unscored Number of attempts without a score.
+	Unscored int64 `json:"unscored"`
+
+	// Warnings lowCoverage, infraErrors (above 5 % of the final runs), unequalAttempts (per scenario), missingCosts, missingScores, fewScenarios (below 10), stillRunning.
+	Warnings []string `json:"warnings"`
+}
+
+// PassStats defines model for PassStats.
+type PassStats struct {
+	// AsOf Runs that were acknowledged before this time are included.
+	//
+	// Examples: 2025-11-17T10:00:00.000Z
+	AsOf time.Time `json:"asOf"`
+
+	// InfraErrors Number of runs that failed with a metadata.errorType other than agent and unknown. They are left out, unless infra=failure.
+	InfraErrors int64 `json:"infraErrors"`
+
+	// OpenRuns Number of runs that are running or incomplete. They are left out.
+	OpenRuns int64 `json:"openRuns"`
+
+	// Rows Ordered by agent, model (null first) and k. The last k of an entry is the most attempts that it has at a scenario.
+	Rows []PassStatsRow `json:"rows"`
+
+	// Runs Number of attempts: final runs that match the filters, without infra errors, unless these count as failures.
+	Runs int64 `json:"runs"`
+
+	// Unscored Number of attempts without the score that is the metric. They are left out of its means.
+	Unscored int64 `json:"unscored"`
+}
+
+// PassStatsRow defines model for PassStatsRow.
+type PassStatsRow struct {
+	Agent string `json:"agent"`
+	K     int64  `json:"k"`
+
+	// Left Number of scenarios with fewer attempts. They are left out.
+	Left  int64   `json:"left"`
+	Model *string `json:"model"`
+
+	// PassAtK pass@k: the probability that at least one of k attempts succeeds; the mean over scenarios.
+	PassAtK     *float64 `json:"passAtK"`
+	PassAtKHigh *float64 `json:"passAtKHigh"`
+	PassAtKLow  *float64 `json:"passAtKLow"`
+
+	// PassHatK pass^k: the probability that all of k attempts succeed; the mean over scenarios.
+	PassHatK     *float64 `json:"passHatK"`
+	PassHatKHigh *float64 `json:"passHatKHigh"`
+	PassHatKLow  *float64 `json:"passHatKLow"`
+
+	// Scenarios Number of scenarios (each tier counts) with at least k attempts, which the estimates are from.
+	Scenarios int64 `json:"scenarios"`
+}
+
 // Problem defines model for Problem.
 type Problem struct {
 	// Detail What went wrong and what to do about it, for people.
@@ -372,6 +944,23 @@ type Problem struct {
 	//
 	// Examples: about:blank
 	Type string `json:"type"`
+}
+
+// Ratio defines model for Ratio.
+type Ratio struct {
+	High *float64 `json:"high"`
+
+	// Left Number of shared scenarios that are left out, because a side reports nothing, or 0.
+	Left int64 `json:"left"`
+
+	// Low Bounds of its interval.
+	Low *float64 `json:"low"`
+
+	// Ratio candidate / baseline: the geometric mean over the shared scenarios.
+	Ratio *float64 `json:"ratio"`
+
+	// Scenarios Number of shared scenarios for which both report it.
+	Scenarios int64 `json:"scenarios"`
 }
 
 // Readiness defines model for Readiness.
@@ -534,6 +1123,109 @@ type RunSubmission struct {
 	WeightedScore *float64 `json:"weightedScore,omitempty"`
 }
 
+// ScenarioMatrix defines model for ScenarioMatrix.
+type ScenarioMatrix struct {
+	// AsOf Runs that were acknowledged before this time are included.
+	//
+	// Examples: 2025-11-17T10:00:00.000Z
+	AsOf time.Time `json:"asOf"`
+
+	// InfraErrors Number of runs that failed with a metadata.errorType other than agent and unknown. They are left out, unless infra=failure.
+	InfraErrors int64 `json:"infraErrors"`
+
+	// OpenRuns Number of runs that are running or incomplete. They are left out.
+	OpenRuns int64 `json:"openRuns"`
+
+	// Rows Ordered by agent, model (null first), scenario and tier. What an entry did not attempt has no row.
+	Rows []ScenarioMatrixRow `json:"rows"`
+
+	// Runs Number of attempts: final runs that match the filters, without infra errors, unless these count as failures.
+	Runs int64 `json:"runs"`
+
+	// Unscored Number of attempts without the score that is the metric. They are left out of its means.
+	Unscored int64 `json:"unscored"`
+}
+
+// ScenarioMatrixRow defines model for ScenarioMatrixRow.
+type ScenarioMatrixRow struct {
+	Agent       string `json:"agent"`
+	Attempts    int64  `json:"attempts"`
+	InfraErrors int64  `json:"infraErrors"`
+
+	// LastStartedAt When the last run started, whatever its outcome.
+	//
+	// Examples: 2025-11-17T10:00:00.000Z
+	LastStartedAt time.Time `json:"lastStartedAt"`
+
+	// Mean Mean of the metric.
+	Mean      *float64 `json:"mean"`
+	Model     *string  `json:"model"`
+	OpenRuns  int64    `json:"openRuns"`
+	Scenario  string   `json:"scenario"`
+	Successes int64    `json:"successes"`
+	Tier      string   `json:"tier"`
+}
+
+// ScenarioStats defines model for ScenarioStats.
+type ScenarioStats struct {
+	// Alpha Cronbach's alpha over the entries that attempted all scenarios: how well the scenarios measure one thing. Null with fewer than two of them, or two scenarios.
+	Alpha *float64 `json:"alpha"`
+
+	// AsOf Runs that were acknowledged before this time are included.
+	//
+	// Examples: 2025-11-17T10:00:00.000Z
+	AsOf time.Time `json:"asOf"`
+
+	// BetweenVariance Variance between scenarios.
+	BetweenVariance *float64 `json:"betweenVariance"`
+
+	// Icc ICC(1): the share of the variance of single attempts that is between scenarios. Null without repeated attempts.
+	Icc *float64 `json:"icc"`
+
+	// InfraErrors Number of runs that failed with a metadata.errorType other than agent and unknown. They are left out, unless infra=failure.
+	InfraErrors int64 `json:"infraErrors"`
+
+	// OpenRuns Number of runs that are running or incomplete. They are left out.
+	OpenRuns int64 `json:"openRuns"`
+
+	// Rows Ordered by scenario and tier.
+	Rows []ScenarioStatsRow `json:"rows"`
+
+	// Runs Number of attempts: final runs that match the filters, without infra errors, unless these count as failures.
+	Runs int64 `json:"runs"`
+
+	// Unscored Number of attempts without the score that is the metric. They are left out of its means.
+	Unscored int64 `json:"unscored"`
+
+	// WithinVariance Variance between the attempts at a scenario.
+	WithinVariance *float64 `json:"withinVariance"`
+}
+
+// ScenarioStatsRow defines model for ScenarioStatsRow.
+type ScenarioStatsRow struct {
+	Attempts int64 `json:"attempts"`
+
+	// Dead all: every attempt succeeded. none: no attempt did. Otherwise null.
+	Dead *string `json:"dead"`
+
+	// Difficulty 1 - the mean of the metric over entries.
+	Difficulty *float64 `json:"difficulty"`
+
+	// Discrimination Correlation over entries with the mean of the other scenarios, -1 to 1. Below 0, better entries fail it. Null with fewer than 3 entries, or if nothing varies.
+	Discrimination *float64 `json:"discrimination"`
+
+	// Entries Number of entries that attempted it.
+	Entries int64 `json:"entries"`
+
+	// Flag What is most conspicuous: dead, negative (discrimination below 0) or flaky (flips of at least 0.5). Otherwise null.
+	Flag *string `json:"flag"`
+
+	// Flips Share of the entries with both outcomes, among those with at least two attempts.
+	Flips    *float64 `json:"flips"`
+	Scenario string   `json:"scenario"`
+	Tier     string   `json:"tier"`
+}
+
 // Stats defines model for Stats.
 type Stats struct {
 	// AvgScore Average totalScore; null if no run has one.
@@ -631,6 +1323,87 @@ type GetBatchParams struct {
 	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
+// GetComparisonParams defines parameters for GetComparison.
+type GetComparisonParams struct {
+	// Suite The suite.
+	Suite string `form:"suite" json:"suite"`
+
+	// Scenario Only runs of this scenario.
+	Scenario *string `form:"scenario,omitempty" json:"scenario,omitempty"`
+
+	// Tier Only runs of this tier.
+	Tier *string `form:"tier,omitempty" json:"tier,omitempty"`
+
+	// Agent Only runs of this agent.
+	Agent *string `form:"agent,omitempty" json:"agent,omitempty"`
+
+	// Model Only runs of this model.
+	Model *string `form:"model,omitempty" json:"model,omitempty"`
+
+	// BatchID Only runs of this batch.
+	BatchID *string `form:"batchId,omitempty" json:"batchId,omitempty"`
+
+	// SpecialistName Only runs with this specialist.
+	SpecialistName *string `form:"specialistName,omitempty" json:"specialistName,omitempty"`
+
+	// Evaluator Only runs that this evaluator evaluated.
+	Evaluator *string `form:"evaluator,omitempty" json:"evaluator,omitempty"`
+
+	// Since Only runs that started at this time or later.
+	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
+
+	// Until Only runs that started before this time.
+	Until *time.Time `form:"until,omitempty" json:"until,omitempty"`
+
+	// Metric What runs are judged by. A failed run has no success, and the score 0 unless it has one.
+	Metric *GetComparisonParamsMetric `form:"metric,omitempty" json:"metric,omitempty"`
+
+	// Infra What becomes of infra errors, the failed runs whose metadata.errorType is neither agent nor unknown. exclude: they are no attempts. failure: they count as failed attempts.
+	Infra *GetComparisonParamsInfra `form:"infra,omitempty" json:"infra,omitempty"`
+
+	// Level The confidence level of intervals; tests use 1 - level as their significance level.
+	Level *float64 `form:"level,omitempty" json:"level,omitempty"`
+
+	// BaselineAgent The baseline: only runs of this agent. Each side needs at least one of its four parameters.
+	BaselineAgent *string `form:"baselineAgent,omitempty" json:"baselineAgent,omitempty"`
+
+	// BaselineModel The baseline: only runs of this model.
+	BaselineModel *string `form:"baselineModel,omitempty" json:"baselineModel,omitempty"`
+
+	// BaselineNoModel true: the baseline has only runs without a model.
+	BaselineNoModel *bool `form:"baselineNoModel,omitempty" json:"baselineNoModel,omitempty"`
+
+	// BaselineBatchID The baseline: only runs of this batch.
+	BaselineBatchID *string `form:"baselineBatchId,omitempty" json:"baselineBatchId,omitempty"`
+
+	// CandidateAgent The candidate: only runs of this agent.
+	CandidateAgent *string `form:"candidateAgent,omitempty" json:"candidateAgent,omitempty"`
+
+	// CandidateModel The candidate: only runs of this model.
+	CandidateModel *string `form:"candidateModel,omitempty" json:"candidateModel,omitempty"`
+
+	// CandidateNoModel true: the candidate has only runs without a model.
+	CandidateNoModel *bool `form:"candidateNoModel,omitempty" json:"candidateNoModel,omitempty"`
+
+	// CandidateBatchID The candidate: only runs of this batch.
+	CandidateBatchID *string `form:"candidateBatchId,omitempty" json:"candidateBatchId,omitempty"`
+
+	// Margin The largest difference without practical importance, in the unit of the metric; 0 is none.
+	Margin *float64 `form:"margin,omitempty" json:"margin,omitempty"`
+
+	// Interval auto: the interval that belongs to the test. bootstrap: BCa, with 10,000 resamples of the scenarios; it needs 10 scenarios.
+	Interval *GetComparisonParamsInterval `form:"interval,omitempty" json:"interval,omitempty"`
+}
+
+// GetComparisonParamsMetric defines parameters for GetComparison.
+type GetComparisonParamsMetric string
+
+// GetComparisonParamsInfra defines parameters for GetComparison.
+type GetComparisonParamsInfra string
+
+// GetComparisonParamsInterval defines parameters for GetComparison.
+type GetComparisonParamsInterval string
+
 // ListCorrectionsParams defines parameters for ListCorrections.
 type ListCorrectionsParams struct {
 	// Limit Maximum number of corrections to return.
@@ -642,6 +1415,69 @@ type ListCorrectionsParams struct {
 	// RunID Only corrections of this run.
 	RunID *string `form:"runId,omitempty" json:"runId,omitempty"`
 }
+
+// GetLeaderboardParams defines parameters for GetLeaderboard.
+type GetLeaderboardParams struct {
+	// Suite The suite.
+	Suite string `form:"suite" json:"suite"`
+
+	// Scenario Only runs of this scenario.
+	Scenario *string `form:"scenario,omitempty" json:"scenario,omitempty"`
+
+	// Tier Only runs of this tier.
+	Tier *string `form:"tier,omitempty" json:"tier,omitempty"`
+
+	// Agent Only runs of this agent.
+	Agent *string `form:"agent,omitempty" json:"agent,omitempty"`
+
+	// Model Only runs of this model.
+	Model *string `form:"model,omitempty" json:"model,omitempty"`
+
+	// BatchID Only runs of this batch.
+	BatchID *string `form:"batchId,omitempty" json:"batchId,omitempty"`
+
+	// SpecialistName Only runs with this specialist.
+	SpecialistName *string `form:"specialistName,omitempty" json:"specialistName,omitempty"`
+
+	// Evaluator Only runs that this evaluator evaluated.
+	Evaluator *string `form:"evaluator,omitempty" json:"evaluator,omitempty"`
+
+	// Since Only runs that started at this time or later.
+	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
+
+	// Until Only runs that started before this time.
+	Until *time.Time `form:"until,omitempty" json:"until,omitempty"`
+
+	// Metric What runs are judged by. A failed run has no success, and the score 0 unless it has one.
+	Metric *GetLeaderboardParamsMetric `form:"metric,omitempty" json:"metric,omitempty"`
+
+	// Infra What becomes of infra errors, the failed runs whose metadata.errorType is neither agent nor unknown. exclude: they are no attempts. failure: they count as failed attempts.
+	Infra *GetLeaderboardParamsInfra `form:"infra,omitempty" json:"infra,omitempty"`
+
+	// Level The confidence level of intervals; tests use 1 - level as their significance level.
+	Level *float64 `form:"level,omitempty" json:"level,omitempty"`
+
+	// By What an entry is: an agent with a model, an agent, or a model.
+	By *GetLeaderboardParamsBy `form:"by,omitempty" json:"by,omitempty"`
+
+	// Coverage Where entries are judged. shared: those that attempted at least minCoverage of the scenarios are ranked, on the scenarios that all of them attempted. own: each on what it attempted. all: on all scenarios; what was not attempted counts as failed.
+	Coverage *GetLeaderboardParamsCoverage `form:"coverage,omitempty" json:"coverage,omitempty"`
+
+	// MinCoverage The share of the scenarios that an entry must have attempted to be ranked, with coverage=shared.
+	MinCoverage *float64 `form:"minCoverage,omitempty" json:"minCoverage,omitempty"`
+}
+
+// GetLeaderboardParamsMetric defines parameters for GetLeaderboard.
+type GetLeaderboardParamsMetric string
+
+// GetLeaderboardParamsInfra defines parameters for GetLeaderboard.
+type GetLeaderboardParamsInfra string
+
+// GetLeaderboardParamsBy defines parameters for GetLeaderboard.
+type GetLeaderboardParamsBy string
+
+// GetLeaderboardParamsCoverage defines parameters for GetLeaderboard.
+type GetLeaderboardParamsCoverage string
 
 // SubmitRunParams defines parameters for SubmitRun.
 type SubmitRunParams struct {
@@ -702,6 +1538,153 @@ type GetRunTelemetryParams struct {
 
 // GetRunTelemetryParamsInclude defines parameters for GetRunTelemetry.
 type GetRunTelemetryParamsInclude string
+
+// GetScenarioMatrixParams defines parameters for GetScenarioMatrix.
+type GetScenarioMatrixParams struct {
+	// Suite The suite.
+	Suite string `form:"suite" json:"suite"`
+
+	// Scenario Only runs of this scenario.
+	Scenario *string `form:"scenario,omitempty" json:"scenario,omitempty"`
+
+	// Tier Only runs of this tier.
+	Tier *string `form:"tier,omitempty" json:"tier,omitempty"`
+
+	// Agent Only runs of this agent.
+	Agent *string `form:"agent,omitempty" json:"agent,omitempty"`
+
+	// Model Only runs of this model.
+	Model *string `form:"model,omitempty" json:"model,omitempty"`
+
+	// BatchID Only runs of this batch.
+	BatchID *string `form:"batchId,omitempty" json:"batchId,omitempty"`
+
+	// SpecialistName Only runs with this specialist.
+	SpecialistName *string `form:"specialistName,omitempty" json:"specialistName,omitempty"`
+
+	// Evaluator Only runs that this evaluator evaluated.
+	Evaluator *string `form:"evaluator,omitempty" json:"evaluator,omitempty"`
+
+	// Since Only runs that started at this time or later.
+	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
+
+	// Until Only runs that started before this time.
+	Until *time.Time `form:"until,omitempty" json:"until,omitempty"`
+
+	// Metric What runs are judged by. A failed run has no success, and the score 0 unless it has one.
+	Metric *GetScenarioMatrixParamsMetric `form:"metric,omitempty" json:"metric,omitempty"`
+
+	// Infra What becomes of infra errors, the failed runs whose metadata.errorType is neither agent nor unknown. exclude: they are no attempts. failure: they count as failed attempts.
+	Infra *GetScenarioMatrixParamsInfra `form:"infra,omitempty" json:"infra,omitempty"`
+
+	// Level The confidence level of intervals; tests use 1 - level as their significance level.
+	Level *float64 `form:"level,omitempty" json:"level,omitempty"`
+}
+
+// GetScenarioMatrixParamsMetric defines parameters for GetScenarioMatrix.
+type GetScenarioMatrixParamsMetric string
+
+// GetScenarioMatrixParamsInfra defines parameters for GetScenarioMatrix.
+type GetScenarioMatrixParamsInfra string
+
+// ListPassStatsParams defines parameters for ListPassStats.
+type ListPassStatsParams struct {
+	// Suite The suite.
+	Suite string `form:"suite" json:"suite"`
+
+	// Scenario Only runs of this scenario.
+	Scenario *string `form:"scenario,omitempty" json:"scenario,omitempty"`
+
+	// Tier Only runs of this tier.
+	Tier *string `form:"tier,omitempty" json:"tier,omitempty"`
+
+	// Agent Only runs of this agent.
+	Agent *string `form:"agent,omitempty" json:"agent,omitempty"`
+
+	// Model Only runs of this model.
+	Model *string `form:"model,omitempty" json:"model,omitempty"`
+
+	// BatchID Only runs of this batch.
+	BatchID *string `form:"batchId,omitempty" json:"batchId,omitempty"`
+
+	// SpecialistName Only runs with this specialist.
+	SpecialistName *string `form:"specialistName,omitempty" json:"specialistName,omitempty"`
+
+	// Evaluator Only runs that this evaluator evaluated.
+	Evaluator *string `form:"evaluator,omitempty" json:"evaluator,omitempty"`
+
+	// Since Only runs that started at this time or later.
+	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
+
+	// Until Only runs that started before this time.
+	Until *time.Time `form:"until,omitempty" json:"until,omitempty"`
+
+	// Infra What becomes of infra errors, the failed runs whose metadata.errorType is neither agent nor unknown. exclude: they are no attempts. failure: they count as failed attempts.
+	Infra *ListPassStatsParamsInfra `form:"infra,omitempty" json:"infra,omitempty"`
+
+	// Level The confidence level of intervals.
+	Level *float64 `form:"level,omitempty" json:"level,omitempty"`
+
+	// KMax The largest k.
+	KMax *int32 `form:"kMax,omitempty" json:"kMax,omitempty"`
+}
+
+// ListPassStatsParamsInfra defines parameters for ListPassStats.
+type ListPassStatsParamsInfra string
+
+// ListScenarioStatsParams defines parameters for ListScenarioStats.
+type ListScenarioStatsParams struct {
+	// Suite The suite.
+	Suite string `form:"suite" json:"suite"`
+
+	// Scenario Only runs of this scenario.
+	Scenario *string `form:"scenario,omitempty" json:"scenario,omitempty"`
+
+	// Tier Only runs of this tier.
+	Tier *string `form:"tier,omitempty" json:"tier,omitempty"`
+
+	// Agent Only runs of this agent.
+	Agent *string `form:"agent,omitempty" json:"agent,omitempty"`
+
+	// Model Only runs of this model.
+	Model *string `form:"model,omitempty" json:"model,omitempty"`
+
+	// BatchID Only runs of this batch.
+	BatchID *string `form:"batchId,omitempty" json:"batchId,omitempty"`
+
+	// SpecialistName Only runs with this specialist.
+	SpecialistName *string `form:"specialistName,omitempty" json:"specialistName,omitempty"`
+
+	// Evaluator Only runs that this evaluator evaluated.
+	Evaluator *string `form:"evaluator,omitempty" json:"evaluator,omitempty"`
+
+	// Since Only runs that started at this time or later.
+	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
+
+	// Until Only runs that started before this time.
+	Until *time.Time `form:"until,omitempty" json:"until,omitempty"`
+
+	// Metric What runs are judged by. A failed run has no success, and the score 0 unless it has one.
+	Metric *ListScenarioStatsParamsMetric `form:"metric,omitempty" json:"metric,omitempty"`
+
+	// Infra What becomes of infra errors, the failed runs whose metadata.errorType is neither agent nor unknown. exclude: they are no attempts. failure: they count as failed attempts.
+	Infra *ListScenarioStatsParamsInfra `form:"infra,omitempty" json:"infra,omitempty"`
+
+	// Level The confidence level of intervals; tests use 1 - level as their significance level.
+	Level *float64 `form:"level,omitempty" json:"level,omitempty"`
+
+	// By What an entry is: an agent with a model, an agent, or a model.
+	By *ListScenarioStatsParamsBy `form:"by,omitempty" json:"by,omitempty"`
+}
+
+// ListScenarioStatsParamsMetric defines parameters for ListScenarioStats.
+type ListScenarioStatsParamsMetric string
+
+// ListScenarioStatsParamsInfra defines parameters for ListScenarioStats.
+type ListScenarioStatsParamsInfra string
+
+// ListScenarioStatsParamsBy defines parameters for ListScenarioStats.
+type ListScenarioStatsParamsBy string
 
 // SubmitRunJSONRequestBody defines body for SubmitRun for application/json ContentType.
 type SubmitRunJSONRequestBody = RunSubmission
@@ -868,12 +1851,26 @@ type ClientInterface interface {
 	// Corresponds with GET /api/batches/{batchId} (the `GetBatch` operationId).
 	GetBatch(ctx context.Context, batchID string, params *GetBatchParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// GetComparison Compare a candidate with a baseline
+	//
+	// Compares two agents, models or batches over the scenarios of a suite that both attempted, pair by pair. The other filters apply to both sides; where a side has a filter of the same name, its own counts.
+	//
+	// Corresponds with GET /api/comparison (the `GetComparison` operationId).
+	GetComparison(ctx context.Context, params *GetComparisonParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListCorrections List corrections
 	//
 	// Returns who voided or restored which run, when and why, newest first. Entries are never changed, nor deleted with their run.
 	//
 	// Corresponds with GET /api/corrections (the `ListCorrections` operationId).
 	ListCorrections(ctx context.Context, params *ListCorrectionsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetLeaderboard Rank the entries of a suite
+	//
+	// Ranks agents with their models by success rate or score: with intervals, ranges of ranks, ties, costs and durations. The unit of evidence is the scenario: attempts at a scenario are averaged first. A suite without runs has no rows.
+	//
+	// Corresponds with GET /api/leaderboard (the `GetLeaderboard` operationId).
+	GetLeaderboard(ctx context.Context, params *GetLeaderboardParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// SubmitRunWithBody Submit a run
 	//
@@ -1027,6 +2024,27 @@ type ClientInterface interface {
 	// Corresponds with GET /api/stats/agents (the `ListAgentStats` operationId).
 	ListAgentStats(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// GetScenarioMatrix Get the results of each entry at each scenario
+	//
+	// Returns, for a heat map, what each agent with its model achieved at each scenario of a suite.
+	//
+	// Corresponds with GET /api/stats/matrix (the `GetScenarioMatrix` operationId).
+	GetScenarioMatrix(ctx context.Context, params *GetScenarioMatrixParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListPassStats Estimate pass@k and pass^k
+	//
+	// Returns, for each agent with its model, the probability that any (pass@k), and that all (pass^k), of k attempts at a scenario succeed.
+	//
+	// Corresponds with GET /api/stats/pass (the `ListPassStats` operationId).
+	ListPassStats(ctx context.Context, params *ListPassStatsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListScenarioStats Analyze the scenarios of a suite
+	//
+	// Returns the difficulty of each scenario and how well it tells entries apart, with flags for dead, flaky and misleading ones.
+	//
+	// Corresponds with GET /api/stats/scenarios (the `ListScenarioStats` operationId).
+	ListScenarioStats(ctx context.Context, params *ListScenarioStatsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetHealth Check that the server runs
 	//
 	// Responds while the server runs; does not query the database. Any query parameters are ignored.
@@ -1083,6 +2101,23 @@ func (c *Client) GetBatch(ctx context.Context, batchID string, params *GetBatchP
 	return c.Client.Do(req)
 }
 
+// GetComparison Compare a candidate with a baseline
+//
+// Compares two agents, models or batches over the scenarios of a suite that both attempted, pair by pair. The other filters apply to both sides; where a side has a filter of the same name, its own counts.
+//
+// Corresponds with GET /api/comparison (the `GetComparison` operationId).
+func (c *Client) GetComparison(ctx context.Context, params *GetComparisonParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetComparisonRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListCorrections List corrections
 //
 // Returns who voided or restored which run, when and why, newest first. Entries are never changed, nor deleted with their run.
@@ -1090,6 +2125,23 @@ func (c *Client) GetBatch(ctx context.Context, batchID string, params *GetBatchP
 // Corresponds with GET /api/corrections (the `ListCorrections` operationId).
 func (c *Client) ListCorrections(ctx context.Context, params *ListCorrectionsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListCorrectionsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetLeaderboard Rank the entries of a suite
+//
+// Ranks agents with their models by success rate or score: with intervals, ranges of ranks, ties, costs and durations. The unit of evidence is the scenario: attempts at a scenario are averaged first. A suite without runs has no rows.
+//
+// Corresponds with GET /api/leaderboard (the `GetLeaderboard` operationId).
+func (c *Client) GetLeaderboard(ctx context.Context, params *GetLeaderboardParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetLeaderboardRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -1412,6 +2464,57 @@ func (c *Client) ListAgentStats(ctx context.Context, reqEditors ...RequestEditor
 	return c.Client.Do(req)
 }
 
+// GetScenarioMatrix Get the results of each entry at each scenario
+//
+// Returns, for a heat map, what each agent with its model achieved at each scenario of a suite.
+//
+// Corresponds with GET /api/stats/matrix (the `GetScenarioMatrix` operationId).
+func (c *Client) GetScenarioMatrix(ctx context.Context, params *GetScenarioMatrixParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetScenarioMatrixRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListPassStats Estimate pass@k and pass^k
+//
+// Returns, for each agent with its model, the probability that any (pass@k), and that all (pass^k), of k attempts at a scenario succeed.
+//
+// Corresponds with GET /api/stats/pass (the `ListPassStats` operationId).
+func (c *Client) ListPassStats(ctx context.Context, params *ListPassStatsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListPassStatsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListScenarioStats Analyze the scenarios of a suite
+//
+// Returns the difficulty of each scenario and how well it tells entries apart, with flags for dead, flaky and misleading ones.
+//
+// Corresponds with GET /api/stats/scenarios (the `ListScenarioStats` operationId).
+func (c *Client) ListScenarioStats(ctx context.Context, params *ListScenarioStatsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListScenarioStatsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // GetHealth Check that the server runs
 //
 // Responds while the server runs; does not query the database. Any query parameters are ignored.
@@ -1602,6 +2705,320 @@ func NewGetBatchRequest(server string, batchID string, params *GetBatchParams) (
 	return req, nil
 }
 
+// NewGetComparisonRequest constructs an http.Request for the GetComparison method
+func NewGetComparisonRequest(server string, params *GetComparisonParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/comparison")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", false, "suite", params.Suite, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if params.Scenario != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "scenario", *params.Scenario, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Tier != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "tier", *params.Tier, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Agent != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "agent", *params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Model != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "model", *params.Model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.BatchID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "batchId", *params.BatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.SpecialistName != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "specialistName", *params.SpecialistName, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Evaluator != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "evaluator", *params.Evaluator, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Since != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "since", *params.Since, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Until != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "until", *params.Until, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Metric != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "metric", *params.Metric, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Infra != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "infra", *params.Infra, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Level != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "level", *params.Level, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "number", Format: "double"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.BaselineAgent != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "baselineAgent", *params.BaselineAgent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.BaselineModel != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "baselineModel", *params.BaselineModel, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.BaselineNoModel != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "baselineNoModel", *params.BaselineNoModel, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.BaselineBatchID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "baselineBatchId", *params.BaselineBatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CandidateAgent != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "candidateAgent", *params.CandidateAgent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CandidateModel != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "candidateModel", *params.CandidateModel, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CandidateNoModel != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "candidateNoModel", *params.CandidateNoModel, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CandidateBatchID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "candidateBatchId", *params.CandidateBatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Margin != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "margin", *params.Margin, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "number", Format: "double"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Interval != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "interval", *params.Interval, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListCorrectionsRequest constructs an http.Request for the ListCorrections method
 func NewListCorrectionsRequest(server string, params *ListCorrectionsParams) (*http.Request, error) {
 	var err error
@@ -1657,6 +3074,236 @@ func NewListCorrectionsRequest(server string, params *ListCorrectionsParams) (*h
 		if params.RunID != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "runId", *params.RunID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetLeaderboardRequest constructs an http.Request for the GetLeaderboard method
+func NewGetLeaderboardRequest(server string, params *GetLeaderboardParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/leaderboard")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", false, "suite", params.Suite, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if params.Scenario != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "scenario", *params.Scenario, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Tier != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "tier", *params.Tier, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Agent != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "agent", *params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Model != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "model", *params.Model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.BatchID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "batchId", *params.BatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.SpecialistName != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "specialistName", *params.SpecialistName, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Evaluator != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "evaluator", *params.Evaluator, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Since != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "since", *params.Since, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Until != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "until", *params.Until, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Metric != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "metric", *params.Metric, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Infra != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "infra", *params.Infra, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Level != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "level", *params.Level, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "number", Format: "double"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.By != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "by", *params.By, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Coverage != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "coverage", *params.Coverage, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.MinCoverage != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "minCoverage", *params.MinCoverage, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "number", Format: "double"}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -2296,6 +3943,600 @@ func NewListAgentStatsRequest(server string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewGetScenarioMatrixRequest constructs an http.Request for the GetScenarioMatrix method
+func NewGetScenarioMatrixRequest(server string, params *GetScenarioMatrixParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/stats/matrix")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", false, "suite", params.Suite, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if params.Scenario != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "scenario", *params.Scenario, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Tier != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "tier", *params.Tier, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Agent != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "agent", *params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Model != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "model", *params.Model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.BatchID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "batchId", *params.BatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.SpecialistName != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "specialistName", *params.SpecialistName, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Evaluator != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "evaluator", *params.Evaluator, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Since != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "since", *params.Since, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Until != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "until", *params.Until, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Metric != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "metric", *params.Metric, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Infra != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "infra", *params.Infra, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Level != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "level", *params.Level, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "number", Format: "double"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListPassStatsRequest constructs an http.Request for the ListPassStats method
+func NewListPassStatsRequest(server string, params *ListPassStatsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/stats/pass")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", false, "suite", params.Suite, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if params.Scenario != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "scenario", *params.Scenario, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Tier != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "tier", *params.Tier, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Agent != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "agent", *params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Model != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "model", *params.Model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.BatchID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "batchId", *params.BatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.SpecialistName != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "specialistName", *params.SpecialistName, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Evaluator != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "evaluator", *params.Evaluator, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Since != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "since", *params.Since, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Until != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "until", *params.Until, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Infra != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "infra", *params.Infra, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Level != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "level", *params.Level, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "number", Format: "double"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.KMax != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "kMax", *params.KMax, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListScenarioStatsRequest constructs an http.Request for the ListScenarioStats method
+func NewListScenarioStatsRequest(server string, params *ListScenarioStatsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/stats/scenarios")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", false, "suite", params.Suite, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if params.Scenario != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "scenario", *params.Scenario, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Tier != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "tier", *params.Tier, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Agent != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "agent", *params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Model != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "model", *params.Model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.BatchID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "batchId", *params.BatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.SpecialistName != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "specialistName", *params.SpecialistName, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Evaluator != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "evaluator", *params.Evaluator, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Since != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "since", *params.Since, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Until != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "until", *params.Until, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Metric != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "metric", *params.Metric, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Infra != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "infra", *params.Infra, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Level != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "level", *params.Level, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "number", Format: "double"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.By != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "by", *params.By, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewGetHealthRequest constructs an http.Request for the GetHealth method
 func NewGetHealthRequest(server string) (*http.Request, error) {
 	var err error
@@ -2439,6 +4680,15 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/batches/{batchId} (the `GetBatch` operationId).
 	GetBatchWithResponse(ctx context.Context, batchID string, params *GetBatchParams, reqEditors ...RequestEditorFn) (*GetBatchResponse, error)
 
+	// GetComparisonWithResponse Compare a candidate with a baseline
+	//
+	// Compares two agents, models or batches over the scenarios of a suite that both attempted, pair by pair. The other filters apply to both sides; where a side has a filter of the same name, its own counts.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/comparison (the `GetComparison` operationId).
+	GetComparisonWithResponse(ctx context.Context, params *GetComparisonParams, reqEditors ...RequestEditorFn) (*GetComparisonResponse, error)
+
 	// ListCorrectionsWithResponse List corrections
 	//
 	// Returns who voided or restored which run, when and why, newest first. Entries are never changed, nor deleted with their run.
@@ -2447,6 +4697,15 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /api/corrections (the `ListCorrections` operationId).
 	ListCorrectionsWithResponse(ctx context.Context, params *ListCorrectionsParams, reqEditors ...RequestEditorFn) (*ListCorrectionsResponse, error)
+
+	// GetLeaderboardWithResponse Rank the entries of a suite
+	//
+	// Ranks agents with their models by success rate or score: with intervals, ranges of ranks, ties, costs and durations. The unit of evidence is the scenario: attempts at a scenario are averaged first. A suite without runs has no rows.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/leaderboard (the `GetLeaderboard` operationId).
+	GetLeaderboardWithResponse(ctx context.Context, params *GetLeaderboardParams, reqEditors ...RequestEditorFn) (*GetLeaderboardResponse, error)
 
 	// SubmitRunWithBodyWithResponse Submit a run
 	//
@@ -2611,6 +4870,33 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /api/stats/agents (the `ListAgentStats` operationId).
 	ListAgentStatsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListAgentStatsResponse, error)
+
+	// GetScenarioMatrixWithResponse Get the results of each entry at each scenario
+	//
+	// Returns, for a heat map, what each agent with its model achieved at each scenario of a suite.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/stats/matrix (the `GetScenarioMatrix` operationId).
+	GetScenarioMatrixWithResponse(ctx context.Context, params *GetScenarioMatrixParams, reqEditors ...RequestEditorFn) (*GetScenarioMatrixResponse, error)
+
+	// ListPassStatsWithResponse Estimate pass@k and pass^k
+	//
+	// Returns, for each agent with its model, the probability that any (pass@k), and that all (pass^k), of k attempts at a scenario succeed.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/stats/pass (the `ListPassStats` operationId).
+	ListPassStatsWithResponse(ctx context.Context, params *ListPassStatsParams, reqEditors ...RequestEditorFn) (*ListPassStatsResponse, error)
+
+	// ListScenarioStatsWithResponse Analyze the scenarios of a suite
+	//
+	// Returns the difficulty of each scenario and how well it tells entries apart, with flags for dead, flaky and misleading ones.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/stats/scenarios (the `ListScenarioStats` operationId).
+	ListScenarioStatsWithResponse(ctx context.Context, params *ListScenarioStatsParams, reqEditors ...RequestEditorFn) (*ListScenarioStatsResponse, error)
 
 	// GetHealthWithResponse Check that the server runs
 	//
@@ -2934,6 +5220,145 @@ func (r GetBatchResponse) ContentType() string {
 	return ""
 }
 
+// GetComparisonResponse200Headers the declared response headers of an HTTP 200 response for GetComparison
+type GetComparisonResponse200Headers struct {
+	XRequestID *string
+}
+
+// GetComparisonResponse401Headers the declared response headers of an HTTP 401 response for GetComparison
+type GetComparisonResponse401Headers struct {
+	WWWAuthenticate *string
+	XRequestID      *string
+}
+
+// GetComparisonResponse403Headers the declared response headers of an HTTP 403 response for GetComparison
+type GetComparisonResponse403Headers struct {
+	WWWAuthenticate *string
+	XRequestID      *string
+}
+
+// GetComparisonResponse422Headers the declared response headers of an HTTP 422 response for GetComparison
+type GetComparisonResponse422Headers struct {
+	XRequestID *string
+}
+
+// GetComparisonResponse429Headers the declared response headers of an HTTP 429 response for GetComparison
+type GetComparisonResponse429Headers struct {
+	RateLimitLimit     *int32
+	RateLimitRemaining *int32
+	RateLimitReset     *int32
+	RetryAfter         *int32
+	XRequestID         *string
+}
+
+// GetComparisonResponse500Headers the declared response headers of an HTTP 500 response for GetComparison
+type GetComparisonResponse500Headers struct {
+	XRequestID *string
+}
+
+// GetComparisonResponse503Headers the declared response headers of an HTTP 503 response for GetComparison
+type GetComparisonResponse503Headers struct {
+	RetryAfter *int32
+	XRequestID *string
+}
+
+type GetComparisonResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Comparison
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetComparisonResponse200Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *GetComparisonResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *GetComparisonResponse403Headers
+	// Headers422 the parsed response headers for an HTTP 422 response
+	Headers422 *GetComparisonResponse422Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *GetComparisonResponse429Headers
+	// Headers500 the parsed response headers for an HTTP 500 response
+	Headers500 *GetComparisonResponse500Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *GetComparisonResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetComparisonResponse) GetJSON200() *Comparison {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetComparisonResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetComparisonResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r GetComparisonResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetComparisonResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetComparisonResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetComparisonResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetComparisonResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetComparisonResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetComparisonResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetComparisonResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // ListCorrectionsResponse200Headers the declared response headers of an HTTP 200 response for ListCorrections
 type ListCorrectionsResponse200Headers struct {
 	Link       *string
@@ -3068,6 +5493,145 @@ func (r ListCorrectionsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ListCorrectionsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// GetLeaderboardResponse200Headers the declared response headers of an HTTP 200 response for GetLeaderboard
+type GetLeaderboardResponse200Headers struct {
+	XRequestID *string
+}
+
+// GetLeaderboardResponse401Headers the declared response headers of an HTTP 401 response for GetLeaderboard
+type GetLeaderboardResponse401Headers struct {
+	WWWAuthenticate *string
+	XRequestID      *string
+}
+
+// GetLeaderboardResponse403Headers the declared response headers of an HTTP 403 response for GetLeaderboard
+type GetLeaderboardResponse403Headers struct {
+	WWWAuthenticate *string
+	XRequestID      *string
+}
+
+// GetLeaderboardResponse422Headers the declared response headers of an HTTP 422 response for GetLeaderboard
+type GetLeaderboardResponse422Headers struct {
+	XRequestID *string
+}
+
+// GetLeaderboardResponse429Headers the declared response headers of an HTTP 429 response for GetLeaderboard
+type GetLeaderboardResponse429Headers struct {
+	RateLimitLimit     *int32
+	RateLimitRemaining *int32
+	RateLimitReset     *int32
+	RetryAfter         *int32
+	XRequestID         *string
+}
+
+// GetLeaderboardResponse500Headers the declared response headers of an HTTP 500 response for GetLeaderboard
+type GetLeaderboardResponse500Headers struct {
+	XRequestID *string
+}
+
+// GetLeaderboardResponse503Headers the declared response headers of an HTTP 503 response for GetLeaderboard
+type GetLeaderboardResponse503Headers struct {
+	RetryAfter *int32
+	XRequestID *string
+}
+
+type GetLeaderboardResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Leaderboard
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetLeaderboardResponse200Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *GetLeaderboardResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *GetLeaderboardResponse403Headers
+	// Headers422 the parsed response headers for an HTTP 422 response
+	Headers422 *GetLeaderboardResponse422Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *GetLeaderboardResponse429Headers
+	// Headers500 the parsed response headers for an HTTP 500 response
+	Headers500 *GetLeaderboardResponse500Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *GetLeaderboardResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetLeaderboardResponse) GetJSON200() *Leaderboard {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetLeaderboardResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetLeaderboardResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r GetLeaderboardResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetLeaderboardResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetLeaderboardResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetLeaderboardResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetLeaderboardResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetLeaderboardResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetLeaderboardResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetLeaderboardResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -5007,6 +7571,423 @@ func (r ListAgentStatsResponse) ContentType() string {
 	return ""
 }
 
+// GetScenarioMatrixResponse200Headers the declared response headers of an HTTP 200 response for GetScenarioMatrix
+type GetScenarioMatrixResponse200Headers struct {
+	XRequestID *string
+}
+
+// GetScenarioMatrixResponse401Headers the declared response headers of an HTTP 401 response for GetScenarioMatrix
+type GetScenarioMatrixResponse401Headers struct {
+	WWWAuthenticate *string
+	XRequestID      *string
+}
+
+// GetScenarioMatrixResponse403Headers the declared response headers of an HTTP 403 response for GetScenarioMatrix
+type GetScenarioMatrixResponse403Headers struct {
+	WWWAuthenticate *string
+	XRequestID      *string
+}
+
+// GetScenarioMatrixResponse422Headers the declared response headers of an HTTP 422 response for GetScenarioMatrix
+type GetScenarioMatrixResponse422Headers struct {
+	XRequestID *string
+}
+
+// GetScenarioMatrixResponse429Headers the declared response headers of an HTTP 429 response for GetScenarioMatrix
+type GetScenarioMatrixResponse429Headers struct {
+	RateLimitLimit     *int32
+	RateLimitRemaining *int32
+	RateLimitReset     *int32
+	RetryAfter         *int32
+	XRequestID         *string
+}
+
+// GetScenarioMatrixResponse500Headers the declared response headers of an HTTP 500 response for GetScenarioMatrix
+type GetScenarioMatrixResponse500Headers struct {
+	XRequestID *string
+}
+
+// GetScenarioMatrixResponse503Headers the declared response headers of an HTTP 503 response for GetScenarioMatrix
+type GetScenarioMatrixResponse503Headers struct {
+	RetryAfter *int32
+	XRequestID *string
+}
+
+type GetScenarioMatrixResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ScenarioMatrix
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetScenarioMatrixResponse200Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *GetScenarioMatrixResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *GetScenarioMatrixResponse403Headers
+	// Headers422 the parsed response headers for an HTTP 422 response
+	Headers422 *GetScenarioMatrixResponse422Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *GetScenarioMatrixResponse429Headers
+	// Headers500 the parsed response headers for an HTTP 500 response
+	Headers500 *GetScenarioMatrixResponse500Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *GetScenarioMatrixResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetScenarioMatrixResponse) GetJSON200() *ScenarioMatrix {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetScenarioMatrixResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetScenarioMatrixResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r GetScenarioMatrixResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetScenarioMatrixResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetScenarioMatrixResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetScenarioMatrixResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetScenarioMatrixResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetScenarioMatrixResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetScenarioMatrixResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetScenarioMatrixResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// ListPassStatsResponse200Headers the declared response headers of an HTTP 200 response for ListPassStats
+type ListPassStatsResponse200Headers struct {
+	XRequestID *string
+}
+
+// ListPassStatsResponse401Headers the declared response headers of an HTTP 401 response for ListPassStats
+type ListPassStatsResponse401Headers struct {
+	WWWAuthenticate *string
+	XRequestID      *string
+}
+
+// ListPassStatsResponse403Headers the declared response headers of an HTTP 403 response for ListPassStats
+type ListPassStatsResponse403Headers struct {
+	WWWAuthenticate *string
+	XRequestID      *string
+}
+
+// ListPassStatsResponse422Headers the declared response headers of an HTTP 422 response for ListPassStats
+type ListPassStatsResponse422Headers struct {
+	XRequestID *string
+}
+
+// ListPassStatsResponse429Headers the declared response headers of an HTTP 429 response for ListPassStats
+type ListPassStatsResponse429Headers struct {
+	RateLimitLimit     *int32
+	RateLimitRemaining *int32
+	RateLimitReset     *int32
+	RetryAfter         *int32
+	XRequestID         *string
+}
+
+// ListPassStatsResponse500Headers the declared response headers of an HTTP 500 response for ListPassStats
+type ListPassStatsResponse500Headers struct {
+	XRequestID *string
+}
+
+// ListPassStatsResponse503Headers the declared response headers of an HTTP 503 response for ListPassStats
+type ListPassStatsResponse503Headers struct {
+	RetryAfter *int32
+	XRequestID *string
+}
+
+type ListPassStatsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *PassStats
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ListPassStatsResponse200Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *ListPassStatsResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *ListPassStatsResponse403Headers
+	// Headers422 the parsed response headers for an HTTP 422 response
+	Headers422 *ListPassStatsResponse422Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *ListPassStatsResponse429Headers
+	// Headers500 the parsed response headers for an HTTP 500 response
+	Headers500 *ListPassStatsResponse500Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *ListPassStatsResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListPassStatsResponse) GetJSON200() *PassStats {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListPassStatsResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListPassStatsResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ListPassStatsResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListPassStatsResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListPassStatsResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListPassStatsResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListPassStatsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListPassStatsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListPassStatsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListPassStatsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// ListScenarioStatsResponse200Headers the declared response headers of an HTTP 200 response for ListScenarioStats
+type ListScenarioStatsResponse200Headers struct {
+	XRequestID *string
+}
+
+// ListScenarioStatsResponse401Headers the declared response headers of an HTTP 401 response for ListScenarioStats
+type ListScenarioStatsResponse401Headers struct {
+	WWWAuthenticate *string
+	XRequestID      *string
+}
+
+// ListScenarioStatsResponse403Headers the declared response headers of an HTTP 403 response for ListScenarioStats
+type ListScenarioStatsResponse403Headers struct {
+	WWWAuthenticate *string
+	XRequestID      *string
+}
+
+// ListScenarioStatsResponse422Headers the declared response headers of an HTTP 422 response for ListScenarioStats
+type ListScenarioStatsResponse422Headers struct {
+	XRequestID *string
+}
+
+// ListScenarioStatsResponse429Headers the declared response headers of an HTTP 429 response for ListScenarioStats
+type ListScenarioStatsResponse429Headers struct {
+	RateLimitLimit     *int32
+	RateLimitRemaining *int32
+	RateLimitReset     *int32
+	RetryAfter         *int32
+	XRequestID         *string
+}
+
+// ListScenarioStatsResponse500Headers the declared response headers of an HTTP 500 response for ListScenarioStats
+type ListScenarioStatsResponse500Headers struct {
+	XRequestID *string
+}
+
+// ListScenarioStatsResponse503Headers the declared response headers of an HTTP 503 response for ListScenarioStats
+type ListScenarioStatsResponse503Headers struct {
+	RetryAfter *int32
+	XRequestID *string
+}
+
+type ListScenarioStatsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ScenarioStats
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ListScenarioStatsResponse200Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *ListScenarioStatsResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *ListScenarioStatsResponse403Headers
+	// Headers422 the parsed response headers for an HTTP 422 response
+	Headers422 *ListScenarioStatsResponse422Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *ListScenarioStatsResponse429Headers
+	// Headers500 the parsed response headers for an HTTP 500 response
+	Headers500 *ListScenarioStatsResponse500Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *ListScenarioStatsResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListScenarioStatsResponse) GetJSON200() *ScenarioStats {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListScenarioStatsResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListScenarioStatsResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ListScenarioStatsResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListScenarioStatsResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListScenarioStatsResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListScenarioStatsResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListScenarioStatsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListScenarioStatsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListScenarioStatsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListScenarioStatsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // GetHealthResponse200Headers the declared response headers of an HTTP 200 response for GetHealth
 type GetHealthResponse200Headers struct {
 	XRequestID *string
@@ -5238,6 +8219,21 @@ func (c *ClientWithResponses) GetBatchWithResponse(ctx context.Context, batchID 
 	return ParseGetBatchResponse(rsp)
 }
 
+// GetComparisonWithResponse Compare a candidate with a baseline
+//
+// Compares two agents, models or batches over the scenarios of a suite that both attempted, pair by pair. The other filters apply to both sides; where a side has a filter of the same name, its own counts.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/comparison (the `GetComparison` operationId).
+func (c *ClientWithResponses) GetComparisonWithResponse(ctx context.Context, params *GetComparisonParams, reqEditors ...RequestEditorFn) (*GetComparisonResponse, error) {
+	rsp, err := c.GetComparison(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetComparisonResponse(rsp)
+}
+
 // ListCorrectionsWithResponse List corrections
 //
 // Returns who voided or restored which run, when and why, newest first. Entries are never changed, nor deleted with their run.
@@ -5251,6 +8247,21 @@ func (c *ClientWithResponses) ListCorrectionsWithResponse(ctx context.Context, p
 		return nil, err
 	}
 	return ParseListCorrectionsResponse(rsp)
+}
+
+// GetLeaderboardWithResponse Rank the entries of a suite
+//
+// Ranks agents with their models by success rate or score: with intervals, ranges of ranks, ties, costs and durations. The unit of evidence is the scenario: attempts at a scenario are averaged first. A suite without runs has no rows.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/leaderboard (the `GetLeaderboard` operationId).
+func (c *ClientWithResponses) GetLeaderboardWithResponse(ctx context.Context, params *GetLeaderboardParams, reqEditors ...RequestEditorFn) (*GetLeaderboardResponse, error) {
+	rsp, err := c.GetLeaderboard(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetLeaderboardResponse(rsp)
 }
 
 // SubmitRunWithBodyWithResponse Submit a run
@@ -5511,6 +8522,51 @@ func (c *ClientWithResponses) ListAgentStatsWithResponse(ctx context.Context, re
 		return nil, err
 	}
 	return ParseListAgentStatsResponse(rsp)
+}
+
+// GetScenarioMatrixWithResponse Get the results of each entry at each scenario
+//
+// Returns, for a heat map, what each agent with its model achieved at each scenario of a suite.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/stats/matrix (the `GetScenarioMatrix` operationId).
+func (c *ClientWithResponses) GetScenarioMatrixWithResponse(ctx context.Context, params *GetScenarioMatrixParams, reqEditors ...RequestEditorFn) (*GetScenarioMatrixResponse, error) {
+	rsp, err := c.GetScenarioMatrix(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetScenarioMatrixResponse(rsp)
+}
+
+// ListPassStatsWithResponse Estimate pass@k and pass^k
+//
+// Returns, for each agent with its model, the probability that any (pass@k), and that all (pass^k), of k attempts at a scenario succeed.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/stats/pass (the `ListPassStats` operationId).
+func (c *ClientWithResponses) ListPassStatsWithResponse(ctx context.Context, params *ListPassStatsParams, reqEditors ...RequestEditorFn) (*ListPassStatsResponse, error) {
+	rsp, err := c.ListPassStats(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListPassStatsResponse(rsp)
+}
+
+// ListScenarioStatsWithResponse Analyze the scenarios of a suite
+//
+// Returns the difficulty of each scenario and how well it tells entries apart, with flags for dead, flaky and misleading ones.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/stats/scenarios (the `ListScenarioStats` operationId).
+func (c *ClientWithResponses) ListScenarioStatsWithResponse(ctx context.Context, params *ListScenarioStatsParams, reqEditors ...RequestEditorFn) (*ListScenarioStatsResponse, error) {
+	rsp, err := c.ListScenarioStats(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListScenarioStatsResponse(rsp)
 }
 
 // GetHealthWithResponse Check that the server runs
@@ -5969,6 +9025,196 @@ func ParseGetBatchResponse(rsp *http.Response) (*GetBatchResponse, error) {
 	return response, nil
 }
 
+// ParseGetComparisonResponse parses an HTTP response from a GetComparisonWithResponse call
+func ParseGetComparisonResponse(rsp *http.Response) (*GetComparisonResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetComparisonResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Comparison
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetComparisonResponse200Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 401:
+		var headers GetComparisonResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers GetComparisonResponse403Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 422:
+		var headers GetComparisonResponse422Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers422 = &headers
+	case rsp.StatusCode == 429:
+		var headers GetComparisonResponse429Headers
+		if values := rsp.Header.Values("RateLimit-Limit"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Limit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitLimit = &value
+		}
+		if values := rsp.Header.Values("RateLimit-Remaining"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Remaining", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitRemaining = &value
+		}
+		if values := rsp.Header.Values("RateLimit-Reset"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Reset", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitReset = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 500:
+		var headers GetComparisonResponse500Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers500 = &headers
+	case rsp.StatusCode == 503:
+		var headers GetComparisonResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
 // ParseListCorrectionsResponse parses an HTTP response from a ListCorrectionsWithResponse call
 func ParseListCorrectionsResponse(rsp *http.Response) (*ListCorrectionsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -6146,6 +9392,196 @@ func ParseListCorrectionsResponse(rsp *http.Response) (*ListCorrectionsResponse,
 		response.Headers500 = &headers
 	case rsp.StatusCode == 503:
 		var headers ListCorrectionsResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseGetLeaderboardResponse parses an HTTP response from a GetLeaderboardWithResponse call
+func ParseGetLeaderboardResponse(rsp *http.Response) (*GetLeaderboardResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetLeaderboardResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Leaderboard
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetLeaderboardResponse200Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 401:
+		var headers GetLeaderboardResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers GetLeaderboardResponse403Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 422:
+		var headers GetLeaderboardResponse422Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers422 = &headers
+	case rsp.StatusCode == 429:
+		var headers GetLeaderboardResponse429Headers
+		if values := rsp.Header.Values("RateLimit-Limit"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Limit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitLimit = &value
+		}
+		if values := rsp.Header.Values("RateLimit-Remaining"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Remaining", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitRemaining = &value
+		}
+		if values := rsp.Header.Values("RateLimit-Reset"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Reset", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitReset = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 500:
+		var headers GetLeaderboardResponse500Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers500 = &headers
+	case rsp.StatusCode == 503:
+		var headers GetLeaderboardResponse503Headers
 		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
 			var value int32
 			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
@@ -8757,6 +12193,576 @@ func ParseListAgentStatsResponse(rsp *http.Response) (*ListAgentStatsResponse, e
 		response.Headers500 = &headers
 	case rsp.StatusCode == 503:
 		var headers ListAgentStatsResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseGetScenarioMatrixResponse parses an HTTP response from a GetScenarioMatrixWithResponse call
+func ParseGetScenarioMatrixResponse(rsp *http.Response) (*GetScenarioMatrixResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetScenarioMatrixResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ScenarioMatrix
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetScenarioMatrixResponse200Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 401:
+		var headers GetScenarioMatrixResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers GetScenarioMatrixResponse403Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 422:
+		var headers GetScenarioMatrixResponse422Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers422 = &headers
+	case rsp.StatusCode == 429:
+		var headers GetScenarioMatrixResponse429Headers
+		if values := rsp.Header.Values("RateLimit-Limit"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Limit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitLimit = &value
+		}
+		if values := rsp.Header.Values("RateLimit-Remaining"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Remaining", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitRemaining = &value
+		}
+		if values := rsp.Header.Values("RateLimit-Reset"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Reset", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitReset = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 500:
+		var headers GetScenarioMatrixResponse500Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers500 = &headers
+	case rsp.StatusCode == 503:
+		var headers GetScenarioMatrixResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseListPassStatsResponse parses an HTTP response from a ListPassStatsWithResponse call
+func ParseListPassStatsResponse(rsp *http.Response) (*ListPassStatsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListPassStatsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest PassStats
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ListPassStatsResponse200Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 401:
+		var headers ListPassStatsResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers ListPassStatsResponse403Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 422:
+		var headers ListPassStatsResponse422Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers422 = &headers
+	case rsp.StatusCode == 429:
+		var headers ListPassStatsResponse429Headers
+		if values := rsp.Header.Values("RateLimit-Limit"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Limit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitLimit = &value
+		}
+		if values := rsp.Header.Values("RateLimit-Remaining"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Remaining", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitRemaining = &value
+		}
+		if values := rsp.Header.Values("RateLimit-Reset"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Reset", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitReset = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 500:
+		var headers ListPassStatsResponse500Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers500 = &headers
+	case rsp.StatusCode == 503:
+		var headers ListPassStatsResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseListScenarioStatsResponse parses an HTTP response from a ListScenarioStatsWithResponse call
+func ParseListScenarioStatsResponse(rsp *http.Response) (*ListScenarioStatsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListScenarioStatsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ScenarioStats
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ListScenarioStatsResponse200Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 401:
+		var headers ListScenarioStatsResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers ListScenarioStatsResponse403Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 422:
+		var headers ListScenarioStatsResponse422Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers422 = &headers
+	case rsp.StatusCode == 429:
+		var headers ListScenarioStatsResponse429Headers
+		if values := rsp.Header.Values("RateLimit-Limit"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Limit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitLimit = &value
+		}
+		if values := rsp.Header.Values("RateLimit-Remaining"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Remaining", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitRemaining = &value
+		}
+		if values := rsp.Header.Values("RateLimit-Reset"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Reset", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitReset = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 500:
+		var headers ListScenarioStatsResponse500Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers500 = &headers
+	case rsp.StatusCode == 503:
+		var headers ListScenarioStatsResponse503Headers
 		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
 			var value int32
 			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {

@@ -1,7 +1,6 @@
 /*
 What statistics are made of. A cell is an agent with a model at a scenario and a tier. All
-queries here read the matching runs themselves, at most run_limit of them: who gets more than
-run_limit - 1 has to narrow the filters.
+queries here read the matching runs themselves, at most run_limit of them.
 
 Sums are of exact decimal numbers (see the function exact), so the order in which runs came plays
 no part.
@@ -60,4 +59,5 @@ select
     max(started_at)::timestamptz as last_started_at
 from figures
 group by agent, model, scenario, tier, outcome
-order by agent, model nulls first, scenario, tier, outcome;
+order by agent, model nulls first, scenario, tier, outcome
+limit @cell_limit::int;

@@ -44,6 +44,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/comparison": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Compare a candidate with a baseline
+         * @description Compares two agents, models or batches over the scenarios of a suite that both attempted, pair by pair. The other filters apply to both sides; where a side has a filter of the same name, its own counts.
+         */
+        get: operations["get-comparison"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/corrections": {
         parameters: {
             query?: never;
@@ -56,6 +76,26 @@ export interface paths {
          * @description Returns who voided or restored which run, when and why, newest first. Entries are never changed, nor deleted with their run.
          */
         get: operations["list-corrections"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/leaderboard": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Rank the entries of a suite
+         * @description Ranks agents with their models by success rate or score: with intervals, ranges of ranks, ties, costs and durations. The unit of evidence is the scenario: attempts at a scenario are averaged first. A suite without runs has no rows.
+         */
+        get: operations["get-leaderboard"];
         put?: never;
         post?: never;
         delete?: never;
@@ -294,6 +334,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/stats/matrix": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the results of each entry at each scenario
+         * @description Returns, for a heat map, what each agent with its model achieved at each scenario of a suite.
+         */
+        get: operations["get-scenario-matrix"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/stats/pass": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Estimate pass@k and pass^k
+         * @description Returns, for each agent with its model, the probability that any (pass@k), and that all (pass^k), of k attempts at a scenario succeed.
+         */
+        get: operations["list-pass-stats"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/stats/scenarios": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Analyze the scenarios of a suite
+         * @description Returns the difficulty of each scenario and how well it tells entries apart, with flags for dead, flaky and misleading ones.
+         */
+        get: operations["list-scenario-stats"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/health": {
         parameters: {
             query?: never;
@@ -499,6 +599,143 @@ export interface components {
              */
             totalRuns?: number | null;
         };
+        BothSides: {
+            /** Format: int64 */
+            baseline: number;
+            /** Format: int64 */
+            candidate: number;
+        };
+        Comparison: {
+            /**
+             * Format: double
+             * @description 1 / eValue, at most 1.
+             */
+            anytimePValue: number | null;
+            /**
+             * Format: date-time
+             * @description Runs that were acknowledged before this time are included.
+             * @example 2025-11-17T10:00:00.000Z
+             */
+            asOf: string;
+            /**
+             * Format: double
+             * @description Mean of the metric over the shared scenarios, each with the same weight.
+             */
+            baseline: number | null;
+            /**
+             * Format: int64
+             * @description Number of attempts at the shared scenarios.
+             */
+            baselineAttempts: number;
+            /**
+             * Format: double
+             * @description As baseline.
+             */
+            candidate: number | null;
+            /** Format: int64 */
+            candidateAttempts: number;
+            /**
+             * Format: double
+             * @description Of the sides' means per scenario.
+             */
+            correlation: number | null;
+            /** @description Cost per attempt. */
+            costUsd: components["schemas"]["Ratio"];
+            /**
+             * Format: double
+             * @description candidate - baseline.
+             */
+            difference: number | null;
+            /** @description Duration of an attempt. */
+            durationMs: components["schemas"]["Ratio"];
+            /**
+             * Format: double
+             * @description Evidence against no difference that holds however often it is looked at; for mcnemar-mid-p.
+             */
+            eValue: number | null;
+            /** Format: double */
+            high: number | null;
+            infra: string;
+            /** @description Runs at any scenario that failed by infrastructure. They are left out, unless infra=failure. */
+            infraErrors: components["schemas"]["BothSides"];
+            /** Format: double */
+            level: number;
+            /** Format: int64 */
+            losses: number;
+            /**
+             * Format: double
+             * @description Bounds of the interval of the difference.
+             */
+            low: number | null;
+            /**
+             * Format: double
+             * @description Null without one.
+             */
+            margin: number | null;
+            metric: string;
+            /**
+             * Format: double
+             * @description The difference that this standard error detects with a power of 0.8 at a significance level of 0.05. It is 0 if all scenarios differ by the same, which says nothing of what can be detected.
+             */
+            minimumDetectable: number | null;
+            /**
+             * Format: int64
+             * @description Number of scenarios that only the baseline attempted. They are left out.
+             */
+            onlyBaseline: number;
+            /**
+             * Format: int64
+             * @description Number of scenarios that only the candidate attempted. They are left out.
+             */
+            onlyCandidate: number;
+            /** @description Runs that are running or incomplete. They are left out. */
+            openRuns: components["schemas"]["BothSides"];
+            /**
+             * Format: double
+             * @description Two-sided.
+             */
+            pValue: number | null;
+            /** @description Attempts at any scenario. */
+            runs: components["schemas"]["BothSides"];
+            /**
+             * Format: double
+             * @description Standard error of the difference, from the differences per scenario.
+             */
+            se: number | null;
+            /**
+             * Format: double
+             * @description What se would be without pairing.
+             */
+            seUnpaired: number | null;
+            /** @description Runs are open: the verdict uses anytimePValue, because a p-value that is looked at repeatedly rejects too often. */
+            sequential: boolean;
+            /**
+             * Format: int64
+             * @description Number of scenarios (each tier counts) that both attempted; with a score as metric, for which both have one.
+             */
+            sharedScenarios: number;
+            suite: string;
+            /** @description mcnemar-mid-p (success, one attempt a side everywhere), paired-t, or sign (all differ by the same); null without a test. */
+            test: string | null;
+            /** Format: int64 */
+            ties: number;
+            /** @description Tokens in and out of an attempt. */
+            tokens: components["schemas"]["Ratio"];
+            /** @description Attempts without the score that is the metric. They are left out. */
+            unscored: components["schemas"]["BothSides"];
+            /**
+             * @description better, worse: the p-value is below 1 - level. equivalent: the interval is inside of ± margin. notWorse: it is above -margin. inconclusive: none of these. insufficient: there is no test.
+             * @enum {string}
+             */
+            verdict: "better" | "worse" | "equivalent" | "notWorse" | "inconclusive" | "insufficient";
+            /** @description infraErrors (above 5 % of the final runs of a side), unequalAttempts (per scenario), missingScores, mixedTiers, fewScenarios (below 10), stillRunning, noBootstrap (fewer than 10 scenarios). */
+            warnings: string[];
+            /**
+             * Format: int64
+             * @description Number of shared scenarios where the candidate is better.
+             */
+            wins: number;
+        };
         Correction: {
             /** @enum {string} */
             action: "void" | "restore";
@@ -576,6 +813,262 @@ export interface components {
              */
             timestamp: string;
         };
+        Leaderboard: {
+            /**
+             * Format: date-time
+             * @description Runs that were acknowledged before this time are included.
+             * @example 2025-11-17T10:00:00.000Z
+             */
+            asOf: string;
+            by: string;
+            coverage: string;
+            infra: string;
+            /**
+             * Format: int64
+             * @description Number of runs that failed with a metadata.errorType other than agent and unknown. They are left out, unless infra=failure.
+             */
+            infraErrors: number;
+            /** Format: double */
+            level: number;
+            metric: string;
+            /** Format: double */
+            minCoverage: number;
+            /**
+             * Format: int64
+             * @description Number of runs that are running or incomplete. They are left out.
+             */
+            openRuns: number;
+            /** @description Ordered by rank, agent and model (null first); entries that are not ranked come last. */
+            rows: components["schemas"]["LeaderboardRow"][];
+            /**
+             * Format: int64
+             * @description Number of attempts: final runs that match the filters, without infra errors, unless these count as failures.
+             */
+            runs: number;
+            /**
+             * Format: int64
+             * @description Number of scenarios (each tier counts) that any entry attempted.
+             */
+            scenarios: number;
+            /**
+             * Format: int64
+             * @description Number of scenarios on which entries are ranked with coverage=shared; otherwise null.
+             */
+            sharedScenarios: number | null;
+            suite: string;
+            /**
+             * Format: int64
+             * @description Number of attempts without the score that is the metric. They are left out of its means.
+             */
+            unscored: number;
+            /** @description sharedShrunk: entries are ranked on less than 0.9 of the scenarios. mixedTiers: the figures mix several tiers. */
+            warnings: string[];
+        };
+        LeaderboardRow: {
+            /** @description Null by model. */
+            agent: string | null;
+            /**
+             * Format: double
+             * @description Mean cost of an attempt; null unless all costs are known.
+             */
+            costPerRunUsd: number | null;
+            /**
+             * Format: double
+             * @description costPerRunUsd / rate; null for the rate 0.
+             */
+            costPerSuccessUsd: number | null;
+            /**
+             * Format: int64
+             * @description Number of the attempts with a known cost.
+             */
+            costRuns: number;
+            /**
+             * Format: double
+             * @description Their share of all scenarios of the leaderboard.
+             */
+            coverage: number;
+            /**
+             * Format: int64
+             * @description Number of the tie: the best entry of a group cannot be told from the others in it. It says nothing of the others among themselves.
+             */
+            group: number | null;
+            /**
+             * Format: int64
+             * @description Number of runs of the entry that failed by infrastructure, at any scenario.
+             */
+            infraErrors: number;
+            /** @description Null by agent, and for runs without a model. */
+            model: string | null;
+            /** @description No ranked entry is at least as good in both cost and metric, and better in one. Null without a rank or a cost. */
+            onFrontier: boolean | null;
+            /**
+             * Format: int64
+             * @description Number of runs of the entry that have not ended, at any scenario.
+             */
+            openRuns: number;
+            /**
+             * Format: double
+             * @description Median duration of an attempt, within 1.1 %.
+             */
+            p50DurationMs: number | null;
+            /**
+             * Format: double
+             * @description 95th percentile of the duration of an attempt, within 1.1 %.
+             */
+            p95DurationMs: number | null;
+            /**
+             * Format: int64
+             * @description 1 + the number of entries that are better in the metric; null if the entry is not ranked.
+             */
+            rank: number | null;
+            /**
+             * Format: int64
+             * @description The number of ranked entries less those that are significantly worse.
+             */
+            rankHigh: number | null;
+            /**
+             * Format: int64
+             * @description 1 + the number of entries that are significantly better (paired tests, adjusted by Holm over all pairs: all ranges hold together at the level); null above 300 ranked entries.
+             */
+            rankLow: number | null;
+            /**
+             * Format: double
+             * @description Success rate, 0 to 1: the mean over scenarios.
+             */
+            rate: number | null;
+            /**
+             * Format: double
+             * @description The rate with infra errors as failures.
+             */
+            rateErrorsAsFailures: number | null;
+            /** Format: double */
+            rateHigh: number | null;
+            /**
+             * Format: double
+             * @description Bounds of its interval (Wilson, at an effective number of attempts).
+             */
+            rateLow: number | null;
+            /**
+             * Format: double
+             * @description Standard error of the rate for other scenarios like these.
+             */
+            rateSe: number | null;
+            /**
+             * Format: double
+             * @description Standard error of the rate if the same scenarios were attempted again; null unless each has two attempts.
+             */
+            repeatSe: number | null;
+            /**
+             * Format: int64
+             * @description Number of attempts at the scenarios on which the entry is judged; all means are over these scenarios, each with the same weight.
+             */
+            runs: number;
+            /**
+             * Format: int64
+             * @description Number of scenarios (each tier counts) that the entry attempted.
+             */
+            scenarios: number;
+            /**
+             * Format: double
+             * @description Mean total score, or the mean weighted score if that is the metric.
+             */
+            score: number | null;
+            /** Format: double */
+            scoreHigh: number | null;
+            /**
+             * Format: double
+             * @description Bounds of its interval (Student's t, clustered by scenario).
+             */
+            scoreLow: number | null;
+            /**
+             * Format: int64
+             * @description Number of those attempts that succeeded.
+             */
+            successes: number;
+            /**
+             * Format: double
+             * @description Mean over the attempts that report it.
+             */
+            tokensInPerRun: number | null;
+            /** Format: double */
+            tokensOutPerRun: number | null;
+            /**
+             * Format: double
+             * @description Cost of all final runs of the entry, including infra errors, at any scenario.
+             */
+            totalCostUsd: number | null;
+            /**
+             * Format: int64
+             * @description Number of attempts without a score.
+             */
+            unscored: number;
+            /** @description lowCoverage, infraErrors (above 5 % of the final runs), unequalAttempts (per scenario), missingCosts, missingScores, fewScenarios (below 10), stillRunning. */
+            warnings: string[];
+        };
+        PassStats: {
+            /**
+             * Format: date-time
+             * @description Runs that were acknowledged before this time are included.
+             * @example 2025-11-17T10:00:00.000Z
+             */
+            asOf: string;
+            /**
+             * Format: int64
+             * @description Number of runs that failed with a metadata.errorType other than agent and unknown. They are left out, unless infra=failure.
+             */
+            infraErrors: number;
+            /**
+             * Format: int64
+             * @description Number of runs that are running or incomplete. They are left out.
+             */
+            openRuns: number;
+            /** @description Ordered by agent, model (null first) and k. The last k of an entry is the most attempts that it has at a scenario. */
+            rows: components["schemas"]["PassStatsRow"][];
+            /**
+             * Format: int64
+             * @description Number of attempts: final runs that match the filters, without infra errors, unless these count as failures.
+             */
+            runs: number;
+            /**
+             * Format: int64
+             * @description Number of attempts without the score that is the metric. They are left out of its means.
+             */
+            unscored: number;
+        };
+        PassStatsRow: {
+            agent: string;
+            /** Format: int64 */
+            k: number;
+            /**
+             * Format: int64
+             * @description Number of scenarios with fewer attempts. They are left out.
+             */
+            left: number;
+            model: string | null;
+            /**
+             * Format: double
+             * @description pass@k: the probability that at least one of k attempts succeeds; the mean over scenarios.
+             */
+            passAtK: number | null;
+            /** Format: double */
+            passAtKHigh: number | null;
+            /** Format: double */
+            passAtKLow: number | null;
+            /**
+             * Format: double
+             * @description pass^k: the probability that all of k attempts succeed; the mean over scenarios.
+             */
+            passHatK: number | null;
+            /** Format: double */
+            passHatKHigh: number | null;
+            /** Format: double */
+            passHatKLow: number | null;
+            /**
+             * Format: int64
+             * @description Number of scenarios (each tier counts) with at least k attempts, which the estimates are from.
+             */
+            scenarios: number;
+        };
         Problem: {
             /**
              * @description What went wrong and what to do about it, for people.
@@ -606,6 +1099,30 @@ export interface components {
              * @example about:blank
              */
             type: string;
+        };
+        Ratio: {
+            /** Format: double */
+            high: number | null;
+            /**
+             * Format: int64
+             * @description Number of shared scenarios that are left out, because a side reports nothing, or 0.
+             */
+            left: number;
+            /**
+             * Format: double
+             * @description Bounds of its interval.
+             */
+            low: number | null;
+            /**
+             * Format: double
+             * @description candidate / baseline: the geometric mean over the shared scenarios.
+             */
+            ratio: number | null;
+            /**
+             * Format: int64
+             * @description Number of shared scenarios for which both report it.
+             */
+            scenarios: number;
         };
         Readiness: {
             /** @enum {string} */
@@ -745,6 +1262,141 @@ export interface components {
              * @description Score weighted by evaluator, usually from 0 to 10.
              */
             weightedScore?: number | null;
+        };
+        ScenarioMatrix: {
+            /**
+             * Format: date-time
+             * @description Runs that were acknowledged before this time are included.
+             * @example 2025-11-17T10:00:00.000Z
+             */
+            asOf: string;
+            /**
+             * Format: int64
+             * @description Number of runs that failed with a metadata.errorType other than agent and unknown. They are left out, unless infra=failure.
+             */
+            infraErrors: number;
+            /**
+             * Format: int64
+             * @description Number of runs that are running or incomplete. They are left out.
+             */
+            openRuns: number;
+            /** @description Ordered by agent, model (null first), scenario and tier. What an entry did not attempt has no row. */
+            rows: components["schemas"]["ScenarioMatrixRow"][];
+            /**
+             * Format: int64
+             * @description Number of attempts: final runs that match the filters, without infra errors, unless these count as failures.
+             */
+            runs: number;
+            /**
+             * Format: int64
+             * @description Number of attempts without the score that is the metric. They are left out of its means.
+             */
+            unscored: number;
+        };
+        ScenarioMatrixRow: {
+            agent: string;
+            /** Format: int64 */
+            attempts: number;
+            /** Format: int64 */
+            infraErrors: number;
+            /**
+             * Format: date-time
+             * @description When the last run started, whatever its outcome.
+             * @example 2025-11-17T10:00:00.000Z
+             */
+            lastStartedAt: string;
+            /**
+             * Format: double
+             * @description Mean of the metric.
+             */
+            mean: number | null;
+            model: string | null;
+            /** Format: int64 */
+            openRuns: number;
+            scenario: string;
+            /** Format: int64 */
+            successes: number;
+            tier: string;
+        };
+        ScenarioStats: {
+            /**
+             * Format: double
+             * @description Cronbach's alpha over the entries that attempted all scenarios: how well the scenarios measure one thing. Null with fewer than two of them, or two scenarios.
+             */
+            alpha: number | null;
+            /**
+             * Format: date-time
+             * @description Runs that were acknowledged before this time are included.
+             * @example 2025-11-17T10:00:00.000Z
+             */
+            asOf: string;
+            /**
+             * Format: double
+             * @description Variance between scenarios.
+             */
+            betweenVariance: number | null;
+            /**
+             * Format: double
+             * @description ICC(1): the share of the variance of single attempts that is between scenarios. Null without repeated attempts.
+             */
+            icc: number | null;
+            /**
+             * Format: int64
+             * @description Number of runs that failed with a metadata.errorType other than agent and unknown. They are left out, unless infra=failure.
+             */
+            infraErrors: number;
+            /**
+             * Format: int64
+             * @description Number of runs that are running or incomplete. They are left out.
+             */
+            openRuns: number;
+            /** @description Ordered by scenario and tier. */
+            rows: components["schemas"]["ScenarioStatsRow"][];
+            /**
+             * Format: int64
+             * @description Number of attempts: final runs that match the filters, without infra errors, unless these count as failures.
+             */
+            runs: number;
+            /**
+             * Format: int64
+             * @description Number of attempts without the score that is the metric. They are left out of its means.
+             */
+            unscored: number;
+            /**
+             * Format: double
+             * @description Variance between the attempts at a scenario.
+             */
+            withinVariance: number | null;
+        };
+        ScenarioStatsRow: {
+            /** Format: int64 */
+            attempts: number;
+            /** @description all: every attempt succeeded. none: no attempt did. Otherwise null. */
+            dead: string | null;
+            /**
+             * Format: double
+             * @description 1 - the mean of the metric over entries.
+             */
+            difficulty: number | null;
+            /**
+             * Format: double
+             * @description Correlation over entries with the mean of the other scenarios, -1 to 1. Below 0, better entries fail it. Null with fewer than 3 entries, or if nothing varies.
+             */
+            discrimination: number | null;
+            /**
+             * Format: int64
+             * @description Number of entries that attempted it.
+             */
+            entries: number;
+            /** @description What is most conspicuous: dead, negative (discrimination below 0) or flaky (flips of at least 0.5). Otherwise null. */
+            flag: string | null;
+            /**
+             * Format: double
+             * @description Share of the entries with both outcomes, among those with at least two attempts.
+             */
+            flips: number | null;
+            scenario: string;
+            tier: string;
         };
         Stats: {
             /**
@@ -1247,6 +1899,284 @@ export interface operations {
             };
         };
     };
+    "get-comparison": {
+        parameters: {
+            query: {
+                /** @description The suite. */
+                suite: string;
+                /** @description Only runs of this scenario. */
+                scenario?: string;
+                /** @description Only runs of this tier. */
+                tier?: string;
+                /** @description Only runs of this agent. */
+                agent?: string;
+                /** @description Only runs of this model. */
+                model?: string;
+                /** @description Only runs of this batch. */
+                batchId?: string;
+                /** @description Only runs with this specialist. */
+                specialistName?: string;
+                /** @description Only runs that this evaluator evaluated. */
+                evaluator?: string;
+                /** @description Only runs that started at this time or later. */
+                since?: string;
+                /** @description Only runs that started before this time. */
+                until?: string;
+                /** @description What runs are judged by. A failed run has no success, and the score 0 unless it has one. */
+                metric?: "success" | "totalScore" | "weightedScore";
+                /** @description What becomes of infra errors, the failed runs whose metadata.errorType is neither agent nor unknown. exclude: they are no attempts. failure: they count as failed attempts. */
+                infra?: "exclude" | "failure";
+                /** @description The confidence level of intervals; tests use 1 - level as their significance level. */
+                level?: number;
+                /** @description The baseline: only runs of this agent. Each side needs at least one of its four parameters. */
+                baselineAgent?: string;
+                /** @description The baseline: only runs of this model. */
+                baselineModel?: string;
+                /** @description true: the baseline has only runs without a model. */
+                baselineNoModel?: boolean;
+                /** @description The baseline: only runs of this batch. */
+                baselineBatchId?: string;
+                /** @description The candidate: only runs of this agent. */
+                candidateAgent?: string;
+                /** @description The candidate: only runs of this model. */
+                candidateModel?: string;
+                /** @description true: the candidate has only runs without a model. */
+                candidateNoModel?: boolean;
+                /** @description The candidate: only runs of this batch. */
+                candidateBatchId?: string;
+                /** @description The largest difference without practical importance, in the unit of the metric; 0 is none. */
+                margin?: number;
+                /** @description auto: the interval that belongs to the test. bootstrap: BCa, with 10,000 resamples of the scenarios; it needs 10 scenarios. */
+                interval?: "auto" | "bootstrap";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The comparison. */
+            200: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "asOf": "2025-11-17T10:05:00.000Z",
+                     *       "suite": "update-deps",
+                     *       "metric": "success",
+                     *       "infra": "exclude",
+                     *       "level": 0.95,
+                     *       "margin": 0.02,
+                     *       "verdict": "better",
+                     *       "warnings": [],
+                     *       "baseline": 0.55,
+                     *       "candidate": 0.75,
+                     *       "difference": 0.2,
+                     *       "se": 0.082,
+                     *       "low": 0.04,
+                     *       "high": 0.34,
+                     *       "pValue": 0.021,
+                     *       "test": "mcnemar-mid-p",
+                     *       "sharedScenarios": 40,
+                     *       "onlyBaseline": 0,
+                     *       "onlyCandidate": 0,
+                     *       "wins": 10,
+                     *       "losses": 2,
+                     *       "ties": 28,
+                     *       "baselineAttempts": 40,
+                     *       "candidateAttempts": 40,
+                     *       "runs": {
+                     *         "baseline": 40,
+                     *         "candidate": 40
+                     *       },
+                     *       "infraErrors": {
+                     *         "baseline": 0,
+                     *         "candidate": 2
+                     *       },
+                     *       "openRuns": {
+                     *         "baseline": 0,
+                     *         "candidate": 0
+                     *       },
+                     *       "unscored": {
+                     *         "baseline": 0,
+                     *         "candidate": 0
+                     *       },
+                     *       "minimumDetectable": 0.23,
+                     *       "seUnpaired": 0.105,
+                     *       "correlation": 0.39,
+                     *       "eValue": 4.77,
+                     *       "anytimePValue": 0.21,
+                     *       "sequential": false,
+                     *       "costUsd": {
+                     *         "ratio": 1.1,
+                     *         "low": 0.9,
+                     *         "high": 1.3,
+                     *         "scenarios": 40,
+                     *         "left": 0
+                     *       },
+                     *       "durationMs": {
+                     *         "ratio": 0.8,
+                     *         "low": 0.7,
+                     *         "high": 0.9,
+                     *         "scenarios": 40,
+                     *         "left": 0
+                     *       },
+                     *       "tokens": {
+                     *         "ratio": 1.05,
+                     *         "low": 0.95,
+                     *         "high": 1.2,
+                     *         "scenarios": 38,
+                     *         "left": 2
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Comparison"];
+                };
+            };
+            /** @description An API key is required, and none was sent. */
+            401: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unauthorized",
+                     *       "status": 401,
+                     *       "detail": "An API key is required, and none was sent.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The API key is invalid, or lacks the required scope. */
+            403: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Forbidden",
+                     *       "status": 403,
+                     *       "detail": "The API key is invalid, or lacks the required scope.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid; `errors` lists what is wrong. */
+            422: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unprocessable Entity",
+                     *       "status": 422,
+                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
+                     *       "errors": [
+                     *         {
+                     *           "location": "body.evaluations[0].maxScore",
+                     *           "message": "expected number > 0"
+                     *         }
+                     *       ],
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The rate limit of this API key or address is exceeded. */
+            429: {
+                headers: {
+                    /** @description How many requests may be sent at once. */
+                    "RateLimit-Limit"?: number;
+                    /** @description How many more requests may be sent now. */
+                    "RateLimit-Remaining"?: number;
+                    /** @description Seconds until the full limit is available again. */
+                    "RateLimit-Reset"?: number;
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Too Many Requests",
+                     *       "status": 429,
+                     *       "detail": "The rate limit of this API key or address is exceeded.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server failed; its log has the details. */
+            500: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Internal Server Error",
+                     *       "status": 500,
+                     *       "detail": "The server failed; its log has the details.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is overloaded, or the database is unavailable; retrying is safe. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Service Unavailable",
+                     *       "status": 503,
+                     *       "detail": "The server is overloaded, or the database is unavailable; retrying is safe.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     "list-corrections": {
         parameters: {
             query?: {
@@ -1285,6 +2215,254 @@ export interface operations {
                      *     ]
                      */
                     "application/json": components["schemas"]["Correction"][];
+                };
+            };
+            /** @description An API key is required, and none was sent. */
+            401: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unauthorized",
+                     *       "status": 401,
+                     *       "detail": "An API key is required, and none was sent.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The API key is invalid, or lacks the required scope. */
+            403: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Forbidden",
+                     *       "status": 403,
+                     *       "detail": "The API key is invalid, or lacks the required scope.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid; `errors` lists what is wrong. */
+            422: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unprocessable Entity",
+                     *       "status": 422,
+                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
+                     *       "errors": [
+                     *         {
+                     *           "location": "body.evaluations[0].maxScore",
+                     *           "message": "expected number > 0"
+                     *         }
+                     *       ],
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The rate limit of this API key or address is exceeded. */
+            429: {
+                headers: {
+                    /** @description How many requests may be sent at once. */
+                    "RateLimit-Limit"?: number;
+                    /** @description How many more requests may be sent now. */
+                    "RateLimit-Remaining"?: number;
+                    /** @description Seconds until the full limit is available again. */
+                    "RateLimit-Reset"?: number;
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Too Many Requests",
+                     *       "status": 429,
+                     *       "detail": "The rate limit of this API key or address is exceeded.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server failed; its log has the details. */
+            500: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Internal Server Error",
+                     *       "status": 500,
+                     *       "detail": "The server failed; its log has the details.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is overloaded, or the database is unavailable; retrying is safe. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Service Unavailable",
+                     *       "status": 503,
+                     *       "detail": "The server is overloaded, or the database is unavailable; retrying is safe.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "get-leaderboard": {
+        parameters: {
+            query: {
+                /** @description The suite. */
+                suite: string;
+                /** @description Only runs of this scenario. */
+                scenario?: string;
+                /** @description Only runs of this tier. */
+                tier?: string;
+                /** @description Only runs of this agent. */
+                agent?: string;
+                /** @description Only runs of this model. */
+                model?: string;
+                /** @description Only runs of this batch. */
+                batchId?: string;
+                /** @description Only runs with this specialist. */
+                specialistName?: string;
+                /** @description Only runs that this evaluator evaluated. */
+                evaluator?: string;
+                /** @description Only runs that started at this time or later. */
+                since?: string;
+                /** @description Only runs that started before this time. */
+                until?: string;
+                /** @description What runs are judged by. A failed run has no success, and the score 0 unless it has one. */
+                metric?: "success" | "totalScore" | "weightedScore";
+                /** @description What becomes of infra errors, the failed runs whose metadata.errorType is neither agent nor unknown. exclude: they are no attempts. failure: they count as failed attempts. */
+                infra?: "exclude" | "failure";
+                /** @description The confidence level of intervals; tests use 1 - level as their significance level. */
+                level?: number;
+                /** @description What an entry is: an agent with a model, an agent, or a model. */
+                by?: "agentModel" | "agent" | "model";
+                /** @description Where entries are judged. shared: those that attempted at least minCoverage of the scenarios are ranked, on the scenarios that all of them attempted. own: each on what it attempted. all: on all scenarios; what was not attempted counts as failed. */
+                coverage?: "shared" | "own" | "all";
+                /** @description The share of the scenarios that an entry must have attempted to be ranked, with coverage=shared. */
+                minCoverage?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The leaderboard. */
+            200: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "asOf": "2025-11-17T10:05:00.000Z",
+                     *       "runs": 120,
+                     *       "infraErrors": 2,
+                     *       "openRuns": 0,
+                     *       "unscored": 0,
+                     *       "suite": "update-deps",
+                     *       "metric": "success",
+                     *       "by": "agentModel",
+                     *       "infra": "exclude",
+                     *       "coverage": "shared",
+                     *       "minCoverage": 0.8,
+                     *       "level": 0.95,
+                     *       "scenarios": 40,
+                     *       "sharedScenarios": 40,
+                     *       "rows": [
+                     *         {
+                     *           "rank": 1,
+                     *           "rankLow": 1,
+                     *           "rankHigh": 2,
+                     *           "group": 1,
+                     *           "agent": "claude-code",
+                     *           "model": "claude-sonnet-4",
+                     *           "scenarios": 40,
+                     *           "coverage": 1,
+                     *           "runs": 40,
+                     *           "successes": 30,
+                     *           "infraErrors": 2,
+                     *           "openRuns": 0,
+                     *           "unscored": 0,
+                     *           "rate": 0.75,
+                     *           "rateLow": 0.6,
+                     *           "rateHigh": 0.86,
+                     *           "rateSe": 0.069,
+                     *           "repeatSe": null,
+                     *           "rateErrorsAsFailures": 0.73,
+                     *           "score": 0.81,
+                     *           "scoreLow": 0.74,
+                     *           "scoreHigh": 0.88,
+                     *           "costRuns": 40,
+                     *           "totalCostUsd": 1.26,
+                     *           "costPerRunUsd": 0.03,
+                     *           "costPerSuccessUsd": 0.04,
+                     *           "tokensInPerRun": 85000,
+                     *           "tokensOutPerRun": 2200,
+                     *           "p50DurationMs": 300000,
+                     *           "p95DurationMs": 720000,
+                     *           "onFrontier": true,
+                     *           "warnings": []
+                     *         }
+                     *       ],
+                     *       "warnings": []
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Leaderboard"];
                 };
             };
             /** @description An API key is required, and none was sent. */
@@ -4019,6 +5197,642 @@ export interface operations {
                      *     ]
                      */
                     "application/json": components["schemas"]["AgentStats"][];
+                };
+            };
+            /** @description An API key is required, and none was sent. */
+            401: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unauthorized",
+                     *       "status": 401,
+                     *       "detail": "An API key is required, and none was sent.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The API key is invalid, or lacks the required scope. */
+            403: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Forbidden",
+                     *       "status": 403,
+                     *       "detail": "The API key is invalid, or lacks the required scope.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid; `errors` lists what is wrong. */
+            422: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unprocessable Entity",
+                     *       "status": 422,
+                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
+                     *       "errors": [
+                     *         {
+                     *           "location": "body.evaluations[0].maxScore",
+                     *           "message": "expected number > 0"
+                     *         }
+                     *       ],
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The rate limit of this API key or address is exceeded. */
+            429: {
+                headers: {
+                    /** @description How many requests may be sent at once. */
+                    "RateLimit-Limit"?: number;
+                    /** @description How many more requests may be sent now. */
+                    "RateLimit-Remaining"?: number;
+                    /** @description Seconds until the full limit is available again. */
+                    "RateLimit-Reset"?: number;
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Too Many Requests",
+                     *       "status": 429,
+                     *       "detail": "The rate limit of this API key or address is exceeded.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server failed; its log has the details. */
+            500: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Internal Server Error",
+                     *       "status": 500,
+                     *       "detail": "The server failed; its log has the details.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is overloaded, or the database is unavailable; retrying is safe. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Service Unavailable",
+                     *       "status": 503,
+                     *       "detail": "The server is overloaded, or the database is unavailable; retrying is safe.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "get-scenario-matrix": {
+        parameters: {
+            query: {
+                /** @description The suite. */
+                suite: string;
+                /** @description Only runs of this scenario. */
+                scenario?: string;
+                /** @description Only runs of this tier. */
+                tier?: string;
+                /** @description Only runs of this agent. */
+                agent?: string;
+                /** @description Only runs of this model. */
+                model?: string;
+                /** @description Only runs of this batch. */
+                batchId?: string;
+                /** @description Only runs with this specialist. */
+                specialistName?: string;
+                /** @description Only runs that this evaluator evaluated. */
+                evaluator?: string;
+                /** @description Only runs that started at this time or later. */
+                since?: string;
+                /** @description Only runs that started before this time. */
+                until?: string;
+                /** @description What runs are judged by. A failed run has no success, and the score 0 unless it has one. */
+                metric?: "success" | "totalScore" | "weightedScore";
+                /** @description What becomes of infra errors, the failed runs whose metadata.errorType is neither agent nor unknown. exclude: they are no attempts. failure: they count as failed attempts. */
+                infra?: "exclude" | "failure";
+                /** @description The confidence level of intervals; tests use 1 - level as their significance level. */
+                level?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The matrix. */
+            200: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "asOf": "2025-11-17T10:05:00.000Z",
+                     *       "runs": 120,
+                     *       "infraErrors": 2,
+                     *       "openRuns": 0,
+                     *       "unscored": 0,
+                     *       "rows": [
+                     *         {
+                     *           "agent": "claude-code",
+                     *           "model": "claude-sonnet-4",
+                     *           "scenario": "nx-pnpm-monorepo",
+                     *           "tier": "L1",
+                     *           "attempts": 3,
+                     *           "successes": 2,
+                     *           "mean": 0.6666666666666666,
+                     *           "infraErrors": 0,
+                     *           "openRuns": 0,
+                     *           "lastStartedAt": "2025-11-17T10:00:00.000Z"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ScenarioMatrix"];
+                };
+            };
+            /** @description An API key is required, and none was sent. */
+            401: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unauthorized",
+                     *       "status": 401,
+                     *       "detail": "An API key is required, and none was sent.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The API key is invalid, or lacks the required scope. */
+            403: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Forbidden",
+                     *       "status": 403,
+                     *       "detail": "The API key is invalid, or lacks the required scope.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid; `errors` lists what is wrong. */
+            422: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unprocessable Entity",
+                     *       "status": 422,
+                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
+                     *       "errors": [
+                     *         {
+                     *           "location": "body.evaluations[0].maxScore",
+                     *           "message": "expected number > 0"
+                     *         }
+                     *       ],
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The rate limit of this API key or address is exceeded. */
+            429: {
+                headers: {
+                    /** @description How many requests may be sent at once. */
+                    "RateLimit-Limit"?: number;
+                    /** @description How many more requests may be sent now. */
+                    "RateLimit-Remaining"?: number;
+                    /** @description Seconds until the full limit is available again. */
+                    "RateLimit-Reset"?: number;
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Too Many Requests",
+                     *       "status": 429,
+                     *       "detail": "The rate limit of this API key or address is exceeded.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server failed; its log has the details. */
+            500: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Internal Server Error",
+                     *       "status": 500,
+                     *       "detail": "The server failed; its log has the details.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is overloaded, or the database is unavailable; retrying is safe. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Service Unavailable",
+                     *       "status": 503,
+                     *       "detail": "The server is overloaded, or the database is unavailable; retrying is safe.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "list-pass-stats": {
+        parameters: {
+            query: {
+                /** @description The suite. */
+                suite: string;
+                /** @description Only runs of this scenario. */
+                scenario?: string;
+                /** @description Only runs of this tier. */
+                tier?: string;
+                /** @description Only runs of this agent. */
+                agent?: string;
+                /** @description Only runs of this model. */
+                model?: string;
+                /** @description Only runs of this batch. */
+                batchId?: string;
+                /** @description Only runs with this specialist. */
+                specialistName?: string;
+                /** @description Only runs that this evaluator evaluated. */
+                evaluator?: string;
+                /** @description Only runs that started at this time or later. */
+                since?: string;
+                /** @description Only runs that started before this time. */
+                until?: string;
+                /** @description What becomes of infra errors, the failed runs whose metadata.errorType is neither agent nor unknown. exclude: they are no attempts. failure: they count as failed attempts. */
+                infra?: "exclude" | "failure";
+                /** @description The confidence level of intervals. */
+                level?: number;
+                /** @description The largest k. */
+                kMax?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The statistics. */
+            200: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "asOf": "2025-11-17T10:05:00.000Z",
+                     *       "runs": 120,
+                     *       "infraErrors": 2,
+                     *       "openRuns": 0,
+                     *       "unscored": 0,
+                     *       "rows": [
+                     *         {
+                     *           "agent": "claude-code",
+                     *           "model": "claude-sonnet-4",
+                     *           "k": 2,
+                     *           "scenarios": 40,
+                     *           "left": 0,
+                     *           "passAtK": 0.85,
+                     *           "passAtKLow": 0.76,
+                     *           "passAtKHigh": 0.94,
+                     *           "passHatK": 0.6,
+                     *           "passHatKLow": 0.47,
+                     *           "passHatKHigh": 0.73
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PassStats"];
+                };
+            };
+            /** @description An API key is required, and none was sent. */
+            401: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unauthorized",
+                     *       "status": 401,
+                     *       "detail": "An API key is required, and none was sent.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The API key is invalid, or lacks the required scope. */
+            403: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Forbidden",
+                     *       "status": 403,
+                     *       "detail": "The API key is invalid, or lacks the required scope.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid; `errors` lists what is wrong. */
+            422: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unprocessable Entity",
+                     *       "status": 422,
+                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
+                     *       "errors": [
+                     *         {
+                     *           "location": "body.evaluations[0].maxScore",
+                     *           "message": "expected number > 0"
+                     *         }
+                     *       ],
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The rate limit of this API key or address is exceeded. */
+            429: {
+                headers: {
+                    /** @description How many requests may be sent at once. */
+                    "RateLimit-Limit"?: number;
+                    /** @description How many more requests may be sent now. */
+                    "RateLimit-Remaining"?: number;
+                    /** @description Seconds until the full limit is available again. */
+                    "RateLimit-Reset"?: number;
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Too Many Requests",
+                     *       "status": 429,
+                     *       "detail": "The rate limit of this API key or address is exceeded.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server failed; its log has the details. */
+            500: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Internal Server Error",
+                     *       "status": 500,
+                     *       "detail": "The server failed; its log has the details.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is overloaded, or the database is unavailable; retrying is safe. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Service Unavailable",
+                     *       "status": 503,
+                     *       "detail": "The server is overloaded, or the database is unavailable; retrying is safe.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "list-scenario-stats": {
+        parameters: {
+            query: {
+                /** @description The suite. */
+                suite: string;
+                /** @description Only runs of this scenario. */
+                scenario?: string;
+                /** @description Only runs of this tier. */
+                tier?: string;
+                /** @description Only runs of this agent. */
+                agent?: string;
+                /** @description Only runs of this model. */
+                model?: string;
+                /** @description Only runs of this batch. */
+                batchId?: string;
+                /** @description Only runs with this specialist. */
+                specialistName?: string;
+                /** @description Only runs that this evaluator evaluated. */
+                evaluator?: string;
+                /** @description Only runs that started at this time or later. */
+                since?: string;
+                /** @description Only runs that started before this time. */
+                until?: string;
+                /** @description What runs are judged by. A failed run has no success, and the score 0 unless it has one. */
+                metric?: "success" | "totalScore" | "weightedScore";
+                /** @description What becomes of infra errors, the failed runs whose metadata.errorType is neither agent nor unknown. exclude: they are no attempts. failure: they count as failed attempts. */
+                infra?: "exclude" | "failure";
+                /** @description The confidence level of intervals; tests use 1 - level as their significance level. */
+                level?: number;
+                /** @description What an entry is: an agent with a model, an agent, or a model. */
+                by?: "agentModel" | "agent" | "model";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The statistics. */
+            200: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "asOf": "2025-11-17T10:05:00.000Z",
+                     *       "runs": 120,
+                     *       "infraErrors": 2,
+                     *       "openRuns": 0,
+                     *       "unscored": 0,
+                     *       "alpha": 0.86,
+                     *       "icc": 0.71,
+                     *       "betweenVariance": 0.15,
+                     *       "withinVariance": 0.06,
+                     *       "rows": [
+                     *         {
+                     *           "scenario": "nx-pnpm-monorepo",
+                     *           "tier": "L1",
+                     *           "attempts": 12,
+                     *           "entries": 4,
+                     *           "difficulty": 0.25,
+                     *           "discrimination": 0.41,
+                     *           "dead": null,
+                     *           "flips": 0.5,
+                     *           "flag": "flaky"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ScenarioStats"];
                 };
             };
             /** @description An API key is required, and none was sent. */
