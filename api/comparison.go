@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"net/http"
 
@@ -24,19 +25,26 @@ type Sides struct {
 	CandidateBatchID ID   `query:"candidateBatchId" doc:"The candidate: only runs of this batch." example:"batch-b"`
 }
 
-// Resolve rejects a side that selects nothing, or contradicts itself.
-func (s *Sides) Resolve(huma.Context) []error {
-	var faults []error
-	for name, side := range map[string]sideFilters{"baseline": s.baseline(), "candidate": s.candidate()} {
+// check rejects a side that selects nothing, or contradicts itself. (With a Resolve method here, huma would not
+// call those of the other embedded parameters.)
+func (s *Sides) check() error {
+	var faults []FieldError
+	for _, side := range []struct {
+		name    string
+		filters sideFilters
+	}{{"baseline", s.baseline()}, {"candidate", s.candidate()}} {
+		name := "query." + side.name
 		switch {
-		case side == sideFilters{}:
-			faults = append(faults, &huma.ErrorDetail{Location: "query." + name + "Agent", Message: "expected at least one of " +
-				name + "Agent, " + name + "Model, " + name + "NoModel and " + name + "BatchId"})
-		case side.Model != "" && side.NoModel:
-			faults = append(faults, &huma.ErrorDetail{Location: "query." + name + "NoModel", Message: "expected no " + name + "Model beside it"})
+		case side.filters == sideFilters{}:
+			faults = append(faults, FieldError{name + "Agent", fmt.Sprintf("expected at least one of %[1]sAgent, %[1]sModel, %[1]sNoModel and %[1]sBatchId", side.name)})
+		case side.filters.Model != "" && side.filters.NoModel:
+			faults = append(faults, FieldError{name + "NoModel", "expected none beside " + side.name + "Model"})
 		}
 	}
-	return faults
+	if faults != nil {
+		return invalid(faults...)
+	}
+	return nil
 }
 
 func (s *Sides) baseline() sideFilters {
@@ -189,6 +197,9 @@ func ratioOf(r stats.Ratio) Ratio {
 
 // readSides reads the cells of both sides, in one snapshot.
 func readSides(ctx context.Context, q *db.Queries, shared map[string]string, sides Sides, judgement Judgement) (baseline, candidate *cells, err error) {
+	if err := sides.check(); err != nil {
+		return nil, nil, err
+	}
 	err = db.WithTx(ctx, q, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(q *db.Queries) (err error) {
 		if baseline, err = readCells(ctx, q, sides.baseline().within(shared), judgement); err != nil {
 			return err
