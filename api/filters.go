@@ -55,9 +55,13 @@ func filterValues(filters any) map[string]string {
 // Moment is a time in a query: RFC 3339, of the years 0001 to 9999.
 type Moment string
 
-// Schema documents a Moment; String parses it.
+// Schema documents a Moment.
 func (Moment) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Type: huma.TypeString, Format: "date-time", Description: "RFC 3339, with any offset", Examples: []any{"2025-11-17T10:00:00Z"}}
+	// An extension, so that huma does not check the format: Resolve does.
+	return &huma.Schema{
+		Type: huma.TypeString, Description: "RFC 3339, with any offset", Examples: []any{"2025-11-17T10:00:00Z"},
+		Extensions: map[string]any{"format": "date-time"},
+	}
 }
 
 // Resolve rejects what is no time.

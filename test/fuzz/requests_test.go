@@ -45,16 +45,23 @@ func (r requests) one(o *operation) request {
 	return sample(r.values, makers...)(o)
 }
 
+// dependent are the operations with parameters that depend on one another, which the document has
+// no words for.
+var dependent = []string{"get-comparison", "list-comparison-details", "get-power-plan"}
+
 // sound returns a request that the document allows.
 func (r requests) sound(o *operation) request {
 	made := request{method: o.method, header: http.Header{}, want: o.successes()}
+	if slices.Contains(dependent, o.id) {
+		made.want = append(made.want, http.StatusUnprocessableEntity)
+	}
 	target, query := o.path, url.Values{}
 	for _, p := range o.parameters {
 		switch {
 		case p.In == "path":
 			target = strings.ReplaceAll(target, "{"+p.Name+"}", r.id(p))
 		case p.Name == "cursor": // The next page's link has one; sequences follow it.
-		case r.chance(2):
+		case p.Required, r.chance(2):
 			query.Set(p.Name, r.parameter(p))
 		}
 	}
@@ -126,6 +133,12 @@ func (r requests) parameter(p parameter) string {
 		}
 		return number
 	}
+	if s.kind() == "number" {
+		return sample(r.values, "0.5", "0.75", "9.5e-1") // within the bounds of nearly all
+	}
+	if s.text("format") == "date-time" {
+		return sample(r.values, "2025-11-17T10:00:00Z", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999999Z", "2025-11-17t10:00:00.5-23:59")
+	}
 	if s.kind() == "boolean" {
 		return "false" // strict=true refuses the unknown fields that bodies have.
 	}
@@ -143,6 +156,10 @@ func (r requests) badParameter(o *operation) request {
 		bad = append(bad, "Completed", "x", "completed,failed")
 	case s.kind() == "integer":
 		bad = append(bad, "0", "-1", "10001", "1.5", "1e3", "0x10", "9223372036854775808", "%20", "abc", "null", "1%2C2")
+	case s.kind() == "number":
+		bad = append(bad, "-1", "abc", "NaN", "Infinity", "1e999", "1%2C2")
+	case s.text("format") == "date-time":
+		bad = append(bad, "now", "2025-11-17", "0000-12-31T00:00:00Z", "9999-12-31T23:59:59-01:00", "2025-11-17T10:00:00")
 	case s.kind() == "boolean":
 		bad = append(bad, "yes", "2", "null", "true,false")
 	case s.kind() == "string":

@@ -37,6 +37,7 @@ type operation struct {
 
 type parameter struct {
 	Name, In string
+	Required bool
 	Schema   schema
 }
 
