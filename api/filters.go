@@ -66,21 +66,20 @@ func (Moment) Schema(huma.Registry) *huma.Schema {
 
 // Resolve rejects what is no time.
 func (m *Moment) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
-	if *m != "" && m.time().IsZero() {
+	if _, ok := m.time(); !ok && *m != "" {
 		return fieldError(path, "expected RFC 3339 time, in the years 0001 to 9999")
 	}
 	return nil
 }
 
-// time is zero unless it is valid.
-func (m Moment) time() time.Time {
-	moment, ok := parseRFC3339(strings.ToUpper(string(m)))
+func (m Moment) time() (moment time.Time, ok bool) {
+	moment, ok = parseRFC3339(strings.ToUpper(string(m)))
 	moment = moment.UTC().Truncate(time.Microsecond)
-	if !ok || moment.Year() < 1 || moment.Year() > 9999 {
-		return time.Time{}
-	}
-	return moment
+	return moment, ok && moment.Year() >= 1 && moment.Year() <= 9999
 }
 
-// String returns the time in UTC, as PostgreSQL reads it: it knows no offsets above 16 hours.
-func (m Moment) String() string { return m.time().Format(time.RFC3339Nano) }
+// String returns the time in UTC: PostgreSQL knows no offsets above 16 hours.
+func (m Moment) String() string {
+	moment, _ := m.time()
+	return moment.Format(time.RFC3339Nano)
+}
