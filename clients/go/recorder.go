@@ -217,10 +217,12 @@ func (r *RunRecorder) Complete(ctx context.Context, result RunResult) (Delivery,
 	return r.end(ctx, RunStatusCompleted, result)
 }
 
-// ErrorType is the part of a run that failed.
+// ErrorType is the part of a run that failed. Statistics count FailedAgent and FailedUnknown as failed
+// attempts of the agent. All others are errors of the infrastructure, which they leave out.
 type ErrorType string
 
-// The parts of a run that can fail.
+// The parts of a run that can fail. Fail also takes other types, such as "SandboxTimeout", as errors of the
+// infrastructure.
 const (
 	FailedWorkspace  ErrorType = "workspace"
 	FailedPrompt     ErrorType = "prompt"

@@ -63,6 +63,7 @@ export default defineConfig({
           { text: "Submit from Go", link: "/guides/go" },
           { text: "Submit from files", link: "/guides/files" },
           { text: "Read and analyse results", link: "/guides/analyse" },
+          { text: "Statistics", link: "/guides/statistics" },
           { text: "Page through lists", link: "/guides/pages" },
           { text: "Correct results", link: "/guides/correct" },
           { text: "Handle errors", link: "/guides/errors" },

@@ -114,8 +114,8 @@ func TestSamples(t *testing.T) {
 	}
 }
 
-// TestAnalyse runs the commands of the page about reading results, and compares what they
-// print.
+// TestAnalyse runs the commands of the pages about reading results and statistics, and compares
+// what they print.
 func TestAnalyse(t *testing.T) {
 	t.Parallel()
 	needs(t, "jq")
@@ -127,7 +127,7 @@ func TestAnalyse(t *testing.T) {
 	}
 	dir := t.TempDir()
 	submit := find(t, read(t, "site/start.md"), "(?s)```sh\n(curl .*?)```")[0][1]
-	page := strings.NewReplacer(shownAddress, address, "~/.local/share/benchledger", folder).Replace(read(t, "site/guides/analyse.md"))
+	page := strings.NewReplacer(shownAddress, address, "~/.local/share/benchledger", folder).Replace(read(t, "site/guides/analyse.md") + read(t, "site/guides/statistics.md"))
 	environment := "export PATH=" + filepath.Dir(path) + ":$PATH BENCHLEDGER_URL=" + address + " BENCHLEDGER_API_KEY=dev-local-key\n"
 	runIn(t, dir, strings.ReplaceAll(submit, shownAddress, address))
 	for _, step := range find(t, page, "(?s)```sh\n(.*?)```(?:\n\n```(?:json|text)\n(.*?)```)?") {

@@ -27,6 +27,8 @@ export interface RecorderOptions extends ClientOptions {
  *  until the next recorder or `benchledger flush` sends it. */
 export type Delivery = "delivered" | "spooled";
 
+/** The part of a run that failed. Statistics count "agent" and "unknown" as failed attempts of the
+ *  agent. All others are errors of the infrastructure, which they leave out. */
 export type ErrorType = "workspace" | "prompt" | "agent" | "evaluation" | "unknown";
 
 /** The result of a batch. The server computes absent fields from the runs. */
