@@ -149,6 +149,7 @@ func newServer(config Config) (*chi.Mux, *server) {
 	s.registerStats()
 	s.registerLeaderboard()
 	s.registerComparison()
+	s.registerDetails()
 	s.registerScenarios()
 	s.registerCorrections()
 	registerDocs(router)

@@ -12,8 +12,8 @@ import (
 	"github.com/benchledger/benchledger/stats"
 )
 
-// Sides select the runs of the baseline and of the candidate, in addition to the other filters.
-type Sides struct {
+// SideFilters select the runs of the baseline and of the candidate, in addition to the other filters.
+type SideFilters struct {
 	BaselineAgent    Name `query:"baselineAgent" doc:"The baseline: only runs of this agent. Each side needs at least one of its four parameters." example:"claude-code"`
 	BaselineModel    Name `query:"baselineModel" doc:"The baseline: only runs of this model." example:"claude-sonnet-4"`
 	BaselineNoModel  bool `query:"baselineNoModel" doc:"true: the baseline has only runs without a model."`
@@ -24,8 +24,8 @@ type Sides struct {
 	CandidateBatchID ID   `query:"candidateBatchId" doc:"The candidate: only runs of this batch." example:"batch-b"`
 }
 
-// Resolve rejects a side that selects nothing, or contradicts itself.
-func (s *Sides) Resolve(huma.Context) []error {
+// faults are what is wrong with the sides: one selects nothing, or contradicts itself.
+func (s *SideFilters) faults() []error {
 	var faults []error
 	for name, side := range map[string]sideFilters{"baseline": s.baseline(), "candidate": s.candidate()} {
 		switch {
@@ -39,13 +39,19 @@ func (s *Sides) Resolve(huma.Context) []error {
 	return faults
 }
 
-func (s *Sides) baseline() sideFilters {
+func (s *SideFilters) baseline() sideFilters {
 	return sideFilters{s.BaselineAgent, s.BaselineModel, s.BaselineNoModel, s.BaselineBatchID}
 }
 
-func (s *Sides) candidate() sideFilters {
+func (s *SideFilters) candidate() sideFilters {
 	return sideFilters{s.CandidateAgent, s.CandidateModel, s.CandidateNoModel, s.CandidateBatchID}
 }
+
+// Sides are the filters of two sides that an operation needs.
+type Sides struct{ SideFilters }
+
+// Resolve rejects a side that selects nothing, or contradicts itself.
+func (s *Sides) Resolve(huma.Context) []error { return s.faults() }
 
 // sideFilters are the filters of one side.
 type sideFilters struct {
@@ -151,7 +157,7 @@ func (s *server) registerComparison() {
 }
 
 func (s *server) getComparison(ctx context.Context, q *db.Queries, input *getComparisonInput) (*getComparisonOutput, error) {
-	baseline, candidate, err := readSides(ctx, q, input.values(), input.Sides, input.Judgement)
+	baseline, candidate, err := readSides(ctx, q, input.values(), input.SideFilters, input.Judgement)
 	if err != nil {
 		return nil, err
 	}
@@ -188,12 +194,21 @@ func ratioOf(r stats.Ratio) Ratio {
 }
 
 // readSides reads the cells of both sides, in one snapshot.
-func readSides(ctx context.Context, q *db.Queries, shared map[string]string, sides Sides, judgement Judgement) (baseline, candidate *cells, err error) {
+func readSides(ctx context.Context, q *db.Queries, shared map[string]string, sides SideFilters, judgement Judgement) (baseline, candidate *cells, err error) {
+	return readBoth(ctx, q, shared, sides, func(q *db.Queries, filters map[string]string) (*cells, error) {
+		return readCells(ctx, q, filters, judgement)
+	})
+}
+
+// readBoth reads something of both sides, in one snapshot.
+func readBoth[T any](
+	ctx context.Context, q *db.Queries, shared map[string]string, sides SideFilters, read func(*db.Queries, map[string]string) (T, error),
+) (baseline, candidate T, err error) {
 	err = db.WithTx(ctx, q, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(q *db.Queries) (err error) {
-		if baseline, err = readCells(ctx, q, sides.baseline().within(shared), judgement); err != nil {
+		if baseline, err = read(q, sides.baseline().within(shared)); err != nil {
 			return err
 		}
-		candidate, err = readCells(ctx, q, sides.candidate().within(shared), judgement)
+		candidate, err = read(q, sides.candidate().within(shared))
 		return err
 	})
 	return baseline, candidate, err
