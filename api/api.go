@@ -150,6 +150,7 @@ func newServer(config Config) (*chi.Mux, *server) {
 	s.registerLeaderboard()
 	s.registerComparison()
 	s.registerDetails()
+	s.registerPower()
 	s.registerScenarios()
 	s.registerCorrections()
 	registerDocs(router)

@@ -105,6 +105,12 @@ var (
 			Difference: new(0.8), PValue: new(0.048), QValue: new(0.48), ProbabilityGreater: new(0.9),
 		}},
 	}
+	examplePowerPlan = PowerPlan{
+		Scenarios: new(int64(234)), Attempts: new(int64(468)), MinimumDetectable: new(0.15),
+		Assumed: PowerAssumed{
+			Power: 0.8, Alpha: 0.05, Difference: new(0.1), Scenarios: new(int64(100)), Discordant: new(0.3), BaselineAttempts: 1, CandidateAttempts: 1,
+		},
+	}
 	exampleScenarioStats = ScenarioStats{
 		Basis: exampleBasis, Alpha: new(0.86), ICC: new(0.71), BetweenVariance: new(0.15), WithinVariance: new(0.06),
 		Rows: []ScenarioStatsRow{{
