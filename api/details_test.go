@@ -354,7 +354,8 @@ func TestListComparisonDetailsByEvaluator(t *testing.T) {
 	// Two by one evaluator in a run are one value, and one without a score is left out.
 	runs = append(runs,
 		attempt("a", "s", object{"evaluations": []object{
-			{"evaluatorName": "twice", "score": 1, "maxScore": 1}, {"evaluatorName": "twice", "score": 0, "maxScore": 1},
+			{"evaluatorName": "twice", "score": 1, "maxScore": 1},
+			{"evaluatorName": "twice", "score": 0, "maxScore": 1},
 			{"evaluatorName": "twice", "score": nil, "maxScore": 1},
 		}}),
 		attempt("a", "s", object{"evaluations": []object{{"evaluatorName": "twice", "score": 1, "maxScore": 1}}}),

@@ -100,7 +100,7 @@ func (i *getPowerPlanInput) Resolve(huma.Context) []error {
 
 // estimateFaults are those of parameters with a suite.
 func (i *getPowerPlanInput) estimateFaults() []error {
-	faults := i.SideFilters.faults()
+	faults := i.faults()
 	for name, value := range map[string]float64{
 		"discordant": i.Discordant, "betweenVariance": i.BetweenVariance,
 		"baselineVariance": i.BaselineVariance, "candidateVariance": i.CandidateVariance,

@@ -204,7 +204,7 @@ func TestGetPowerPlanFromRuns(t *testing.T) {
 		return plain[powerPlan](s.get("/api/power?suite=" + strings.ReplaceAll(suite, " ", "%20") + parameters))
 	}
 	const day = "&tier=L1&since=2025-11-17T00:00:00Z&until=2025-11-18T00:00:00Z"
-	zz := math.Pow(1.959963984540054+0.8416212335729143, 2)
+	const zz = (1.959963984540054 + 0.8416212335729143) * (1.959963984540054 + 0.8416212335729143)
 
 	t.Run("estimates variances from repeated attempts", func(t *testing.T) {
 		got := get(t, "repeated", "&difference=0.1&baselineAttempts=2&candidateAttempts=5"+sidesAB)
