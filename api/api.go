@@ -149,6 +149,8 @@ func newServer(config Config) (*chi.Mux, *server) {
 	s.registerStats()
 	s.registerLeaderboard()
 	s.registerComparison()
+	s.registerDetails()
+	s.registerPower()
 	s.registerScenarios()
 	s.registerCorrections()
 	registerDocs(router)

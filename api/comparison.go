@@ -13,8 +13,8 @@ import (
 	"github.com/benchledger/benchledger/stats"
 )
 
-// Sides select the runs of the baseline and of the candidate, in addition to the other filters.
-type Sides struct {
+// SideFilters select the runs of the baseline and of the candidate, in addition to the other filters.
+type SideFilters struct {
 	BaselineAgent    Name `query:"baselineAgent" doc:"The baseline: only runs of this agent. Each side needs at least one of its four parameters." example:"claude-code"`
 	BaselineModel    Name `query:"baselineModel" doc:"The baseline: only runs of this model." example:"claude-sonnet-4"`
 	BaselineNoModel  bool `query:"baselineNoModel" doc:"true: the baseline has only runs without a model."`
@@ -27,7 +27,7 @@ type Sides struct {
 
 // check rejects a side that selects nothing, or contradicts itself. (With a Resolve method here, huma would not
 // call those of the other embedded parameters.)
-func (s *Sides) check() error {
+func (s *SideFilters) check() error {
 	var faults []FieldError
 	for _, side := range []struct {
 		name    string
@@ -47,11 +47,11 @@ func (s *Sides) check() error {
 	return nil
 }
 
-func (s *Sides) baseline() sideFilters {
+func (s *SideFilters) baseline() sideFilters {
 	return sideFilters{s.BaselineAgent, s.BaselineModel, s.BaselineNoModel, s.BaselineBatchID}
 }
 
-func (s *Sides) candidate() sideFilters {
+func (s *SideFilters) candidate() sideFilters {
 	return sideFilters{s.CandidateAgent, s.CandidateModel, s.CandidateNoModel, s.CandidateBatchID}
 }
 
@@ -138,7 +138,7 @@ type Ratio struct {
 type getComparisonInput struct {
 	SuiteFilters
 	Judgement
-	Sides
+	SideFilters
 	Margin   float64 `query:"margin" minimum:"0" doc:"The largest difference without practical importance, in the unit of the metric; 0 is none."`
 	Interval string  `query:"interval" enum:"auto,bootstrap" default:"auto" doc:"auto: the interval that belongs to the test. bootstrap: BCa, with 10,000 resamples of the scenarios; it needs 10 scenarios."`
 }
@@ -159,7 +159,7 @@ func (s *server) registerComparison() {
 }
 
 func (s *server) getComparison(ctx context.Context, q *db.Queries, input *getComparisonInput) (*getComparisonOutput, error) {
-	baseline, candidate, err := readSides(ctx, q, input.values(), input.Sides, input.Judgement)
+	baseline, candidate, err := readSides(ctx, q, input.values(), input.SideFilters, input.Judgement)
 	if err != nil {
 		return nil, err
 	}
@@ -196,15 +196,24 @@ func ratioOf(r stats.Ratio) Ratio {
 }
 
 // readSides reads the cells of both sides, in one snapshot.
-func readSides(ctx context.Context, q *db.Queries, shared map[string]string, sides Sides, judgement Judgement) (baseline, candidate *cells, err error) {
+func readSides(ctx context.Context, q *db.Queries, shared map[string]string, sides SideFilters, judgement Judgement) (baseline, candidate *cells, err error) {
+	return readBoth(ctx, q, shared, sides, func(q *db.Queries, filters map[string]string) (*cells, error) {
+		return readCells(ctx, q, filters, judgement)
+	})
+}
+
+// readBoth reads something of both sides, in one snapshot.
+func readBoth[T any](
+	ctx context.Context, q *db.Queries, shared map[string]string, sides SideFilters, read func(*db.Queries, map[string]string) (T, error),
+) (baseline, candidate T, err error) {
 	if err := sides.check(); err != nil {
-		return nil, nil, err
+		return baseline, candidate, err
 	}
 	err = db.WithTx(ctx, q, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(q *db.Queries) (err error) {
-		if baseline, err = readCells(ctx, q, sides.baseline().within(shared), judgement); err != nil {
+		if baseline, err = read(q, sides.baseline().within(shared)); err != nil {
 			return err
 		}
-		candidate, err = readCells(ctx, q, sides.candidate().within(shared), judgement)
+		candidate, err = read(q, sides.candidate().within(shared))
 		return err
 	})
 	return baseline, candidate, err

@@ -504,14 +504,16 @@ func TestQueryParameters(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	for path, want := range map[string]string{
-		"/api/runs?limt=1":                 "query.limt: unknown query parameter; this operation has limit, cursor, suite, scenario, agent, status, voided; ",
-		"/api/stats?suite=a":               "query.suite: unknown query parameter; this operation has none; ",
-		"/api/runs?suite=a&suite=b":        "query.suite: expected one value, not 2; ",
-		"/api/runs?suite=%zz":              "query: expected percent-encoded UTF-8 without NUL; ",
-		"/api/runs?suite=a%00":             "query: expected percent-encoded UTF-8 without NUL; ",
-		"/api/runs?suite=%ff":              "query: expected percent-encoded UTF-8 without NUL; ",
-		"/api/runs?suite=a;agent=b":        "query: expected & between parameters, not ;; ",
-		"/api/runs/none/evaluations?agent": "query.agent: unknown query parameter; this operation has none; ",
+		"/api/runs?limt=1":                      "query.limt: unknown query parameter; this operation has limit, cursor, suite, scenario, agent, status, voided; ",
+		"/api/stats?suite=a":                    "query.suite: unknown query parameter; this operation has none; ",
+		"/api/runs?suite=a&suite=b":             "query.suite: expected one value, not 2; ",
+		"/api/leaderboard?suite=a&level=nan":    "query.level: expected finite number; ",
+		"/api/leaderboard?suite=a&level=%2BInf": "query.level: expected finite number; ",
+		"/api/runs?suite=%zz":                   "query: expected percent-encoded UTF-8 without NUL; ",
+		"/api/runs?suite=a%00":                  "query: expected percent-encoded UTF-8 without NUL; ",
+		"/api/runs?suite=%ff":                   "query: expected percent-encoded UTF-8 without NUL; ",
+		"/api/runs?suite=a;agent=b":             "query: expected & between parameters, not ;; ",
+		"/api/runs/none/evaluations?agent":      "query.agent: unknown query parameter; this operation has none; ",
 	} {
 		faults := s.get(path).wantProblem(http.StatusUnprocessableEntity)
 		if got := ""; len(faults) == 1 {

@@ -97,6 +97,20 @@ var (
 		DurationMs: Ratio{Ratio: new(0.8), Low: new(0.7), High: new(0.9), Scenarios: 40},
 		Tokens:     Ratio{Ratio: new(1.05), Low: new(0.95), High: new(1.2), Scenarios: 38, Left: 2},
 	}
+	exampleComparisonDetails = ComparisonDetails{
+		AsOf: UTCTime{exampleEnd}, Suite: "update-deps", Metric: stats.MetricSuccess, Infra: stats.InfraExclude, Level: 0.95, By: byScenario,
+		Runs: BothSides{200, 200}, InfraErrors: BothSides{0, 2},
+		Rows: []ComparisonDetail{{
+			Scenario: new("nx-pnpm-monorepo"), Tier: new("L1"), Baseline: new(0.2), Candidate: new(1.0), BaselineAttempts: 5, CandidateAttempts: 5,
+			Difference: new(0.8), PValue: new(0.048), QValue: new(0.48), ProbabilityGreater: new(0.9),
+		}},
+	}
+	examplePowerPlan = PowerPlan{
+		Scenarios: new(int64(234)), Attempts: new(int64(468)), MinimumDetectable: new(0.15),
+		Assumed: PowerAssumed{
+			Power: 0.8, Alpha: 0.05, Difference: new(0.1), Scenarios: new(int64(100)), Discordant: new(0.3), BaselineAttempts: 1, CandidateAttempts: 1,
+		},
+	}
 	exampleScenarioStats = ScenarioStats{
 		Basis: exampleBasis, Alpha: new(0.86), ICC: new(0.71), BetweenVariance: new(0.15), WithinVariance: new(0.06),
 		Rows: []ScenarioStatsRow{{

@@ -131,6 +131,7 @@ func TestGetComparison(t *testing.T) {
 	}
 }
 
+// asOf is the one field that differs between answers about the same runs.
 var asOf = regexp.MustCompile(`"asOf":"[^"]*",`)
 
 // The same runs give the same answers to the last digit, however they came.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"mime"
 	"net"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"regexp"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -348,12 +350,18 @@ func (s *server) checkQuery(ctx huma.Context, next func(huma.Context)) {
 		return
 	}
 	var known []string
+	var fields []FieldError
 	for _, parameter := range ctx.Operation().Parameters {
-		if parameter.In == "query" {
-			known = append(known, parameter.Name)
+		if parameter.In != "query" {
+			continue
+		}
+		known = append(known, parameter.Name)
+		// huma takes NaN for a number within any bounds.
+		if number, err := strconv.ParseFloat(query.Get(parameter.Name), 64); err == nil && parameter.Schema.Type == huma.TypeNumber &&
+			(math.IsNaN(number) || math.IsInf(number, 0)) {
+			fields = append(fields, FieldError{"query." + parameter.Name, "expected finite number"})
 		}
 	}
-	var fields []FieldError
 	for _, name := range slices.Sorted(maps.Keys(query)) {
 		switch {
 		case !slices.Contains(known, name):

@@ -113,7 +113,7 @@ func ScenariosByT(effect, alpha, power float64) *float64 {
 type PowerEstimate struct {
 	SharedItems int
 	// Between, Baseline and Candidate are variances as in Variances; nil with fewer than two
-	// shared items. Without repeated attempts a side's variance is nil, and Between includes it:
+	// shared items, and where one is too large for a double (then Between is nil, too). Without repeated attempts a side's variance is nil, and Between includes it:
 	// plan with 0 and the same number of attempts.
 	Between, Baseline, Candidate *float64
 	// Discordant is the share of the shared items on which the two differ, if each has one
@@ -147,7 +147,9 @@ func EstimatePower(baseline, candidate []Cell, o Scope) PowerEstimate {
 	_, se, _ := estimate(s.pairs.differences, indexes(len(s.pairs.differences)))
 	se *= t.scale
 	e.Baseline, e.Candidate = nullable(varianceB), nullable(varianceC)
-	e.Between = nullable(max(0, se*se*float64(s.SharedItems)-meanB-meanC))
+	if between := nullable(se*se*float64(s.SharedItems) - meanB - meanC); between != nil {
+		e.Between = nullable(max(0, *between))
+	}
 	if t.test == TestMcNemar {
 		e.Discordant = nullable(float64(t.wins+t.losses) / float64(s.SharedItems))
 	}

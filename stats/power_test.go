@@ -109,4 +109,13 @@ func TestEstimatePower(t *testing.T) {
 	same(t, "baseline", e.Baseline, nil, 0)
 	same(t, "between", e.Between, &variance, 1e-12)
 	same(t, "discordant", e.Discordant, &half, 1e-12)
+
+	// A variance that no double holds: the others cannot make up for it.
+	far := []Cell{attemptCell("f", "1", 0, 0), attemptCell("f", "2", 0, 0)}
+	far[0].Attempts.TotalScore.SD = 1e200
+	near := []Cell{attemptCell("n", "1", 0, 1), attemptCell("n", "2", 0, 1)}
+	e = EstimatePower(far, near, Scope{Metric: MetricTotalScore, Level: 0.95})
+	same(t, "between", e.Between, nil, 0)
+	same(t, "baseline", e.Baseline, nil, 0)
+	same(t, "candidate", e.Candidate, &half, 1e-12)
 }

@@ -9,6 +9,7 @@ select (filters ->> 'suite' is null or run.suite = filters ->> 'suite')
 $$;
 
 drop function if exists has_evaluator(text, text);
+drop function if exists evaluation_value(double precision, double precision);
 drop function if exists deviation(numeric, numeric, bigint);
 drop function if exists mean(numeric, bigint);
 drop function if exists to_double(numeric);

@@ -53,6 +53,15 @@ return case
     else to_double(sqrt((count * squares - sum * sum) / nullif(count * count, 0)))
 end;
 
+-- The value of an evaluation: its share of the highest score; null without a score. Shares that no double can
+-- hold become the nearest one, so that an extreme evaluation cannot fail a statistic.
+create function evaluation_value(score double precision, max_score double precision) returns numeric
+language sql stable parallel safe
+return case
+    when score is not null -- which least and greatest would ignore
+    then greatest(least(exact(score) / exact(max_score), 1.7976931348623157e308), -1.7976931348623157e308)
+end;
+
 -- A function of its own, so that PostgreSQL can inline run_matches, which it cannot with a
 -- subquery.
 create function has_evaluator(run_id text, evaluator text) returns boolean
