@@ -42,7 +42,7 @@ type ComparisonDetails struct {
 	Suite       string             `json:"suite"`
 	Metric      stats.Metric       `json:"metric"`
 	Infra       stats.Infra        `json:"infra"`
-	Level       float64            `json:"level"`
+	Level       float64            `json:"level" doc:"As sent; it changes no figure here."`
 	By          detailsBy          `json:"by" enum:"scenario,evaluator,scenarioEvaluator"`
 	Runs        BothSides          `json:"runs" doc:"Attempts at any scenario."`
 	InfraErrors BothSides          `json:"infraErrors" doc:"Runs that failed by infrastructure. They are left out, unless infra=failure."`
