@@ -466,7 +466,6 @@ func TestListComparisonDetailsByEvaluator(t *testing.T) {
 	})
 }
 
-
 func TestListComparisonDetailsInAnyOrder(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(5, 6))
