@@ -47,6 +47,27 @@ func (e ComparisonVerdict) Valid() bool {
 	}
 }
 
+// Defines values for ComparisonDetailsBy.
+const (
+	ComparisonDetailsByEvaluator         ComparisonDetailsBy = "evaluator"
+	ComparisonDetailsByScenario          ComparisonDetailsBy = "scenario"
+	ComparisonDetailsByScenarioEvaluator ComparisonDetailsBy = "scenarioEvaluator"
+)
+
+// Valid indicates whether the value is a known member of the ComparisonDetailsBy enum.
+func (e ComparisonDetailsBy) Valid() bool {
+	switch e {
+	case ComparisonDetailsByEvaluator:
+		return true
+	case ComparisonDetailsByScenario:
+		return true
+	case ComparisonDetailsByScenarioEvaluator:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for CorrectionAction.
 const (
 	CorrectionActionRestore CorrectionAction = "restore"
@@ -200,6 +221,87 @@ func (e GetComparisonParamsInterval) Valid() bool {
 	}
 }
 
+// Defines values for ListComparisonDetailsParamsMetric.
+const (
+	ListComparisonDetailsParamsMetricSuccess       ListComparisonDetailsParamsMetric = "success"
+	ListComparisonDetailsParamsMetricTotalScore    ListComparisonDetailsParamsMetric = "totalScore"
+	ListComparisonDetailsParamsMetricWeightedScore ListComparisonDetailsParamsMetric = "weightedScore"
+)
+
+// Valid indicates whether the value is a known member of the ListComparisonDetailsParamsMetric enum.
+func (e ListComparisonDetailsParamsMetric) Valid() bool {
+	switch e {
+	case ListComparisonDetailsParamsMetricSuccess:
+		return true
+	case ListComparisonDetailsParamsMetricTotalScore:
+		return true
+	case ListComparisonDetailsParamsMetricWeightedScore:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListComparisonDetailsParamsInfra.
+const (
+	ListComparisonDetailsParamsInfraExclude ListComparisonDetailsParamsInfra = "exclude"
+	ListComparisonDetailsParamsInfraFailure ListComparisonDetailsParamsInfra = "failure"
+)
+
+// Valid indicates whether the value is a known member of the ListComparisonDetailsParamsInfra enum.
+func (e ListComparisonDetailsParamsInfra) Valid() bool {
+	switch e {
+	case ListComparisonDetailsParamsInfraExclude:
+		return true
+	case ListComparisonDetailsParamsInfraFailure:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListComparisonDetailsParamsBy.
+const (
+	ListComparisonDetailsParamsByEvaluator         ListComparisonDetailsParamsBy = "evaluator"
+	ListComparisonDetailsParamsByScenario          ListComparisonDetailsParamsBy = "scenario"
+	ListComparisonDetailsParamsByScenarioEvaluator ListComparisonDetailsParamsBy = "scenarioEvaluator"
+)
+
+// Valid indicates whether the value is a known member of the ListComparisonDetailsParamsBy enum.
+func (e ListComparisonDetailsParamsBy) Valid() bool {
+	switch e {
+	case ListComparisonDetailsParamsByEvaluator:
+		return true
+	case ListComparisonDetailsParamsByScenario:
+		return true
+	case ListComparisonDetailsParamsByScenarioEvaluator:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListComparisonDetailsParamsSort.
+const (
+	ListComparisonDetailsParamsSortDifference ListComparisonDetailsParamsSort = "difference"
+	ListComparisonDetailsParamsSortName       ListComparisonDetailsParamsSort = "name"
+	ListComparisonDetailsParamsSortPValue     ListComparisonDetailsParamsSort = "pValue"
+)
+
+// Valid indicates whether the value is a known member of the ListComparisonDetailsParamsSort enum.
+func (e ListComparisonDetailsParamsSort) Valid() bool {
+	switch e {
+	case ListComparisonDetailsParamsSortDifference:
+		return true
+	case ListComparisonDetailsParamsSortName:
+		return true
+	case ListComparisonDetailsParamsSortPValue:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for GetLeaderboardParamsMetric.
 const (
 	GetLeaderboardParamsMetricSuccess       GetLeaderboardParamsMetric = "success"
@@ -275,6 +377,45 @@ func (e GetLeaderboardParamsCoverage) Valid() bool {
 	case GetLeaderboardParamsCoverageOwn:
 		return true
 	case GetLeaderboardParamsCoverageShared:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GetPowerPlanParamsMetric.
+const (
+	GetPowerPlanParamsMetricSuccess       GetPowerPlanParamsMetric = "success"
+	GetPowerPlanParamsMetricTotalScore    GetPowerPlanParamsMetric = "totalScore"
+	GetPowerPlanParamsMetricWeightedScore GetPowerPlanParamsMetric = "weightedScore"
+)
+
+// Valid indicates whether the value is a known member of the GetPowerPlanParamsMetric enum.
+func (e GetPowerPlanParamsMetric) Valid() bool {
+	switch e {
+	case GetPowerPlanParamsMetricSuccess:
+		return true
+	case GetPowerPlanParamsMetricTotalScore:
+		return true
+	case GetPowerPlanParamsMetricWeightedScore:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GetPowerPlanParamsInfra.
+const (
+	GetPowerPlanParamsInfraExclude GetPowerPlanParamsInfra = "exclude"
+	GetPowerPlanParamsInfraFailure GetPowerPlanParamsInfra = "failure"
+)
+
+// Valid indicates whether the value is a known member of the GetPowerPlanParamsInfra enum.
+func (e GetPowerPlanParamsInfra) Valid() bool {
+	switch e {
+	case GetPowerPlanParamsInfraExclude:
+		return true
+	case GetPowerPlanParamsInfraFailure:
 		return true
 	default:
 		return false
@@ -659,6 +800,73 @@ type Comparison struct {
 // ComparisonVerdict better, worse: the p-value is below 1 - level. equivalent: the interval is inside of ± margin. notWorse: it is above -margin. inconclusive: none of these. insufficient: there is no test.
 type ComparisonVerdict string
 
+// ComparisonDetail defines model for ComparisonDetail.
+type ComparisonDetail struct {
+	// Baseline Mean of the attempts at the scenario; null without any. by=evaluator: the mean of the scenarios (each tier counts) that both sides share, each with the same weight; of all of the side's if they share none.
+	Baseline *float64 `json:"baseline"`
+
+	// BaselineAttempts Number of attempts with a value, which the mean is of.
+	BaselineAttempts int64 `json:"baselineAttempts"`
+
+	// Candidate As baseline.
+	Candidate         *float64 `json:"candidate"`
+	CandidateAttempts int64    `json:"candidateAttempts"`
+
+	// Difference candidate - baseline; null if a side has no attempts or, by=evaluator, they share no scenario.
+	Difference *float64 `json:"difference"`
+
+	// EvaluatorName Null by=scenario.
+	EvaluatorName *string `json:"evaluatorName"`
+
+	// PValue Two-sided: Mann-Whitney, exact for small numbers of attempts, null with fewer than 3 attempts of a side. With 3 a side it is at least 0.1, with 4 at least 0.028. by=evaluator: the paired test over the shared scenarios, as in get-comparison.
+	PValue *float64 `json:"pValue"`
+
+	// ProbabilityGreater The probability that an attempt of the candidate has a greater value than one of the baseline, ties counted half. Null by=evaluator, and if a side has no attempts.
+	ProbabilityGreater *float64 `json:"probabilityGreater"`
+
+	// QValue The p-value adjusted for the number of rows (Benjamini and Hochberg): among the rows with a qValue below 0.05, at most 5 % are false discoveries, on average. Rows without a p-value do not count.
+	QValue *float64 `json:"qValue"`
+
+	// Scenario Null by=evaluator.
+	Scenario *string `json:"scenario"`
+
+	// Tier Null by=evaluator.
+	Tier *string `json:"tier"`
+}
+
+// ComparisonDetails defines model for ComparisonDetails.
+type ComparisonDetails struct {
+	// AsOf Runs that were acknowledged before this time are included.
+	//
+	// Examples: 2025-11-17T10:00:00.000Z
+	AsOf  time.Time           `json:"asOf"`
+	By    ComparisonDetailsBy `json:"by"`
+	Infra string              `json:"infra"`
+
+	// InfraErrors Runs that failed by infrastructure. They are left out, unless infra=failure.
+	InfraErrors BothSides `json:"infraErrors"`
+
+	// Level As sent; it changes no figure here.
+	Level  float64 `json:"level"`
+	Metric string  `json:"metric"`
+
+	// OpenRuns Runs that are running or incomplete. They are left out.
+	OpenRuns BothSides `json:"openRuns"`
+
+	// Rows What neither side has a value for has no row.
+	Rows []ComparisonDetail `json:"rows"`
+
+	// Runs Attempts at any scenario.
+	Runs  BothSides `json:"runs"`
+	Suite string    `json:"suite"`
+
+	// Unscored What is left out because it has no score: attempts by=scenario, otherwise evaluations of attempts.
+	Unscored BothSides `json:"unscored"`
+}
+
+// ComparisonDetailsBy defines model for ComparisonDetails.By.
+type ComparisonDetailsBy string
+
 // Correction defines model for Correction.
 type Correction struct {
 	Action CorrectionAction `json:"action"`
@@ -913,6 +1121,54 @@ type PassStatsRow struct {
 
 	// Scenarios Number of scenarios (each tier counts) with at least k attempts, which the estimates are from.
 	Scenarios int64 `json:"scenarios"`
+}
+
+// PowerAssumed defines model for PowerAssumed.
+type PowerAssumed struct {
+	Alpha float64 `json:"alpha"`
+
+	// BaselineAttempts Attempts of the baseline at each scenario.
+	BaselineAttempts int64 `json:"baselineAttempts"`
+
+	// BaselineVariance 0 if it is estimated without repeated attempts: betweenVariance then includes it.
+	BaselineVariance *float64 `json:"baselineVariance"`
+
+	// BetweenVariance Variances are null if the plan is from discordant, or if they cannot be estimated.
+	BetweenVariance *float64 `json:"betweenVariance"`
+
+	// CandidateAttempts Attempts of the candidate at each scenario.
+	CandidateAttempts int64 `json:"candidateAttempts"`
+
+	// CandidateVariance As baselineVariance.
+	CandidateVariance *float64 `json:"candidateVariance"`
+
+	// Difference The difference to find: the parameter; else, if the rest is estimated, minimumDetectable; else null.
+	Difference *float64 `json:"difference"`
+
+	// Discordant Null if the plan is from variances.
+	Discordant *float64 `json:"discordant"`
+	Power      float64  `json:"power"`
+
+	// Scenarios What minimumDetectable is for: the parameter; else sharedScenarios; else null.
+	Scenarios *int64 `json:"scenarios"`
+
+	// SharedScenarios Number of scenarios (each tier counts) that the estimates are from: both sides attempted them. Null without estimates. It takes two to estimate anything.
+	SharedScenarios *int64 `json:"sharedScenarios"`
+}
+
+// PowerPlan defines model for PowerPlan.
+type PowerPlan struct {
+	// Assumed What the figures are from: parameters, defaults and estimates.
+	Assumed PowerAssumed `json:"assumed"`
+
+	// Attempts Number of runs that takes: both sides attempt each scenario so often as is assumed.
+	Attempts *int64 `json:"attempts"`
+
+	// MinimumDetectable The smallest difference that a comparison over assumed.scenarios finds with the power. Null without these, and if there is none up to discordant.
+	MinimumDetectable *float64 `json:"minimumDetectable"`
+
+	// Scenarios Number of scenarios at which a comparison finds assumed.difference with the power; without a difference, assumed.scenarios. Null if the assumptions say nothing of it, and above a trillion.
+	Scenarios *int64 `json:"scenarios"`
 }
 
 // Problem defines model for Problem.
@@ -1404,6 +1660,90 @@ type GetComparisonParamsInfra string
 // GetComparisonParamsInterval defines parameters for GetComparison.
 type GetComparisonParamsInterval string
 
+// ListComparisonDetailsParams defines parameters for ListComparisonDetails.
+type ListComparisonDetailsParams struct {
+	// Suite The suite.
+	Suite string `form:"suite" json:"suite"`
+
+	// Scenario Only runs of this scenario.
+	Scenario *string `form:"scenario,omitempty" json:"scenario,omitempty"`
+
+	// Tier Only runs of this tier.
+	Tier *string `form:"tier,omitempty" json:"tier,omitempty"`
+
+	// Agent Only runs of this agent.
+	Agent *string `form:"agent,omitempty" json:"agent,omitempty"`
+
+	// Model Only runs of this model.
+	Model *string `form:"model,omitempty" json:"model,omitempty"`
+
+	// BatchID Only runs of this batch.
+	BatchID *string `form:"batchId,omitempty" json:"batchId,omitempty"`
+
+	// SpecialistName Only runs with this specialist.
+	SpecialistName *string `form:"specialistName,omitempty" json:"specialistName,omitempty"`
+
+	// Evaluator Only runs that this evaluator evaluated.
+	Evaluator *string `form:"evaluator,omitempty" json:"evaluator,omitempty"`
+
+	// Since Only runs that started at this time or later.
+	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
+
+	// Until Only runs that started before this time.
+	Until *time.Time `form:"until,omitempty" json:"until,omitempty"`
+
+	// Metric What runs are judged by. A failed run has no success, and the score 0 unless it has one.
+	Metric *ListComparisonDetailsParamsMetric `form:"metric,omitempty" json:"metric,omitempty"`
+
+	// Infra What becomes of infra errors, the failed runs whose metadata.errorType is neither agent nor unknown. exclude: they are no attempts. failure: they count as failed attempts.
+	Infra *ListComparisonDetailsParamsInfra `form:"infra,omitempty" json:"infra,omitempty"`
+
+	// Level The confidence level of intervals; tests use 1 - level as their significance level.
+	Level *float64 `form:"level,omitempty" json:"level,omitempty"`
+
+	// BaselineAgent The baseline: only runs of this agent. Each side needs at least one of its four parameters.
+	BaselineAgent *string `form:"baselineAgent,omitempty" json:"baselineAgent,omitempty"`
+
+	// BaselineModel The baseline: only runs of this model.
+	BaselineModel *string `form:"baselineModel,omitempty" json:"baselineModel,omitempty"`
+
+	// BaselineNoModel true: the baseline has only runs without a model.
+	BaselineNoModel *bool `form:"baselineNoModel,omitempty" json:"baselineNoModel,omitempty"`
+
+	// BaselineBatchID The baseline: only runs of this batch.
+	BaselineBatchID *string `form:"baselineBatchId,omitempty" json:"baselineBatchId,omitempty"`
+
+	// CandidateAgent The candidate: only runs of this agent.
+	CandidateAgent *string `form:"candidateAgent,omitempty" json:"candidateAgent,omitempty"`
+
+	// CandidateModel The candidate: only runs of this model.
+	CandidateModel *string `form:"candidateModel,omitempty" json:"candidateModel,omitempty"`
+
+	// CandidateNoModel true: the candidate has only runs without a model.
+	CandidateNoModel *bool `form:"candidateNoModel,omitempty" json:"candidateNoModel,omitempty"`
+
+	// CandidateBatchID The candidate: only runs of this batch.
+	CandidateBatchID *string `form:"candidateBatchId,omitempty" json:"candidateBatchId,omitempty"`
+
+	// By What a row is about. scenario: a scenario with its tier, by the metric. evaluator: an evaluator over all scenarios. scenarioEvaluator: an evaluator at a scenario. An evaluation counts as score / maxScore, whatever the metric; of several by the same evaluator in a run, the mean counts.
+	By *ListComparisonDetailsParamsBy `form:"by,omitempty" json:"by,omitempty"`
+
+	// Sort pValue: the smallest first. difference: the largest first, whatever its sign. Rows without it come last, and equal ones by name. name: by scenario, tier and evaluator.
+	Sort *ListComparisonDetailsParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
+}
+
+// ListComparisonDetailsParamsMetric defines parameters for ListComparisonDetails.
+type ListComparisonDetailsParamsMetric string
+
+// ListComparisonDetailsParamsInfra defines parameters for ListComparisonDetails.
+type ListComparisonDetailsParamsInfra string
+
+// ListComparisonDetailsParamsBy defines parameters for ListComparisonDetails.
+type ListComparisonDetailsParamsBy string
+
+// ListComparisonDetailsParamsSort defines parameters for ListComparisonDetails.
+type ListComparisonDetailsParamsSort string
+
 // ListCorrectionsParams defines parameters for ListCorrections.
 type ListCorrectionsParams struct {
 	// Limit Maximum number of corrections to return.
@@ -1478,6 +1818,87 @@ type GetLeaderboardParamsBy string
 
 // GetLeaderboardParamsCoverage defines parameters for GetLeaderboard.
 type GetLeaderboardParamsCoverage string
+
+// GetPowerPlanParams defines parameters for GetPowerPlan.
+type GetPowerPlanParams struct {
+	// Difference The difference to find, in the unit of the metric; for success rates, 0 to 1.
+	Difference *float64 `form:"difference,omitempty" json:"difference,omitempty"`
+
+	// Scenarios The number of scenarios for minimumDetectable.
+	Scenarios *int64 `form:"scenarios,omitempty" json:"scenarios,omitempty"`
+
+	// Power The probability of finding the difference, if it exists.
+	Power *float64 `form:"power,omitempty" json:"power,omitempty"`
+
+	// Alpha The significance level of the two-sided test.
+	Alpha *float64 `form:"alpha,omitempty" json:"alpha,omitempty"`
+
+	// Discordant The share of the scenarios on which the sides differ. It plans for success rates with one attempt of each side at each scenario (McNemar's test). Send either this, or variances, or suite with two sides.
+	Discordant *float64 `form:"discordant,omitempty" json:"discordant,omitempty"`
+
+	// BetweenVariance The variance, between scenarios, of the true difference of the sides. It and the other variances plan for means, of scores or of repeated attempts (paired t test; for few scenarios, add two). One of them must be above 0.
+	BetweenVariance *float64 `form:"betweenVariance,omitempty" json:"betweenVariance,omitempty"`
+
+	// BaselineVariance The variance of the baseline's attempts at a scenario.
+	BaselineVariance *float64 `form:"baselineVariance,omitempty" json:"baselineVariance,omitempty"`
+
+	// CandidateVariance The variance of the candidate's attempts at a scenario.
+	CandidateVariance *float64 `form:"candidateVariance,omitempty" json:"candidateVariance,omitempty"`
+
+	// BaselineAttempts Planned attempts of the baseline at each scenario. It must be 1 with discordant, and with runs that have no repeated attempts: these do not tell what more attempts bring.
+	BaselineAttempts *int64 `form:"baselineAttempts,omitempty" json:"baselineAttempts,omitempty"`
+
+	// CandidateAttempts As baselineAttempts.
+	CandidateAttempts *int64 `form:"candidateAttempts,omitempty" json:"candidateAttempts,omitempty"`
+
+	// Suite Estimate discordant or the variances from the runs of this suite. It needs a baseline and a candidate. The parameters below are only for this.
+	Suite *string `form:"suite,omitempty" json:"suite,omitempty"`
+
+	// Tier Only runs of this tier.
+	Tier *string `form:"tier,omitempty" json:"tier,omitempty"`
+
+	// Since Only runs that started at this time or later.
+	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
+
+	// Until Only runs that started before this time.
+	Until *time.Time `form:"until,omitempty" json:"until,omitempty"`
+
+	// Metric What the difference is of. discordant is estimated for success if each side has one attempt at each scenario, otherwise the variances.
+	Metric *GetPowerPlanParamsMetric `form:"metric,omitempty" json:"metric,omitempty"`
+
+	// Infra What becomes of infra errors, the failed runs whose metadata.errorType is neither agent nor unknown. exclude: they are no attempts. failure: they count as failed attempts.
+	Infra *GetPowerPlanParamsInfra `form:"infra,omitempty" json:"infra,omitempty"`
+
+	// BaselineAgent The baseline: only runs of this agent. Each side needs at least one of its four parameters.
+	BaselineAgent *string `form:"baselineAgent,omitempty" json:"baselineAgent,omitempty"`
+
+	// BaselineModel The baseline: only runs of this model.
+	BaselineModel *string `form:"baselineModel,omitempty" json:"baselineModel,omitempty"`
+
+	// BaselineNoModel true: the baseline has only runs without a model.
+	BaselineNoModel *bool `form:"baselineNoModel,omitempty" json:"baselineNoModel,omitempty"`
+
+	// BaselineBatchID The baseline: only runs of this batch.
+	BaselineBatchID *string `form:"baselineBatchId,omitempty" json:"baselineBatchId,omitempty"`
+
+	// CandidateAgent The candidate: only runs of this agent.
+	CandidateAgent *string `form:"candidateAgent,omitempty" json:"candidateAgent,omitempty"`
+
+	// CandidateModel The candidate: only runs of this model.
+	CandidateModel *string `form:"candidateModel,omitempty" json:"candidateModel,omitempty"`
+
+	// CandidateNoModel true: the candidate has only runs without a model.
+	CandidateNoModel *bool `form:"candidateNoModel,omitempty" json:"candidateNoModel,omitempty"`
+
+	// CandidateBatchID The candidate: only runs of this batch.
+	CandidateBatchID *string `form:"candidateBatchId,omitempty" json:"candidateBatchId,omitempty"`
+}
+
+// GetPowerPlanParamsMetric defines parameters for GetPowerPlan.
+type GetPowerPlanParamsMetric string
+
+// GetPowerPlanParamsInfra defines parameters for GetPowerPlan.
+type GetPowerPlanParamsInfra string
 
 // SubmitRunParams defines parameters for SubmitRun.
 type SubmitRunParams struct {
@@ -1858,6 +2279,13 @@ type ClientInterface interface {
 	// Corresponds with GET /api/comparison (the `GetComparison` operationId).
 	GetComparison(ctx context.Context, params *GetComparisonParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListComparisonDetails Compare a candidate with a baseline by scenario or evaluator
+	//
+	// Says at which scenarios, or by which evaluators, two agents, models or batches differ. With many rows some differ by chance: select by qValue, not by pValue. Filters and sides are as in get-comparison.
+	//
+	// Corresponds with GET /api/comparison/details (the `ListComparisonDetails` operationId).
+	ListComparisonDetails(ctx context.Context, params *ListComparisonDetailsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListCorrections List corrections
 	//
 	// Returns who voided or restored which run, when and why, newest first. Entries are never changed, nor deleted with their run.
@@ -1871,6 +2299,13 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/leaderboard (the `GetLeaderboard` operationId).
 	GetLeaderboard(ctx context.Context, params *GetLeaderboardParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetPowerPlan Plan the size of a comparison
+	//
+	// Says how many scenarios a comparison needs to find a difference, and which difference it finds with a number of scenarios. It plans from `discordant`, from variances, or from runs of two sides (`suite`). Without a suite it needs `difference`, `scenarios` or both; with one, the number of scenarios that the sides share is used without `scenarios`.
+	//
+	// Corresponds with GET /api/power (the `GetPowerPlan` operationId).
+	GetPowerPlan(ctx context.Context, params *GetPowerPlanParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// SubmitRunWithBody Submit a run
 	//
@@ -2118,6 +2553,23 @@ func (c *Client) GetComparison(ctx context.Context, params *GetComparisonParams,
 	return c.Client.Do(req)
 }
 
+// ListComparisonDetails Compare a candidate with a baseline by scenario or evaluator
+//
+// Says at which scenarios, or by which evaluators, two agents, models or batches differ. With many rows some differ by chance: select by qValue, not by pValue. Filters and sides are as in get-comparison.
+//
+// Corresponds with GET /api/comparison/details (the `ListComparisonDetails` operationId).
+func (c *Client) ListComparisonDetails(ctx context.Context, params *ListComparisonDetailsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListComparisonDetailsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListCorrections List corrections
 //
 // Returns who voided or restored which run, when and why, newest first. Entries are never changed, nor deleted with their run.
@@ -2142,6 +2594,23 @@ func (c *Client) ListCorrections(ctx context.Context, params *ListCorrectionsPar
 // Corresponds with GET /api/leaderboard (the `GetLeaderboard` operationId).
 func (c *Client) GetLeaderboard(ctx context.Context, params *GetLeaderboardParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetLeaderboardRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetPowerPlan Plan the size of a comparison
+//
+// Says how many scenarios a comparison needs to find a difference, and which difference it finds with a number of scenarios. It plans from `discordant`, from variances, or from runs of two sides (`suite`). Without a suite it needs `difference`, `scenarios` or both; with one, the number of scenarios that the sides share is used without `scenarios`.
+//
+// Corresponds with GET /api/power (the `GetPowerPlan` operationId).
+func (c *Client) GetPowerPlan(ctx context.Context, params *GetPowerPlanParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetPowerPlanRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -3019,6 +3488,320 @@ func NewGetComparisonRequest(server string, params *GetComparisonParams) (*http.
 	return req, nil
 }
 
+// NewListComparisonDetailsRequest constructs an http.Request for the ListComparisonDetails method
+func NewListComparisonDetailsRequest(server string, params *ListComparisonDetailsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/comparison/details")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", false, "suite", params.Suite, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if params.Scenario != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "scenario", *params.Scenario, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Tier != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "tier", *params.Tier, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Agent != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "agent", *params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Model != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "model", *params.Model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.BatchID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "batchId", *params.BatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.SpecialistName != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "specialistName", *params.SpecialistName, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Evaluator != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "evaluator", *params.Evaluator, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Since != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "since", *params.Since, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Until != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "until", *params.Until, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Metric != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "metric", *params.Metric, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Infra != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "infra", *params.Infra, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Level != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "level", *params.Level, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "number", Format: "double"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.BaselineAgent != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "baselineAgent", *params.BaselineAgent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.BaselineModel != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "baselineModel", *params.BaselineModel, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.BaselineNoModel != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "baselineNoModel", *params.BaselineNoModel, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.BaselineBatchID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "baselineBatchId", *params.BaselineBatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CandidateAgent != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "candidateAgent", *params.CandidateAgent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CandidateModel != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "candidateModel", *params.CandidateModel, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CandidateNoModel != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "candidateNoModel", *params.CandidateNoModel, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CandidateBatchID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "candidateBatchId", *params.CandidateBatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.By != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "by", *params.By, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Sort != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "sort", *params.Sort, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListCorrectionsRequest constructs an http.Request for the ListCorrections method
 func NewListCorrectionsRequest(server string, params *ListCorrectionsParams) (*http.Request, error) {
 	var err error
@@ -3304,6 +4087,336 @@ func NewGetLeaderboardRequest(server string, params *GetLeaderboardParams) (*htt
 		if params.MinCoverage != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "minCoverage", *params.MinCoverage, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "number", Format: "double"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetPowerPlanRequest constructs an http.Request for the GetPowerPlan method
+func NewGetPowerPlanRequest(server string, params *GetPowerPlanParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/power")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Difference != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "difference", *params.Difference, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "number", Format: "double"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Scenarios != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "scenarios", *params.Scenarios, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Power != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "power", *params.Power, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "number", Format: "double"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Alpha != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "alpha", *params.Alpha, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "number", Format: "double"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Discordant != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "discordant", *params.Discordant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "number", Format: "double"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.BetweenVariance != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "betweenVariance", *params.BetweenVariance, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "number", Format: "double"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.BaselineVariance != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "baselineVariance", *params.BaselineVariance, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "number", Format: "double"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CandidateVariance != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "candidateVariance", *params.CandidateVariance, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "number", Format: "double"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.BaselineAttempts != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "baselineAttempts", *params.BaselineAttempts, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CandidateAttempts != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "candidateAttempts", *params.CandidateAttempts, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Suite != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "suite", *params.Suite, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Tier != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "tier", *params.Tier, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Since != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "since", *params.Since, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Until != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "until", *params.Until, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Metric != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "metric", *params.Metric, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Infra != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "infra", *params.Infra, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.BaselineAgent != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "baselineAgent", *params.BaselineAgent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.BaselineModel != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "baselineModel", *params.BaselineModel, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.BaselineNoModel != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "baselineNoModel", *params.BaselineNoModel, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.BaselineBatchID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "baselineBatchId", *params.BaselineBatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CandidateAgent != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "candidateAgent", *params.CandidateAgent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CandidateModel != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "candidateModel", *params.CandidateModel, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CandidateNoModel != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "candidateNoModel", *params.CandidateNoModel, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CandidateBatchID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "candidateBatchId", *params.CandidateBatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -4689,6 +5802,15 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/comparison (the `GetComparison` operationId).
 	GetComparisonWithResponse(ctx context.Context, params *GetComparisonParams, reqEditors ...RequestEditorFn) (*GetComparisonResponse, error)
 
+	// ListComparisonDetailsWithResponse Compare a candidate with a baseline by scenario or evaluator
+	//
+	// Says at which scenarios, or by which evaluators, two agents, models or batches differ. With many rows some differ by chance: select by qValue, not by pValue. Filters and sides are as in get-comparison.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/comparison/details (the `ListComparisonDetails` operationId).
+	ListComparisonDetailsWithResponse(ctx context.Context, params *ListComparisonDetailsParams, reqEditors ...RequestEditorFn) (*ListComparisonDetailsResponse, error)
+
 	// ListCorrectionsWithResponse List corrections
 	//
 	// Returns who voided or restored which run, when and why, newest first. Entries are never changed, nor deleted with their run.
@@ -4706,6 +5828,15 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /api/leaderboard (the `GetLeaderboard` operationId).
 	GetLeaderboardWithResponse(ctx context.Context, params *GetLeaderboardParams, reqEditors ...RequestEditorFn) (*GetLeaderboardResponse, error)
+
+	// GetPowerPlanWithResponse Plan the size of a comparison
+	//
+	// Says how many scenarios a comparison needs to find a difference, and which difference it finds with a number of scenarios. It plans from `discordant`, from variances, or from runs of two sides (`suite`). Without a suite it needs `difference`, `scenarios` or both; with one, the number of scenarios that the sides share is used without `scenarios`.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/power (the `GetPowerPlan` operationId).
+	GetPowerPlanWithResponse(ctx context.Context, params *GetPowerPlanParams, reqEditors ...RequestEditorFn) (*GetPowerPlanResponse, error)
 
 	// SubmitRunWithBodyWithResponse Submit a run
 	//
@@ -5359,6 +6490,145 @@ func (r GetComparisonResponse) ContentType() string {
 	return ""
 }
 
+// ListComparisonDetailsResponse200Headers the declared response headers of an HTTP 200 response for ListComparisonDetails
+type ListComparisonDetailsResponse200Headers struct {
+	XRequestID *string
+}
+
+// ListComparisonDetailsResponse401Headers the declared response headers of an HTTP 401 response for ListComparisonDetails
+type ListComparisonDetailsResponse401Headers struct {
+	WWWAuthenticate *string
+	XRequestID      *string
+}
+
+// ListComparisonDetailsResponse403Headers the declared response headers of an HTTP 403 response for ListComparisonDetails
+type ListComparisonDetailsResponse403Headers struct {
+	WWWAuthenticate *string
+	XRequestID      *string
+}
+
+// ListComparisonDetailsResponse422Headers the declared response headers of an HTTP 422 response for ListComparisonDetails
+type ListComparisonDetailsResponse422Headers struct {
+	XRequestID *string
+}
+
+// ListComparisonDetailsResponse429Headers the declared response headers of an HTTP 429 response for ListComparisonDetails
+type ListComparisonDetailsResponse429Headers struct {
+	RateLimitLimit     *int32
+	RateLimitRemaining *int32
+	RateLimitReset     *int32
+	RetryAfter         *int32
+	XRequestID         *string
+}
+
+// ListComparisonDetailsResponse500Headers the declared response headers of an HTTP 500 response for ListComparisonDetails
+type ListComparisonDetailsResponse500Headers struct {
+	XRequestID *string
+}
+
+// ListComparisonDetailsResponse503Headers the declared response headers of an HTTP 503 response for ListComparisonDetails
+type ListComparisonDetailsResponse503Headers struct {
+	RetryAfter *int32
+	XRequestID *string
+}
+
+type ListComparisonDetailsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ComparisonDetails
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ListComparisonDetailsResponse200Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *ListComparisonDetailsResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *ListComparisonDetailsResponse403Headers
+	// Headers422 the parsed response headers for an HTTP 422 response
+	Headers422 *ListComparisonDetailsResponse422Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *ListComparisonDetailsResponse429Headers
+	// Headers500 the parsed response headers for an HTTP 500 response
+	Headers500 *ListComparisonDetailsResponse500Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *ListComparisonDetailsResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListComparisonDetailsResponse) GetJSON200() *ComparisonDetails {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListComparisonDetailsResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListComparisonDetailsResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ListComparisonDetailsResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListComparisonDetailsResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListComparisonDetailsResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListComparisonDetailsResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListComparisonDetailsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListComparisonDetailsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListComparisonDetailsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListComparisonDetailsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // ListCorrectionsResponse200Headers the declared response headers of an HTTP 200 response for ListCorrections
 type ListCorrectionsResponse200Headers struct {
 	Link       *string
@@ -5632,6 +6902,145 @@ func (r GetLeaderboardResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetLeaderboardResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// GetPowerPlanResponse200Headers the declared response headers of an HTTP 200 response for GetPowerPlan
+type GetPowerPlanResponse200Headers struct {
+	XRequestID *string
+}
+
+// GetPowerPlanResponse401Headers the declared response headers of an HTTP 401 response for GetPowerPlan
+type GetPowerPlanResponse401Headers struct {
+	WWWAuthenticate *string
+	XRequestID      *string
+}
+
+// GetPowerPlanResponse403Headers the declared response headers of an HTTP 403 response for GetPowerPlan
+type GetPowerPlanResponse403Headers struct {
+	WWWAuthenticate *string
+	XRequestID      *string
+}
+
+// GetPowerPlanResponse422Headers the declared response headers of an HTTP 422 response for GetPowerPlan
+type GetPowerPlanResponse422Headers struct {
+	XRequestID *string
+}
+
+// GetPowerPlanResponse429Headers the declared response headers of an HTTP 429 response for GetPowerPlan
+type GetPowerPlanResponse429Headers struct {
+	RateLimitLimit     *int32
+	RateLimitRemaining *int32
+	RateLimitReset     *int32
+	RetryAfter         *int32
+	XRequestID         *string
+}
+
+// GetPowerPlanResponse500Headers the declared response headers of an HTTP 500 response for GetPowerPlan
+type GetPowerPlanResponse500Headers struct {
+	XRequestID *string
+}
+
+// GetPowerPlanResponse503Headers the declared response headers of an HTTP 503 response for GetPowerPlan
+type GetPowerPlanResponse503Headers struct {
+	RetryAfter *int32
+	XRequestID *string
+}
+
+type GetPowerPlanResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *PowerPlan
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetPowerPlanResponse200Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *GetPowerPlanResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *GetPowerPlanResponse403Headers
+	// Headers422 the parsed response headers for an HTTP 422 response
+	Headers422 *GetPowerPlanResponse422Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *GetPowerPlanResponse429Headers
+	// Headers500 the parsed response headers for an HTTP 500 response
+	Headers500 *GetPowerPlanResponse500Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *GetPowerPlanResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetPowerPlanResponse) GetJSON200() *PowerPlan {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetPowerPlanResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetPowerPlanResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r GetPowerPlanResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetPowerPlanResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetPowerPlanResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetPowerPlanResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetPowerPlanResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetPowerPlanResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetPowerPlanResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetPowerPlanResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -8234,6 +9643,21 @@ func (c *ClientWithResponses) GetComparisonWithResponse(ctx context.Context, par
 	return ParseGetComparisonResponse(rsp)
 }
 
+// ListComparisonDetailsWithResponse Compare a candidate with a baseline by scenario or evaluator
+//
+// Says at which scenarios, or by which evaluators, two agents, models or batches differ. With many rows some differ by chance: select by qValue, not by pValue. Filters and sides are as in get-comparison.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/comparison/details (the `ListComparisonDetails` operationId).
+func (c *ClientWithResponses) ListComparisonDetailsWithResponse(ctx context.Context, params *ListComparisonDetailsParams, reqEditors ...RequestEditorFn) (*ListComparisonDetailsResponse, error) {
+	rsp, err := c.ListComparisonDetails(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListComparisonDetailsResponse(rsp)
+}
+
 // ListCorrectionsWithResponse List corrections
 //
 // Returns who voided or restored which run, when and why, newest first. Entries are never changed, nor deleted with their run.
@@ -8262,6 +9686,21 @@ func (c *ClientWithResponses) GetLeaderboardWithResponse(ctx context.Context, pa
 		return nil, err
 	}
 	return ParseGetLeaderboardResponse(rsp)
+}
+
+// GetPowerPlanWithResponse Plan the size of a comparison
+//
+// Says how many scenarios a comparison needs to find a difference, and which difference it finds with a number of scenarios. It plans from `discordant`, from variances, or from runs of two sides (`suite`). Without a suite it needs `difference`, `scenarios` or both; with one, the number of scenarios that the sides share is used without `scenarios`.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/power (the `GetPowerPlan` operationId).
+func (c *ClientWithResponses) GetPowerPlanWithResponse(ctx context.Context, params *GetPowerPlanParams, reqEditors ...RequestEditorFn) (*GetPowerPlanResponse, error) {
+	rsp, err := c.GetPowerPlan(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetPowerPlanResponse(rsp)
 }
 
 // SubmitRunWithBodyWithResponse Submit a run
@@ -9215,6 +10654,196 @@ func ParseGetComparisonResponse(rsp *http.Response) (*GetComparisonResponse, err
 	return response, nil
 }
 
+// ParseListComparisonDetailsResponse parses an HTTP response from a ListComparisonDetailsWithResponse call
+func ParseListComparisonDetailsResponse(rsp *http.Response) (*ListComparisonDetailsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListComparisonDetailsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ComparisonDetails
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ListComparisonDetailsResponse200Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 401:
+		var headers ListComparisonDetailsResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers ListComparisonDetailsResponse403Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 422:
+		var headers ListComparisonDetailsResponse422Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers422 = &headers
+	case rsp.StatusCode == 429:
+		var headers ListComparisonDetailsResponse429Headers
+		if values := rsp.Header.Values("RateLimit-Limit"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Limit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitLimit = &value
+		}
+		if values := rsp.Header.Values("RateLimit-Remaining"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Remaining", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitRemaining = &value
+		}
+		if values := rsp.Header.Values("RateLimit-Reset"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Reset", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitReset = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 500:
+		var headers ListComparisonDetailsResponse500Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers500 = &headers
+	case rsp.StatusCode == 503:
+		var headers ListComparisonDetailsResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
 // ParseListCorrectionsResponse parses an HTTP response from a ListCorrectionsWithResponse call
 func ParseListCorrectionsResponse(rsp *http.Response) (*ListCorrectionsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -9582,6 +11211,196 @@ func ParseGetLeaderboardResponse(rsp *http.Response) (*GetLeaderboardResponse, e
 		response.Headers500 = &headers
 	case rsp.StatusCode == 503:
 		var headers GetLeaderboardResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseGetPowerPlanResponse parses an HTTP response from a GetPowerPlanWithResponse call
+func ParseGetPowerPlanResponse(rsp *http.Response) (*GetPowerPlanResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetPowerPlanResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest PowerPlan
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetPowerPlanResponse200Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 401:
+		var headers GetPowerPlanResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers GetPowerPlanResponse403Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 422:
+		var headers GetPowerPlanResponse422Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers422 = &headers
+	case rsp.StatusCode == 429:
+		var headers GetPowerPlanResponse429Headers
+		if values := rsp.Header.Values("RateLimit-Limit"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Limit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitLimit = &value
+		}
+		if values := rsp.Header.Values("RateLimit-Remaining"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Remaining", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitRemaining = &value
+		}
+		if values := rsp.Header.Values("RateLimit-Reset"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Reset", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitReset = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 500:
+		var headers GetPowerPlanResponse500Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers500 = &headers
+	case rsp.StatusCode == 503:
+		var headers GetPowerPlanResponse503Headers
 		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
 			var value int32
 			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {

@@ -64,6 +64,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/comparison/details": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Compare a candidate with a baseline by scenario or evaluator
+         * @description Says at which scenarios, or by which evaluators, two agents, models or batches differ. With many rows some differ by chance: select by qValue, not by pValue. Filters and sides are as in get-comparison.
+         */
+        get: operations["list-comparison-details"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/corrections": {
         parameters: {
             query?: never;
@@ -96,6 +116,26 @@ export interface paths {
          * @description Ranks agents with their models by success rate or score: with intervals, ranges of ranks, ties, costs and durations. The unit of evidence is the scenario: attempts at a scenario are averaged first. A suite without runs has no rows.
          */
         get: operations["get-leaderboard"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/power": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Plan the size of a comparison
+         * @description Says how many scenarios a comparison needs to find a difference, and which difference it finds with a number of scenarios. It plans from `discordant`, from variances, or from runs of two sides (`suite`). Without a suite it needs `difference`, `scenarios` or both; with one, the number of scenarios that the sides share is used without `scenarios`.
+         */
+        get: operations["get-power-plan"];
         put?: never;
         post?: never;
         delete?: never;
@@ -736,6 +776,79 @@ export interface components {
              */
             wins: number;
         };
+        ComparisonDetail: {
+            /**
+             * Format: double
+             * @description Mean of the attempts at the scenario; null without any. by=evaluator: the mean of the scenarios (each tier counts) that both sides share, each with the same weight; of all of the side's if they share none.
+             */
+            baseline: number | null;
+            /**
+             * Format: int64
+             * @description Number of attempts with a value, which the mean is of.
+             */
+            baselineAttempts: number;
+            /**
+             * Format: double
+             * @description As baseline.
+             */
+            candidate: number | null;
+            /** Format: int64 */
+            candidateAttempts: number;
+            /**
+             * Format: double
+             * @description candidate - baseline; null if a side has no attempts or, by=evaluator, they share no scenario.
+             */
+            difference: number | null;
+            /** @description Null by=scenario. */
+            evaluatorName: string | null;
+            /**
+             * Format: double
+             * @description Two-sided: Mann-Whitney, exact for small numbers of attempts, null with fewer than 3 attempts of a side. With 3 a side it is at least 0.1, with 4 at least 0.028. by=evaluator: the paired test over the shared scenarios, as in get-comparison.
+             */
+            pValue: number | null;
+            /**
+             * Format: double
+             * @description The probability that an attempt of the candidate has a greater value than one of the baseline, ties counted half. Null by=evaluator, and if a side has no attempts.
+             */
+            probabilityGreater: number | null;
+            /**
+             * Format: double
+             * @description The p-value adjusted for the number of rows (Benjamini and Hochberg): among the rows with a qValue below 0.05, at most 5 % are false discoveries, on average. Rows without a p-value do not count.
+             */
+            qValue: number | null;
+            /** @description Null by=evaluator. */
+            scenario: string | null;
+            /** @description Null by=evaluator. */
+            tier: string | null;
+        };
+        ComparisonDetails: {
+            /**
+             * Format: date-time
+             * @description Runs that were acknowledged before this time are included.
+             * @example 2025-11-17T10:00:00.000Z
+             */
+            asOf: string;
+            /** @enum {string} */
+            by: "scenario" | "evaluator" | "scenarioEvaluator";
+            infra: string;
+            /** @description Runs that failed by infrastructure. They are left out, unless infra=failure. */
+            infraErrors: components["schemas"]["BothSides"];
+            /**
+             * Format: double
+             * @description As sent; it changes no figure here.
+             */
+            level: number;
+            metric: string;
+            /** @description Runs that are running or incomplete. They are left out. */
+            openRuns: components["schemas"]["BothSides"];
+            /** @description What neither side has a value for has no row. */
+            rows: components["schemas"]["ComparisonDetail"][];
+            /** @description Attempts at any scenario. */
+            runs: components["schemas"]["BothSides"];
+            suite: string;
+            /** @description What is left out because it has no score: attempts by=scenario, otherwise evaluations of attempts. */
+            unscored: components["schemas"]["BothSides"];
+        };
         Correction: {
             /** @enum {string} */
             action: "void" | "restore";
@@ -1068,6 +1181,76 @@ export interface components {
              * @description Number of scenarios (each tier counts) with at least k attempts, which the estimates are from.
              */
             scenarios: number;
+        };
+        PowerAssumed: {
+            /** Format: double */
+            alpha: number;
+            /**
+             * Format: int64
+             * @description Attempts of the baseline at each scenario.
+             */
+            baselineAttempts: number;
+            /**
+             * Format: double
+             * @description 0 if it is estimated without repeated attempts: betweenVariance then includes it.
+             */
+            baselineVariance: number | null;
+            /**
+             * Format: double
+             * @description Variances are null if the plan is from discordant, or if they cannot be estimated.
+             */
+            betweenVariance: number | null;
+            /**
+             * Format: int64
+             * @description Attempts of the candidate at each scenario.
+             */
+            candidateAttempts: number;
+            /**
+             * Format: double
+             * @description As baselineVariance.
+             */
+            candidateVariance: number | null;
+            /**
+             * Format: double
+             * @description The difference to find: the parameter; else, if the rest is estimated, minimumDetectable; else null.
+             */
+            difference: number | null;
+            /**
+             * Format: double
+             * @description Null if the plan is from variances.
+             */
+            discordant: number | null;
+            /** Format: double */
+            power: number;
+            /**
+             * Format: int64
+             * @description What minimumDetectable is for: the parameter; else sharedScenarios; else null.
+             */
+            scenarios: number | null;
+            /**
+             * Format: int64
+             * @description Number of scenarios (each tier counts) that the estimates are from: both sides attempted them. Null without estimates. It takes two to estimate anything.
+             */
+            sharedScenarios: number | null;
+        };
+        PowerPlan: {
+            /** @description What the figures are from: parameters, defaults and estimates. */
+            assumed: components["schemas"]["PowerAssumed"];
+            /**
+             * Format: int64
+             * @description Number of runs that takes: both sides attempt each scenario so often as is assumed.
+             */
+            attempts: number | null;
+            /**
+             * Format: double
+             * @description The smallest difference that a comparison over assumed.scenarios finds with the power. Null without these, and if there is none up to discordant.
+             */
+            minimumDetectable: number | null;
+            /**
+             * Format: int64
+             * @description Number of scenarios at which a comparison finds assumed.difference with the power; without a difference, assumed.scenarios. Null if the assumptions say nothing of it, and above a trillion.
+             */
+            scenarios: number | null;
         };
         Problem: {
             /**
@@ -2177,6 +2360,254 @@ export interface operations {
             };
         };
     };
+    "list-comparison-details": {
+        parameters: {
+            query: {
+                /** @description The suite. */
+                suite: string;
+                /** @description Only runs of this scenario. */
+                scenario?: string;
+                /** @description Only runs of this tier. */
+                tier?: string;
+                /** @description Only runs of this agent. */
+                agent?: string;
+                /** @description Only runs of this model. */
+                model?: string;
+                /** @description Only runs of this batch. */
+                batchId?: string;
+                /** @description Only runs with this specialist. */
+                specialistName?: string;
+                /** @description Only runs that this evaluator evaluated. */
+                evaluator?: string;
+                /** @description Only runs that started at this time or later. */
+                since?: string;
+                /** @description Only runs that started before this time. */
+                until?: string;
+                /** @description What runs are judged by. A failed run has no success, and the score 0 unless it has one. */
+                metric?: "success" | "totalScore" | "weightedScore";
+                /** @description What becomes of infra errors, the failed runs whose metadata.errorType is neither agent nor unknown. exclude: they are no attempts. failure: they count as failed attempts. */
+                infra?: "exclude" | "failure";
+                /** @description The confidence level of intervals; tests use 1 - level as their significance level. */
+                level?: number;
+                /** @description The baseline: only runs of this agent. Each side needs at least one of its four parameters. */
+                baselineAgent?: string;
+                /** @description The baseline: only runs of this model. */
+                baselineModel?: string;
+                /** @description true: the baseline has only runs without a model. */
+                baselineNoModel?: boolean;
+                /** @description The baseline: only runs of this batch. */
+                baselineBatchId?: string;
+                /** @description The candidate: only runs of this agent. */
+                candidateAgent?: string;
+                /** @description The candidate: only runs of this model. */
+                candidateModel?: string;
+                /** @description true: the candidate has only runs without a model. */
+                candidateNoModel?: boolean;
+                /** @description The candidate: only runs of this batch. */
+                candidateBatchId?: string;
+                /** @description What a row is about. scenario: a scenario with its tier, by the metric. evaluator: an evaluator over all scenarios. scenarioEvaluator: an evaluator at a scenario. An evaluation counts as score / maxScore, whatever the metric; of several by the same evaluator in a run, the mean counts. */
+                by?: "scenario" | "evaluator" | "scenarioEvaluator";
+                /** @description pValue: the smallest first. difference: the largest first, whatever its sign. Rows without it come last, and equal ones by name. name: by scenario, tier and evaluator. */
+                sort?: "pValue" | "difference" | "name";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The details. */
+            200: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "asOf": "2025-11-17T10:05:00.000Z",
+                     *       "suite": "update-deps",
+                     *       "metric": "success",
+                     *       "infra": "exclude",
+                     *       "level": 0.95,
+                     *       "by": "scenario",
+                     *       "runs": {
+                     *         "baseline": 200,
+                     *         "candidate": 200
+                     *       },
+                     *       "infraErrors": {
+                     *         "baseline": 0,
+                     *         "candidate": 2
+                     *       },
+                     *       "openRuns": {
+                     *         "baseline": 0,
+                     *         "candidate": 0
+                     *       },
+                     *       "unscored": {
+                     *         "baseline": 0,
+                     *         "candidate": 0
+                     *       },
+                     *       "rows": [
+                     *         {
+                     *           "scenario": "nx-pnpm-monorepo",
+                     *           "tier": "L1",
+                     *           "evaluatorName": null,
+                     *           "baseline": 0.2,
+                     *           "candidate": 1,
+                     *           "baselineAttempts": 5,
+                     *           "candidateAttempts": 5,
+                     *           "difference": 0.8,
+                     *           "pValue": 0.048,
+                     *           "qValue": 0.48,
+                     *           "probabilityGreater": 0.9
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ComparisonDetails"];
+                };
+            };
+            /** @description An API key is required, and none was sent. */
+            401: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unauthorized",
+                     *       "status": 401,
+                     *       "detail": "An API key is required, and none was sent.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The API key is invalid, or lacks the required scope. */
+            403: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Forbidden",
+                     *       "status": 403,
+                     *       "detail": "The API key is invalid, or lacks the required scope.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid; `errors` lists what is wrong. */
+            422: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unprocessable Entity",
+                     *       "status": 422,
+                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
+                     *       "errors": [
+                     *         {
+                     *           "location": "body.evaluations[0].maxScore",
+                     *           "message": "expected number > 0"
+                     *         }
+                     *       ],
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The rate limit of this API key or address is exceeded. */
+            429: {
+                headers: {
+                    /** @description How many requests may be sent at once. */
+                    "RateLimit-Limit"?: number;
+                    /** @description How many more requests may be sent now. */
+                    "RateLimit-Remaining"?: number;
+                    /** @description Seconds until the full limit is available again. */
+                    "RateLimit-Reset"?: number;
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Too Many Requests",
+                     *       "status": 429,
+                     *       "detail": "The rate limit of this API key or address is exceeded.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server failed; its log has the details. */
+            500: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Internal Server Error",
+                     *       "status": 500,
+                     *       "detail": "The server failed; its log has the details.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is overloaded, or the database is unavailable; retrying is safe. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Service Unavailable",
+                     *       "status": 503,
+                     *       "detail": "The server is overloaded, or the database is unavailable; retrying is safe.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     "list-corrections": {
         parameters: {
             query?: {
@@ -2463,6 +2894,235 @@ export interface operations {
                      *     }
                      */
                     "application/json": components["schemas"]["Leaderboard"];
+                };
+            };
+            /** @description An API key is required, and none was sent. */
+            401: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unauthorized",
+                     *       "status": 401,
+                     *       "detail": "An API key is required, and none was sent.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The API key is invalid, or lacks the required scope. */
+            403: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Forbidden",
+                     *       "status": 403,
+                     *       "detail": "The API key is invalid, or lacks the required scope.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid; `errors` lists what is wrong. */
+            422: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unprocessable Entity",
+                     *       "status": 422,
+                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
+                     *       "errors": [
+                     *         {
+                     *           "location": "body.evaluations[0].maxScore",
+                     *           "message": "expected number > 0"
+                     *         }
+                     *       ],
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The rate limit of this API key or address is exceeded. */
+            429: {
+                headers: {
+                    /** @description How many requests may be sent at once. */
+                    "RateLimit-Limit"?: number;
+                    /** @description How many more requests may be sent now. */
+                    "RateLimit-Remaining"?: number;
+                    /** @description Seconds until the full limit is available again. */
+                    "RateLimit-Reset"?: number;
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Too Many Requests",
+                     *       "status": 429,
+                     *       "detail": "The rate limit of this API key or address is exceeded.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server failed; its log has the details. */
+            500: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Internal Server Error",
+                     *       "status": 500,
+                     *       "detail": "The server failed; its log has the details.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is overloaded, or the database is unavailable; retrying is safe. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Service Unavailable",
+                     *       "status": 503,
+                     *       "detail": "The server is overloaded, or the database is unavailable; retrying is safe.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "get-power-plan": {
+        parameters: {
+            query?: {
+                /** @description The difference to find, in the unit of the metric; for success rates, 0 to 1. */
+                difference?: number;
+                /** @description The number of scenarios for minimumDetectable. */
+                scenarios?: number;
+                /** @description The probability of finding the difference, if it exists. */
+                power?: number;
+                /** @description The significance level of the two-sided test. */
+                alpha?: number;
+                /** @description The share of the scenarios on which the sides differ. It plans for success rates with one attempt of each side at each scenario (McNemar's test). Send either this, or variances, or suite with two sides. */
+                discordant?: number;
+                /** @description The variance, between scenarios, of the true difference of the sides. It and the other variances plan for means, of scores or of repeated attempts (paired t test; for few scenarios, add two). One of them must be above 0. */
+                betweenVariance?: number;
+                /** @description The variance of the baseline's attempts at a scenario. */
+                baselineVariance?: number;
+                /** @description The variance of the candidate's attempts at a scenario. */
+                candidateVariance?: number;
+                /** @description Planned attempts of the baseline at each scenario. It must be 1 with discordant, and with runs that have no repeated attempts: these do not tell what more attempts bring. */
+                baselineAttempts?: number;
+                /** @description As baselineAttempts. */
+                candidateAttempts?: number;
+                /** @description Estimate discordant or the variances from the runs of this suite. It needs a baseline and a candidate. The parameters below are only for this. */
+                suite?: string;
+                /** @description Only runs of this tier. */
+                tier?: string;
+                /** @description Only runs that started at this time or later. */
+                since?: string;
+                /** @description Only runs that started before this time. */
+                until?: string;
+                /** @description What the difference is of. discordant is estimated for success if each side has one attempt at each scenario, otherwise the variances. */
+                metric?: "success" | "totalScore" | "weightedScore";
+                /** @description What becomes of infra errors, the failed runs whose metadata.errorType is neither agent nor unknown. exclude: they are no attempts. failure: they count as failed attempts. */
+                infra?: "exclude" | "failure";
+                /** @description The baseline: only runs of this agent. Each side needs at least one of its four parameters. */
+                baselineAgent?: string;
+                /** @description The baseline: only runs of this model. */
+                baselineModel?: string;
+                /** @description true: the baseline has only runs without a model. */
+                baselineNoModel?: boolean;
+                /** @description The baseline: only runs of this batch. */
+                baselineBatchId?: string;
+                /** @description The candidate: only runs of this agent. */
+                candidateAgent?: string;
+                /** @description The candidate: only runs of this model. */
+                candidateModel?: string;
+                /** @description true: the candidate has only runs without a model. */
+                candidateNoModel?: boolean;
+                /** @description The candidate: only runs of this batch. */
+                candidateBatchId?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The plan. */
+            200: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "scenarios": 234,
+                     *       "attempts": 468,
+                     *       "minimumDetectable": 0.15,
+                     *       "assumed": {
+                     *         "power": 0.8,
+                     *         "alpha": 0.05,
+                     *         "difference": 0.1,
+                     *         "scenarios": 100,
+                     *         "discordant": 0.3,
+                     *         "betweenVariance": null,
+                     *         "baselineVariance": null,
+                     *         "candidateVariance": null,
+                     *         "baselineAttempts": 1,
+                     *         "candidateAttempts": 1,
+                     *         "sharedScenarios": null
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PowerPlan"];
                 };
             };
             /** @description An API key is required, and none was sent. */
