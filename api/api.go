@@ -150,6 +150,8 @@ func newServer(config Config) (*chi.Mux, *server) {
 	s.registerLeaderboard()
 	s.registerComparison()
 	s.registerScenarios()
+	s.registerEvaluators()
+	s.registerDays()
 	s.registerCorrections()
 	registerDocs(router)
 	completeDocument(s.api.OpenAPI())
