@@ -1,5 +1,5 @@
 /*
-What evaluators gave. The value of an evaluation is its score / max_score. Attempts are the runs whose
+What evaluators gave. The value of an evaluation is in the function evaluation_value. Attempts are the runs whose
 outcome (see run_outcome) is one of the given.
 */
 
@@ -44,7 +44,7 @@ evaluations as (
         e.evaluator_name,
         e.score >= e.max_score as is_full,
         e.score <= 0 as is_zero,
-        exact(e.score) / exact(e.max_score) as value
+        evaluation_value(e.score, e.max_score) as value
     from attempts as a
     -- All digits of numbers, whatever the session is set to.
     cross join (select set_config('extra_float_digits', '1', true)) as digits

@@ -40,6 +40,7 @@ $$;
 create function to_double(value numeric) returns nullable_score
 language sql immutable parallel safe
 return case
+    when value is null then null -- which least and greatest would ignore
     when abs(value) < 1e-300 then 0
     else greatest(least(value, 1.7976931348623157e308), -1.7976931348623157e308)::double precision
 end;
