@@ -152,6 +152,8 @@ func newServer(config Config) (*chi.Mux, *server) {
 	s.registerDetails()
 	s.registerPower()
 	s.registerScenarios()
+	s.registerEvaluators()
+	s.registerDays()
 	s.registerCorrections()
 	registerDocs(router)
 	completeDocument(s.api.OpenAPI())

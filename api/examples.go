@@ -132,4 +132,18 @@ var (
 			PassHatK: new(0.6), PassHatKLow: new(0.47), PassHatKHigh: new(0.73),
 		}},
 	}
+	exampleEvaluatorStats = EvaluatorStats{
+		Basis: exampleBasis,
+		Rows: []EvaluatorStatsRow{{
+			EvaluatorName: "install_success", Evaluations: 120, Runs: 120, Scenarios: 40, Mean: new(0.82), Low: new(0.75), High: new(0.89), Full: 90, Zero: 12,
+		}},
+	}
+	exampleDailyStats = DailyStats{
+		Basis: exampleBasis,
+		Rows: []DailyStatsRow{{
+			Day: "2025-11-17", Runs: 120, Successes: 90, InfraErrors: 2, Rate: new(0.75), Score: new(0.81),
+			CostRuns: 120, TotalCostUSD: new(3.69), CostPerRunUSD: new(0.03), TokensInPerRun: new(85000.0), TokensOutPerRun: new(2200.0),
+			DurationRuns: 120, MeanDurationMs: new(310000.0), ExpectedLow: new(0.66), ExpectedHigh: new(0.88),
+		}},
+	}
 )
