@@ -64,7 +64,7 @@ func (s *server) registerDays() {
 
 func (s *server) listDailyStats(ctx context.Context, q *db.Queries, input *listDailyStatsInput) (*listDailyStatsOutput, error) {
 	body := DailyStats{Basis: Basis{AsOf: UTCTime{time.Now()}}}
-	days, err := db.ListMatchingDays(ctx, q, input.values(), outcomesOfAttempts(input.Infra))
+	days, err := db.ListMatchingDays(ctx, q, input.values(), input.Infra == stats.InfraFailure)
 	if err != nil {
 		return nil, err
 	}

@@ -11,9 +11,9 @@ import (
 func TestListDays(t *testing.T) {
 	t.Parallel()
 	_, pool := setup(t)
-	days := func(t *testing.T, q *db.Queries, filters map[string]string, attempts []string) []db.ListDaysRow {
+	days := func(t *testing.T, q *db.Queries, filters map[string]string, errorsCount bool) []db.ListDaysRow {
 		t.Helper()
-		rows, err := db.ListMatchingDays(t.Context(), q, filters, attempts)
+		rows, err := db.ListMatchingDays(t.Context(), q, filters, errorsCount)
 		wantNoError(t, err)
 		for i := range rows {
 			rows[i].Day = rows[i].Day.UTC()
@@ -50,17 +50,17 @@ func TestListDays(t *testing.T) {
 			Scores: 3, ScoreMean: new(7.0 / 3), WeightedScores: 3, WeightedScoreMean: new(70.0 / 3), TotalCost: new(71.0 / 8),
 			Costs: 2, CostMean: new(7.0 / 16), TokensInMean: new(3500.0), TokensOutMean: new(70.0), Durations: 2, DurationMean: new(350.0),
 		}
-		wantEqual(t, days(t, q, nil, attemptsAlone), []db.ListDaysRow{row})
+		wantEqual(t, days(t, q, nil, false), []db.ListDaysRow{row})
 		row.Attempts, row.Scores, row.ScoreMean, row.WeightedScores, row.WeightedScoreMean = 5, 4, new(71.0/4), 4, new(710.0/4)
 		row.Costs, row.CostMean, row.TokensInMean, row.TokensOutMean = 3, new(71.0/24), new(71000.0/3), new(1420.0/3)
 		row.Durations, row.DurationMean = 3, new(7100.0/3)
-		wantEqual(t, days(t, q, nil, attemptsWithErrors), []db.ListDaysRow{row})
+		wantEqual(t, days(t, q, nil, true), []db.ListDaysRow{row})
 	})
 
 	t.Run("counts no success of a failed run", func(t *testing.T) {
 		q, _ := begin(t, pool)
 		create(t, q, with(leastRun("run-1"), func(r *db.Submission) { r.Status, r.IsSuccessful = "failed", true }))
-		wantEqual(t, days(t, q, nil, attemptsAlone), []db.ListDaysRow{{
+		wantEqual(t, days(t, q, nil, false), []db.ListDaysRow{{
 			Day: day, Runs: 1, Attempts: 1, Scores: 1, ScoreMean: new(0.0), WeightedScores: 1, WeightedScoreMean: new(0.0),
 		}})
 	})
@@ -77,7 +77,7 @@ func TestListDays(t *testing.T) {
 		} {
 			create(t, q, with(leastRun(string(rune('a'+i))), change))
 		}
-		wantEqual(t, days(t, q, nil, attemptsAlone), []db.ListDaysRow{{
+		wantEqual(t, days(t, q, nil, false), []db.ListDaysRow{{
 			Day: day, Runs: 6, Attempts: 6, Scores: 1, ScoreMean: new(1.0), WeightedScores: 1, WeightedScoreMean: new(2.0), TotalCost: new(3.0),
 			Costs: 1, CostMean: new(3.0), TokensInMean: new(4.0), TokensOutMean: new(5.0), Durations: 1, DurationMean: new(6.0),
 		}})
@@ -102,8 +102,8 @@ func TestListDays(t *testing.T) {
 		} {
 			want = append(want, db.ListDaysRow{Day: c.day, Runs: c.runs, Attempts: c.runs})
 		}
-		wantEqual(t, days(t, q, nil, attemptsAlone), want)
-		wantEqual(t, days(t, q, map[string]string{"since": "2025-11-17T00:00:00Z", "until": "2025-11-18T00:00:00Z"}, attemptsAlone), want[3:4])
+		wantEqual(t, days(t, q, nil, false), want)
+		wantEqual(t, days(t, q, map[string]string{"since": "2025-11-17T00:00:00Z", "until": "2025-11-18T00:00:00Z"}, false), want[3:4])
 	})
 
 	t.Run("is exact at the ends of the range, whatever the digits of the session", func(t *testing.T) {
@@ -125,7 +125,7 @@ func TestListDays(t *testing.T) {
 						r.TotalScore, r.WeightedScore, r.Telemetry = &figure, &figure, &db.RunTelemetry{CostUsd: &figure}
 					}))
 				}
-				got := days(t, q, nil, attemptsAlone)[0]
+				got := days(t, q, nil, false)[0]
 				wantEqual(t, []float64{*got.ScoreMean, *got.WeightedScoreMean, *got.CostMean, *got.TotalCost}, []float64{c.mean, c.mean, c.mean, c.cost})
 			})
 		}
@@ -137,7 +137,7 @@ func TestListDays(t *testing.T) {
 			Day: day, Runs: 1, Attempts: 1, Scores: 1, ScoreMean: new(0.25), WeightedScores: 1, WeightedScoreMean: new(-1.5), TotalCost: new(4.5),
 			Costs: 1, CostMean: new(4.5), TokensInMean: new(2.0), TokensOutMean: new(3.0), Durations: 1, DurationMean: new(6.0),
 		}}
-		wantFiltersSelect(t, q, want, func(filters map[string]string) []db.ListDaysRow { return days(t, q, filters, attemptsAlone) })
+		wantFiltersSelect(t, q, want, func(filters map[string]string) []db.ListDaysRow { return days(t, q, filters, false) })
 	})
 
 	t.Run("reads at most the limits", func(t *testing.T) {
@@ -145,7 +145,7 @@ func TestListDays(t *testing.T) {
 		create(t, q, leastRun("run-1"))
 		create(t, q, with(leastRun("run-2"), func(r *db.Submission) { r.StartedAt = noon.AddDate(0, 0, 1) }))
 		for _, limits := range [][2]int32{{1, 9}, {9, 1}} {
-			rows, err := q.ListDays(t.Context(), db.ListDaysParams{Filters: []byte(`{}`), Attempts: attemptsAlone, RunLimit: limits[0], DayLimit: limits[1]})
+			rows, err := q.ListDays(t.Context(), db.ListDaysParams{Filters: []byte(`{}`), RunLimit: limits[0], GroupLimit: limits[1]})
 			wantNoError(t, err)
 			if len(rows) != 1 || rows[0].Runs != 1 {
 				t.Errorf("limits %v: %+v", limits, rows)

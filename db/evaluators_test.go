@@ -8,11 +8,6 @@ import (
 	"github.com/benchledger/benchledger/db"
 )
 
-var (
-	attemptsAlone      = []string{"attempt"}
-	attemptsWithErrors = []string{"attempt", "infraError"}
-)
-
 // evaluated is a run with one evaluation for each score; nil is none.
 func evaluated(id, evaluator string, change func(*db.Submission), scores ...*float64) db.Submission {
 	return with(leastRun(id), func(r *db.Submission) {
@@ -64,30 +59,30 @@ func wantFiltersSelect[T any](t *testing.T, q *db.Queries, want T, read func(fil
 func TestCountRuns(t *testing.T) {
 	t.Parallel()
 	_, pool := setup(t)
-	count := func(t *testing.T, q *db.Queries, filters map[string]string, attempts []string) db.CountRunsRow {
+	count := func(t *testing.T, q *db.Queries, filters map[string]string, errorsCount bool) db.CountRunsRow {
 		t.Helper()
-		row, err := db.CountMatchingRuns(t.Context(), q, filters, attempts)
+		row, err := db.CountMatchingRuns(t.Context(), q, filters, errorsCount)
 		wantNoError(t, err)
 		return row
 	}
 
 	t.Run("counts runs by outcome, and attempts without a score", func(t *testing.T) {
 		q, _ := begin(t, pool)
-		wantEqual(t, count(t, q, nil, attemptsAlone), db.CountRunsRow{})
+		wantEqual(t, count(t, q, nil, false), db.CountRunsRow{})
 		everyOutcome(t, q)
 		create(t, q, evaluated("null", "judge", nil, nil, nil))
 		create(t, q, leastRun("not evaluated"))
 		create(t, q, evaluated("lost", "judge", failedBy("lost"), nil))
 		create(t, q, leastRun("beside a score"))
 		create(t, q, evaluated("running without a score", "judge", withStatus("running"), nil))
-		wantEqual(t, count(t, q, nil, attemptsAlone), db.CountRunsRow{Runs: 10, Attempts: 5, InfraErrors: 2, OpenRuns: 3, Unscored: 3})
-		wantEqual(t, count(t, q, nil, attemptsWithErrors), db.CountRunsRow{Runs: 10, Attempts: 7, InfraErrors: 2, OpenRuns: 3, Unscored: 4})
+		wantEqual(t, count(t, q, nil, false), db.CountRunsRow{Runs: 10, Attempts: 5, InfraErrors: 2, OpenRuns: 3, Unscored: 3})
+		wantEqual(t, count(t, q, nil, true), db.CountRunsRow{Runs: 10, Attempts: 7, InfraErrors: 2, OpenRuns: 3, Unscored: 4})
 	})
 
 	t.Run("counts the runs that match", func(t *testing.T) {
 		q, _ := begin(t, pool)
 		wantFiltersSelect(t, q, db.CountRunsRow{Runs: 1, Attempts: 1}, func(filters map[string]string) db.CountRunsRow {
-			return count(t, q, filters, attemptsAlone)
+			return count(t, q, filters, false)
 		})
 	})
 
@@ -95,7 +90,7 @@ func TestCountRuns(t *testing.T) {
 		q, _ := begin(t, pool)
 		create(t, q, leastRun("run-1"))
 		create(t, q, leastRun("run-2"))
-		got, err := q.CountRuns(t.Context(), db.CountRunsParams{Filters: []byte(`{}`), Attempts: attemptsAlone, RunLimit: 1})
+		got, err := q.CountRuns(t.Context(), db.CountRunsParams{Filters: []byte(`{}`), RunLimit: 1})
 		wantNoError(t, err)
 		wantEqual(t, got, db.CountRunsRow{Runs: 1, Attempts: 1, Unscored: 1})
 	})
@@ -104,9 +99,9 @@ func TestCountRuns(t *testing.T) {
 func TestListEvaluatorCells(t *testing.T) {
 	t.Parallel()
 	_, pool := setup(t)
-	cells := func(t *testing.T, q *db.Queries, filters map[string]string, attempts []string) []db.ListEvaluatorCellsRow {
+	cells := func(t *testing.T, q *db.Queries, filters map[string]string, errorsCount bool) []db.ListEvaluatorCellsRow {
 		t.Helper()
-		rows, err := db.ListMatchingEvaluatorCells(t.Context(), q, filters, attempts)
+		rows, err := db.ListMatchingEvaluatorCells(t.Context(), q, filters, errorsCount)
 		wantNoError(t, err)
 		return rows
 	}
@@ -118,9 +113,9 @@ func TestListEvaluatorCells(t *testing.T) {
 		row := db.ListEvaluatorCellsRow{
 			EvaluatorName: "judge", Scenario: "scenario-a", Tier: "L1", Evaluations: 8, Runs: 3, FullScores: 2, ZeroScores: 2, Scores: 6, Mean: new(11.0 / 24),
 		}
-		wantEqual(t, cells(t, q, nil, attemptsAlone), []db.ListEvaluatorCellsRow{row})
+		wantEqual(t, cells(t, q, nil, false), []db.ListEvaluatorCellsRow{row})
 		row.Evaluations, row.Runs, row.Scores, row.Mean = 9, 4, 7, new(0.5)
-		wantEqual(t, cells(t, q, nil, attemptsWithErrors), []db.ListEvaluatorCellsRow{row})
+		wantEqual(t, cells(t, q, nil, true), []db.ListEvaluatorCellsRow{row})
 	})
 
 	t.Run("has a row for each evaluator, scenario and tier, in order", func(t *testing.T) {
@@ -129,7 +124,7 @@ func TestListEvaluatorCells(t *testing.T) {
 			create(t, q, evaluated(fmt.Sprint(i), run[0], func(r *db.Submission) { r.Scenario, r.Tier = run[1], run[2] }, new(1.0)))
 		}
 		var got []string
-		for _, row := range cells(t, q, nil, attemptsAlone) {
+		for _, row := range cells(t, q, nil, false) {
 			got = append(got, fmt.Sprint(row.EvaluatorName, row.Scenario, row.Tier, row.Runs))
 		}
 		wantEqual(t, got, []string{"Bcc1", "aab2", "aba1", "abb1", "bab1", "bba1"})
@@ -139,7 +134,7 @@ func TestListEvaluatorCells(t *testing.T) {
 		q, _ := begin(t, pool)
 		create(t, q, evaluated("run-1", "judge", nil, nil, nil))
 		create(t, q, leastRun("run-2"))
-		wantEqual(t, cells(t, q, nil, attemptsAlone), []db.ListEvaluatorCellsRow{{EvaluatorName: "judge", Scenario: "scenario-a", Tier: "L1", Evaluations: 2, Runs: 1}})
+		wantEqual(t, cells(t, q, nil, false), []db.ListEvaluatorCellsRow{{EvaluatorName: "judge", Scenario: "scenario-a", Tier: "L1", Evaluations: 2, Runs: 1}})
 	})
 
 	t.Run("gives the nearest double at the ends of the range", func(t *testing.T) {
@@ -161,7 +156,7 @@ func TestListEvaluatorCells(t *testing.T) {
 				create(t, q, with(leastRun("run-1"), func(r *db.Submission) {
 					r.Evaluations = []db.EvaluationResult{{EvaluatorName: "judge", Score: &c.score, MaxScore: c.maxScore}}
 				}))
-				wantEqual(t, cells(t, q, nil, attemptsAlone)[0].Mean, &c.want)
+				wantEqual(t, cells(t, q, nil, false)[0].Mean, &c.want)
 			})
 		}
 	})
@@ -169,7 +164,7 @@ func TestListEvaluatorCells(t *testing.T) {
 	t.Run("does not lose small values beside large ones", func(t *testing.T) {
 		q, _ := begin(t, pool)
 		create(t, q, evaluated("run-1", "judge", nil, new(4e200), new(4.0), new(-4e200), new(8.0)))
-		wantEqual(t, cells(t, q, nil, attemptsAlone)[0].Mean, new(0.75))
+		wantEqual(t, cells(t, q, nil, false)[0].Mean, new(0.75))
 	})
 
 	t.Run("reads the attempts that match, with all of their evaluators", func(t *testing.T) {
@@ -178,14 +173,14 @@ func TestListEvaluatorCells(t *testing.T) {
 			EvaluatorName: "build", Scenario: "scenario-b", Tier: "L2", Evaluations: 1, Runs: 1, Scores: 1, Mean: new(4.0 / 9),
 		}}
 		wantFiltersSelect(t, q, want, func(filters map[string]string) []db.ListEvaluatorCellsRow {
-			rows := cells(t, q, filters, attemptsAlone)
+			rows := cells(t, q, filters, false)
 			for i := range rows {
 				wantAverage(t, rows[i].Mean, 4.0/9)
 				rows[i].Mean = new(4.0 / 9)
 			}
 			return rows
 		})
-		got := cells(t, q, map[string]string{"evaluator": "judge"}, attemptsAlone)
+		got := cells(t, q, map[string]string{"evaluator": "judge"}, false)
 		if len(got) != 2 || got[0].EvaluatorName != "install" || got[0].Evaluations != 2 || got[1].EvaluatorName != "judge" {
 			t.Errorf("%+v", got)
 		}
@@ -196,9 +191,9 @@ func TestListEvaluatorCells(t *testing.T) {
 		create(t, q, evaluated("run-1", "judge", withStatus("running"), new(1.0)))
 		create(t, q, evaluated("run-2", "judge", nil, new(1.0), new(2.0)))
 		create(t, q, evaluated("run-3", "other", nil, new(1.0), new(2.0)))
-		for _, limits := range [][2]int32{{1, 9}, {9, 1}} {
+		for _, limits := range [][3]int32{{1, 9, 9}, {9, 2, 9}, {9, 9, 1}} {
 			rows, err := q.ListEvaluatorCells(t.Context(), db.ListEvaluatorCellsParams{
-				Filters: []byte(`{}`), Attempts: attemptsAlone, RunLimit: limits[0], CellLimit: limits[1],
+				Filters: []byte(`{}`), RunLimit: limits[0], EvaluationLimit: limits[1], GroupLimit: limits[2],
 			})
 			wantNoError(t, err)
 			if len(rows) != 1 || rows[0].Runs != 1 || rows[0].Evaluations != 2 {
