@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"pgregory.net/rapid"
@@ -128,8 +129,9 @@ func (r requests) parameter(p parameter) string {
 	}
 	if s.kind() == "integer" {
 		number, _, _ := strings.Cut(r.integer(schema{"minimum": s.number("minimum", 0)}), ".")
-		if len(number) > 2 || strings.Contains(number, "e") {
-			return sample(r.values, "1", "2", "10000")
+		most := s.number("maximum", 10000)
+		if n, err := strconv.Atoi(number); err != nil || n > most {
+			return sample(r.values, "1", "2", strconv.Itoa(most))
 		}
 		return number
 	}
