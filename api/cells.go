@@ -19,14 +19,6 @@ func (j Judgement) scope() stats.Scope {
 	return stats.Scope{Metric: j.Metric, Infra: j.Infra, Level: j.Level}
 }
 
-// outcomesOfAttempts are the outcomes of runs (see the SQL function run_outcome) that are attempts.
-func outcomesOfAttempts(infra stats.Infra) []string {
-	if infra == stats.InfraFailure {
-		return []string{"attempt", "infraError"}
-	}
-	return []string{"attempt"}
-}
-
 // Basis says which runs an answer is about, and which were left out.
 type Basis struct {
 	AsOf        UTCTime `json:"asOf" doc:"Runs that were acknowledged before this time are included."`

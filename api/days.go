@@ -37,7 +37,7 @@ type DailyStatsRow struct {
 	DurationRuns    int64    `json:"durationRuns" doc:"Number of attempts with a known duration."`
 	MeanDurationMs  *float64 `json:"meanDurationMs" doc:"Mean over them."`
 
-	ExpectedLow  *float64 `json:"expectedLow" doc:"Where the mean of the metric on this day is expected, by the means of the days in the band before it. A day outside is a reason to look, not a proof: days mix sets of scenarios. Null unless at least 5 of those days have 5 attempts, and for the metric a score also 5 scores."`
+	ExpectedLow  *float64 `json:"expectedLow" doc:"Where the mean of the metric on this day is expected, by the means of the days in the band before it. A day outside is a reason to look, not a proof: days mix sets of scenarios. Null unless at least 5 of those days have at least 5 attempts (with a score, if that is the metric)."`
 	ExpectedHigh *float64 `json:"expectedHigh"`
 }
 
@@ -64,16 +64,16 @@ func (s *server) registerDays() {
 
 func (s *server) listDailyStats(ctx context.Context, q *db.Queries, input *listDailyStatsInput) (*listDailyStatsOutput, error) {
 	body := DailyStats{Basis: Basis{AsOf: UTCTime{time.Now()}}}
-	days, err := db.ListMatchingDays(ctx, q, input.values(), outcomesOfAttempts(input.Infra))
+	days, err := db.ListMatchingDays(ctx, q, input.values(), input.Infra == stats.InfraFailure)
 	if err != nil {
 		return nil, err
 	}
 	body.Rows = make([]DailyStatsRow, len(days))
 	means := make([]stats.Day, len(days)) // of the metric
-	first := 0                            // of the band
+	band, first := time.Duration(input.Band)*24*time.Hour, 0
 	for i := range days {
 		body.Rows[i], means[i] = dailyStats(&days[i], input.Metric)
-		for days[first].Day.Before(days[i].Day.AddDate(0, 0, -int(input.Band))) {
+		for days[i].Day.Sub(days[first].Day) > band {
 			first++
 		}
 		expected := stats.ExpectedBand(means[first:i], input.Level)

@@ -58,15 +58,15 @@ func (s *server) listEvaluatorStats(ctx context.Context, q *db.Queries, input *l
 	body := EvaluatorStats{Rows: []EvaluatorStatsRow{}}
 	body.AsOf = UTCTime{time.Now()}
 	var cells []db.ListEvaluatorCellsRow
-	attempts := outcomesOfAttempts(input.Infra)
+	errorsCount := input.Infra == stats.InfraFailure
 	// One snapshot: the counts are of the runs that the cells are made of.
 	err := db.WithTx(ctx, q, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(q *db.Queries) error {
-		counts, err := db.CountMatchingRuns(ctx, q, input.values(), attempts)
+		counts, err := db.CountMatchingRuns(ctx, q, input.values(), errorsCount)
 		if err != nil {
 			return err
 		}
 		body.Runs, body.InfraErrors, body.OpenRuns, body.Unscored = counts.Attempts, counts.InfraErrors, counts.OpenRuns, counts.Unscored
-		cells, err = db.ListMatchingEvaluatorCells(ctx, q, input.values(), attempts)
+		cells, err = db.ListMatchingEvaluatorCells(ctx, q, input.values(), errorsCount)
 		return err
 	})
 	if err != nil {

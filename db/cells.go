@@ -26,40 +26,6 @@ func ListMatchingCells(ctx context.Context, q *Queries, filters map[string]strin
 	return bounded(rows, err, func(r *ListCellsRow) int64 { return r.Runs })
 }
 
-// CountMatchingRuns counts the runs that match all filters; those with one of the outcomes are attempts.
-func CountMatchingRuns(ctx context.Context, q *Queries, filters map[string]string, attempts []string) (CountRunsRow, error) {
-	q, encoded, err := matching(q, filters)
-	if err != nil {
-		return CountRunsRow{}, err
-	}
-	row, err := q.CountRuns(ctx, CountRunsParams{Filters: encoded, Attempts: attempts, RunLimit: MaxRuns + 1})
-	if err == nil && row.Runs > MaxRuns {
-		err = ErrTooManyRuns
-	}
-	return row, err
-}
-
-// ListMatchingEvaluatorCells returns the evaluations of the attempts that match all filters, by evaluator and scenario. Runs with
-// one of the outcomes are attempts. It counts no runs, since a run can have many evaluators: see CountMatchingRuns.
-func ListMatchingEvaluatorCells(ctx context.Context, q *Queries, filters map[string]string, attempts []string) ([]ListEvaluatorCellsRow, error) {
-	q, encoded, err := matching(q, filters)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := q.ListEvaluatorCells(ctx, ListEvaluatorCellsParams{Filters: encoded, Attempts: attempts, RunLimit: MaxRuns + 1, CellLimit: MaxGroups + 1})
-	return bounded(rows, err, func(*ListEvaluatorCellsRow) int64 { return 0 })
-}
-
-// ListMatchingDays returns the days of the runs that match all filters; runs with one of the outcomes are attempts.
-func ListMatchingDays(ctx context.Context, q *Queries, filters map[string]string, attempts []string) ([]ListDaysRow, error) {
-	q, encoded, err := matching(q, filters)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := q.ListDays(ctx, ListDaysParams{Filters: encoded, Attempts: attempts, RunLimit: MaxRuns + 1, DayLimit: MaxGroups + 1})
-	return bounded(rows, err, func(r *ListDaysRow) int64 { return r.Runs })
-}
-
 // matching returns queries that are planned for the values of filters, and the filters as JSON.
 func matching(q *Queries, filters map[string]string) (*Queries, json.RawMessage, error) {
 	encoded, err := json.Marshal(filters)

@@ -38,7 +38,7 @@ with figures as (
             t.tokens_in::numeric as tokens_in,
             t.tokens_out::numeric as tokens_out,
             t.duration_ms::numeric as duration_ms
-        where run_outcome(r) = any($2::text [])
+        where run_outcome(r) = 'attempt' or run_outcome(r) = 'infraError' and $2::boolean
     ) as attempt on true
     where run_matches(r, $3::jsonb)
     limit $4::int
@@ -69,10 +69,10 @@ limit $1::int
 `
 
 type ListDaysParams struct {
-	DayLimit int32           `json:"day_limit"`
-	Attempts []string        `json:"attempts"`
-	Filters  json.RawMessage `json:"filters"`
-	RunLimit int32           `json:"run_limit"`
+	GroupLimit  int32           `json:"group_limit"`
+	ErrorsCount bool            `json:"errors_count"`
+	Filters     json.RawMessage `json:"filters"`
+	RunLimit    int32           `json:"run_limit"`
 }
 
 type ListDaysRow struct {
@@ -96,12 +96,12 @@ type ListDaysRow struct {
 }
 
 // The runs that match all filters (see run_matches), at most run_limit, summarized by the day in UTC on which they
-// started, oldest first. Attempts are the runs whose outcome (see run_outcome) is one of the given; an infra error is counted
-// twice if it is one. Means are over the attempts with a value, and null without one; total_cost is of all runs that have ended.
+// started, oldest first. An attempt is a final run that is no infra error (see run_outcome), or any final run if errors_count.
+// Means are over the attempts with a value, and null without one; total_cost is of all final runs.
 func (q *Queries) ListDays(ctx context.Context, arg ListDaysParams) ([]ListDaysRow, error) {
 	rows, err := q.db.Query(ctx, listDays,
-		arg.DayLimit,
-		arg.Attempts,
+		arg.GroupLimit,
+		arg.ErrorsCount,
 		arg.Filters,
 		arg.RunLimit,
 	)

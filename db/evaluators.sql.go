@@ -12,13 +12,14 @@ import (
 
 const countRuns = `-- name: CountRuns :one
 /*
-What evaluators gave. The value of an evaluation is its score / max_score. Attempts are the runs whose
-outcome (see run_outcome) is one of the given.
+What evaluators gave. An attempt is a final run that is no infra error (see run_outcome), or any final run if
+errors_count.
 */
 
 with figures as (
     select
         run_outcome(r) as outcome,
+        run_outcome(r) = 'attempt' or run_outcome(r) = 'infraError' and $1::boolean as is_attempt,
         exists (select from evaluation_results as e where e.run_id = r.run_id and e.score is not null) as is_scored
     from benchmark_runs as r
     where run_matches(r, $2::jsonb)
@@ -27,17 +28,17 @@ with figures as (
 
 select
     count(*) as runs,
-    count(*) filter (where outcome = any($1::text [])) as attempts,
+    count(*) filter (where is_attempt) as attempts,
     count(*) filter (where outcome = 'infraError') as infra_errors,
     count(*) filter (where outcome = 'open') as open_runs,
-    count(*) filter (where outcome = any($1::text []) and not is_scored) as unscored
+    count(*) filter (where is_attempt and not is_scored) as unscored
 from figures
 `
 
 type CountRunsParams struct {
-	Attempts []string        `json:"attempts"`
-	Filters  json.RawMessage `json:"filters"`
-	RunLimit int32           `json:"run_limit"`
+	ErrorsCount bool            `json:"errors_count"`
+	Filters     json.RawMessage `json:"filters"`
+	RunLimit    int32           `json:"run_limit"`
 }
 
 type CountRunsRow struct {
@@ -48,10 +49,10 @@ type CountRunsRow struct {
 	Unscored    int64 `json:"unscored"`
 }
 
-// How many runs match all filters (see run_matches), at most run_limit; how many of them are attempts, infra errors and open
-// runs; and how many attempts no evaluator gave a score. Always one row. An infra error is counted twice if it is an attempt.
+// How many runs match all filters (see run_matches), at most run_limit; how many of them are attempts, infra errors and
+// open runs; and how many attempts no evaluator gave a score. Always one row. An infra error that is an attempt counts as both.
 func (q *Queries) CountRuns(ctx context.Context, arg CountRunsParams) (CountRunsRow, error) {
-	row := q.db.QueryRow(ctx, countRuns, arg.Attempts, arg.Filters, arg.RunLimit)
+	row := q.db.QueryRow(ctx, countRuns, arg.ErrorsCount, arg.Filters, arg.RunLimit)
 	var i CountRunsRow
 	err := row.Scan(
 		&i.Runs,
@@ -70,7 +71,9 @@ with attempts as (
         r.scenario,
         r.tier
     from benchmark_runs as r
-    where run_matches(r, $2::jsonb) and run_outcome(r) = any($3::text [])
+    where
+        run_matches(r, $2::jsonb)
+        and (run_outcome(r) = 'attempt' or run_outcome(r) = 'infraError' and $3::boolean)
     limit $4::int
 ),
 
@@ -82,11 +85,12 @@ evaluations as (
         e.evaluator_name,
         e.score >= e.max_score as is_full,
         e.score <= 0 as is_zero,
-        exact(e.score) / exact(e.max_score) as value
+        evaluation_value(e.score, e.max_score) as value
     from attempts as a
     -- All digits of numbers, whatever the session is set to.
     cross join (select set_config('extra_float_digits', '1', true)) as digits
     inner join evaluation_results as e on e.run_id = a.run_id
+    limit $5::int
 )
 
 select
@@ -94,7 +98,7 @@ select
     scenario,
     tier,
     count(*) as evaluations,
-    count(distinct run_id) as runs,
+    count(distinct run_id) as runs, -- which an evaluator can evaluate more than once
     count(*) filter (where is_full) as full_scores,
     count(*) filter (where is_zero) as zero_scores,
     count(value) as scores,
@@ -106,10 +110,11 @@ limit $1::int
 `
 
 type ListEvaluatorCellsParams struct {
-	CellLimit int32           `json:"cell_limit"`
-	Filters   json.RawMessage `json:"filters"`
-	Attempts  []string        `json:"attempts"`
-	RunLimit  int32           `json:"run_limit"`
+	GroupLimit      int32           `json:"group_limit"`
+	Filters         json.RawMessage `json:"filters"`
+	ErrorsCount     bool            `json:"errors_count"`
+	RunLimit        int32           `json:"run_limit"`
+	EvaluationLimit int32           `json:"evaluation_limit"`
 }
 
 type ListEvaluatorCellsRow struct {
@@ -124,15 +129,15 @@ type ListEvaluatorCellsRow struct {
 	Mean          *float64 `json:"mean"`
 }
 
-// The evaluations of the attempts that match all filters (see run_matches), summarized by evaluator, scenario and
-// tier, in order. At most run_limit attempts are read. The mean is null without a score.
-// An evaluator can evaluate a run more than once.
+// The evaluations of the attempts that match all filters (see run_matches), at most evaluation_limit of at most run_limit
+// attempts, summarized by evaluator, scenario and tier, in order. The mean is that of evaluation_value, null without a score.
 func (q *Queries) ListEvaluatorCells(ctx context.Context, arg ListEvaluatorCellsParams) ([]ListEvaluatorCellsRow, error) {
 	rows, err := q.db.Query(ctx, listEvaluatorCells,
-		arg.CellLimit,
+		arg.GroupLimit,
 		arg.Filters,
-		arg.Attempts,
+		arg.ErrorsCount,
 		arg.RunLimit,
+		arg.EvaluationLimit,
 	)
 	if err != nil {
 		return nil, err

@@ -1,7 +1,7 @@
 -- name: ListDays :many
 -- The runs that match all filters (see run_matches), at most run_limit, summarized by the day in UTC on which they
--- started, oldest first. Attempts are the runs whose outcome (see run_outcome) is one of the given; an infra error is counted
--- twice if it is one. Means are over the attempts with a value, and null without one; total_cost is of all runs that have ended.
+-- started, oldest first. An attempt is a final run that is no infra error (see run_outcome), or any final run if errors_count.
+-- Means are over the attempts with a value, and null without one; total_cost is of all final runs.
 with figures as (
     select
         date_trunc('day', r.started_at, 'UTC') as day,
@@ -28,7 +28,7 @@ with figures as (
             t.tokens_in::numeric as tokens_in,
             t.tokens_out::numeric as tokens_out,
             t.duration_ms::numeric as duration_ms
-        where run_outcome(r) = any(@attempts::text [])
+        where run_outcome(r) = 'attempt' or run_outcome(r) = 'infraError' and @errors_count::boolean
     ) as attempt on true
     where run_matches(r, @filters::jsonb)
     limit @run_limit::int
@@ -55,4 +55,4 @@ select
 from figures
 group by day
 order by day
-limit @day_limit::int;
+limit @group_limit::int;

@@ -35,14 +35,14 @@ as $$
 select case when score is null and run.status = 'failed' then 0 else exact(score) end
 $$;
 
--- The nearest double; a number that is too close to 0 is 0, and one beyond all doubles is the largest or
--- the smallest, since PostgreSQL refuses to convert them.
+-- The nearest double; a number that is too close to 0 is 0, and one beyond all doubles is the largest
+-- or the smallest of them, since PostgreSQL refuses to convert it.
 create function to_double(value numeric) returns nullable_score
 language sql immutable parallel safe
 return case
-    when value is null then null -- which least and greatest would ignore
     when abs(value) < 1e-300 then 0
-    else greatest(least(value, 1.7976931348623157e308), -1.7976931348623157e308)::double precision
+    when abs(value) > 1.7976931348623157e308 then sign(value)::double precision * 1.7976931348623157e308
+    else value::double precision
 end;
 
 -- The mean of values, null without any.
