@@ -455,6 +455,63 @@ func (e GetRunTelemetryParamsInclude) Valid() bool {
 	}
 }
 
+// Defines values for ListDailyStatsParamsMetric.
+const (
+	ListDailyStatsParamsMetricSuccess       ListDailyStatsParamsMetric = "success"
+	ListDailyStatsParamsMetricTotalScore    ListDailyStatsParamsMetric = "totalScore"
+	ListDailyStatsParamsMetricWeightedScore ListDailyStatsParamsMetric = "weightedScore"
+)
+
+// Valid indicates whether the value is a known member of the ListDailyStatsParamsMetric enum.
+func (e ListDailyStatsParamsMetric) Valid() bool {
+	switch e {
+	case ListDailyStatsParamsMetricSuccess:
+		return true
+	case ListDailyStatsParamsMetricTotalScore:
+		return true
+	case ListDailyStatsParamsMetricWeightedScore:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListDailyStatsParamsInfra.
+const (
+	ListDailyStatsParamsInfraExclude ListDailyStatsParamsInfra = "exclude"
+	ListDailyStatsParamsInfraFailure ListDailyStatsParamsInfra = "failure"
+)
+
+// Valid indicates whether the value is a known member of the ListDailyStatsParamsInfra enum.
+func (e ListDailyStatsParamsInfra) Valid() bool {
+	switch e {
+	case ListDailyStatsParamsInfraExclude:
+		return true
+	case ListDailyStatsParamsInfraFailure:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListEvaluatorStatsParamsInfra.
+const (
+	ListEvaluatorStatsParamsInfraExclude ListEvaluatorStatsParamsInfra = "exclude"
+	ListEvaluatorStatsParamsInfraFailure ListEvaluatorStatsParamsInfra = "failure"
+)
+
+// Valid indicates whether the value is a known member of the ListEvaluatorStatsParamsInfra enum.
+func (e ListEvaluatorStatsParamsInfra) Valid() bool {
+	switch e {
+	case ListEvaluatorStatsParamsInfraExclude:
+		return true
+	case ListEvaluatorStatsParamsInfraFailure:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for GetScenarioMatrixParamsMetric.
 const (
 	GetScenarioMatrixParamsMetricSuccess       GetScenarioMatrixParamsMetric = "success"
@@ -888,6 +945,81 @@ type Correction struct {
 // CorrectionAction defines model for Correction.Action.
 type CorrectionAction string
 
+// DailyStats defines model for DailyStats.
+type DailyStats struct {
+	// AsOf Runs that were acknowledged before this time are included.
+	//
+	// Examples: 2025-11-17T10:00:00.000Z
+	AsOf time.Time `json:"asOf"`
+
+	// InfraErrors Number of runs that failed with a metadata.errorType other than agent and unknown. They are left out, unless infra=failure.
+	InfraErrors int64 `json:"infraErrors"`
+
+	// OpenRuns Number of runs that are running or incomplete. They are left out.
+	OpenRuns int64 `json:"openRuns"`
+
+	// Rows Oldest day first. A day on which no run started has no row.
+	Rows []DailyStatsRow `json:"rows"`
+
+	// Runs Number of attempts: final runs that match the filters, without infra errors, unless these count as failures.
+	Runs int64 `json:"runs"`
+
+	// Unscored Number of attempts without the score that is the metric. They are left out of its means.
+	Unscored int64 `json:"unscored"`
+}
+
+// DailyStatsRow defines model for DailyStatsRow.
+type DailyStatsRow struct {
+	// CostPerRunUSD Mean cost of an attempt; null unless all costs are known.
+	CostPerRunUSD *float64 `json:"costPerRunUsd"`
+
+	// CostRuns Number of attempts with a known cost.
+	CostRuns int64 `json:"costRuns"`
+
+	// Day The day in UTC on which the runs started.
+	//
+	// Examples: 2025-11-17
+	Day string `json:"day"`
+
+	// DurationRuns Number of attempts with a known duration.
+	DurationRuns int64    `json:"durationRuns"`
+	ExpectedHigh *float64 `json:"expectedHigh"`
+
+	// ExpectedLow Where the mean of the metric on this day is expected, by the means of the days in the band before it. A day outside is a reason to look, not a proof: days mix sets of scenarios. Null unless at least 5 of those days have at least 5 attempts (with a score, if that is the metric).
+	ExpectedLow *float64 `json:"expectedLow"`
+
+	// InfraErrors Number of runs that failed by infrastructure.
+	InfraErrors int64 `json:"infraErrors"`
+
+	// MeanDurationMs Mean over them.
+	MeanDurationMs *float64 `json:"meanDurationMs"`
+
+	// OpenRuns Number of runs that have not ended.
+	OpenRuns int64 `json:"openRuns"`
+
+	// Rate successes / runs; null without attempts.
+	Rate *float64 `json:"rate"`
+
+	// Runs Number of attempts. Each has the same weight in the figures of the day.
+	Runs int64 `json:"runs"`
+
+	// Score Mean total score, or the mean weighted score if that is the metric.
+	Score *float64 `json:"score"`
+
+	// Successes Number of attempts that succeeded.
+	Successes int64 `json:"successes"`
+
+	// TokensInPerRun Mean over the attempts that report it.
+	TokensInPerRun  *float64 `json:"tokensInPerRun"`
+	TokensOutPerRun *float64 `json:"tokensOutPerRun"`
+
+	// TotalCostUSD Cost of all runs that have ended, including infra errors.
+	TotalCostUSD *float64 `json:"totalCostUsd"`
+
+	// Unscored Number of attempts without the score of which score is the mean.
+	Unscored int64 `json:"unscored"`
+}
+
 // Evaluation defines model for Evaluation.
 type Evaluation struct {
 	// CreatedAt When it was stored.
@@ -917,6 +1049,58 @@ type EvaluationSubmission struct {
 
 	// Score The score; it may be negative, or above maxScore. Null if the evaluator could not score: then the evaluation counts in no average.
 	Score *float64 `json:"score"`
+}
+
+// EvaluatorStats defines model for EvaluatorStats.
+type EvaluatorStats struct {
+	// AsOf Runs that were acknowledged before this time are included.
+	//
+	// Examples: 2025-11-17T10:00:00.000Z
+	AsOf time.Time `json:"asOf"`
+
+	// InfraErrors Number of runs that failed with a metadata.errorType other than agent and unknown. They are left out, unless infra=failure.
+	InfraErrors int64 `json:"infraErrors"`
+
+	// OpenRuns Number of runs that are running or incomplete. They are left out.
+	OpenRuns int64 `json:"openRuns"`
+
+	// Rows Ordered by evaluatorName.
+	Rows []EvaluatorStatsRow `json:"rows"`
+
+	// Runs Number of attempts: final runs that match the filters, without infra errors, unless these count as failures.
+	Runs int64 `json:"runs"`
+
+	// Unscored Number of attempts without the score that is the metric. They are left out of its means.
+	Unscored int64 `json:"unscored"`
+}
+
+// EvaluatorStatsRow defines model for EvaluatorStatsRow.
+type EvaluatorStatsRow struct {
+	// Evaluations Number of evaluations. An evaluator can evaluate a run more than once.
+	Evaluations   int64  `json:"evaluations"`
+	EvaluatorName string `json:"evaluatorName"`
+
+	// Full Number of evaluations with a score of maxScore or more.
+	Full int64    `json:"full"`
+	High *float64 `json:"high"`
+
+	// Low Bounds of its interval (Student's t, clustered by scenario). Null with fewer than two scenarios.
+	Low *float64 `json:"low"`
+
+	// Mean Mean of score / maxScore: the mean over scenarios of the mean of the evaluations. Null without a score.
+	Mean *float64 `json:"mean"`
+
+	// Runs Number of attempts that it evaluated.
+	Runs int64 `json:"runs"`
+
+	// Scenarios Number of scenarios (each tier counts) of these attempts.
+	Scenarios int64 `json:"scenarios"`
+
+	// Unscored Number of evaluations without a score. They are left out of the mean.
+	Unscored int64 `json:"unscored"`
+
+	// Zero Number of evaluations with a score of 0 or less.
+	Zero int64 `json:"zero"`
 }
 
 // FieldError defines model for FieldError.
@@ -1960,6 +2144,99 @@ type GetRunTelemetryParams struct {
 // GetRunTelemetryParamsInclude defines parameters for GetRunTelemetry.
 type GetRunTelemetryParamsInclude string
 
+// ListDailyStatsParams defines parameters for ListDailyStats.
+type ListDailyStatsParams struct {
+	// Suite The suite.
+	Suite string `form:"suite" json:"suite"`
+
+	// Scenario Only runs of this scenario.
+	Scenario *string `form:"scenario,omitempty" json:"scenario,omitempty"`
+
+	// Tier Only runs of this tier.
+	Tier *string `form:"tier,omitempty" json:"tier,omitempty"`
+
+	// Agent Only runs of this agent.
+	Agent *string `form:"agent,omitempty" json:"agent,omitempty"`
+
+	// Model Only runs of this model.
+	Model *string `form:"model,omitempty" json:"model,omitempty"`
+
+	// BatchID Only runs of this batch.
+	BatchID *string `form:"batchId,omitempty" json:"batchId,omitempty"`
+
+	// SpecialistName Only runs with this specialist.
+	SpecialistName *string `form:"specialistName,omitempty" json:"specialistName,omitempty"`
+
+	// Evaluator Only runs that this evaluator evaluated.
+	Evaluator *string `form:"evaluator,omitempty" json:"evaluator,omitempty"`
+
+	// Since Only runs that started at this time or later.
+	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
+
+	// Until Only runs that started before this time.
+	Until *time.Time `form:"until,omitempty" json:"until,omitempty"`
+
+	// Metric What runs are judged by. A failed run has no success, and the score 0 unless it has one.
+	Metric *ListDailyStatsParamsMetric `form:"metric,omitempty" json:"metric,omitempty"`
+
+	// Infra What becomes of infra errors, the failed runs whose metadata.errorType is neither agent nor unknown. exclude: they are no attempts. failure: they count as failed attempts.
+	Infra *ListDailyStatsParamsInfra `form:"infra,omitempty" json:"infra,omitempty"`
+
+	// Level The confidence level of intervals; tests use 1 - level as their significance level.
+	Level *float64 `form:"level,omitempty" json:"level,omitempty"`
+
+	// Band How many calendar days before a day say what is expected of it; 0 for no expectation. Days before since are not read: the first days have fewer days before them, or none.
+	Band *int32 `form:"band,omitempty" json:"band,omitempty"`
+}
+
+// ListDailyStatsParamsMetric defines parameters for ListDailyStats.
+type ListDailyStatsParamsMetric string
+
+// ListDailyStatsParamsInfra defines parameters for ListDailyStats.
+type ListDailyStatsParamsInfra string
+
+// ListEvaluatorStatsParams defines parameters for ListEvaluatorStats.
+type ListEvaluatorStatsParams struct {
+	// Suite The suite.
+	Suite string `form:"suite" json:"suite"`
+
+	// Scenario Only runs of this scenario.
+	Scenario *string `form:"scenario,omitempty" json:"scenario,omitempty"`
+
+	// Tier Only runs of this tier.
+	Tier *string `form:"tier,omitempty" json:"tier,omitempty"`
+
+	// Agent Only runs of this agent.
+	Agent *string `form:"agent,omitempty" json:"agent,omitempty"`
+
+	// Model Only runs of this model.
+	Model *string `form:"model,omitempty" json:"model,omitempty"`
+
+	// BatchID Only runs of this batch.
+	BatchID *string `form:"batchId,omitempty" json:"batchId,omitempty"`
+
+	// SpecialistName Only runs with this specialist.
+	SpecialistName *string `form:"specialistName,omitempty" json:"specialistName,omitempty"`
+
+	// Evaluator Only runs that this evaluator evaluated.
+	Evaluator *string `form:"evaluator,omitempty" json:"evaluator,omitempty"`
+
+	// Since Only runs that started at this time or later.
+	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
+
+	// Until Only runs that started before this time.
+	Until *time.Time `form:"until,omitempty" json:"until,omitempty"`
+
+	// Infra What becomes of infra errors, the failed runs whose metadata.errorType is neither agent nor unknown. exclude: they are no attempts. failure: they count as attempts, with the evaluations that they have.
+	Infra *ListEvaluatorStatsParamsInfra `form:"infra,omitempty" json:"infra,omitempty"`
+
+	// Level The confidence level of intervals.
+	Level *float64 `form:"level,omitempty" json:"level,omitempty"`
+}
+
+// ListEvaluatorStatsParamsInfra defines parameters for ListEvaluatorStats.
+type ListEvaluatorStatsParamsInfra string
+
 // GetScenarioMatrixParams defines parameters for GetScenarioMatrix.
 type GetScenarioMatrixParams struct {
 	// Suite The suite.
@@ -2459,6 +2736,20 @@ type ClientInterface interface {
 	// Corresponds with GET /api/stats/agents (the `ListAgentStats` operationId).
 	ListAgentStats(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListDailyStats Get statistics per day
+	//
+	// Returns the success rate, score, cost, tokens and duration of each day (UTC) of a suite, for a trend, and with band where the days before would have the metric.
+	//
+	// Corresponds with GET /api/stats/days (the `ListDailyStats` operationId).
+	ListDailyStats(ctx context.Context, params *ListDailyStatsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListEvaluatorStats Summarize what each evaluator gave
+	//
+	// Returns the mean of each evaluator over the scenarios of a suite, and how often it gave all or nothing. The filter evaluator selects runs, with the evaluations of all their evaluators. Here, unscored counts the attempts that no evaluator gave a score: the figures say nothing about these.
+	//
+	// Corresponds with GET /api/stats/evaluators (the `ListEvaluatorStats` operationId).
+	ListEvaluatorStats(ctx context.Context, params *ListEvaluatorStatsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetScenarioMatrix Get the results of each entry at each scenario
 	//
 	// Returns, for a heat map, what each agent with its model achieved at each scenario of a suite.
@@ -2923,6 +3214,40 @@ func (c *Client) GetStats(ctx context.Context, reqEditors ...RequestEditorFn) (*
 // Corresponds with GET /api/stats/agents (the `ListAgentStats` operationId).
 func (c *Client) ListAgentStats(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListAgentStatsRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListDailyStats Get statistics per day
+//
+// Returns the success rate, score, cost, tokens and duration of each day (UTC) of a suite, for a trend, and with band where the days before would have the metric.
+//
+// Corresponds with GET /api/stats/days (the `ListDailyStats` operationId).
+func (c *Client) ListDailyStats(ctx context.Context, params *ListDailyStatsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListDailyStatsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListEvaluatorStats Summarize what each evaluator gave
+//
+// Returns the mean of each evaluator over the scenarios of a suite, and how often it gave all or nothing. The filter evaluator selects runs, with the evaluations of all their evaluators. Here, unscored counts the attempts that no evaluator gave a score: the figures say nothing about these.
+//
+// Corresponds with GET /api/stats/evaluators (the `ListEvaluatorStats` operationId).
+func (c *Client) ListEvaluatorStats(ctx context.Context, params *ListEvaluatorStatsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListEvaluatorStatsRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -5056,6 +5381,394 @@ func NewListAgentStatsRequest(server string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewListDailyStatsRequest constructs an http.Request for the ListDailyStats method
+func NewListDailyStatsRequest(server string, params *ListDailyStatsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/stats/days")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", false, "suite", params.Suite, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if params.Scenario != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "scenario", *params.Scenario, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Tier != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "tier", *params.Tier, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Agent != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "agent", *params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Model != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "model", *params.Model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.BatchID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "batchId", *params.BatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.SpecialistName != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "specialistName", *params.SpecialistName, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Evaluator != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "evaluator", *params.Evaluator, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Since != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "since", *params.Since, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Until != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "until", *params.Until, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Metric != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "metric", *params.Metric, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Infra != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "infra", *params.Infra, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Level != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "level", *params.Level, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "number", Format: "double"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Band != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "band", *params.Band, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListEvaluatorStatsRequest constructs an http.Request for the ListEvaluatorStats method
+func NewListEvaluatorStatsRequest(server string, params *ListEvaluatorStatsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/stats/evaluators")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", false, "suite", params.Suite, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if params.Scenario != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "scenario", *params.Scenario, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Tier != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "tier", *params.Tier, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Agent != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "agent", *params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Model != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "model", *params.Model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.BatchID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "batchId", *params.BatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.SpecialistName != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "specialistName", *params.SpecialistName, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Evaluator != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "evaluator", *params.Evaluator, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Since != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "since", *params.Since, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Until != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "until", *params.Until, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Infra != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "infra", *params.Infra, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Level != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "level", *params.Level, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "number", Format: "double"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewGetScenarioMatrixRequest constructs an http.Request for the GetScenarioMatrix method
 func NewGetScenarioMatrixRequest(server string, params *GetScenarioMatrixParams) (*http.Request, error) {
 	var err error
@@ -6001,6 +6714,24 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /api/stats/agents (the `ListAgentStats` operationId).
 	ListAgentStatsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListAgentStatsResponse, error)
+
+	// ListDailyStatsWithResponse Get statistics per day
+	//
+	// Returns the success rate, score, cost, tokens and duration of each day (UTC) of a suite, for a trend, and with band where the days before would have the metric.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/stats/days (the `ListDailyStats` operationId).
+	ListDailyStatsWithResponse(ctx context.Context, params *ListDailyStatsParams, reqEditors ...RequestEditorFn) (*ListDailyStatsResponse, error)
+
+	// ListEvaluatorStatsWithResponse Summarize what each evaluator gave
+	//
+	// Returns the mean of each evaluator over the scenarios of a suite, and how often it gave all or nothing. The filter evaluator selects runs, with the evaluations of all their evaluators. Here, unscored counts the attempts that no evaluator gave a score: the figures say nothing about these.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/stats/evaluators (the `ListEvaluatorStats` operationId).
+	ListEvaluatorStatsWithResponse(ctx context.Context, params *ListEvaluatorStatsParams, reqEditors ...RequestEditorFn) (*ListEvaluatorStatsResponse, error)
 
 	// GetScenarioMatrixWithResponse Get the results of each entry at each scenario
 	//
@@ -8980,6 +9711,284 @@ func (r ListAgentStatsResponse) ContentType() string {
 	return ""
 }
 
+// ListDailyStatsResponse200Headers the declared response headers of an HTTP 200 response for ListDailyStats
+type ListDailyStatsResponse200Headers struct {
+	XRequestID *string
+}
+
+// ListDailyStatsResponse401Headers the declared response headers of an HTTP 401 response for ListDailyStats
+type ListDailyStatsResponse401Headers struct {
+	WWWAuthenticate *string
+	XRequestID      *string
+}
+
+// ListDailyStatsResponse403Headers the declared response headers of an HTTP 403 response for ListDailyStats
+type ListDailyStatsResponse403Headers struct {
+	WWWAuthenticate *string
+	XRequestID      *string
+}
+
+// ListDailyStatsResponse422Headers the declared response headers of an HTTP 422 response for ListDailyStats
+type ListDailyStatsResponse422Headers struct {
+	XRequestID *string
+}
+
+// ListDailyStatsResponse429Headers the declared response headers of an HTTP 429 response for ListDailyStats
+type ListDailyStatsResponse429Headers struct {
+	RateLimitLimit     *int32
+	RateLimitRemaining *int32
+	RateLimitReset     *int32
+	RetryAfter         *int32
+	XRequestID         *string
+}
+
+// ListDailyStatsResponse500Headers the declared response headers of an HTTP 500 response for ListDailyStats
+type ListDailyStatsResponse500Headers struct {
+	XRequestID *string
+}
+
+// ListDailyStatsResponse503Headers the declared response headers of an HTTP 503 response for ListDailyStats
+type ListDailyStatsResponse503Headers struct {
+	RetryAfter *int32
+	XRequestID *string
+}
+
+type ListDailyStatsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DailyStats
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ListDailyStatsResponse200Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *ListDailyStatsResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *ListDailyStatsResponse403Headers
+	// Headers422 the parsed response headers for an HTTP 422 response
+	Headers422 *ListDailyStatsResponse422Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *ListDailyStatsResponse429Headers
+	// Headers500 the parsed response headers for an HTTP 500 response
+	Headers500 *ListDailyStatsResponse500Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *ListDailyStatsResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListDailyStatsResponse) GetJSON200() *DailyStats {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListDailyStatsResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListDailyStatsResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ListDailyStatsResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListDailyStatsResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListDailyStatsResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListDailyStatsResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListDailyStatsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListDailyStatsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListDailyStatsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListDailyStatsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// ListEvaluatorStatsResponse200Headers the declared response headers of an HTTP 200 response for ListEvaluatorStats
+type ListEvaluatorStatsResponse200Headers struct {
+	XRequestID *string
+}
+
+// ListEvaluatorStatsResponse401Headers the declared response headers of an HTTP 401 response for ListEvaluatorStats
+type ListEvaluatorStatsResponse401Headers struct {
+	WWWAuthenticate *string
+	XRequestID      *string
+}
+
+// ListEvaluatorStatsResponse403Headers the declared response headers of an HTTP 403 response for ListEvaluatorStats
+type ListEvaluatorStatsResponse403Headers struct {
+	WWWAuthenticate *string
+	XRequestID      *string
+}
+
+// ListEvaluatorStatsResponse422Headers the declared response headers of an HTTP 422 response for ListEvaluatorStats
+type ListEvaluatorStatsResponse422Headers struct {
+	XRequestID *string
+}
+
+// ListEvaluatorStatsResponse429Headers the declared response headers of an HTTP 429 response for ListEvaluatorStats
+type ListEvaluatorStatsResponse429Headers struct {
+	RateLimitLimit     *int32
+	RateLimitRemaining *int32
+	RateLimitReset     *int32
+	RetryAfter         *int32
+	XRequestID         *string
+}
+
+// ListEvaluatorStatsResponse500Headers the declared response headers of an HTTP 500 response for ListEvaluatorStats
+type ListEvaluatorStatsResponse500Headers struct {
+	XRequestID *string
+}
+
+// ListEvaluatorStatsResponse503Headers the declared response headers of an HTTP 503 response for ListEvaluatorStats
+type ListEvaluatorStatsResponse503Headers struct {
+	RetryAfter *int32
+	XRequestID *string
+}
+
+type ListEvaluatorStatsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *EvaluatorStats
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ListEvaluatorStatsResponse200Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *ListEvaluatorStatsResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *ListEvaluatorStatsResponse403Headers
+	// Headers422 the parsed response headers for an HTTP 422 response
+	Headers422 *ListEvaluatorStatsResponse422Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *ListEvaluatorStatsResponse429Headers
+	// Headers500 the parsed response headers for an HTTP 500 response
+	Headers500 *ListEvaluatorStatsResponse500Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *ListEvaluatorStatsResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListEvaluatorStatsResponse) GetJSON200() *EvaluatorStats {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListEvaluatorStatsResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListEvaluatorStatsResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ListEvaluatorStatsResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListEvaluatorStatsResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListEvaluatorStatsResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListEvaluatorStatsResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListEvaluatorStatsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListEvaluatorStatsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListEvaluatorStatsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListEvaluatorStatsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // GetScenarioMatrixResponse200Headers the declared response headers of an HTTP 200 response for GetScenarioMatrix
 type GetScenarioMatrixResponse200Headers struct {
 	XRequestID *string
@@ -9961,6 +10970,36 @@ func (c *ClientWithResponses) ListAgentStatsWithResponse(ctx context.Context, re
 		return nil, err
 	}
 	return ParseListAgentStatsResponse(rsp)
+}
+
+// ListDailyStatsWithResponse Get statistics per day
+//
+// Returns the success rate, score, cost, tokens and duration of each day (UTC) of a suite, for a trend, and with band where the days before would have the metric.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/stats/days (the `ListDailyStats` operationId).
+func (c *ClientWithResponses) ListDailyStatsWithResponse(ctx context.Context, params *ListDailyStatsParams, reqEditors ...RequestEditorFn) (*ListDailyStatsResponse, error) {
+	rsp, err := c.ListDailyStats(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListDailyStatsResponse(rsp)
+}
+
+// ListEvaluatorStatsWithResponse Summarize what each evaluator gave
+//
+// Returns the mean of each evaluator over the scenarios of a suite, and how often it gave all or nothing. The filter evaluator selects runs, with the evaluations of all their evaluators. Here, unscored counts the attempts that no evaluator gave a score: the figures say nothing about these.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/stats/evaluators (the `ListEvaluatorStats` operationId).
+func (c *ClientWithResponses) ListEvaluatorStatsWithResponse(ctx context.Context, params *ListEvaluatorStatsParams, reqEditors ...RequestEditorFn) (*ListEvaluatorStatsResponse, error) {
+	rsp, err := c.ListEvaluatorStats(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListEvaluatorStatsResponse(rsp)
 }
 
 // GetScenarioMatrixWithResponse Get the results of each entry at each scenario
@@ -14012,6 +15051,386 @@ func ParseListAgentStatsResponse(rsp *http.Response) (*ListAgentStatsResponse, e
 		response.Headers500 = &headers
 	case rsp.StatusCode == 503:
 		var headers ListAgentStatsResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseListDailyStatsResponse parses an HTTP response from a ListDailyStatsWithResponse call
+func ParseListDailyStatsResponse(rsp *http.Response) (*ListDailyStatsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListDailyStatsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DailyStats
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ListDailyStatsResponse200Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 401:
+		var headers ListDailyStatsResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers ListDailyStatsResponse403Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 422:
+		var headers ListDailyStatsResponse422Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers422 = &headers
+	case rsp.StatusCode == 429:
+		var headers ListDailyStatsResponse429Headers
+		if values := rsp.Header.Values("RateLimit-Limit"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Limit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitLimit = &value
+		}
+		if values := rsp.Header.Values("RateLimit-Remaining"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Remaining", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitRemaining = &value
+		}
+		if values := rsp.Header.Values("RateLimit-Reset"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Reset", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitReset = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 500:
+		var headers ListDailyStatsResponse500Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers500 = &headers
+	case rsp.StatusCode == 503:
+		var headers ListDailyStatsResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseListEvaluatorStatsResponse parses an HTTP response from a ListEvaluatorStatsWithResponse call
+func ParseListEvaluatorStatsResponse(rsp *http.Response) (*ListEvaluatorStatsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListEvaluatorStatsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest EvaluatorStats
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ListEvaluatorStatsResponse200Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 401:
+		var headers ListEvaluatorStatsResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers ListEvaluatorStatsResponse403Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 422:
+		var headers ListEvaluatorStatsResponse422Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers422 = &headers
+	case rsp.StatusCode == 429:
+		var headers ListEvaluatorStatsResponse429Headers
+		if values := rsp.Header.Values("RateLimit-Limit"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Limit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitLimit = &value
+		}
+		if values := rsp.Header.Values("RateLimit-Remaining"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Remaining", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitRemaining = &value
+		}
+		if values := rsp.Header.Values("RateLimit-Reset"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Reset", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitReset = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 500:
+		var headers ListEvaluatorStatsResponse500Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers500 = &headers
+	case rsp.StatusCode == 503:
+		var headers ListEvaluatorStatsResponse503Headers
 		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
 			var value int32
 			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {

@@ -374,6 +374,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/stats/days": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get statistics per day
+         * @description Returns the success rate, score, cost, tokens and duration of each day (UTC) of a suite, for a trend, and with band where the days before would have the metric.
+         */
+        get: operations["list-daily-stats"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/stats/evaluators": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Summarize what each evaluator gave
+         * @description Returns the mean of each evaluator over the scenarios of a suite, and how often it gave all or nothing. The filter evaluator selects runs, with the evaluations of all their evaluators. Here, unscored counts the attempts that no evaluator gave a score: the figures say nothing about these.
+         */
+        get: operations["list-evaluator-stats"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/stats/matrix": {
         parameters: {
             query?: never;
@@ -868,6 +908,117 @@ export interface components {
             reason: string | null;
             runId: string;
         };
+        DailyStats: {
+            /**
+             * Format: date-time
+             * @description Runs that were acknowledged before this time are included.
+             * @example 2025-11-17T10:00:00.000Z
+             */
+            asOf: string;
+            /**
+             * Format: int64
+             * @description Number of runs that failed with a metadata.errorType other than agent and unknown. They are left out, unless infra=failure.
+             */
+            infraErrors: number;
+            /**
+             * Format: int64
+             * @description Number of runs that are running or incomplete. They are left out.
+             */
+            openRuns: number;
+            /** @description Oldest day first. A day on which no run started has no row. */
+            rows: components["schemas"]["DailyStatsRow"][];
+            /**
+             * Format: int64
+             * @description Number of attempts: final runs that match the filters, without infra errors, unless these count as failures.
+             */
+            runs: number;
+            /**
+             * Format: int64
+             * @description Number of attempts without the score that is the metric. They are left out of its means.
+             */
+            unscored: number;
+        };
+        DailyStatsRow: {
+            /**
+             * Format: double
+             * @description Mean cost of an attempt; null unless all costs are known.
+             */
+            costPerRunUsd: number | null;
+            /**
+             * Format: int64
+             * @description Number of attempts with a known cost.
+             */
+            costRuns: number;
+            /**
+             * @description The day in UTC on which the runs started.
+             * @example 2025-11-17
+             */
+            day: string;
+            /**
+             * Format: int64
+             * @description Number of attempts with a known duration.
+             */
+            durationRuns: number;
+            /** Format: double */
+            expectedHigh: number | null;
+            /**
+             * Format: double
+             * @description Where the mean of the metric on this day is expected, by the means of the days in the band before it. A day outside is a reason to look, not a proof: days mix sets of scenarios. Null unless at least 5 of those days have at least 5 attempts (with a score, if that is the metric).
+             */
+            expectedLow: number | null;
+            /**
+             * Format: int64
+             * @description Number of runs that failed by infrastructure.
+             */
+            infraErrors: number;
+            /**
+             * Format: double
+             * @description Mean over them.
+             */
+            meanDurationMs: number | null;
+            /**
+             * Format: int64
+             * @description Number of runs that have not ended.
+             */
+            openRuns: number;
+            /**
+             * Format: double
+             * @description successes / runs; null without attempts.
+             */
+            rate: number | null;
+            /**
+             * Format: int64
+             * @description Number of attempts. Each has the same weight in the figures of the day.
+             */
+            runs: number;
+            /**
+             * Format: double
+             * @description Mean total score, or the mean weighted score if that is the metric.
+             */
+            score: number | null;
+            /**
+             * Format: int64
+             * @description Number of attempts that succeeded.
+             */
+            successes: number;
+            /**
+             * Format: double
+             * @description Mean over the attempts that report it.
+             */
+            tokensInPerRun: number | null;
+            /** Format: double */
+            tokensOutPerRun: number | null;
+            /**
+             * Format: double
+             * @description Cost of all runs that have ended, including infra errors.
+             */
+            totalCostUsd: number | null;
+            /**
+             * Format: int64
+             * @description Number of attempts without the score of which score is the mean.
+             */
+            unscored: number;
+        };
         Evaluation: {
             /**
              * Format: date-time
@@ -903,6 +1054,81 @@ export interface components {
              * @description The score; it may be negative, or above maxScore. Null if the evaluator could not score: then the evaluation counts in no average.
              */
             score: number | null;
+        };
+        EvaluatorStats: {
+            /**
+             * Format: date-time
+             * @description Runs that were acknowledged before this time are included.
+             * @example 2025-11-17T10:00:00.000Z
+             */
+            asOf: string;
+            /**
+             * Format: int64
+             * @description Number of runs that failed with a metadata.errorType other than agent and unknown. They are left out, unless infra=failure.
+             */
+            infraErrors: number;
+            /**
+             * Format: int64
+             * @description Number of runs that are running or incomplete. They are left out.
+             */
+            openRuns: number;
+            /** @description Ordered by evaluatorName. */
+            rows: components["schemas"]["EvaluatorStatsRow"][];
+            /**
+             * Format: int64
+             * @description Number of attempts: final runs that match the filters, without infra errors, unless these count as failures.
+             */
+            runs: number;
+            /**
+             * Format: int64
+             * @description Number of attempts without the score that is the metric. They are left out of its means.
+             */
+            unscored: number;
+        };
+        EvaluatorStatsRow: {
+            /**
+             * Format: int64
+             * @description Number of evaluations. An evaluator can evaluate a run more than once.
+             */
+            evaluations: number;
+            evaluatorName: string;
+            /**
+             * Format: int64
+             * @description Number of evaluations with a score of maxScore or more.
+             */
+            full: number;
+            /** Format: double */
+            high: number | null;
+            /**
+             * Format: double
+             * @description Bounds of its interval (Student's t, clustered by scenario). Null with fewer than two scenarios.
+             */
+            low: number | null;
+            /**
+             * Format: double
+             * @description Mean of score / maxScore: the mean over scenarios of the mean of the evaluations. Null without a score.
+             */
+            mean: number | null;
+            /**
+             * Format: int64
+             * @description Number of attempts that it evaluated.
+             */
+            runs: number;
+            /**
+             * Format: int64
+             * @description Number of scenarios (each tier counts) of these attempts.
+             */
+            scenarios: number;
+            /**
+             * Format: int64
+             * @description Number of evaluations without a score. They are left out of the mean.
+             */
+            unscored: number;
+            /**
+             * Format: int64
+             * @description Number of evaluations with a score of 0 or less.
+             */
+            zero: number;
         };
         FieldError: {
             /**
@@ -5857,6 +6083,433 @@ export interface operations {
                      *     ]
                      */
                     "application/json": components["schemas"]["AgentStats"][];
+                };
+            };
+            /** @description An API key is required, and none was sent. */
+            401: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unauthorized",
+                     *       "status": 401,
+                     *       "detail": "An API key is required, and none was sent.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The API key is invalid, or lacks the required scope. */
+            403: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Forbidden",
+                     *       "status": 403,
+                     *       "detail": "The API key is invalid, or lacks the required scope.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid; `errors` lists what is wrong. */
+            422: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unprocessable Entity",
+                     *       "status": 422,
+                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
+                     *       "errors": [
+                     *         {
+                     *           "location": "body.evaluations[0].maxScore",
+                     *           "message": "expected number > 0"
+                     *         }
+                     *       ],
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The rate limit of this API key or address is exceeded. */
+            429: {
+                headers: {
+                    /** @description How many requests may be sent at once. */
+                    "RateLimit-Limit"?: number;
+                    /** @description How many more requests may be sent now. */
+                    "RateLimit-Remaining"?: number;
+                    /** @description Seconds until the full limit is available again. */
+                    "RateLimit-Reset"?: number;
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Too Many Requests",
+                     *       "status": 429,
+                     *       "detail": "The rate limit of this API key or address is exceeded.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server failed; its log has the details. */
+            500: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Internal Server Error",
+                     *       "status": 500,
+                     *       "detail": "The server failed; its log has the details.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is overloaded, or the database is unavailable; retrying is safe. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Service Unavailable",
+                     *       "status": 503,
+                     *       "detail": "The server is overloaded, or the database is unavailable; retrying is safe.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "list-daily-stats": {
+        parameters: {
+            query: {
+                /** @description The suite. */
+                suite: string;
+                /** @description Only runs of this scenario. */
+                scenario?: string;
+                /** @description Only runs of this tier. */
+                tier?: string;
+                /** @description Only runs of this agent. */
+                agent?: string;
+                /** @description Only runs of this model. */
+                model?: string;
+                /** @description Only runs of this batch. */
+                batchId?: string;
+                /** @description Only runs with this specialist. */
+                specialistName?: string;
+                /** @description Only runs that this evaluator evaluated. */
+                evaluator?: string;
+                /** @description Only runs that started at this time or later. */
+                since?: string;
+                /** @description Only runs that started before this time. */
+                until?: string;
+                /** @description What runs are judged by. A failed run has no success, and the score 0 unless it has one. */
+                metric?: "success" | "totalScore" | "weightedScore";
+                /** @description What becomes of infra errors, the failed runs whose metadata.errorType is neither agent nor unknown. exclude: they are no attempts. failure: they count as failed attempts. */
+                infra?: "exclude" | "failure";
+                /** @description The confidence level of intervals; tests use 1 - level as their significance level. */
+                level?: number;
+                /** @description How many calendar days before a day say what is expected of it; 0 for no expectation. Days before since are not read: the first days have fewer days before them, or none. */
+                band?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The statistics. */
+            200: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "asOf": "2025-11-17T10:05:00.000Z",
+                     *       "runs": 120,
+                     *       "infraErrors": 2,
+                     *       "openRuns": 0,
+                     *       "unscored": 0,
+                     *       "rows": [
+                     *         {
+                     *           "day": "2025-11-17",
+                     *           "runs": 120,
+                     *           "successes": 90,
+                     *           "infraErrors": 2,
+                     *           "openRuns": 0,
+                     *           "unscored": 0,
+                     *           "rate": 0.75,
+                     *           "score": 0.81,
+                     *           "costRuns": 120,
+                     *           "totalCostUsd": 3.69,
+                     *           "costPerRunUsd": 0.03,
+                     *           "tokensInPerRun": 85000,
+                     *           "tokensOutPerRun": 2200,
+                     *           "durationRuns": 120,
+                     *           "meanDurationMs": 310000,
+                     *           "expectedLow": 0.66,
+                     *           "expectedHigh": 0.88
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["DailyStats"];
+                };
+            };
+            /** @description An API key is required, and none was sent. */
+            401: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unauthorized",
+                     *       "status": 401,
+                     *       "detail": "An API key is required, and none was sent.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The API key is invalid, or lacks the required scope. */
+            403: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Forbidden",
+                     *       "status": 403,
+                     *       "detail": "The API key is invalid, or lacks the required scope.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid; `errors` lists what is wrong. */
+            422: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unprocessable Entity",
+                     *       "status": 422,
+                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
+                     *       "errors": [
+                     *         {
+                     *           "location": "body.evaluations[0].maxScore",
+                     *           "message": "expected number > 0"
+                     *         }
+                     *       ],
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The rate limit of this API key or address is exceeded. */
+            429: {
+                headers: {
+                    /** @description How many requests may be sent at once. */
+                    "RateLimit-Limit"?: number;
+                    /** @description How many more requests may be sent now. */
+                    "RateLimit-Remaining"?: number;
+                    /** @description Seconds until the full limit is available again. */
+                    "RateLimit-Reset"?: number;
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Too Many Requests",
+                     *       "status": 429,
+                     *       "detail": "The rate limit of this API key or address is exceeded.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server failed; its log has the details. */
+            500: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Internal Server Error",
+                     *       "status": 500,
+                     *       "detail": "The server failed; its log has the details.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is overloaded, or the database is unavailable; retrying is safe. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Service Unavailable",
+                     *       "status": 503,
+                     *       "detail": "The server is overloaded, or the database is unavailable; retrying is safe.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "list-evaluator-stats": {
+        parameters: {
+            query: {
+                /** @description The suite. */
+                suite: string;
+                /** @description Only runs of this scenario. */
+                scenario?: string;
+                /** @description Only runs of this tier. */
+                tier?: string;
+                /** @description Only runs of this agent. */
+                agent?: string;
+                /** @description Only runs of this model. */
+                model?: string;
+                /** @description Only runs of this batch. */
+                batchId?: string;
+                /** @description Only runs with this specialist. */
+                specialistName?: string;
+                /** @description Only runs that this evaluator evaluated. */
+                evaluator?: string;
+                /** @description Only runs that started at this time or later. */
+                since?: string;
+                /** @description Only runs that started before this time. */
+                until?: string;
+                /** @description What becomes of infra errors, the failed runs whose metadata.errorType is neither agent nor unknown. exclude: they are no attempts. failure: they count as attempts, with the evaluations that they have. */
+                infra?: "exclude" | "failure";
+                /** @description The confidence level of intervals. */
+                level?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The statistics. */
+            200: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "asOf": "2025-11-17T10:05:00.000Z",
+                     *       "runs": 120,
+                     *       "infraErrors": 2,
+                     *       "openRuns": 0,
+                     *       "unscored": 0,
+                     *       "rows": [
+                     *         {
+                     *           "evaluatorName": "install_success",
+                     *           "evaluations": 120,
+                     *           "runs": 120,
+                     *           "scenarios": 40,
+                     *           "mean": 0.82,
+                     *           "low": 0.75,
+                     *           "high": 0.89,
+                     *           "full": 90,
+                     *           "zero": 12,
+                     *           "unscored": 0
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["EvaluatorStats"];
                 };
             };
             /** @description An API key is required, and none was sent. */
