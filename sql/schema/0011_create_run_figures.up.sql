@@ -1,7 +1,7 @@
 -- What a run counts as, and what it contributes to statistics: one place for all of them.
 
 -- The type of a run's error, null if it has none that is a text.
-create function error_type(run benchmark_runs) returns text
+create or replace function error_type(run benchmark_runs) returns text
 language sql stable parallel safe
 as $$
 select case jsonb_typeof(coalesce(run.metadata, run.metadata_text::jsonb) -> 'errorType')
@@ -11,7 +11,7 @@ $$;
 
 -- open: it has not ended. infraError: it failed, and its error is not the agent's. attempt: any other
 -- final run; a failure that nobody explained counts as the agent's.
-create function run_outcome(run benchmark_runs) returns text
+create or replace function run_outcome(run benchmark_runs) returns text
 language sql stable parallel safe
 as $$
 select case
@@ -24,12 +24,12 @@ $$;
 -- The shortest decimal number that the double stands for. Sums of these are exact, so that
 -- they do not depend on the order. (A cast to numeric rounds to 15 digits.) It needs
 -- extra_float_digits = 1, PostgreSQL's default.
-create function exact(value double precision) returns numeric
+create or replace function exact(value double precision) returns numeric
 language sql stable parallel safe
 return value::text::numeric;
 
 -- A run that failed without a score has the score 0.
-create function run_score(run benchmark_runs, score double precision) returns numeric
+create or replace function run_score(run benchmark_runs, score double precision) returns numeric
 language sql stable parallel safe
 as $$
 select case when score is null and run.status = 'failed' then 0 else exact(score) end
@@ -37,7 +37,7 @@ $$;
 
 -- The nearest double; a number that is too close to 0 is 0, and one beyond all doubles is the largest
 -- or the smallest of them, since PostgreSQL refuses to convert it.
-create function to_double(value numeric) returns nullable_score
+create or replace function to_double(value numeric) returns nullable_score
 language sql immutable parallel safe
 return case
     when abs(value) < 1e-300 then 0
@@ -46,12 +46,12 @@ return case
 end;
 
 -- The mean of values, null without any.
-create function mean(sum numeric, count bigint) returns nullable_score
+create or replace function mean(sum numeric, count bigint) returns nullable_score
 language sql immutable parallel safe
 return to_double(sum / nullif(count, 0));
 
 -- The standard deviation of the population of values, null without any.
-create function deviation(sum numeric, squares numeric, count bigint) returns nullable_score
+create or replace function deviation(sum numeric, squares numeric, count bigint) returns nullable_score
 language sql immutable parallel safe
 return case
     when count * squares = sum * sum then 0 -- no digits are lost: the sums are exact
@@ -60,7 +60,7 @@ end;
 
 -- The value of an evaluation: its share of the highest score; null without a score. Shares that no double can
 -- hold become the nearest one, so that an extreme evaluation cannot fail a statistic.
-create function evaluation_value(score double precision, max_score double precision) returns numeric
+create or replace function evaluation_value(score double precision, max_score double precision) returns numeric
 language sql stable parallel safe
 return case
     when score is not null -- which least and greatest would ignore
@@ -69,7 +69,7 @@ end;
 
 -- A function of its own, so that PostgreSQL can inline run_matches, which it cannot with a
 -- subquery.
-create function has_evaluator(run_id text, evaluator text) returns boolean
+create or replace function has_evaluator(run_id text, evaluator text) returns boolean
 language sql stable parallel safe
 as $$
 select exists (select from evaluation_results as e where e.run_id = $1 and e.evaluator_name = $2)
