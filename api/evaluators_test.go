@@ -147,7 +147,8 @@ func submitTrend(s *service, order int) {
 			"scenario": fmt.Sprint("scenario-", i%3), "isSuccessful": i%7 < 4, "status": []string{"completed", "completed", "completed", "failed"}[i%4],
 			"startedAt": fmt.Sprintf("2025-11-%02dT%02d:30:00Z", 10+i/6, i%24), "totalScore": score, "weightedScore": score / 3,
 			"evaluations": []object{
-				{"evaluatorName": "judge", "score": score, "maxScore": 3}, {"evaluatorName": "judge", "score": score / 7, "maxScore": 0.7},
+				{"evaluatorName": "judge", "score": score, "maxScore": 3},
+				{"evaluatorName": "judge", "score": score / 7, "maxScore": 0.7},
 				{"evaluatorName": "install", "score": score * score, "maxScore": 1e-3},
 			},
 			"telemetry": object{"costUsd": math.Abs(score) / 9, "tokensIn": i * i, "tokensOut": i, "durationMs": 1000 + i},
