@@ -14,6 +14,7 @@ import (
 // suiteStatistics are the operations that answer for a suite, without its parameter.
 var suiteStatistics = []string{
 	"/api/leaderboard?", "/api/comparison?baselineAgent=agent-a&candidateAgent=agent-a&", "/api/stats/scenarios?", "/api/stats/matrix?", "/api/stats/pass?",
+	"/api/stats/evaluators?", "/api/stats/days?",
 }
 
 func TestStatisticsOfAnUnknownSuiteAreEmpty(t *testing.T) {
@@ -134,7 +135,7 @@ func TestStatisticsOfExtremeScores(t *testing.T) {
 	}
 	for _, metric := range []string{"success", "totalScore", "weightedScore"} {
 		for _, path := range suiteStatistics {
-			if path != "/api/stats/pass?" {
+			if path != "/api/stats/pass?" && path != "/api/stats/evaluators?" {
 				path += "metric=" + metric + "&"
 			}
 			s.get(path + "suite=suite-a").want(http.StatusOK)

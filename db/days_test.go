@@ -97,8 +97,13 @@ func TestListDays(t *testing.T) {
 			day  time.Time
 			runs int64
 		}{
-			{time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC), 1}, {day.AddDate(-2, 0, 0), 1}, {day.AddDate(0, 0, -1), 1}, {day, 2}, {day.AddDate(0, 0, 1), 1},
-			{day.AddDate(0, 3, 0), 1}, {time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC), 1},
+			{time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC), 1},
+			{day.AddDate(-2, 0, 0), 1},
+			{day.AddDate(0, 0, -1), 1},
+			{day, 2},
+			{day.AddDate(0, 0, 1), 1},
+			{day.AddDate(0, 3, 0), 1},
+			{time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC), 1},
 		} {
 			want = append(want, db.ListDaysRow{Day: c.day, Runs: c.runs, Attempts: c.runs})
 		}
