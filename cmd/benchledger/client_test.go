@@ -137,6 +137,28 @@ func TestClient(t *testing.T) {
 	same("get-stats", stats.JSON200, err, read("/api/stats"))
 	agents, err := client.ListAgentStatsWithResponse(ctx)
 	same("list-agent-stats", agents.JSON200, err, read("/api/stats/agents"))
+	// Statistics contain the time as of which they are.
+	leaderboard, err := client.GetLeaderboardWithResponse(ctx, &benchledger.GetLeaderboardParams{Suite: "suite", Level: new(0.9)})
+	same("get-leaderboard", leaderboard.JSON200, err, string(leaderboard.Body))
+	if leaderboard.JSON200 == nil || len(leaderboard.JSON200.Rows) != 1 || leaderboard.JSON200.Rows[0].Agent == nil || *leaderboard.JSON200.Rows[0].Agent != "agent" {
+		t.Errorf("leaderboard %s", leaderboard.Body)
+	}
+	comparison, err := client.GetComparisonWithResponse(ctx, &benchledger.GetComparisonParams{Suite: "suite", BaselineAgent: new("agent"), CandidateModel: new("model")})
+	same("get-comparison", comparison.JSON200, err, string(comparison.Body))
+	comparisonDetails, err := client.ListComparisonDetailsWithResponse(ctx, &benchledger.ListComparisonDetailsParams{Suite: "suite", BaselineAgent: new("agent"), CandidateModel: new("model")})
+	same("list-comparison-details", comparisonDetails.JSON200, err, string(comparisonDetails.Body))
+	scenarios, err := client.ListScenarioStatsWithResponse(ctx, &benchledger.ListScenarioStatsParams{Suite: "suite"})
+	same("list-scenario-stats", scenarios.JSON200, err, string(scenarios.Body))
+	matrix, err := client.GetScenarioMatrixWithResponse(ctx, &benchledger.GetScenarioMatrixParams{Suite: "suite"})
+	same("get-scenario-matrix", matrix.JSON200, err, string(matrix.Body))
+	pass, err := client.ListPassStatsWithResponse(ctx, &benchledger.ListPassStatsParams{Suite: "suite"})
+	same("list-pass-stats", pass.JSON200, err, string(pass.Body))
+	evaluators, err := client.ListEvaluatorStatsWithResponse(ctx, &benchledger.ListEvaluatorStatsParams{Suite: "suite"})
+	same("list-evaluator-stats", evaluators.JSON200, err, string(evaluators.Body))
+	days, err := client.ListDailyStatsWithResponse(ctx, &benchledger.ListDailyStatsParams{Suite: "suite"})
+	same("list-daily-stats", days.JSON200, err, string(days.Body))
+	plan, err := client.GetPowerPlanWithResponse(ctx, &benchledger.GetPowerPlanParams{Difference: new(0.1), Discordant: new(0.2)})
+	same("get-power-plan", plan.JSON200, err, string(plan.Body))
 	readiness, err := client.GetReadinessWithResponse(ctx)
 	same("get-readiness", readiness.JSON200, err, read("/readyz"))
 	// These contain the current time.
