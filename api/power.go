@@ -105,8 +105,10 @@ func (i *getPowerPlanInput) estimateFaults() []error {
 		name  string
 		value float64
 	}{
-		{"discordant", i.Discordant}, {"betweenVariance", i.BetweenVariance},
-		{"baselineVariance", i.BaselineVariance}, {"candidateVariance", i.CandidateVariance},
+		{"discordant", i.Discordant},
+		{"betweenVariance", i.BetweenVariance},
+		{"baselineVariance", i.BaselineVariance},
+		{"candidateVariance", i.CandidateVariance},
 	} {
 		if parameter.value > 0 {
 			faults = append(faults, queryError(parameter.name, "expected none beside suite, from whose runs it is estimated"))
