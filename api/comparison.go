@@ -82,8 +82,8 @@ type Comparison struct {
 	Infra    stats.Infra     `json:"infra"`
 	Level    float64         `json:"level"`
 	Margin   *float64        `json:"margin" doc:"Null without one."`
-	Verdict  stats.Verdict   `json:"verdict" enum:"better,worse,equivalent,notWorse,inconclusive,insufficient" doc:"better, worse: the p-value is below 1 - level. equivalent: the interval is inside of ± margin. notWorse: it is above -margin. inconclusive: none of these. insufficient: there is no test."`
-	Warnings []stats.Warning `json:"warnings" doc:"infraErrors (above 5 % of the final runs of a side), unequalAttempts (per scenario), missingScores, mixedTiers, fewScenarios (below 10), stillRunning, noBootstrap (fewer than 10 scenarios)."`
+	Verdict  stats.Verdict   `json:"verdict" enum:"better,worse,equivalent,notWorse,inconclusive,insufficient" doc:"better, worse: the p-value is below 1 - level. equivalent: the interval is within ± margin. notWorse: its lower bound is above -margin. inconclusive: none of these. insufficient: there is no test."`
+	Warnings []stats.Warning `json:"warnings" doc:"infraErrors (above 5 % of the final runs of a side), unequalAttempts (per scenario), missingScores, mixedTiers, fewScenarios (below 10), stillRunning, noBootstrap (fewer than 10 scenarios, or more than 5,000)."`
 
 	Baseline   *float64 `json:"baseline" doc:"Mean of the metric over the shared scenarios, each with the same weight."`
 	Candidate  *float64 `json:"candidate" doc:"As baseline."`
@@ -92,11 +92,11 @@ type Comparison struct {
 	Low        *float64 `json:"low" doc:"Bounds of the interval of the difference."`
 	High       *float64 `json:"high"`
 	PValue     *float64 `json:"pValue" doc:"Two-sided."`
-	Test       *string  `json:"test" doc:"mcnemar-mid-p (success, one attempt a side everywhere), paired-t, or sign (all differ by the same); null without a test."`
+	Test       *string  `json:"test" doc:"mcnemar-mid-p (success, one attempt a side everywhere, and no scenario at several tiers), paired-t, or sign (all differ by the same); null without a test."`
 
 	SharedScenarios   int64     `json:"sharedScenarios" doc:"Number of scenarios (each tier counts) that both attempted; with a score as metric, for which both have one."`
-	OnlyBaseline      int64     `json:"onlyBaseline" doc:"Number of scenarios that only the baseline attempted. They are left out."`
-	OnlyCandidate     int64     `json:"onlyCandidate" doc:"Number of scenarios that only the candidate attempted. They are left out."`
+	OnlyBaseline      int64     `json:"onlyBaseline" doc:"Number of scenarios that only the baseline attempted; with a score as metric, where only it has one. They are left out."`
+	OnlyCandidate     int64     `json:"onlyCandidate" doc:"As onlyBaseline."`
 	Wins              int64     `json:"wins" doc:"Number of shared scenarios where the candidate is better."`
 	Losses            int64     `json:"losses"`
 	Ties              int64     `json:"ties"`
@@ -111,8 +111,8 @@ type Comparison struct {
 	SEUnpaired        *float64 `json:"seUnpaired" doc:"What se would be without pairing."`
 	Correlation       *float64 `json:"correlation" doc:"Of the sides' means per scenario."`
 	EValue            *float64 `json:"eValue" doc:"Evidence against no difference that holds however often it is looked at; for mcnemar-mid-p."`
-	AnytimePValue     *float64 `json:"anytimePValue" doc:"1 / eValue, at most 1."`
-	Sequential        bool     `json:"sequential" doc:"Runs are open: the verdict uses anytimePValue, because a p-value that is looked at repeatedly rejects too often."`
+	AnytimePValue     *float64 `json:"anytimePValue" doc:"1 / eValue, at most 1; null unless the test is mcnemar-mid-p."`
+	Sequential        bool     `json:"sequential" doc:"Runs are open, so the verdict uses anytimePValue, because a p-value that is looked at repeatedly rejects too often. Without one it is inconclusive, and it is neither equivalent nor notWorse. Void stale runs, or leave them out with until."`
 
 	CostUSD    Ratio `json:"costUsd" doc:"Cost per attempt."`
 	DurationMs Ratio `json:"durationMs" doc:"Duration of an attempt."`
@@ -140,7 +140,7 @@ type getComparisonInput struct {
 	Judgement
 	SideFilters
 	Margin   float64 `query:"margin" minimum:"0" doc:"The largest difference without practical importance, in the unit of the metric; 0 is none."`
-	Interval string  `query:"interval" enum:"auto,bootstrap" default:"auto" doc:"auto: the interval that belongs to the test. bootstrap: BCa, with 10,000 resamples of the scenarios; it needs 10 scenarios."`
+	Interval string  `query:"interval" enum:"auto,bootstrap" default:"auto" doc:"auto: the interval that belongs to the test. bootstrap: BCa, with 10,000 resamples of the scenarios; it needs 10 to 5,000 scenarios."`
 }
 
 type getComparisonOutput struct {
@@ -152,7 +152,8 @@ func (s *server) registerComparison() {
 		OperationID: "get-comparison", Method: http.MethodGet, Path: "/api/comparison", Tags: []string{"Stats"},
 		Summary: "Compare a candidate with a baseline",
 		Description: "Compares two agents, models or batches over the scenarios of a suite that both attempted, pair by pair. " +
-			"The other filters apply to both sides; where a side has a filter of the same name, its own counts.",
+			"The other filters apply to both sides; where a side has a filter of the same name, its own counts. " +
+			"Sides that select the same runs are compared as if they were different.",
 		Security: readSecurity, Errors: []int{http.StatusUnprocessableEntity},
 		Responses: map[string]*huma.Response{"200": {Description: "The comparison.", Content: example(exampleComparison)}},
 	}, classAnalyse, s.getComparison)

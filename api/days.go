@@ -55,7 +55,7 @@ func (s *server) registerDays() {
 	register(s, huma.Operation{
 		OperationID: "list-daily-stats", Method: http.MethodGet, Path: "/api/stats/days", Tags: []string{"Stats"},
 		Summary: "Get statistics per day",
-		Description: "Returns the success rate, score, cost, tokens and duration of each day (UTC) of a suite, for a trend, " +
+		Description: "Returns the success rate, score, cost, tokens and duration of each day (UTC) of a suite, over all agents and models unless filtered, for a trend, " +
 			"and with band where the days before would have the metric.",
 		Security: readSecurity, Errors: []int{http.StatusUnprocessableEntity},
 		Responses: map[string]*huma.Response{"200": {Description: "The statistics.", Content: example(exampleDailyStats)}},

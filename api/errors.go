@@ -163,7 +163,7 @@ func invalid(fields ...FieldError) *Problem {
 // tooManyRuns is the response to filters that match more runs than a statistic reads.
 func tooManyRuns() *Problem {
 	return invalid(FieldError{"query", fmt.Sprintf(
-		"the filters match more than %d runs, or too many scenarios and entries: narrow them, for example with since and until, tier, agent or batchId", db.MaxRuns)})
+		"the filters match more than %d runs, or too many scenarios, entries or evaluations: narrow them, for example with since and until, tier, agent or batchId", db.MaxRuns)})
 }
 
 // busy is the response of an overloaded server.

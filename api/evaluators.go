@@ -46,7 +46,7 @@ func (s *server) registerEvaluators() {
 	register(s, huma.Operation{
 		OperationID: "list-evaluator-stats", Method: http.MethodGet, Path: "/api/stats/evaluators", Tags: []string{"Stats"},
 		Summary: "Summarize what each evaluator gave",
-		Description: "Returns the mean of each evaluator over the scenarios of a suite, and how often it gave all or nothing. " +
+		Description: "Returns the mean of each evaluator over the scenarios of a suite, of all agents and models unless filtered, and how often it gave all or nothing. " +
 			"The filter evaluator selects runs, with the evaluations of all their evaluators. " +
 			"Here, unscored counts the attempts that no evaluator gave a score: the figures say nothing about these.",
 		Security: readSecurity, Errors: []int{http.StatusUnprocessableEntity},

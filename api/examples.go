@@ -89,9 +89,9 @@ var (
 	exampleComparison = Comparison{
 		AsOf: UTCTime{exampleEnd}, Suite: "update-deps", Metric: stats.MetricSuccess, Infra: stats.InfraExclude, Level: 0.95, Margin: new(0.02),
 		Verdict: stats.VerdictBetter, Warnings: []stats.Warning{},
-		Baseline: new(0.55), Candidate: new(0.75), Difference: new(0.2), SE: new(0.082), Low: new(0.04), High: new(0.34), PValue: new(0.021),
+		Baseline: new(0.55), Candidate: new(0.75), Difference: new(0.2), SE: new(0.082), Low: new(0.03), High: new(0.35), PValue: new(0.022),
 		Test: new(string(stats.TestMcNemar)), SharedScenarios: 40, Wins: 10, Losses: 2, Ties: 28, BaselineAttempts: 40, CandidateAttempts: 40,
-		Runs: BothSides{40, 40}, InfraErrors: BothSides{0, 2}, MinimumDetectable: new(0.23), SEUnpaired: new(0.105), Correlation: new(0.39),
+		Runs: BothSides{40, 40}, InfraErrors: BothSides{0, 2}, MinimumDetectable: new(0.23), SEUnpaired: new(0.106), Correlation: new(0.41),
 		EValue: new(4.77), AnytimePValue: new(0.21),
 		CostUSD:    Ratio{Ratio: new(1.1), Low: new(0.9), High: new(1.3), Scenarios: 40},
 		DurationMs: Ratio{Ratio: new(0.8), Low: new(0.7), High: new(0.9), Scenarios: 40},
@@ -142,7 +142,7 @@ var (
 		Basis: exampleBasis,
 		Rows: []DailyStatsRow{{
 			Day: "2025-11-17", Runs: 120, Successes: 90, InfraErrors: 2, Rate: new(0.75), Score: new(0.81),
-			CostRuns: 120, TotalCostUSD: new(3.69), CostPerRunUSD: new(0.03), TokensInPerRun: new(85000.0), TokensOutPerRun: new(2200.0),
+			CostRuns: 120, TotalCostUSD: new(3.66), CostPerRunUSD: new(0.03), TokensInPerRun: new(85000.0), TokensOutPerRun: new(2200.0),
 			DurationRuns: 120, MeanDurationMs: new(310000.0), ExpectedLow: new(0.66), ExpectedHigh: new(0.88),
 		}},
 	}

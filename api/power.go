@@ -14,7 +14,7 @@ import (
 // PowerPlan says how large a comparison must be, or what one of a given size detects.
 type PowerPlan struct {
 	Scenarios         *int64       `json:"scenarios" doc:"Number of scenarios at which a comparison finds assumed.difference with the power; without a difference, assumed.scenarios. Null if the assumptions say nothing of it, and above a trillion."`
-	Attempts          *int64       `json:"attempts" doc:"Number of runs that takes: both sides attempt each scenario so often as is assumed."`
+	Attempts          *int64       `json:"attempts" doc:"Number of runs that this takes: each side attempts each scenario as often as assumed."`
 	MinimumDetectable *float64     `json:"minimumDetectable" doc:"The smallest difference that a comparison over assumed.scenarios finds with the power. Null without these, and if there is none up to discordant."`
 	Assumed           PowerAssumed `json:"assumed" doc:"What the figures are from: parameters, defaults and estimates."`
 }
@@ -48,7 +48,7 @@ type getPowerPlanInput struct {
 	BaselineAttempts  int64   `query:"baselineAttempts" minimum:"1" maximum:"1000" default:"1" doc:"Planned attempts of the baseline at each scenario. It must be 1 with discordant, and with runs that have no repeated attempts: these do not tell what more attempts bring."`
 	CandidateAttempts int64   `query:"candidateAttempts" minimum:"1" maximum:"1000" default:"1" doc:"As baselineAttempts."`
 
-	Suite  Name         `query:"suite" doc:"Estimate discordant or the variances from the runs of this suite. It needs a baseline and a candidate. The parameters below are only for this." example:"update-deps"`
+	Suite  Name         `query:"suite" doc:"Estimate discordant or the variances from the runs of this suite. Select one tier: tiers of a scenario are planned as if they were independent. It needs a baseline and a candidate. The parameters below are only for this." example:"update-deps"`
 	Tier   Name         `query:"tier" doc:"Only runs of this tier." example:"L1"`
 	Since  Moment       `query:"since" doc:"Only runs that started at this time or later."`
 	Until  Moment       `query:"until" doc:"Only runs that started before this time."`

@@ -13,7 +13,7 @@ import (
 // ScenarioStats analyzes the scenarios of a suite.
 type ScenarioStats struct {
 	Basis
-	Alpha           *float64           `json:"alpha" doc:"Cronbach's alpha over the entries that attempted all scenarios: how well the scenarios measure one thing. Null with fewer than two of them, or two scenarios."`
+	Alpha           *float64           `json:"alpha" doc:"Cronbach's alpha over the entries that attempted all scenarios: how well the scenarios measure one thing. Null with fewer than two such entries, or fewer than two scenarios."`
 	ICC             *float64           `json:"icc" doc:"ICC(1): the share of the variance of single attempts that is between scenarios. Null without repeated attempts."`
 	BetweenVariance *float64           `json:"betweenVariance" doc:"Variance between scenarios."`
 	WithinVariance  *float64           `json:"withinVariance" doc:"Variance between the attempts at a scenario."`
@@ -26,9 +26,9 @@ type ScenarioStatsRow struct {
 	Tier           string   `json:"tier"`
 	Attempts       int64    `json:"attempts"`
 	Entries        int64    `json:"entries" doc:"Number of entries that attempted it."`
-	Difficulty     *float64 `json:"difficulty" doc:"1 - the mean of the metric over entries."`
-	Discrimination *float64 `json:"discrimination" doc:"Correlation over entries with the mean of the other scenarios, -1 to 1. Below 0, better entries fail it. Null with fewer than 3 entries, or if nothing varies."`
-	Dead           *string  `json:"dead" doc:"all: every attempt succeeded. none: no attempt did. Otherwise null."`
+	Difficulty     *float64 `json:"difficulty" doc:"1 - the mean of the metric over entries; for metrics from 0 to 1."`
+	Discrimination *float64 `json:"discrimination" doc:"Correlation over entries with the mean of the other scenarios that the entry attempted, -1 to 1. Below 0, better entries do worse at it. Null with fewer than 3 entries, or if nothing varies."`
+	Dead           *string  `json:"dead" doc:"all: the mean of the metric is 1 for every entry. none: it is 0. Otherwise null."`
 	Flips          *float64 `json:"flips" doc:"Share of the entries with both outcomes, among those with at least two attempts."`
 	Flag           *string  `json:"flag" doc:"What is most conspicuous: dead, negative (discrimination below 0) or flaky (flips of at least 0.5). Otherwise null."`
 }
@@ -56,7 +56,7 @@ type ScenarioMatrixRow struct {
 // PassStats estimates the probability that any, and that all, of k attempts succeed.
 type PassStats struct {
 	Basis
-	Rows []PassStatsRow `json:"rows" doc:"Ordered by agent, model (null first) and k. The last k of an entry is the most attempts that it has at a scenario."`
+	Rows []PassStatsRow `json:"rows" doc:"Ordered by agent, model (null first) and k. The last k of an entry is kMax, or the most attempts that it has at a scenario."`
 }
 
 // PassStatsRow has the estimates of an entry for a k.
@@ -67,7 +67,7 @@ type PassStatsRow struct {
 	Scenarios    int64    `json:"scenarios" doc:"Number of scenarios (each tier counts) with at least k attempts, which the estimates are from."`
 	Left         int64    `json:"left" doc:"Number of scenarios with fewer attempts. They are left out."`
 	PassAtK      *float64 `json:"passAtK" doc:"pass@k: the probability that at least one of k attempts succeeds; the mean over scenarios."`
-	PassAtKLow   *float64 `json:"passAtKLow"`
+	PassAtKLow   *float64 `json:"passAtKLow" doc:"Bounds of its interval (Student's t over scenarios, within 0 and 1)."`
 	PassAtKHigh  *float64 `json:"passAtKHigh"`
 	PassHatK     *float64 `json:"passHatK" doc:"pass^k: the probability that all of k attempts succeed; the mean over scenarios."`
 	PassHatKLow  *float64 `json:"passHatKLow"`

@@ -91,3 +91,17 @@ func allResamples(values []float64) []float64 {
 	}
 	return means
 }
+
+func TestBootstrapOfManyScenarios(t *testing.T) {
+	t.Parallel()
+	values := make([]Value, bootstrapMost+1)
+	for i := range values {
+		values[i] = Value{fmt.Sprint(i), float64(i % 7)}
+	}
+	if got := Bootstrap(values, 0.95); got.Low != nil || got.High != nil {
+		t.Errorf("of %d scenarios: %v to %v", len(values), show(got.Low), show(got.High))
+	}
+	if got := Bootstrap(values[1:], 0.95); got.Low == nil || got.High == nil {
+		t.Errorf("of %d scenarios: none", len(values)-1)
+	}
+}

@@ -110,7 +110,7 @@ const (
 	StillRunning Warning = "stillRunning"
 	// MixedTiers: figures mix several tiers.
 	MixedTiers Warning = "mixedTiers"
-	// NoBootstrap: fewer than 10 scenarios, so there is no bootstrap interval.
+	// NoBootstrap: fewer than 10 scenarios, or more than 5,000, so there is no bootstrap interval.
 	NoBootstrap Warning = "noBootstrap"
 )
 

@@ -114,7 +114,7 @@ func Compare(baseline, candidate []Cell, o ComparisonOptions) Comparison {
 
 	warn(&c.Warnings, scenarios < fewScenarios, FewScenarios)
 	warn(&c.Warnings, c.Sequential, StillRunning)
-	warn(&c.Warnings, o.Bootstrap && scenarios < bootstrapScenarios, NoBootstrap)
+	warn(&c.Warnings, o.Bootstrap && (scenarios < bootstrapScenarios || scenarios > bootstrapMost), NoBootstrap)
 	return c
 }
 

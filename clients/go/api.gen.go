@@ -756,7 +756,7 @@ type BothSides struct {
 
 // Comparison defines model for Comparison.
 type Comparison struct {
-	// AnytimePValue 1 / eValue, at most 1.
+	// AnytimePValue 1 / eValue, at most 1; null unless the test is mcnemar-mid-p.
 	AnytimePValue *float64 `json:"anytimePValue"`
 
 	// AsOf Runs that were acknowledged before this time are included.
@@ -806,10 +806,10 @@ type Comparison struct {
 	// MinimumDetectable The difference that this standard error detects with a power of 0.8 at a significance level of 0.05. It is 0 if all scenarios differ by the same, which says nothing of what can be detected.
 	MinimumDetectable *float64 `json:"minimumDetectable"`
 
-	// OnlyBaseline Number of scenarios that only the baseline attempted. They are left out.
+	// OnlyBaseline Number of scenarios that only the baseline attempted; with a score as metric, where only it has one. They are left out.
 	OnlyBaseline int64 `json:"onlyBaseline"`
 
-	// OnlyCandidate Number of scenarios that only the candidate attempted. They are left out.
+	// OnlyCandidate As onlyBaseline.
 	OnlyCandidate int64 `json:"onlyCandidate"`
 
 	// OpenRuns Runs that are running or incomplete. They are left out.
@@ -827,14 +827,14 @@ type Comparison struct {
 	// SeUnpaired What se would be without pairing.
 	SeUnpaired *float64 `json:"seUnpaired"`
 
-	// Sequential Runs are open: the verdict uses anytimePValue, because a p-value that is looked at repeatedly rejects too often.
+	// Sequential Runs are open, so the verdict uses anytimePValue, because a p-value that is looked at repeatedly rejects too often. Without one it is inconclusive, and it is neither equivalent nor notWorse. Void stale runs, or leave them out with until.
 	Sequential bool `json:"sequential"`
 
 	// SharedScenarios Number of scenarios (each tier counts) that both attempted; with a score as metric, for which both have one.
 	SharedScenarios int64  `json:"sharedScenarios"`
 	Suite           string `json:"suite"`
 
-	// Test mcnemar-mid-p (success, one attempt a side everywhere), paired-t, or sign (all differ by the same); null without a test.
+	// Test mcnemar-mid-p (success, one attempt a side everywhere, and no scenario at several tiers), paired-t, or sign (all differ by the same); null without a test.
 	Test *string `json:"test"`
 	Ties int64   `json:"ties"`
 
@@ -844,17 +844,17 @@ type Comparison struct {
 	// Unscored Attempts without the score that is the metric. They are left out.
 	Unscored BothSides `json:"unscored"`
 
-	// Verdict better, worse: the p-value is below 1 - level. equivalent: the interval is inside of ± margin. notWorse: it is above -margin. inconclusive: none of these. insufficient: there is no test.
+	// Verdict better, worse: the p-value is below 1 - level. equivalent: the interval is within ± margin. notWorse: its lower bound is above -margin. inconclusive: none of these. insufficient: there is no test.
 	Verdict ComparisonVerdict `json:"verdict"`
 
-	// Warnings infraErrors (above 5 % of the final runs of a side), unequalAttempts (per scenario), missingScores, mixedTiers, fewScenarios (below 10), stillRunning, noBootstrap (fewer than 10 scenarios).
+	// Warnings infraErrors (above 5 % of the final runs of a side), unequalAttempts (per scenario), missingScores, mixedTiers, fewScenarios (below 10), stillRunning, noBootstrap (fewer than 10 scenarios, or more than 5,000).
 	Warnings []string `json:"warnings"`
 
 	// Wins Number of shared scenarios where the candidate is better.
 	Wins int64 `json:"wins"`
 }
 
-// ComparisonVerdict better, worse: the p-value is below 1 - level. equivalent: the interval is inside of ± margin. notWorse: it is above -margin. inconclusive: none of these. insufficient: there is no test.
+// ComparisonVerdict better, worse: the p-value is below 1 - level. equivalent: the interval is within ± margin. notWorse: its lower bound is above -margin. inconclusive: none of these. insufficient: there is no test.
 type ComparisonVerdict string
 
 // ComparisonDetail defines model for ComparisonDetail.
@@ -1170,13 +1170,13 @@ type Leaderboard struct {
 
 // LeaderboardRow defines model for LeaderboardRow.
 type LeaderboardRow struct {
-	// Agent Null by model.
+	// Agent Null with by=model.
 	Agent *string `json:"agent"`
 
 	// CostPerRunUSD Mean cost of an attempt; null unless all costs are known.
 	CostPerRunUSD *float64 `json:"costPerRunUsd"`
 
-	// CostPerSuccessUSD costPerRunUsd / rate; null for the rate 0.
+	// CostPerSuccessUSD costPerRunUsd / rate; null for the rate 0. With coverage=all the cost is that of the attempted scenarios, and the rate that of all.
 	CostPerSuccessUSD *float64 `json:"costPerSuccessUsd"`
 
 	// CostRuns Number of the attempts with a known cost.
@@ -1191,7 +1191,7 @@ type LeaderboardRow struct {
 	// InfraErrors Number of runs of the entry that failed by infrastructure, at any scenario.
 	InfraErrors int64 `json:"infraErrors"`
 
-	// Model Null by agent, and for runs without a model.
+	// Model Null with by=agent, and for runs without a model.
 	Model *string `json:"model"`
 
 	// OnFrontier No ranked entry is at least as good in both cost and metric, and better in one. Null without a rank or a cost.
@@ -1218,7 +1218,7 @@ type LeaderboardRow struct {
 	// Rate Success rate, 0 to 1: the mean over scenarios.
 	Rate *float64 `json:"rate"`
 
-	// RateErrorsAsFailures The rate with infra errors as failures.
+	// RateErrorsAsFailures The rate with the infra errors at the scenarios on which the entry is judged as failures. A scenario with nothing but infra errors is not among these; infra=failure counts it.
 	RateErrorsAsFailures *float64 `json:"rateErrorsAsFailures"`
 	RateHigh             *float64 `json:"rateHigh"`
 
@@ -1231,13 +1231,13 @@ type LeaderboardRow struct {
 	// RepeatSe Standard error of the rate if the same scenarios were attempted again; null unless each has two attempts.
 	RepeatSe *float64 `json:"repeatSe"`
 
-	// Runs Number of attempts at the scenarios on which the entry is judged; all means are over these scenarios, each with the same weight.
+	// Runs Number of attempts at the scenarios on which the entry is judged; means are over these scenarios, each with the same weight, as far as their runs report the figure.
 	Runs int64 `json:"runs"`
 
 	// Scenarios Number of scenarios (each tier counts) that the entry attempted.
 	Scenarios int64 `json:"scenarios"`
 
-	// Score Mean total score, or the mean weighted score if that is the metric.
+	// Score Mean total score, or the mean weighted score if that is the metric, over the scenarios where the entry has one.
 	Score     *float64 `json:"score"`
 	ScoreHigh *float64 `json:"scoreHigh"`
 
@@ -1247,17 +1247,17 @@ type LeaderboardRow struct {
 	// Successes Number of those attempts that succeeded.
 	Successes int64 `json:"successes"`
 
-	// TokensInPerRun Mean over the attempts that report it.
+	// TokensInPerRun Mean over scenarios, of the attempts that report it.
 	TokensInPerRun  *float64 `json:"tokensInPerRun"`
 	TokensOutPerRun *float64 `json:"tokensOutPerRun"`
 
-	// TotalCostUSD Cost of all final runs of the entry, including infra errors, at any scenario.
+	// TotalCostUSD Known cost of all final runs of the entry, including infra errors, at any scenario.
 	TotalCostUSD *float64 `json:"totalCostUsd"`
 
-	// Unscored Number of attempts without a score.
+	// Unscored Number of those attempts without a score.
 	Unscored int64 `json:"unscored"`
 
-	// Warnings lowCoverage, infraErrors (above 5 % of the final runs), unequalAttempts (per scenario), missingCosts, missingScores, fewScenarios (below 10), stillRunning.
+	// Warnings lowCoverage (below minCoverage, whatever coverage is), infraErrors (above 5 % of the final runs), unequalAttempts (per scenario), missingCosts, missingScores, fewScenarios (below 10), stillRunning.
 	Warnings []string `json:"warnings"`
 }
 
@@ -1274,7 +1274,7 @@ type PassStats struct {
 	// OpenRuns Number of runs that are running or incomplete. They are left out.
 	OpenRuns int64 `json:"openRuns"`
 
-	// Rows Ordered by agent, model (null first) and k. The last k of an entry is the most attempts that it has at a scenario.
+	// Rows Ordered by agent, model (null first) and k. The last k of an entry is kMax, or the most attempts that it has at a scenario.
 	Rows []PassStatsRow `json:"rows"`
 
 	// Runs Number of attempts: final runs that match the filters, without infra errors, unless these count as failures.
@@ -1296,7 +1296,9 @@ type PassStatsRow struct {
 	// PassAtK pass@k: the probability that at least one of k attempts succeeds; the mean over scenarios.
 	PassAtK     *float64 `json:"passAtK"`
 	PassAtKHigh *float64 `json:"passAtKHigh"`
-	PassAtKLow  *float64 `json:"passAtKLow"`
+
+	// PassAtKLow Bounds of its interval (Student's t over scenarios, within 0 and 1).
+	PassAtKLow *float64 `json:"passAtKLow"`
 
 	// PassHatK pass^k: the probability that all of k attempts succeed; the mean over scenarios.
 	PassHatK     *float64 `json:"passHatK"`
@@ -1345,7 +1347,7 @@ type PowerPlan struct {
 	// Assumed What the figures are from: parameters, defaults and estimates.
 	Assumed PowerAssumed `json:"assumed"`
 
-	// Attempts Number of runs that takes: both sides attempt each scenario so often as is assumed.
+	// Attempts Number of runs that this takes: each side attempts each scenario as often as assumed.
 	Attempts *int64 `json:"attempts"`
 
 	// MinimumDetectable The smallest difference that a comparison over assumed.scenarios finds with the power. Null without these, and if there is none up to discordant.
@@ -1608,7 +1610,7 @@ type ScenarioMatrixRow struct {
 
 // ScenarioStats defines model for ScenarioStats.
 type ScenarioStats struct {
-	// Alpha Cronbach's alpha over the entries that attempted all scenarios: how well the scenarios measure one thing. Null with fewer than two of them, or two scenarios.
+	// Alpha Cronbach's alpha over the entries that attempted all scenarios: how well the scenarios measure one thing. Null with fewer than two such entries, or fewer than two scenarios.
 	Alpha *float64 `json:"alpha"`
 
 	// AsOf Runs that were acknowledged before this time are included.
@@ -1645,13 +1647,13 @@ type ScenarioStats struct {
 type ScenarioStatsRow struct {
 	Attempts int64 `json:"attempts"`
 
-	// Dead all: every attempt succeeded. none: no attempt did. Otherwise null.
+	// Dead all: the mean of the metric is 1 for every entry. none: it is 0. Otherwise null.
 	Dead *string `json:"dead"`
 
-	// Difficulty 1 - the mean of the metric over entries.
+	// Difficulty 1 - the mean of the metric over entries; for metrics from 0 to 1.
 	Difficulty *float64 `json:"difficulty"`
 
-	// Discrimination Correlation over entries with the mean of the other scenarios, -1 to 1. Below 0, better entries fail it. Null with fewer than 3 entries, or if nothing varies.
+	// Discrimination Correlation over entries with the mean of the other scenarios that the entry attempted, -1 to 1. Below 0, better entries do worse at it. Null with fewer than 3 entries, or if nothing varies.
 	Discrimination *float64 `json:"discrimination"`
 
 	// Entries Number of entries that attempted it.
@@ -1831,7 +1833,7 @@ type GetComparisonParams struct {
 	// Margin The largest difference without practical importance, in the unit of the metric; 0 is none.
 	Margin *float64 `form:"margin,omitempty" json:"margin,omitempty"`
 
-	// Interval auto: the interval that belongs to the test. bootstrap: BCa, with 10,000 resamples of the scenarios; it needs 10 scenarios.
+	// Interval auto: the interval that belongs to the test. bootstrap: BCa, with 10,000 resamples of the scenarios; it needs 10 to 5,000 scenarios.
 	Interval *GetComparisonParamsInterval `form:"interval,omitempty" json:"interval,omitempty"`
 }
 
@@ -1984,7 +1986,7 @@ type GetLeaderboardParams struct {
 	// By What an entry is: an agent with a model, an agent, or a model.
 	By *GetLeaderboardParamsBy `form:"by,omitempty" json:"by,omitempty"`
 
-	// Coverage Where entries are judged. shared: those that attempted at least minCoverage of the scenarios are ranked, on the scenarios that all of them attempted. own: each on what it attempted. all: on all scenarios; what was not attempted counts as failed.
+	// Coverage Where entries are judged. shared: those that attempted at least minCoverage of the scenarios are ranked, on the scenarios that all of them attempted (with a score as metric, entries without one at such a scenario have the warning missingScores). own: each on what it attempted. all: on all scenarios; what was not attempted counts as failed.
 	Coverage *GetLeaderboardParamsCoverage `form:"coverage,omitempty" json:"coverage,omitempty"`
 
 	// MinCoverage The share of the scenarios that an entry must have attempted to be ranked, with coverage=shared.
@@ -2035,7 +2037,7 @@ type GetPowerPlanParams struct {
 	// CandidateAttempts As baselineAttempts.
 	CandidateAttempts *int64 `form:"candidateAttempts,omitempty" json:"candidateAttempts,omitempty"`
 
-	// Suite Estimate discordant or the variances from the runs of this suite. It needs a baseline and a candidate. The parameters below are only for this.
+	// Suite Estimate discordant or the variances from the runs of this suite. Select one tier: tiers of a scenario are planned as if they were independent. It needs a baseline and a candidate. The parameters below are only for this.
 	Suite *string `form:"suite,omitempty" json:"suite,omitempty"`
 
 	// Tier Only runs of this tier.
@@ -2551,7 +2553,7 @@ type ClientInterface interface {
 
 	// GetComparison Compare a candidate with a baseline
 	//
-	// Compares two agents, models or batches over the scenarios of a suite that both attempted, pair by pair. The other filters apply to both sides; where a side has a filter of the same name, its own counts.
+	// Compares two agents, models or batches over the scenarios of a suite that both attempted, pair by pair. The other filters apply to both sides; where a side has a filter of the same name, its own counts. Sides that select the same runs are compared as if they were different.
 	//
 	// Corresponds with GET /api/comparison (the `GetComparison` operationId).
 	GetComparison(ctx context.Context, params *GetComparisonParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -2738,14 +2740,14 @@ type ClientInterface interface {
 
 	// ListDailyStats Get statistics per day
 	//
-	// Returns the success rate, score, cost, tokens and duration of each day (UTC) of a suite, for a trend, and with band where the days before would have the metric.
+	// Returns the success rate, score, cost, tokens and duration of each day (UTC) of a suite, over all agents and models unless filtered, for a trend, and with band where the days before would have the metric.
 	//
 	// Corresponds with GET /api/stats/days (the `ListDailyStats` operationId).
 	ListDailyStats(ctx context.Context, params *ListDailyStatsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListEvaluatorStats Summarize what each evaluator gave
 	//
-	// Returns the mean of each evaluator over the scenarios of a suite, and how often it gave all or nothing. The filter evaluator selects runs, with the evaluations of all their evaluators. Here, unscored counts the attempts that no evaluator gave a score: the figures say nothing about these.
+	// Returns the mean of each evaluator over the scenarios of a suite, of all agents and models unless filtered, and how often it gave all or nothing. The filter evaluator selects runs, with the evaluations of all their evaluators. Here, unscored counts the attempts that no evaluator gave a score: the figures say nothing about these.
 	//
 	// Corresponds with GET /api/stats/evaluators (the `ListEvaluatorStats` operationId).
 	ListEvaluatorStats(ctx context.Context, params *ListEvaluatorStatsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -2829,7 +2831,7 @@ func (c *Client) GetBatch(ctx context.Context, batchID string, params *GetBatchP
 
 // GetComparison Compare a candidate with a baseline
 //
-// Compares two agents, models or batches over the scenarios of a suite that both attempted, pair by pair. The other filters apply to both sides; where a side has a filter of the same name, its own counts.
+// Compares two agents, models or batches over the scenarios of a suite that both attempted, pair by pair. The other filters apply to both sides; where a side has a filter of the same name, its own counts. Sides that select the same runs are compared as if they were different.
 //
 // Corresponds with GET /api/comparison (the `GetComparison` operationId).
 func (c *Client) GetComparison(ctx context.Context, params *GetComparisonParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3226,7 +3228,7 @@ func (c *Client) ListAgentStats(ctx context.Context, reqEditors ...RequestEditor
 
 // ListDailyStats Get statistics per day
 //
-// Returns the success rate, score, cost, tokens and duration of each day (UTC) of a suite, for a trend, and with band where the days before would have the metric.
+// Returns the success rate, score, cost, tokens and duration of each day (UTC) of a suite, over all agents and models unless filtered, for a trend, and with band where the days before would have the metric.
 //
 // Corresponds with GET /api/stats/days (the `ListDailyStats` operationId).
 func (c *Client) ListDailyStats(ctx context.Context, params *ListDailyStatsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3243,7 +3245,7 @@ func (c *Client) ListDailyStats(ctx context.Context, params *ListDailyStatsParam
 
 // ListEvaluatorStats Summarize what each evaluator gave
 //
-// Returns the mean of each evaluator over the scenarios of a suite, and how often it gave all or nothing. The filter evaluator selects runs, with the evaluations of all their evaluators. Here, unscored counts the attempts that no evaluator gave a score: the figures say nothing about these.
+// Returns the mean of each evaluator over the scenarios of a suite, of all agents and models unless filtered, and how often it gave all or nothing. The filter evaluator selects runs, with the evaluations of all their evaluators. Here, unscored counts the attempts that no evaluator gave a score: the figures say nothing about these.
 //
 // Corresponds with GET /api/stats/evaluators (the `ListEvaluatorStats` operationId).
 func (c *Client) ListEvaluatorStats(ctx context.Context, params *ListEvaluatorStatsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -6508,7 +6510,7 @@ type ClientWithResponsesInterface interface {
 
 	// GetComparisonWithResponse Compare a candidate with a baseline
 	//
-	// Compares two agents, models or batches over the scenarios of a suite that both attempted, pair by pair. The other filters apply to both sides; where a side has a filter of the same name, its own counts.
+	// Compares two agents, models or batches over the scenarios of a suite that both attempted, pair by pair. The other filters apply to both sides; where a side has a filter of the same name, its own counts. Sides that select the same runs are compared as if they were different.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -6717,7 +6719,7 @@ type ClientWithResponsesInterface interface {
 
 	// ListDailyStatsWithResponse Get statistics per day
 	//
-	// Returns the success rate, score, cost, tokens and duration of each day (UTC) of a suite, for a trend, and with band where the days before would have the metric.
+	// Returns the success rate, score, cost, tokens and duration of each day (UTC) of a suite, over all agents and models unless filtered, for a trend, and with band where the days before would have the metric.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -6726,7 +6728,7 @@ type ClientWithResponsesInterface interface {
 
 	// ListEvaluatorStatsWithResponse Summarize what each evaluator gave
 	//
-	// Returns the mean of each evaluator over the scenarios of a suite, and how often it gave all or nothing. The filter evaluator selects runs, with the evaluations of all their evaluators. Here, unscored counts the attempts that no evaluator gave a score: the figures say nothing about these.
+	// Returns the mean of each evaluator over the scenarios of a suite, of all agents and models unless filtered, and how often it gave all or nothing. The filter evaluator selects runs, with the evaluations of all their evaluators. Here, unscored counts the attempts that no evaluator gave a score: the figures say nothing about these.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -10639,7 +10641,7 @@ func (c *ClientWithResponses) GetBatchWithResponse(ctx context.Context, batchID 
 
 // GetComparisonWithResponse Compare a candidate with a baseline
 //
-// Compares two agents, models or batches over the scenarios of a suite that both attempted, pair by pair. The other filters apply to both sides; where a side has a filter of the same name, its own counts.
+// Compares two agents, models or batches over the scenarios of a suite that both attempted, pair by pair. The other filters apply to both sides; where a side has a filter of the same name, its own counts. Sides that select the same runs are compared as if they were different.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -10974,7 +10976,7 @@ func (c *ClientWithResponses) ListAgentStatsWithResponse(ctx context.Context, re
 
 // ListDailyStatsWithResponse Get statistics per day
 //
-// Returns the success rate, score, cost, tokens and duration of each day (UTC) of a suite, for a trend, and with band where the days before would have the metric.
+// Returns the success rate, score, cost, tokens and duration of each day (UTC) of a suite, over all agents and models unless filtered, for a trend, and with band where the days before would have the metric.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -10989,7 +10991,7 @@ func (c *ClientWithResponses) ListDailyStatsWithResponse(ctx context.Context, pa
 
 // ListEvaluatorStatsWithResponse Summarize what each evaluator gave
 //
-// Returns the mean of each evaluator over the scenarios of a suite, and how often it gave all or nothing. The filter evaluator selects runs, with the evaluations of all their evaluators. Here, unscored counts the attempts that no evaluator gave a score: the figures say nothing about these.
+// Returns the mean of each evaluator over the scenarios of a suite, of all agents and models unless filtered, and how often it gave all or nothing. The filter evaluator selects runs, with the evaluations of all their evaluators. Here, unscored counts the attempts that no evaluator gave a score: the figures say nothing about these.
 //
 // Returns a wrapper object for the known response body format(s).
 //

@@ -42,7 +42,7 @@ select
     coalesce(array_agg(value order by value) filter (where is_attempt and value is not null), '{}')::double precision[] as attempt_values,
     mean(sum(value) filter (where is_attempt), count(value) filter (where is_attempt)) as value_mean
 from attempts
-group by scenario, tier
+group by tier, scenario
 order by scenario, tier
 limit @group_limit::int;
 
@@ -97,6 +97,6 @@ select
     coalesce(array_agg(to_double(value) order by value) filter (where value is not null), '{}')::double precision[] as attempt_values,
     mean(sum(value), count(value)) as value_mean
 from figures
-group by scenario, tier, evaluator_name
+group by evaluator_name, tier, scenario
 order by scenario, tier, evaluator_name
 limit @group_limit::int;

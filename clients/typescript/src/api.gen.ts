@@ -53,7 +53,7 @@ export interface paths {
         };
         /**
          * Compare a candidate with a baseline
-         * @description Compares two agents, models or batches over the scenarios of a suite that both attempted, pair by pair. The other filters apply to both sides; where a side has a filter of the same name, its own counts.
+         * @description Compares two agents, models or batches over the scenarios of a suite that both attempted, pair by pair. The other filters apply to both sides; where a side has a filter of the same name, its own counts. Sides that select the same runs are compared as if they were different.
          */
         get: operations["get-comparison"];
         put?: never;
@@ -383,7 +383,7 @@ export interface paths {
         };
         /**
          * Get statistics per day
-         * @description Returns the success rate, score, cost, tokens and duration of each day (UTC) of a suite, for a trend, and with band where the days before would have the metric.
+         * @description Returns the success rate, score, cost, tokens and duration of each day (UTC) of a suite, over all agents and models unless filtered, for a trend, and with band where the days before would have the metric.
          */
         get: operations["list-daily-stats"];
         put?: never;
@@ -403,7 +403,7 @@ export interface paths {
         };
         /**
          * Summarize what each evaluator gave
-         * @description Returns the mean of each evaluator over the scenarios of a suite, and how often it gave all or nothing. The filter evaluator selects runs, with the evaluations of all their evaluators. Here, unscored counts the attempts that no evaluator gave a score: the figures say nothing about these.
+         * @description Returns the mean of each evaluator over the scenarios of a suite, of all agents and models unless filtered, and how often it gave all or nothing. The filter evaluator selects runs, with the evaluations of all their evaluators. Here, unscored counts the attempts that no evaluator gave a score: the figures say nothing about these.
          */
         get: operations["list-evaluator-stats"];
         put?: never;
@@ -688,7 +688,7 @@ export interface components {
         Comparison: {
             /**
              * Format: double
-             * @description 1 / eValue, at most 1.
+             * @description 1 / eValue, at most 1; null unless the test is mcnemar-mid-p.
              */
             anytimePValue: number | null;
             /**
@@ -760,12 +760,12 @@ export interface components {
             minimumDetectable: number | null;
             /**
              * Format: int64
-             * @description Number of scenarios that only the baseline attempted. They are left out.
+             * @description Number of scenarios that only the baseline attempted; with a score as metric, where only it has one. They are left out.
              */
             onlyBaseline: number;
             /**
              * Format: int64
-             * @description Number of scenarios that only the candidate attempted. They are left out.
+             * @description As onlyBaseline.
              */
             onlyCandidate: number;
             /** @description Runs that are running or incomplete. They are left out. */
@@ -787,7 +787,7 @@ export interface components {
              * @description What se would be without pairing.
              */
             seUnpaired: number | null;
-            /** @description Runs are open: the verdict uses anytimePValue, because a p-value that is looked at repeatedly rejects too often. */
+            /** @description Runs are open, so the verdict uses anytimePValue, because a p-value that is looked at repeatedly rejects too often. Without one it is inconclusive, and it is neither equivalent nor notWorse. Void stale runs, or leave them out with until. */
             sequential: boolean;
             /**
              * Format: int64
@@ -795,7 +795,7 @@ export interface components {
              */
             sharedScenarios: number;
             suite: string;
-            /** @description mcnemar-mid-p (success, one attempt a side everywhere), paired-t, or sign (all differ by the same); null without a test. */
+            /** @description mcnemar-mid-p (success, one attempt a side everywhere, and no scenario at several tiers), paired-t, or sign (all differ by the same); null without a test. */
             test: string | null;
             /** Format: int64 */
             ties: number;
@@ -804,11 +804,11 @@ export interface components {
             /** @description Attempts without the score that is the metric. They are left out. */
             unscored: components["schemas"]["BothSides"];
             /**
-             * @description better, worse: the p-value is below 1 - level. equivalent: the interval is inside of ± margin. notWorse: it is above -margin. inconclusive: none of these. insufficient: there is no test.
+             * @description better, worse: the p-value is below 1 - level. equivalent: the interval is within ± margin. notWorse: its lower bound is above -margin. inconclusive: none of these. insufficient: there is no test.
              * @enum {string}
              */
             verdict: "better" | "worse" | "equivalent" | "notWorse" | "inconclusive" | "insufficient";
-            /** @description infraErrors (above 5 % of the final runs of a side), unequalAttempts (per scenario), missingScores, mixedTiers, fewScenarios (below 10), stillRunning, noBootstrap (fewer than 10 scenarios). */
+            /** @description infraErrors (above 5 % of the final runs of a side), unequalAttempts (per scenario), missingScores, mixedTiers, fewScenarios (below 10), stillRunning, noBootstrap (fewer than 10 scenarios, or more than 5,000). */
             warnings: string[];
             /**
              * Format: int64
@@ -1204,7 +1204,7 @@ export interface components {
             warnings: string[];
         };
         LeaderboardRow: {
-            /** @description Null by model. */
+            /** @description Null with by=model. */
             agent: string | null;
             /**
              * Format: double
@@ -1213,7 +1213,7 @@ export interface components {
             costPerRunUsd: number | null;
             /**
              * Format: double
-             * @description costPerRunUsd / rate; null for the rate 0.
+             * @description costPerRunUsd / rate; null for the rate 0. With coverage=all the cost is that of the attempted scenarios, and the rate that of all.
              */
             costPerSuccessUsd: number | null;
             /**
@@ -1236,7 +1236,7 @@ export interface components {
              * @description Number of runs of the entry that failed by infrastructure, at any scenario.
              */
             infraErrors: number;
-            /** @description Null by agent, and for runs without a model. */
+            /** @description Null with by=agent, and for runs without a model. */
             model: string | null;
             /** @description No ranked entry is at least as good in both cost and metric, and better in one. Null without a rank or a cost. */
             onFrontier: boolean | null;
@@ -1277,7 +1277,7 @@ export interface components {
             rate: number | null;
             /**
              * Format: double
-             * @description The rate with infra errors as failures.
+             * @description The rate with the infra errors at the scenarios on which the entry is judged as failures. A scenario with nothing but infra errors is not among these; infra=failure counts it.
              */
             rateErrorsAsFailures: number | null;
             /** Format: double */
@@ -1299,7 +1299,7 @@ export interface components {
             repeatSe: number | null;
             /**
              * Format: int64
-             * @description Number of attempts at the scenarios on which the entry is judged; all means are over these scenarios, each with the same weight.
+             * @description Number of attempts at the scenarios on which the entry is judged; means are over these scenarios, each with the same weight, as far as their runs report the figure.
              */
             runs: number;
             /**
@@ -1309,7 +1309,7 @@ export interface components {
             scenarios: number;
             /**
              * Format: double
-             * @description Mean total score, or the mean weighted score if that is the metric.
+             * @description Mean total score, or the mean weighted score if that is the metric, over the scenarios where the entry has one.
              */
             score: number | null;
             /** Format: double */
@@ -1326,22 +1326,22 @@ export interface components {
             successes: number;
             /**
              * Format: double
-             * @description Mean over the attempts that report it.
+             * @description Mean over scenarios, of the attempts that report it.
              */
             tokensInPerRun: number | null;
             /** Format: double */
             tokensOutPerRun: number | null;
             /**
              * Format: double
-             * @description Cost of all final runs of the entry, including infra errors, at any scenario.
+             * @description Known cost of all final runs of the entry, including infra errors, at any scenario.
              */
             totalCostUsd: number | null;
             /**
              * Format: int64
-             * @description Number of attempts without a score.
+             * @description Number of those attempts without a score.
              */
             unscored: number;
-            /** @description lowCoverage, infraErrors (above 5 % of the final runs), unequalAttempts (per scenario), missingCosts, missingScores, fewScenarios (below 10), stillRunning. */
+            /** @description lowCoverage (below minCoverage, whatever coverage is), infraErrors (above 5 % of the final runs), unequalAttempts (per scenario), missingCosts, missingScores, fewScenarios (below 10), stillRunning. */
             warnings: string[];
         };
         PassStats: {
@@ -1361,7 +1361,7 @@ export interface components {
              * @description Number of runs that are running or incomplete. They are left out.
              */
             openRuns: number;
-            /** @description Ordered by agent, model (null first) and k. The last k of an entry is the most attempts that it has at a scenario. */
+            /** @description Ordered by agent, model (null first) and k. The last k of an entry is kMax, or the most attempts that it has at a scenario. */
             rows: components["schemas"]["PassStatsRow"][];
             /**
              * Format: int64
@@ -1391,7 +1391,10 @@ export interface components {
             passAtK: number | null;
             /** Format: double */
             passAtKHigh: number | null;
-            /** Format: double */
+            /**
+             * Format: double
+             * @description Bounds of its interval (Student's t over scenarios, within 0 and 1).
+             */
             passAtKLow: number | null;
             /**
              * Format: double
@@ -1464,7 +1467,7 @@ export interface components {
             assumed: components["schemas"]["PowerAssumed"];
             /**
              * Format: int64
-             * @description Number of runs that takes: both sides attempt each scenario so often as is assumed.
+             * @description Number of runs that this takes: each side attempts each scenario as often as assumed.
              */
             attempts: number | null;
             /**
@@ -1730,7 +1733,7 @@ export interface components {
         ScenarioStats: {
             /**
              * Format: double
-             * @description Cronbach's alpha over the entries that attempted all scenarios: how well the scenarios measure one thing. Null with fewer than two of them, or two scenarios.
+             * @description Cronbach's alpha over the entries that attempted all scenarios: how well the scenarios measure one thing. Null with fewer than two such entries, or fewer than two scenarios.
              */
             alpha: number | null;
             /**
@@ -1780,16 +1783,16 @@ export interface components {
         ScenarioStatsRow: {
             /** Format: int64 */
             attempts: number;
-            /** @description all: every attempt succeeded. none: no attempt did. Otherwise null. */
+            /** @description all: the mean of the metric is 1 for every entry. none: it is 0. Otherwise null. */
             dead: string | null;
             /**
              * Format: double
-             * @description 1 - the mean of the metric over entries.
+             * @description 1 - the mean of the metric over entries; for metrics from 0 to 1.
              */
             difficulty: number | null;
             /**
              * Format: double
-             * @description Correlation over entries with the mean of the other scenarios, -1 to 1. Below 0, better entries fail it. Null with fewer than 3 entries, or if nothing varies.
+             * @description Correlation over entries with the mean of the other scenarios that the entry attempted, -1 to 1. Below 0, better entries do worse at it. Null with fewer than 3 entries, or if nothing varies.
              */
             discrimination: number | null;
             /**
@@ -2355,7 +2358,7 @@ export interface operations {
                 candidateBatchId?: string;
                 /** @description The largest difference without practical importance, in the unit of the metric; 0 is none. */
                 margin?: number;
-                /** @description auto: the interval that belongs to the test. bootstrap: BCa, with 10,000 resamples of the scenarios; it needs 10 scenarios. */
+                /** @description auto: the interval that belongs to the test. bootstrap: BCa, with 10,000 resamples of the scenarios; it needs 10 to 5,000 scenarios. */
                 interval?: "auto" | "bootstrap";
             };
             header?: never;
@@ -2386,9 +2389,9 @@ export interface operations {
                      *       "candidate": 0.75,
                      *       "difference": 0.2,
                      *       "se": 0.082,
-                     *       "low": 0.04,
-                     *       "high": 0.34,
-                     *       "pValue": 0.021,
+                     *       "low": 0.03,
+                     *       "high": 0.35,
+                     *       "pValue": 0.022,
                      *       "test": "mcnemar-mid-p",
                      *       "sharedScenarios": 40,
                      *       "onlyBaseline": 0,
@@ -2415,8 +2418,8 @@ export interface operations {
                      *         "candidate": 0
                      *       },
                      *       "minimumDetectable": 0.23,
-                     *       "seUnpaired": 0.105,
-                     *       "correlation": 0.39,
+                     *       "seUnpaired": 0.106,
+                     *       "correlation": 0.41,
                      *       "eValue": 4.77,
                      *       "anytimePValue": 0.21,
                      *       "sequential": false,
@@ -3045,7 +3048,7 @@ export interface operations {
                 level?: number;
                 /** @description What an entry is: an agent with a model, an agent, or a model. */
                 by?: "agentModel" | "agent" | "model";
-                /** @description Where entries are judged. shared: those that attempted at least minCoverage of the scenarios are ranked, on the scenarios that all of them attempted. own: each on what it attempted. all: on all scenarios; what was not attempted counts as failed. */
+                /** @description Where entries are judged. shared: those that attempted at least minCoverage of the scenarios are ranked, on the scenarios that all of them attempted (with a score as metric, entries without one at such a scenario have the warning missingScores). own: each on what it attempted. all: on all scenarios; what was not attempted counts as failed. */
                 coverage?: "shared" | "own" | "all";
                 /** @description The share of the scenarios that an entry must have attempted to be ranked, with coverage=shared. */
                 minCoverage?: number;
@@ -3285,7 +3288,7 @@ export interface operations {
                 baselineAttempts?: number;
                 /** @description As baselineAttempts. */
                 candidateAttempts?: number;
-                /** @description Estimate discordant or the variances from the runs of this suite. It needs a baseline and a candidate. The parameters below are only for this. */
+                /** @description Estimate discordant or the variances from the runs of this suite. Select one tier: tiers of a scenario are planned as if they were independent. It needs a baseline and a candidate. The parameters below are only for this. */
                 suite?: string;
                 /** @description Only runs of this tier. */
                 tier?: string;
@@ -6289,7 +6292,7 @@ export interface operations {
                      *           "rate": 0.75,
                      *           "score": 0.81,
                      *           "costRuns": 120,
-                     *           "totalCostUsd": 3.69,
+                     *           "totalCostUsd": 3.66,
                      *           "costPerRunUsd": 0.03,
                      *           "tokensInPerRun": 85000,
                      *           "tokensOutPerRun": 2200,
