@@ -35,13 +35,13 @@ type LeaderboardRow struct {
 	Agent    *string `json:"agent" doc:"Null with by=model."`
 	Model    *string `json:"model" doc:"Null with by=agent, and for runs without a model."`
 
-	Scenarios int64   `json:"scenarios" doc:"Number of scenarios (each tier counts) that the entry attempted."`
-	Coverage  float64 `json:"coverage" doc:"Their share of all scenarios of the leaderboard."`
-	Runs      int64   `json:"runs" doc:"Number of attempts at the scenarios on which the entry is judged; means are over these scenarios, each with the same weight, as far as their runs report the figure."`
-	Successes int64   `json:"successes" doc:"Number of those attempts that succeeded."`
-	InfraErrors int64 `json:"infraErrors" doc:"Number of runs of the entry that failed by infrastructure, at any scenario."`
-	OpenRuns    int64 `json:"openRuns" doc:"Number of runs of the entry that have not ended, at any scenario."`
-	Unscored    int64 `json:"unscored" doc:"Number of those attempts without a score."`
+	Scenarios   int64   `json:"scenarios" doc:"Number of scenarios (each tier counts) that the entry attempted."`
+	Coverage    float64 `json:"coverage" doc:"Their share of all scenarios of the leaderboard."`
+	Runs        int64   `json:"runs" doc:"Number of attempts at the scenarios on which the entry is judged; means are over these scenarios, each with the same weight, as far as their runs report the figure."`
+	Successes   int64   `json:"successes" doc:"Number of those attempts that succeeded."`
+	InfraErrors int64   `json:"infraErrors" doc:"Number of runs of the entry that failed by infrastructure, at any scenario."`
+	OpenRuns    int64   `json:"openRuns" doc:"Number of runs of the entry that have not ended, at any scenario."`
+	Unscored    int64   `json:"unscored" doc:"Number of those attempts without a score."`
 
 	Rate                 *float64 `json:"rate" doc:"Success rate, 0 to 1: the mean over scenarios."`
 	RateLow              *float64 `json:"rateLow" doc:"Bounds of its interval (Wilson, at an effective number of attempts)."`

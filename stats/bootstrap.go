@@ -22,8 +22,9 @@ const (
 // Bootstrap is the BCa interval of the mean of the values, in their unit, from 10,000
 // resamples of scenarios (bias-corrected and accelerated; Efron 1987, JASA 82:171). The seed
 // is derived from the values, so the same data always give the same interval, and negated
-// data the negated one. It is undefined above 5,000 scenarios, where it would take seconds and differs
-// little from Mean, and with fewer than 10: with few it is too narrow (about 86 % instead of 95 % at 10, 92 % at 20); prefer Mean. Golden: bootstrap.json.
+// data the negated one. It is undefined above 5,000 scenarios, where it would
+// take seconds and differs little from Mean, and with fewer than 10: with few it is too narrow
+// (about 86 % instead of 95 % at 10, 92 % at 20); prefer Mean. Golden: bootstrap.json.
 func Bootstrap(values []Value, level float64) Interval {
 	xs, clusters := byScenario(values)
 	low, high := bootstrap(xs, clusters, level)
