@@ -44,10 +44,13 @@ function keyOf(security) {
   return { required: true, short: `\`${scope}\``, text: `needs an API key with the scope \`${scope}\`` };
 }
 
+/** The query of a sample: the suite, and the sides of a comparison. */
+const queryOf = (parameters) => parameters.filter((p) => p.in === "query" && ["suite", "baselineModel", "candidateModel"].includes(p.name));
+
 /** The sample of an operation. */
 export const samples = {
   curl({ method, path, parameters, body, key }) {
-    const query = parameters.filter((p) => p.in === "query" && p.name === "suite").map((p) => `?${p.name}=${exampleOf(p)}`);
+    const query = queryOf(parameters).map((p, i) => `${i ? "&" : "?"}${p.name}=${exampleOf(p)}`);
     const url = "http://127.0.0.1:8787" + path.replace(/\{(\w+)\}/g, (_, name) => exampleOf(parameters.find((p) => p.name === name))) + query.join("");
     return [
       `curl ${method === "GET" ? "" : `-X ${method} `}'${url}'`,
@@ -59,8 +62,11 @@ export const samples = {
     const args = parameters.filter((p) => p.in === "path").map((p) => JSON.stringify(exampleOf(p)));
     const query = parameters.filter((p) => p.in === "query");
     if (query.length > 0) {
-      const suite = query.find((p) => p.name === "suite");
-      args.push(`&benchledger.${pascal(id)}Params{${suite ? `Suite: new(${JSON.stringify(exampleOf(suite))})` : ""}}`);
+      const fields = queryOf(parameters).map((p) => {
+        const value = JSON.stringify(exampleOf(p));
+        return `${pascal(p.name)}: ${p.required ? value : `new(${value})`}`;
+      });
+      args.push(`&benchledger.${pascal(id)}Params{${fields.join(", ")}}`);
     }
     if (body) args.push(`"application/json"`, `strings.NewReader(\`${JSON.stringify(body.example, null, 2)}\`)`);
     return `response, err := client.${pascal(id)}${body ? "WithBody" : ""}WithResponse(${["ctx", ...args].join(", ")})
@@ -75,8 +81,8 @@ fmt.Printf("%s\\n", response.Body)`;
   typescript({ id, parameters, body }) {
     const args = parameters.filter((p) => p.in === "path").map((p) => JSON.stringify(exampleOf(p)));
     if (body) args.push(JSON.stringify(body.example, null, 2));
-    const suite = parameters.find((p) => p.in === "query" && p.name === "suite");
-    if (suite) args.push(`{ suite: ${JSON.stringify(exampleOf(suite))} }`);
+    const query = queryOf(parameters);
+    if (query.length > 0) args.push(`{ ${query.map((p) => `${p.name}: ${JSON.stringify(exampleOf(p))}`).join(", ")} }`);
     return `const result = await client.${camel(id)}(${args.join(", ")});
 console.log(result);`;
   },

@@ -202,6 +202,33 @@ export class BenchLedger {
   listAgentStats = (signal?: AbortSignal): Promise<Answer<"list-agent-stats">> =>
     this.#data(this.#api.GET("/api/stats/agents", withSignal(signal)));
 
+  getLeaderboard = (query: Query<"get-leaderboard">, signal?: AbortSignal): Promise<Answer<"get-leaderboard">> =>
+    this.#data(this.#api.GET("/api/leaderboard", { params: { query }, ...withSignal(signal) }));
+
+  getComparison = (query: Query<"get-comparison">, signal?: AbortSignal): Promise<Answer<"get-comparison">> =>
+    this.#data(this.#api.GET("/api/comparison", { params: { query }, ...withSignal(signal) }));
+
+  listComparisonDetails = (query: Query<"list-comparison-details">, signal?: AbortSignal): Promise<Answer<"list-comparison-details">> =>
+    this.#data(this.#api.GET("/api/comparison/details", { params: { query }, ...withSignal(signal) }));
+
+  listScenarioStats = (query: Query<"list-scenario-stats">, signal?: AbortSignal): Promise<Answer<"list-scenario-stats">> =>
+    this.#data(this.#api.GET("/api/stats/scenarios", { params: { query }, ...withSignal(signal) }));
+
+  getScenarioMatrix = (query: Query<"get-scenario-matrix">, signal?: AbortSignal): Promise<Answer<"get-scenario-matrix">> =>
+    this.#data(this.#api.GET("/api/stats/matrix", { params: { query }, ...withSignal(signal) }));
+
+  listPassStats = (query: Query<"list-pass-stats">, signal?: AbortSignal): Promise<Answer<"list-pass-stats">> =>
+    this.#data(this.#api.GET("/api/stats/pass", { params: { query }, ...withSignal(signal) }));
+
+  listEvaluatorStats = (query: Query<"list-evaluator-stats">, signal?: AbortSignal): Promise<Answer<"list-evaluator-stats">> =>
+    this.#data(this.#api.GET("/api/stats/evaluators", { params: { query }, ...withSignal(signal) }));
+
+  listDailyStats = (query: Query<"list-daily-stats">, signal?: AbortSignal): Promise<Answer<"list-daily-stats">> =>
+    this.#data(this.#api.GET("/api/stats/days", { params: { query }, ...withSignal(signal) }));
+
+  getPowerPlan = (query: Query<"get-power-plan">, signal?: AbortSignal): Promise<Answer<"get-power-plan">> =>
+    this.#data(this.#api.GET("/api/power", { params: { query }, ...withSignal(signal) }));
+
   getHealth = (signal?: AbortSignal): Promise<Answer<"get-health">> => this.#data(this.#api.GET("/health", withSignal(signal)));
 
   getLiveness = (signal?: AbortSignal): Promise<Answer<"get-liveness">> => this.#data(this.#api.GET("/livez", withSignal(signal)));
