@@ -1,5 +1,5 @@
 // Package api serves BenchLedger over HTTP: the operations, one file per
-// resource, and shared code: admission.go, auth.go, bounds.go, checked.go and plain.go
+// resource, and shared code: admission.go, auth.go, bounds.go, cells.go (the runs of statistics), checked.go and plain.go
 // (validation of runs), database.go, document.go, encode.go, errors.go, filters.go, json.go,
 // middleware.go, observe.go, page.go, values.go.
 package api

@@ -31,9 +31,9 @@ type Basis struct {
 // cells are the runs that a statistic is about.
 type cells struct {
 	basis     Basis
-	cells     []stats.Cell
-	durations []stats.DurationCount
-	last      []time.Time // of each cell: when its last run started
+	cells     []stats.Cell // ordered by agent, model, scenario and tier
+	durations [][]int64    // of each cell: those of its attempts, in milliseconds
+	last      []time.Time  // of each cell: when its last run started
 }
 
 // maxTable is how many places the table of entries and scenarios of an answer has. Most memory
@@ -47,37 +47,38 @@ func readCells(ctx context.Context, q *db.Queries, filters map[string]string, ju
 	if err != nil {
 		return nil, err
 	}
-	type entry struct{ agent, model string }
 	type item struct{ scenario, tier string }
-	entries, items := map[entry]bool{}, map[item]bool{}
-	for i, row := range rows {
-		if i == 0 || !sameCell(row, rows[i-1]) {
-			c.cells = append(c.cells, stats.Cell{Agent: row.Agent, Model: row.Model, Scenario: row.Scenario, Tier: row.Tier})
-			c.last = append(c.last, row.LastStartedAt)
-			model := ""
-			if row.Model != nil {
-				model = *row.Model
-			}
-			entries[entry{row.Agent, model}], items[item{row.Scenario, row.Tier}] = true, true
+	entries, items := 0, map[item]bool{}
+	for i := range rows {
+		row := &rows[i]
+		next := stats.Cell{Agent: row.Agent, Model: row.Model, Scenario: row.Scenario, Tier: row.Tier}
+		isNewEntry := i == 0 || !isSameEntry(&c.cells[len(c.cells)-1], &next)
+		if isNewEntry {
+			entries++
+		}
+		if isNewEntry || rows[i-1].Scenario != row.Scenario || rows[i-1].Tier != row.Tier {
+			c.cells, c.durations, c.last = append(c.cells, next), append(c.durations, nil), append(c.last, row.LastStartedAt)
+			items[item{row.Scenario, row.Tier}] = true
 		}
 		c.add(row, judgement)
 	}
-	if len(entries)*len(items) > maxTable {
+	if entries*len(items) > maxTable {
 		return nil, tooManyRuns()
 	}
 	return c, nil
 }
 
-func sameCell(a, b db.ListCellsRow) bool {
-	return a.Agent == b.Agent && a.Scenario == b.Scenario && a.Tier == b.Tier &&
-		(a.Model == nil) == (b.Model == nil) && (a.Model == nil || *a.Model == *b.Model)
+// isSameEntry reports whether two cells are of the same agent and model.
+func isSameEntry(a, b *stats.Cell) bool {
+	return a.Agent == b.Agent && (a.Model == nil) == (b.Model == nil) && (a.Model == nil || *a.Model == *b.Model)
 }
 
 // add adds a row to the last cell.
-func (c *cells) add(row db.ListCellsRow, judgement Judgement) {
-	cell, last := &c.cells[len(c.cells)-1], &c.last[len(c.last)-1]
-	if row.LastStartedAt.After(*last) {
-		*last = row.LastStartedAt
+func (c *cells) add(row *db.ListCellsRow, judgement Judgement) {
+	end := len(c.cells) - 1
+	cell := &c.cells[end]
+	if row.LastStartedAt.After(c.last[end]) {
+		c.last[end] = row.LastStartedAt
 	}
 	runs := stats.Runs{
 		Count: row.Runs, Successes: row.Successes,
@@ -110,12 +111,22 @@ func (c *cells) add(row db.ListCellsRow, judgement Judgement) {
 		c.basis.Unscored += row.Runs - row.WeightedScores
 	case stats.MetricSuccess:
 	}
-	for _, milliseconds := range row.DurationsMs {
-		c.durations = append(c.durations, stats.DurationCount{
-			Agent: cell.Agent, Model: cell.Model, Scenario: cell.Scenario, Tier: cell.Tier,
-			DurationBin: stats.DurationBin{Bin: stats.DurationBinOf(milliseconds), Runs: 1},
-		})
+	c.durations[end] = append(c.durations[end], row.DurationsMs...)
+}
+
+// durationCounts are the durations as a leaderboard takes them.
+func (c *cells) durationCounts() []stats.DurationCount {
+	var counts []stats.DurationCount
+	for i := range c.cells {
+		cell := &c.cells[i]
+		for _, milliseconds := range c.durations[i] {
+			counts = append(counts, stats.DurationCount{
+				Agent: cell.Agent, Model: cell.Model, Scenario: cell.Scenario, Tier: cell.Tier,
+				DurationBin: stats.DurationBin{Bin: stats.DurationBinOf(milliseconds), Runs: 1},
+			})
+		}
 	}
+	return counts
 }
 
 func sample(count int64, mean, deviation *float64) stats.Sample {

@@ -95,7 +95,7 @@ func (s *server) getLeaderboard(ctx context.Context, q *db.Queries, input *getLe
 	if err != nil {
 		return nil, err
 	}
-	board := stats.Leaderboard(c.cells, c.durations, stats.LeaderboardOptions{
+	board := stats.Leaderboard(c.cells, c.durationCounts(), stats.LeaderboardOptions{
 		Scope: input.scope(), By: input.By, Coverage: input.Coverage, MinCoverage: input.MinCoverage,
 	})
 	output := &getLeaderboardOutput{Body: Leaderboard{

@@ -206,7 +206,3 @@ func (s *server) listPassStats(ctx context.Context, q *db.Queries, input *listPa
 	}
 	return &listPassStatsOutput{Body: body}, nil
 }
-
-func isSameEntry(a, b *stats.Cell) bool {
-	return a.Agent == b.Agent && (a.Model == nil) == (b.Model == nil) && (a.Model == nil || *a.Model == *b.Model)
-}

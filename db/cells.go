@@ -6,10 +6,12 @@ import (
 	"errors"
 )
 
-// MaxRuns is how many runs a statistic reads at most, and MaxGroups in how many groups (cells, for example).
+// MaxRuns and MaxEvaluations are how many of these a statistic reads at most, and MaxGroups in how many groups
+// (cells, for example).
 const (
-	MaxRuns   = 250_000
-	MaxGroups = 100_000
+	MaxRuns        = 250_000
+	MaxEvaluations = 1_000_000
+	MaxGroups      = 100_000
 )
 
 // ErrTooManyRuns is the error of filters that match more than that.
@@ -23,7 +25,7 @@ func ListMatchingCells(ctx context.Context, q *Queries, filters map[string]strin
 		return nil, err
 	}
 	rows, err := q.ListCells(ctx, ListCellsParams{Filters: encoded, RunLimit: MaxRuns + 1, CellLimit: MaxGroups + 1})
-	return bounded(rows, err, func(r *ListCellsRow) int64 { return r.Runs })
+	return bounded(rows, err, MaxRuns, func(r *ListCellsRow) int64 { return r.Runs })
 }
 
 // matching returns queries that are planned for the values of filters, and the filters as JSON.
@@ -32,16 +34,17 @@ func matching(q *Queries, filters map[string]string) (*Queries, json.RawMessage,
 	return New(customPlan{q.db}), encoded, err
 }
 
-// bounded returns rows unless there are more than MaxGroups, or they summarize more than MaxRuns runs.
-func bounded[R any](rows []R, err error, runs func(*R) int64) ([]R, error) {
+// bounded returns rows unless there are more than MaxGroups, or they summarize more than most runs or
+// evaluations, of which count is the number in a row.
+func bounded[R any](rows []R, err error, most int64, count func(*R) int64) ([]R, error) {
 	if err != nil {
 		return nil, err
 	}
 	total := int64(0)
 	for i := range rows {
-		total += runs(&rows[i])
+		total += count(&rows[i])
 	}
-	if total > MaxRuns || len(rows) > MaxGroups {
+	if total > most || len(rows) > MaxGroups {
 		return nil, ErrTooManyRuns
 	}
 	return rows, nil

@@ -10,5 +10,5 @@ func ListMatchingDays(ctx context.Context, q *Queries, filters map[string]string
 		return nil, err
 	}
 	rows, err := q.ListDays(ctx, ListDaysParams{Filters: encoded, ErrorsCount: errorsCount, RunLimit: MaxRuns + 1, GroupLimit: MaxGroups + 1})
-	return bounded(rows, err, func(r *ListDaysRow) int64 { return r.Runs })
+	return bounded(rows, err, MaxRuns, func(r *ListDaysRow) int64 { return r.Runs })
 }

@@ -2,9 +2,6 @@ package db
 
 import "context"
 
-// MaxEvaluations is how many evaluations a statistic reads at most.
-const MaxEvaluations = 1_000_000
-
 // ListMatchingAttemptValues returns the values of a metric of the attempts that match all filters;
 // see ListRunsPage for these. Infra errors are attempts if errorsCount.
 func ListMatchingAttemptValues(ctx context.Context, q *Queries, filters map[string]string, metric string, errorsCount bool) ([]ListAttemptValuesRow, error) {
@@ -15,7 +12,7 @@ func ListMatchingAttemptValues(ctx context.Context, q *Queries, filters map[stri
 	rows, err := q.ListAttemptValues(ctx, ListAttemptValuesParams{
 		Filters: encoded, Metric: metric, ErrorsCount: errorsCount, RunLimit: MaxRuns + 1, GroupLimit: MaxGroups + 1,
 	})
-	return bounded(rows, err, func(r *ListAttemptValuesRow) int64 { return r.Runs })
+	return bounded(rows, err, MaxRuns, func(r *ListAttemptValuesRow) int64 { return r.Runs })
 }
 
 // ListMatchingEvaluationValues returns what evaluators said of the attempts that match all filters. It
@@ -29,12 +26,5 @@ func ListMatchingEvaluationValues(ctx context.Context, q *Queries, filters map[s
 	rows, err := q.ListEvaluationValues(ctx, ListEvaluationValuesParams{
 		Filters: encoded, ErrorsCount: errorsCount, RunLimit: MaxRuns, EvaluationLimit: MaxEvaluations + 1, GroupLimit: MaxGroups + 1,
 	})
-	evaluations := int64(0)
-	for i := range rows {
-		evaluations += rows[i].Evaluations
-	}
-	if evaluations > MaxEvaluations {
-		return nil, ErrTooManyRuns
-	}
-	return bounded(rows, err, func(*ListEvaluationValuesRow) int64 { return 0 })
+	return bounded(rows, err, MaxEvaluations, func(r *ListEvaluationValuesRow) int64 { return r.Evaluations })
 }

@@ -26,12 +26,5 @@ func ListMatchingEvaluatorCells(ctx context.Context, q *Queries, filters map[str
 	rows, err := q.ListEvaluatorCells(ctx, ListEvaluatorCellsParams{
 		Filters: encoded, ErrorsCount: errorsCount, RunLimit: MaxRuns, EvaluationLimit: MaxEvaluations + 1, GroupLimit: MaxGroups + 1,
 	})
-	evaluations := int64(0)
-	for i := range rows {
-		evaluations += rows[i].Evaluations
-	}
-	if evaluations > MaxEvaluations {
-		return nil, ErrTooManyRuns
-	}
-	return bounded(rows, err, func(*ListEvaluatorCellsRow) int64 { return 0 })
+	return bounded(rows, err, MaxEvaluations, func(r *ListEvaluatorCellsRow) int64 { return r.Evaluations })
 }
