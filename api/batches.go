@@ -109,15 +109,15 @@ func (s *server) listBatches(ctx context.Context, q *db.Queries, input *listBatc
 var errPageFull = errors.New("the page is full")
 
 func (s *server) getBatch(ctx context.Context, q *db.Queries, input *getBatchInput) (*getBatchOutput, error) {
-	filters := map[string]string{}
+	filters := db.Filters{}
 	if input.Voided {
-		filters["voided"] = "true"
+		filters["voided"] = []string{"true"}
 	}
 	list := listName("batches/"+string(input.BatchID), filters)
 	var after db.RunPosition // It is before every run.
 	if input.Cursor != "" {
 		var err error
-		if after, err = parseRunCursor(list, input.Cursor); err != nil {
+		if after, err = parseRunCursor(list, input.Cursor, db.OrderOldest); err != nil {
 			return nil, err
 		}
 	}
@@ -136,7 +136,7 @@ func (s *server) getBatch(ctx context.Context, q *db.Queries, input *getBatchInp
 		})
 		rows, last := cutPage(rows, maxBatchRuns, budget)
 		if last != nil {
-			output.Link = linkToNext(filters, 0, runCursor(list, db.RunPosition{StartedAt: last.StartedAt, ID: last.ID}))
+			output.Link = linkToNext(filters, 0, runCursor(list, db.OrderOldest, db.RunPosition{StartedAt: last.StartedAt, ID: last.ID}))
 		}
 		output.Body = BatchDetails{s.batchFromRow(batch), s.runsFromRows(rows)}
 		if budget.Exceeded {

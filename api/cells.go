@@ -41,7 +41,7 @@ type cells struct {
 const maxTable = 1_000_000
 
 // readCells returns the cells of the runs that match the filters.
-func readCells(ctx context.Context, q *db.Queries, filters map[string]string, judgement Judgement) (*cells, error) {
+func readCells(ctx context.Context, q *db.Queries, filters db.Filters, judgement Judgement) (*cells, error) {
 	c := &cells{basis: Basis{AsOf: UTCTime{time.Now()}}}
 	rows, err := db.ListMatchingCells(ctx, q, filters)
 	if err != nil {

@@ -163,7 +163,11 @@ func fieldErrors(faults []error) []FieldError {
 		var detailer huma.ErrorDetailer
 		if errors.As(fault, &detailer) {
 			detail := detailer.ErrorDetail()
-			fields = append(fields, FieldError{Location: detail.Location, Message: detail.Message})
+			location := detail.Location
+			if strings.HasPrefix(location, "query.") { // A parameter that is repeated has no places.
+				location, _, _ = strings.Cut(location, "[")
+			}
+			fields = append(fields, FieldError{Location: location, Message: detail.Message})
 		}
 	}
 	return fields

@@ -65,7 +65,7 @@ type sideFilters struct {
 
 // within returns these filters together with those that both sides share. Of two with the same
 // name, that of the side counts.
-func (f sideFilters) within(shared map[string]string) map[string]string {
+func (f sideFilters) within(shared db.Filters) db.Filters {
 	all := maps.Clone(shared)
 	if f.NoModel {
 		delete(all, "model")
@@ -197,15 +197,15 @@ func ratioOf(r stats.Ratio) Ratio {
 }
 
 // readSides reads the cells of both sides, in one snapshot.
-func readSides(ctx context.Context, q *db.Queries, shared map[string]string, sides SideFilters, judgement Judgement) (baseline, candidate *cells, err error) {
-	return readBoth(ctx, q, shared, sides, func(q *db.Queries, filters map[string]string) (*cells, error) {
+func readSides(ctx context.Context, q *db.Queries, shared db.Filters, sides SideFilters, judgement Judgement) (baseline, candidate *cells, err error) {
+	return readBoth(ctx, q, shared, sides, func(q *db.Queries, filters db.Filters) (*cells, error) {
 		return readCells(ctx, q, filters, judgement)
 	})
 }
 
 // readBoth reads something of both sides, in one snapshot.
 func readBoth[T any](
-	ctx context.Context, q *db.Queries, shared map[string]string, sides SideFilters, read func(*db.Queries, map[string]string) (T, error),
+	ctx context.Context, q *db.Queries, shared db.Filters, sides SideFilters, read func(*db.Queries, db.Filters) (T, error),
 ) (baseline, candidate T, err error) {
 	if err := sides.check(); err != nil {
 		return baseline, candidate, err

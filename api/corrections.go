@@ -141,9 +141,9 @@ func voidOf(row db.BenchmarkRun) *Void {
 }
 
 func (s *server) listCorrections(ctx context.Context, q *db.Queries, input *listCorrectionsInput) (*listCorrectionsOutput, error) {
-	filters := map[string]string{}
+	filters := db.Filters{}
 	if input.RunID != "" {
-		filters["runId"] = string(input.RunID)
+		filters["runId"] = []string{string(input.RunID)}
 	}
 	list := listName("corrections", filters)
 	before := int64(math.MaxInt64)

@@ -201,6 +201,9 @@ func register[I, O any](s *server, operation huma.Operation, class class, handle
 	operation.MaxBodyBytes = maxBodyBytes
 	operation.BodyReadTimeout = bodyReadTimeout
 	operation.Metadata = map[string]any{classKey: class}
+	if field, ok := reflect.TypeFor[I]().FieldByName("Metadata"); ok && field.Type == reflect.TypeFor[metadataFilters]() {
+		operation.Parameters = append(operation.Parameters, metadataParameter())
+	}
 	huma.Register(s.api, operation, func(ctx context.Context, input *I) (output *O, err error) {
 		err = s.database.use(ctx, classOf(ctx, class, input), s.RequestTimeout, func(ctx context.Context, q *db.Queries) error {
 			output, err = handler(ctx, q, input)

@@ -90,7 +90,7 @@ func (s *server) registerDetails() {
 }
 
 func (s *server) listComparisonDetails(ctx context.Context, q *db.Queries, input *listComparisonDetailsInput) (*listComparisonDetailsOutput, error) {
-	baseline, candidate, err := readBoth(ctx, q, input.values(), input.SideFilters, func(q *db.Queries, filters map[string]string) (*attemptValues, error) {
+	baseline, candidate, err := readBoth(ctx, q, input.values(), input.SideFilters, func(q *db.Queries, filters db.Filters) (*attemptValues, error) {
 		return readAttemptValues(ctx, q, filters, input.By, input.Judgement)
 	})
 	if err != nil {
@@ -135,7 +135,7 @@ func (a *valuesRow) compare(b *valuesRow) int {
 }
 
 // readAttemptValues reads a side.
-func readAttemptValues(ctx context.Context, q *db.Queries, filters map[string]string, by detailsBy, judgement Judgement) (*attemptValues, error) {
+func readAttemptValues(ctx context.Context, q *db.Queries, filters db.Filters, by detailsBy, judgement Judgement) (*attemptValues, error) {
 	side := &attemptValues{basis: Basis{AsOf: UTCTime{time.Now()}}}
 	attempts, err := db.ListMatchingAttemptValues(ctx, q, filters, string(judgement.Metric), judgement.Infra == stats.InfraFailure)
 	if err != nil {

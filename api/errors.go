@@ -163,7 +163,8 @@ func invalid(fields ...FieldError) *Problem {
 // tooManyRuns is the response to filters that match more runs than a statistic reads.
 func tooManyRuns() *Problem {
 	return invalid(FieldError{"query", fmt.Sprintf(
-		"the filters match more than %d runs, or too many scenarios, entries or evaluations: narrow them, for example with since and until, tier, agent or batchId", db.MaxRuns)})
+		"the filters match more than %d runs (%d for a list that is sorted by a figure), or too many scenarios, entries or evaluations: "+
+			"narrow them, for example with since and until, tier, agent or batchId", db.MaxRuns, db.MaxSorted)})
 }
 
 // busy is the response of an overloaded server.

@@ -504,9 +504,14 @@ func TestQueryParameters(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	for path, want := range map[string]string{
-		"/api/runs?limt=1":                      "query.limt: unknown query parameter; this operation has limit, cursor, suite, scenario, agent, status, voided; ",
+		"/api/runs?limt=1":                      "query.limt: unknown query parameter; this operation has metadata.KEY, limit, cursor, sort, suite, scenario, tier, agent, model, status, batchId, isSuccessful, specialistName, evaluator, since, until, voided; ",
 		"/api/stats?suite=a":                    "query.suite: unknown query parameter; this operation has none; ",
-		"/api/runs?suite=a&suite=b":             "query.suite: expected one value, not 2; ",
+		"/api/runs?limit=1&limit=2":             "query.limit: expected one value, not 2; ",
+		"/api/runs?suite=a&suite=":              "query.suite: expected no empty value beside others; ",
+		"/api/runs?status=done":                 `query.status: expected value to be one of "running, completed, failed, incomplete"; `,
+		"/api/runs?metadata=a":                  "query.metadata: unknown query parameter; this operation has metadata.KEY, limit, cursor, sort, suite, scenario, tier, agent, model, status, batchId, isSuccessful, specialistName, evaluator, since, until, voided; ",
+		"/api/batches?metadata.a=b":             "query.metadata.a: unknown query parameter; this operation has limit, cursor; ",
+		"/api/runs?isSuccessful=2":              "query.isSuccessful: invalid boolean; ",
 		"/api/leaderboard?suite=a&level=nan":    "query.level: expected finite number; ",
 		"/api/leaderboard?suite=a&level=%2BInf": "query.level: expected finite number; ",
 		"/api/runs?suite=%zz":                   "query: expected percent-encoded UTF-8 without NUL; ",

@@ -328,7 +328,7 @@ func requireTextPath(s *server) func(http.Handler) http.Handler {
 }
 
 // checkQuery refuses a query with a parameter that the operation does not have, or with one
-// that is repeated. Health checks may have any query.
+// that is repeated and may not be. Health checks may have any query.
 func (s *server) checkQuery(ctx huma.Context, next func(huma.Context)) {
 	address := ctx.URL()
 	if r, _ := humachi.Unwrap(ctx); address.RawQuery == "" || isHealth(r) {
@@ -349,13 +349,16 @@ func (s *server) checkQuery(ctx huma.Context, next func(huma.Context)) {
 		s.refuse(ctx, invalid(FieldError{"query", "expected & between parameters, not ;"}))
 		return
 	}
-	var known []string
+	var known, repeatable []string
 	var fields []FieldError
 	for _, parameter := range ctx.Operation().Parameters {
 		if parameter.In != "query" {
 			continue
 		}
 		known = append(known, parameter.Name)
+		if parameter.Schema.Type == huma.TypeArray {
+			repeatable = append(repeatable, parameter.Name)
+		}
 		// huma takes NaN for a number within any bounds.
 		if number, err := strconv.ParseFloat(query.Get(parameter.Name), 64); err == nil && parameter.Schema.Type == huma.TypeNumber &&
 			(math.IsNaN(number) || math.IsInf(number, 0)) {
@@ -363,8 +366,14 @@ func (s *server) checkQuery(ctx huma.Context, next func(huma.Context)) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(query)) {
+		_, isMetadata := metadataKey(name)
 		switch {
-		case !slices.Contains(known, name):
+		case isMetadata && slices.Contains(known, "metadata"):
+		case slices.Contains(repeatable, name):
+			if len(query[name]) > 1 && slices.Contains(query[name], "") {
+				fields = append(fields, FieldError{"query." + name, "expected no empty value beside others"})
+			}
+		case !slices.Contains(known, name) || name == "metadata":
 			fields = append(fields, FieldError{parameterLocation(name), unknownParameter(known)})
 		case len(query[name]) > 1:
 			fields = append(fields, FieldError{"query." + name, fmt.Sprintf("expected one value, not %d", len(query[name]))})
@@ -395,7 +404,8 @@ func unknownParameter(known []string) string {
 	if len(known) == 0 {
 		return "unknown query parameter; this operation has none"
 	}
-	return "unknown query parameter; this operation has " + strings.Join(known, ", ")
+	names := strings.Join(known, ", ")
+	return "unknown query parameter; this operation has " + strings.ReplaceAll(names, "metadata", "metadata.KEY")
 }
 
 func (s *server) notFound(w http.ResponseWriter, r *http.Request) {

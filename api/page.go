@@ -5,6 +5,8 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/binary"
+	"maps"
+	"math"
 	"net/url"
 	"strconv"
 	"time"
@@ -12,7 +14,7 @@ import (
 	"github.com/benchledger/benchledger/db"
 )
 
-// A list is read page by page: newest first, each page from the cursor in the Link header
+// A list is read page by page, each page from the cursor in the Link header
 // of the one before.
 
 // beyondEveryTime is later than every time that is accepted: the position before
@@ -37,13 +39,11 @@ func cutPage[R any](rows []R, limit int32, budget db.Budget) (page []R, last *R)
 
 // linkToNext returns a Link header (RFC 8288). Its target is relative to the address of
 // the request, so that it works behind a proxy that adds a prefix to the path.
-func linkToNext(filters map[string]string, limit int32, cursor string) string {
+func linkToNext(filters db.Filters, limit int32, cursor string) string {
 	query := url.Values{"cursor": {cursor}}
+	maps.Copy(query, url.Values(filters))
 	if limit > 0 {
 		query.Set("limit", strconv.Itoa(int(limit)))
-	}
-	for name, value := range filters {
-		query.Set(name, value)
 	}
 	return "<?" + query.Encode() + `>; rel="next"`
 }
@@ -81,13 +81,16 @@ func badCursor() *Problem {
 }
 
 // runCursor is the cursor of a position in a list of runs.
-func runCursor(list string, position db.RunPosition) string {
+func runCursor(list string, order db.RunOrder, position db.RunPosition) string {
 	encoded := appendTime(nil, position.StartedAt)
+	if !order.IsByTime() {
+		encoded = binary.BigEndian.AppendUint64(nil, math.Float64bits(position.Figure))
+	}
 	encoded = binary.BigEndian.AppendUint64(encoded, uint64(position.ID))
 	return sealCursor(list, encoded)
 }
 
-func parseRunCursor(list, cursor string) (db.RunPosition, error) {
+func parseRunCursor(list, cursor string, order db.RunOrder) (db.RunPosition, error) {
 	encoded, err := openCursor(list, cursor)
 	if err != nil {
 		return db.RunPosition{}, err
@@ -95,16 +98,18 @@ func parseRunCursor(list, cursor string) (db.RunPosition, error) {
 	if len(encoded) != 16 {
 		return db.RunPosition{}, badCursor()
 	}
-	return db.RunPosition{StartedAt: timeFromBytes(encoded), ID: int64(binary.BigEndian.Uint64(encoded[8:]))}, nil
+	position := db.RunPosition{ID: int64(binary.BigEndian.Uint64(encoded[8:]))}
+	if order.IsByTime() {
+		position.StartedAt = timeFromBytes(encoded)
+	} else {
+		position.Figure = math.Float64frombits(binary.BigEndian.Uint64(encoded))
+	}
+	return position, nil
 }
 
 // listName names a list with its filters, for the checksum.
-func listName(list string, filters map[string]string) string {
-	query := url.Values{}
-	for name, value := range filters {
-		query.Set(name, value)
-	}
-	return list + "?" + query.Encode()
+func listName(list string, filters db.Filters) string {
+	return list + "?" + url.Values(filters).Encode()
 }
 
 // batchPosition is the position of a batch in the list of batches.

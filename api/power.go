@@ -49,24 +49,10 @@ type getPowerPlanInput struct {
 	CandidateAttempts int64   `query:"candidateAttempts" minimum:"1" maximum:"1000" default:"1" doc:"As baselineAttempts."`
 
 	Suite  Name         `query:"suite" doc:"Estimate discordant or the variances from the runs of this suite. Select one tier: tiers of a scenario are planned as if they were independent. It needs a baseline and a candidate. The parameters below are only for this." example:"update-deps"`
-	Tier   Name         `query:"tier" doc:"Only runs of this tier." example:"L1"`
-	Since  Moment       `query:"since" doc:"Only runs that started at this time or later."`
-	Until  Moment       `query:"until" doc:"Only runs that started before this time."`
 	Metric stats.Metric `query:"metric" enum:"success,totalScore,weightedScore" default:"success" doc:"What the difference is of. discordant is estimated for success if each side has one attempt at each scenario, otherwise the variances."`
 	Infra  stats.Infra  `query:"infra" enum:"exclude,failure" default:"exclude" doc:"What becomes of infra errors, the failed runs whose metadata.errorType is neither agent nor unknown. exclude: they are no attempts. failure: they count as failed attempts."`
+	RunFilters
 	SideFilters
-}
-
-// planFilters are the filters of the runs that a plan is estimated from, those of the sides apart.
-type planFilters struct {
-	Suite Name   `query:"suite"`
-	Tier  Name   `query:"tier"`
-	Since Moment `query:"since"`
-	Until Moment `query:"until"`
-}
-
-func (i *getPowerPlanInput) filters() planFilters {
-	return planFilters{i.Suite, i.Tier, i.Since, i.Until}
 }
 
 // hasVariances: the plan is from variances that were sent.
@@ -80,8 +66,8 @@ func (i *getPowerPlanInput) Resolve(huma.Context) []error {
 		return i.estimateFaults()
 	}
 	var faults []error
-	if i.filters() != (planFilters{}) || i.baseline() != (sideFilters{}) || i.candidate() != (sideFilters{}) {
-		return append(faults, queryError("suite", "expected a suite beside tier, since, until, and the filters of baseline and candidate"))
+	if len(filterValues(i.RunFilters)) > 0 || i.baseline() != (sideFilters{}) || i.candidate() != (sideFilters{}) {
+		return append(faults, queryError("suite", "expected a suite beside filters, also those of baseline and candidate"))
 	}
 	switch {
 	case i.Discordant > 0 && i.hasVariances():
@@ -184,7 +170,7 @@ func given[N int64 | float64](parameter N) *N {
 // estimate estimates what is assumed from the runs of two sides.
 func (i *getPowerPlanInput) estimate(ctx context.Context, q *db.Queries, assumed *PowerAssumed) error {
 	judgement := Judgement{Metric: i.Metric, Infra: i.Infra, Level: 1 - i.Alpha}
-	baseline, candidate, err := readSides(ctx, q, filterValues(i.filters()), i.SideFilters, judgement)
+	baseline, candidate, err := readSides(ctx, q, SuiteFilters{i.Suite, i.RunFilters}.values(), i.SideFilters, judgement)
 	if err != nil {
 		return err
 	}

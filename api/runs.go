@@ -2,7 +2,7 @@ package api
 
 import (
 	"context"
-	"math"
+	"maps"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -96,9 +96,20 @@ func (p Prompt) MarshalJSONTo(encoder *jsontext.Encoder) error {
 }
 
 type listRunsInput struct {
-	Limit  int32  `query:"limit" minimum:"1" maximum:"10000" default:"50" doc:"Maximum number of runs to return."`
-	Cursor string `query:"cursor" maxLength:"1000" doc:"Start of the page: the cursor in the Link header of the previous page, with the same filters."`
+	Limit  int32       `query:"limit" minimum:"1" maximum:"10000" default:"50" doc:"Maximum number of runs to return."`
+	Cursor string      `query:"cursor" maxLength:"1000" doc:"Start of the page: the cursor in the Link header of the previous page, with the same filters and order."`
+	Sort   db.RunOrder `query:"sort" enum:"newest,oldest,score,weightedScore,cost,duration" default:"newest" doc:"The order: by startedAt, or the highest figure first and runs without it last. Runs are sorted by a figure if at most 50,000 match the filters."`
+	Suite  []Name      `query:"suite,explode" doc:"Only runs of this suite; repeatable." example:"update-deps"`
 	RunFilters
+	Voided bool `query:"voided" doc:"true: return voided runs, too."`
+}
+
+func (i *listRunsInput) filters() db.Filters {
+	return filterValues(struct {
+		Suite []Name `query:"suite"`
+		RunFilters
+		Voided bool `query:"voided"`
+	}{i.Suite, i.RunFilters, i.Voided})
 }
 
 func (i *listRunsInput) readsMany() bool { return i.Limit > manyRows }
@@ -133,7 +144,8 @@ func (s *server) registerRuns() {
 	register(s, huma.Operation{
 		OperationID: "list-runs", Method: http.MethodGet, Path: "/api/runs", Tags: []string{"Runs"},
 		Summary: "List runs",
-		Description: "Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. " +
+		Description: "Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first, unless `sort` asks for another order. " +
+			"A filter that is repeated selects the runs with any of its values. `metadata.KEY=VALUE` selects by a member of the metadata. " +
 			"If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read " +
 			"is on exactly one of the pages, whatever is submitted meanwhile, unless its own `startedAt` is changed: then it moves in the list, and may be missed or come twice. Voided runs are left out, unless asked for. Prompts are only in the telemetry of each run.",
 		Security: readSecurity, Errors: []int{http.StatusUnprocessableEntity},
@@ -165,26 +177,33 @@ func (s *server) registerRuns() {
 }
 
 func (s *server) listRuns(ctx context.Context, q *db.Queries, input *listRunsInput) (*listRunsOutput, error) {
-	filters := input.values()
-	list := listName("runs", filters)
-	after := db.RunPosition{StartedAt: beyondEveryTime, ID: math.MaxInt64}
+	filters := input.filters()
+	parameters := maps.Clone(filters)
+	if input.Sort != db.OrderNewest {
+		parameters["sort"] = []string{string(input.Sort)}
+	}
+	list := listName("runs", parameters)
+	after := input.Sort.First()
 	if input.Cursor != "" {
 		var err error
-		if after, err = parseRunCursor(list, input.Cursor); err != nil {
+		if after, err = parseRunCursor(list, input.Cursor, input.Sort); err != nil {
 			return nil, err
 		}
 	}
 	budget := db.Budget{Left: pageBytes}
-	rows, err := db.ListRunsPage(ctx, db.WithBudget(q, &budget), filters, after, input.Limit+1)
+	rows, err := db.ListRunsPage(ctx, db.WithBudget(q, &budget), filters, input.Sort, after, input.Limit+1)
 	if err != nil {
 		return nil, err
 	}
 	output := &listRunsOutput{}
 	rows, last := cutPage(rows, input.Limit, budget)
 	if last != nil {
-		output.Link = linkToNext(filters, input.Limit, runCursor(list, db.RunPosition{StartedAt: last.StartedAt, ID: last.ID}))
+		output.Link = linkToNext(parameters, input.Limit, runCursor(list, input.Sort, last.Position))
 	}
-	output.Body = s.runsFromRows(rows)
+	output.Body = make([]Run, len(rows))
+	for i := range rows {
+		output.Body[i] = s.runFromRow(rows[i].BenchmarkRun)
+	}
 	return output, nil
 }
 

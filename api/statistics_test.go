@@ -4,11 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
-	"net/url"
-	"reflect"
 	"testing"
-
-	"github.com/benchledger/benchledger/api"
 )
 
 // suiteStatistics are the operations that answer for a suite, without its parameter.
@@ -59,41 +55,6 @@ func TestStatisticsRefuseWhatMakesNoSense(t *testing.T) {
 		if faults := s.get(path).wantProblem(http.StatusUnprocessableEntity); faults[location] == "" {
 			t.Errorf("%s: %v", path, faults)
 		}
-	}
-}
-
-// A filter that run_matches does not know would select all runs.
-func TestEverySuiteFilterSelects(t *testing.T) {
-	t.Parallel()
-	s := setup(t)
-	run := fullRun("run-1")
-	s.submit(run).want(http.StatusCreated)
-	own := map[string]string{"evaluator": "install", "since": "2025-11-17T10:00:00Z", "until": "2025-11-17T10:00:00.000001Z"}
-	other := map[string]string{"since": "2025-11-17T11:00:00.000001+01:00", "until": "2025-11-17T10:00:00Z"}
-	all := url.Values{}
-	for field := range reflect.TypeFor[api.SuiteFilters]().Fields() {
-		name := field.Tag.Get("query")
-		if own[name] == "" {
-			own[name] = run[name].(string)
-		}
-		all.Set(name, own[name])
-	}
-	attempts := func(query url.Values) int {
-		return len(decode[struct{ Rows []any }](s.get("/api/stats/matrix?" + query.Encode()).want(http.StatusOK)).Rows)
-	}
-	if attempts(all) != 1 {
-		t.Error("all filters leave the run out")
-	}
-	for name := range own {
-		value := other[name]
-		if value == "" {
-			value = "other"
-		}
-		all.Set(name, value)
-		if attempts(all) != 0 || attempts(url.Values{"suite": all["suite"], name: {value}}) != 0 {
-			t.Errorf("%s=%s selects the run", name, value)
-		}
-		all.Set(name, own[name])
 	}
 }
 

@@ -19,7 +19,7 @@ var ErrTooManyRuns = errors.New("the filters match too many runs")
 
 // ListMatchingCells returns the cells of the runs that match all filters; see ListRunsPage for
 // these.
-func ListMatchingCells(ctx context.Context, q *Queries, filters map[string]string) ([]ListCellsRow, error) {
+func ListMatchingCells(ctx context.Context, q *Queries, filters Filters) ([]ListCellsRow, error) {
 	q, encoded, err := matching(q, filters)
 	if err != nil {
 		return nil, err
@@ -29,7 +29,7 @@ func ListMatchingCells(ctx context.Context, q *Queries, filters map[string]strin
 }
 
 // matching returns queries that are planned for the values of filters, and the filters as JSON.
-func matching(q *Queries, filters map[string]string) (*Queries, json.RawMessage, error) {
+func matching(q *Queries, filters Filters) (*Queries, json.RawMessage, error) {
 	encoded, err := json.Marshal(filters)
 	return New(customPlan{q.db}), encoded, err
 }

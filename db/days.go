@@ -4,7 +4,7 @@ import "context"
 
 // ListMatchingDays returns the days of the runs that match all filters; infra errors are attempts
 // if errorsCount.
-func ListMatchingDays(ctx context.Context, q *Queries, filters map[string]string, errorsCount bool) ([]ListDaysRow, error) {
+func ListMatchingDays(ctx context.Context, q *Queries, filters Filters, errorsCount bool) ([]ListDaysRow, error) {
 	q, encoded, err := matching(q, filters)
 	if err != nil {
 		return nil, err

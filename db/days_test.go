@@ -11,7 +11,7 @@ import (
 func TestListDays(t *testing.T) {
 	t.Parallel()
 	_, pool := setup(t)
-	days := func(t *testing.T, q *db.Queries, filters map[string]string, errorsCount bool) []db.ListDaysRow {
+	days := func(t *testing.T, q *db.Queries, filters db.Filters, errorsCount bool) []db.ListDaysRow {
 		t.Helper()
 		rows, err := db.ListMatchingDays(t.Context(), q, filters, errorsCount)
 		wantNoError(t, err)
@@ -108,7 +108,7 @@ func TestListDays(t *testing.T) {
 			want = append(want, db.ListDaysRow{Day: c.day, Runs: c.runs, Attempts: c.runs})
 		}
 		wantEqual(t, days(t, q, nil, false), want)
-		wantEqual(t, days(t, q, map[string]string{"since": "2025-11-17T00:00:00Z", "until": "2025-11-18T00:00:00Z"}, false), want[3:4])
+		wantEqual(t, days(t, q, db.Filters{"since": {"2025-11-17T00:00:00Z"}, "until": {"2025-11-18T00:00:00Z"}}, false), want[3:4])
 	})
 
 	t.Run("is exact at the ends of the range, whatever the digits of the session", func(t *testing.T) {
@@ -142,7 +142,7 @@ func TestListDays(t *testing.T) {
 			Day: day, Runs: 1, Attempts: 1, Scores: 1, ScoreMean: new(0.25), WeightedScores: 1, WeightedScoreMean: new(-1.5), TotalCost: new(4.5),
 			Costs: 1, CostMean: new(4.5), TokensInMean: new(2.0), TokensOutMean: new(3.0), Durations: 1, DurationMean: new(6.0),
 		}}
-		wantFiltersSelect(t, q, want, func(filters map[string]string) []db.ListDaysRow { return days(t, q, filters, false) })
+		wantFiltersSelect(t, q, want, func(filters db.Filters) []db.ListDaysRow { return days(t, q, filters, false) })
 	})
 
 	t.Run("reads at most the limits", func(t *testing.T) {

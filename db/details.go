@@ -4,7 +4,7 @@ import "context"
 
 // ListMatchingAttemptValues returns the values of a metric of the attempts that match all filters;
 // see ListRunsPage for these. Infra errors are attempts if errorsCount.
-func ListMatchingAttemptValues(ctx context.Context, q *Queries, filters map[string]string, metric string, errorsCount bool) ([]ListAttemptValuesRow, error) {
+func ListMatchingAttemptValues(ctx context.Context, q *Queries, filters Filters, metric string, errorsCount bool) ([]ListAttemptValuesRow, error) {
 	q, encoded, err := matching(q, filters)
 	if err != nil {
 		return nil, err
@@ -18,7 +18,7 @@ func ListMatchingAttemptValues(ctx context.Context, q *Queries, filters map[stri
 // ListMatchingEvaluationValues returns what evaluators said of the attempts that match all filters. It
 // cannot tell whether more than MaxRuns match: ListMatchingAttemptValues, in the same
 // transaction, can.
-func ListMatchingEvaluationValues(ctx context.Context, q *Queries, filters map[string]string, errorsCount bool) ([]ListEvaluationValuesRow, error) {
+func ListMatchingEvaluationValues(ctx context.Context, q *Queries, filters Filters, errorsCount bool) ([]ListEvaluationValuesRow, error) {
 	q, encoded, err := matching(q, filters)
 	if err != nil {
 		return nil, err

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"testing"
-	"time"
 
 	"github.com/go-json-experiment/json"
 
@@ -18,7 +17,7 @@ func TestListAttemptValues(t *testing.T) {
 	limits := func(metric string, errorsCount bool) db.ListAttemptValuesParams {
 		return db.ListAttemptValuesParams{Metric: metric, ErrorsCount: errorsCount, RunLimit: 1000, GroupLimit: 1000}
 	}
-	list := func(t *testing.T, q *db.Queries, filters map[string]string, params db.ListAttemptValuesParams) []row {
+	list := func(t *testing.T, q *db.Queries, filters db.Filters, params db.ListAttemptValuesParams) []row {
 		t.Helper()
 		encoded, err := json.Marshal(filters)
 		wantNoError(t, err)
@@ -69,7 +68,7 @@ func TestListAttemptValues(t *testing.T) {
 		create(t, q, run("a", "L1", func(r *db.Submission) { r.RunID, r.TotalScore = "voided", new(8.0) }))
 		void(t, q, "voided")
 		create(t, q, run("a", "L1", func(r *db.Submission) { r.Suite, r.TotalScore = "suite-b", new(8.0) }))
-		filters := map[string]string{"suite": "suite-a"}
+		filters := db.Filters{"suite": {"suite-a"}}
 		open := row{Scenario: "c", Tier: "L1", Runs: 1, OpenRuns: 1, AttemptValues: []float64{}}
 
 		a := row{Scenario: "a", Tier: "L1", Runs: 10, Attempts: 6, InfraErrors: 2, OpenRuns: 2}
@@ -98,7 +97,7 @@ func TestListAttemptValues(t *testing.T) {
 		})
 		// With infra errors as attempts.
 		a.Attempts = 8
-		tier := map[string]string{"suite": "suite-a", "scenario": "a", "tier": "L1"}
+		tier := db.Filters{"suite": {"suite-a"}, "scenario": {"a"}, "tier": {"L1"}}
 		rows = list(t, q, tier, limits("totalScore", true))
 		if len(rows) == 1 {
 			wantAverage(t, rows[0].ValueMean, 1.9/7)
@@ -108,7 +107,7 @@ func TestListAttemptValues(t *testing.T) {
 		wantEqual(t, list(t, q, tier, limits("success", true)), []row{
 			with(a, func(r *row) { r.AttemptValues, r.ValueMean = []float64{0, 0, 0, 0, 0, 1, 1, 1}, new(0.375) }),
 		})
-		wantEqual(t, list(t, q, map[string]string{"suite": "suite-c"}, limits("success", true)), []row{})
+		wantEqual(t, list(t, q, db.Filters{"suite": {"suite-c"}}, limits("success", true)), []row{})
 	})
 
 	t.Run("reads and returns no more than its limits", func(t *testing.T) {
@@ -140,18 +139,14 @@ func TestListAttemptValues(t *testing.T) {
 
 	t.Run("serves ListMatchingAttemptValues with each filter", func(t *testing.T) {
 		q, _ := begin(t, pool)
-		create(t, q, with(fullRun("full"), func(r *db.Submission) { r.TotalScore = new(1.0) }))
-		create(t, q, with(otherRun("other"), func(r *db.Submission) { r.TotalScore = new(2.0) }))
-		for name, value := range map[string]string{
-			"suite": "suite-b", "scenario": "scenario-b", "tier": "L2", "agent": "agent-b", "model": "model-b", "batchId": "batch-b",
-			"specialistName": "django", "evaluator": "build", "since": noon.Add(time.Microsecond).Format(time.RFC3339Nano),
-		} {
-			rows, err := db.ListMatchingAttemptValues(t.Context(), q, map[string]string{name: value}, "totalScore", false)
+		wantFiltersSelect(t, q, []float64{0.25}, func(filters db.Filters) (values []float64) {
+			rows, err := db.ListMatchingAttemptValues(t.Context(), q, filters, "totalScore", false)
 			wantNoError(t, err)
-			if len(rows) != 1 || len(rows[0].AttemptValues) != 1 || rows[0].AttemptValues[0] != 2 {
-				t.Errorf("%s: %+v", name, rows)
+			for _, row := range rows {
+				values = append(values, row.AttemptValues...)
 			}
-		}
+			return values
+		})
 	})
 }
 
@@ -162,7 +157,7 @@ func TestListEvaluationValues(t *testing.T) {
 	limits := func(errorsCount bool) db.ListEvaluationValuesParams {
 		return db.ListEvaluationValuesParams{ErrorsCount: errorsCount, RunLimit: 1000, EvaluationLimit: 1000, GroupLimit: 1000}
 	}
-	list := func(t *testing.T, q *db.Queries, filters map[string]string, params db.ListEvaluationValuesParams) []row {
+	list := func(t *testing.T, q *db.Queries, filters db.Filters, params db.ListEvaluationValuesParams) []row {
 		t.Helper()
 		encoded, err := json.Marshal(filters)
 		wantNoError(t, err)
@@ -206,7 +201,7 @@ func TestListEvaluationValues(t *testing.T) {
 			create(t, q, s)
 		}
 		void(t, q, "voided")
-		filters := map[string]string{"suite": "suite-a"}
+		filters := db.Filters{"suite": {"suite-a"}}
 		others := []row{
 			{Scenario: "a", Tier: "L2", EvaluatorName: "build", Evaluations: 1, AttemptValues: []float64{0.75}, ValueMean: new(0.75)},
 			{Scenario: "b", Tier: "L1", EvaluatorName: "build", Evaluations: 1, AttemptValues: []float64{1}, ValueMean: new(1.0)},
@@ -221,7 +216,7 @@ func TestListEvaluationValues(t *testing.T) {
 			Scenario: "a", Tier: "L1", EvaluatorName: "test", Evaluations: 8, Unscored: 1,
 			AttemptValues: []float64{-0.5, 0.25, 0.5, 1.5, 10, 20}, ValueMean: new(31.75 / 6),
 		}}, others...))
-		wantEqual(t, list(t, q, map[string]string{"suite": "suite-c"}, limits(true)), []row{})
+		wantEqual(t, list(t, q, db.Filters{"suite": {"suite-c"}}, limits(true)), []row{})
 	})
 
 	t.Run("reads and returns no more than its limits", func(t *testing.T) {
@@ -268,7 +263,7 @@ func TestListEvaluationValues(t *testing.T) {
 		q, _ := begin(t, pool)
 		create(t, q, fullRun("full"))
 		create(t, q, otherRun("other"))
-		rows, err := db.ListMatchingEvaluationValues(t.Context(), q, map[string]string{"agent": "agent-b"}, false)
+		rows, err := db.ListMatchingEvaluationValues(t.Context(), q, db.Filters{"agent": {"agent-b"}}, false)
 		wantNoError(t, err)
 		wantEqual(t, rows, []row{{
 			Scenario: "scenario-b", Tier: "L2", EvaluatorName: "build", Evaluations: 1, AttemptValues: []float64{4.0 / 9}, ValueMean: new(4.0 / 9),

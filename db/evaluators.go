@@ -3,7 +3,7 @@ package db
 import "context"
 
 // CountMatchingRuns counts the runs that match all filters; infra errors are attempts if errorsCount.
-func CountMatchingRuns(ctx context.Context, q *Queries, filters map[string]string, errorsCount bool) (CountRunsRow, error) {
+func CountMatchingRuns(ctx context.Context, q *Queries, filters Filters, errorsCount bool) (CountRunsRow, error) {
 	q, encoded, err := matching(q, filters)
 	if err != nil {
 		return CountRunsRow{}, err
@@ -18,7 +18,7 @@ func CountMatchingRuns(ctx context.Context, q *Queries, filters map[string]strin
 // ListMatchingEvaluatorCells returns the evaluations of the attempts that match all filters, by evaluator, scenario and tier. Infra
 // errors are attempts if errorsCount. It cannot tell whether more than MaxRuns match: CountMatchingRuns, in the same
 // transaction, can.
-func ListMatchingEvaluatorCells(ctx context.Context, q *Queries, filters map[string]string, errorsCount bool) ([]ListEvaluatorCellsRow, error) {
+func ListMatchingEvaluatorCells(ctx context.Context, q *Queries, filters Filters, errorsCount bool) ([]ListEvaluatorCellsRow, error) {
 	q, encoded, err := matching(q, filters)
 	if err != nil {
 		return nil, err

@@ -42,24 +42,10 @@ func everyOutcome(t *testing.T, q *db.Queries) {
 	void(t, q, "voided")
 }
 
-// wantFiltersSelect fails the test unless each filter selects the one run of suite-b, otherRun, of three.
-func wantFiltersSelect[T any](t *testing.T, q *db.Queries, want T, read func(filters map[string]string) T) {
-	t.Helper()
-	create(t, q, fullRun("run-1"))
-	create(t, q, with(otherRun("run-2"), withStatus("completed")))
-	create(t, q, with(leastRun("run-3"), withStatus("running")))
-	for name, value := range map[string]string{
-		"suite": "suite-b", "scenario": "scenario-b", "tier": "L2", "agent": "agent-b", "model": "model-b", "batchId": "batch-b",
-		"since": "2025-11-17T12:00:00.123457Z", "specialistName": "django", "evaluator": "build",
-	} {
-		t.Run(name, func(t *testing.T) { wantEqual(t, read(map[string]string{name: value}), want) })
-	}
-}
-
 func TestCountRuns(t *testing.T) {
 	t.Parallel()
 	_, pool := setup(t)
-	count := func(t *testing.T, q *db.Queries, filters map[string]string, errorsCount bool) db.CountRunsRow {
+	count := func(t *testing.T, q *db.Queries, filters db.Filters, errorsCount bool) db.CountRunsRow {
 		t.Helper()
 		row, err := db.CountMatchingRuns(t.Context(), q, filters, errorsCount)
 		wantNoError(t, err)
@@ -81,7 +67,7 @@ func TestCountRuns(t *testing.T) {
 
 	t.Run("counts the runs that match", func(t *testing.T) {
 		q, _ := begin(t, pool)
-		wantFiltersSelect(t, q, db.CountRunsRow{Runs: 1, Attempts: 1}, func(filters map[string]string) db.CountRunsRow {
+		wantFiltersSelect(t, q, db.CountRunsRow{Runs: 1, Attempts: 1}, func(filters db.Filters) db.CountRunsRow {
 			return count(t, q, filters, false)
 		})
 	})
@@ -99,7 +85,7 @@ func TestCountRuns(t *testing.T) {
 func TestListEvaluatorCells(t *testing.T) {
 	t.Parallel()
 	_, pool := setup(t)
-	cells := func(t *testing.T, q *db.Queries, filters map[string]string, errorsCount bool) []db.ListEvaluatorCellsRow {
+	cells := func(t *testing.T, q *db.Queries, filters db.Filters, errorsCount bool) []db.ListEvaluatorCellsRow {
 		t.Helper()
 		rows, err := db.ListMatchingEvaluatorCells(t.Context(), q, filters, errorsCount)
 		wantNoError(t, err)
@@ -172,7 +158,7 @@ func TestListEvaluatorCells(t *testing.T) {
 		want := []db.ListEvaluatorCellsRow{{
 			EvaluatorName: "build", Scenario: "scenario-b", Tier: "L2", Evaluations: 1, Runs: 1, Scores: 1, Mean: new(4.0 / 9),
 		}}
-		wantFiltersSelect(t, q, want, func(filters map[string]string) []db.ListEvaluatorCellsRow {
+		wantFiltersSelect(t, q, want, func(filters db.Filters) []db.ListEvaluatorCellsRow {
 			rows := cells(t, q, filters, false)
 			for i := range rows {
 				wantAverage(t, rows[i].Mean, 4.0/9)
@@ -180,7 +166,7 @@ func TestListEvaluatorCells(t *testing.T) {
 			}
 			return rows
 		})
-		got := cells(t, q, map[string]string{"evaluator": "judge"}, false)
+		got := cells(t, q, db.Filters{"evaluator": {"judge"}}, false)
 		if len(got) != 2 || got[0].EvaluatorName != "install" || got[0].Evaluations != 2 || got[1].EvaluatorName != "judge" {
 			t.Errorf("%+v", got)
 		}

@@ -135,7 +135,7 @@ func TestCustomPlan(t *testing.T) {
 	for use, want := range map[*db.Queries]int{db.WithCustomPlans(q): 0, q: 1} {
 		pool.Reset()
 		for range 10 {
-			runs, err := runsByFilters(t.Context(), use, map[string]string{"agent": "agent-a"})(beyondEveryTime, math.MaxInt64, 9)
+			runs, err := runsByFilters(t.Context(), use, db.Filters{"agent": {"agent-a"}})(beyondEveryTime, math.MaxInt64, 9)
 			wantNoError(t, err)
 			if len(runs) != 1 {
 				t.Errorf("%d runs", len(runs))

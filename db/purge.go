@@ -12,7 +12,7 @@ import (
 // Purge says which runs to delete: those that match all of it, voided or not.
 type Purge struct {
 	// Filters are as for ListRunsPage.
-	Filters map[string]string
+	Filters Filters
 	// StartedBefore is the end of the runs, which it leaves out.
 	StartedBefore time.Time
 	// OnlyVoided leaves out the runs that are not voided.
@@ -22,7 +22,7 @@ type Purge struct {
 }
 
 func (p Purge) params() (GetPurgeCountsParams, error) {
-	filters := map[string]string{"voided": "true"}
+	filters := Filters{"voided": {"true"}}
 	maps.Copy(filters, p.Filters)
 	encoded, err := json.Marshal(filters)
 	return GetPurgeCountsParams{Filters: encoded, StartedBefore: p.StartedBefore, OnlyVoided: p.OnlyVoided}, err
@@ -66,7 +66,7 @@ func PurgePage(ctx context.Context, q *Queries, purge Purge, after RunPosition, 
 			if row.BatchID != nil {
 				batches = append(batches, *row.BatchID)
 			}
-			purged.Last = RunPosition{row.StartedAt, row.ID}
+			purged.Last = RunPosition{StartedAt: row.StartedAt, ID: row.ID}
 		}
 		purged.Runs = int64(len(runs))
 		if err := q.DeleteRuns(ctx, runs); err != nil {

@@ -46,13 +46,13 @@ var purges = map[string]struct {
 	runs []int
 }{
 	"by age":                {db.Purge{StartedBefore: noon.Add(4 * time.Second)}, []int{0, 1, 2, 3}},
-	"by a filter":           {db.Purge{StartedBefore: beyondEveryTime, Filters: map[string]string{"suite": "suite-b"}}, []int{1, 3, 5, 7, 9}},
-	"by several":            {db.Purge{StartedBefore: noon.Add(8 * time.Second), Filters: map[string]string{"suite": "suite-b", "status": "running"}}, []int{3}},
+	"by a filter":           {db.Purge{StartedBefore: beyondEveryTime, Filters: db.Filters{"suite": {"suite-b"}}}, []int{1, 3, 5, 7, 9}},
+	"by several":            {db.Purge{StartedBefore: noon.Add(8 * time.Second), Filters: db.Filters{"suite": {"suite-b"}, "status": {"running"}}}, []int{3}},
 	"only what is voided":   {db.Purge{StartedBefore: beyondEveryTime, OnlyVoided: true}, []int{0, 4, 8}},
 	"nothing":               {db.Purge{StartedBefore: noon}, nil},
 	"everything":            {db.Purge{StartedBefore: beyondEveryTime}, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}},
-	"a filter and no run":   {db.Purge{StartedBefore: beyondEveryTime, Filters: map[string]string{"suite": "suite-c"}}, nil},
-	"a filter and an agent": {db.Purge{StartedBefore: beyondEveryTime, Filters: map[string]string{"agent": "agent-a", "scenario": "scenario-a"}}, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}},
+	"a filter and no run":   {db.Purge{StartedBefore: beyondEveryTime, Filters: db.Filters{"suite": {"suite-c"}}}, nil},
+	"a filter and an agent": {db.Purge{StartedBefore: beyondEveryTime, Filters: db.Filters{"agent": {"agent-a"}, "scenario": {"scenario-a"}}}, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}},
 }
 
 func TestGetPurgeCounts(t *testing.T) {

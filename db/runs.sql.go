@@ -156,6 +156,73 @@ func (q *Queries) GetRunTelemetry(ctx context.Context, arg GetRunTelemetryParams
 	return i, err
 }
 
+const listOldestRuns = `-- name: ListOldestRuns :many
+select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata, submitted_by, voided_at, voided_by, void_reason, metadata_text from benchmark_runs as r
+where run_matches(r, $1::jsonb)
+  and (r.started_at, r.id) > ($2::timestamptz, $3::bigint)
+order by r.started_at, r.id
+limit $4::int
+`
+
+type ListOldestRunsParams struct {
+	Filters        json.RawMessage `json:"filters"`
+	AfterStartedAt time.Time       `json:"after_started_at"`
+	AfterID        int64           `json:"after_id"`
+	RowLimit       int32           `json:"row_limit"`
+}
+
+// The runs that match all filters and come after a position, oldest first.
+func (q *Queries) ListOldestRuns(ctx context.Context, arg ListOldestRunsParams) ([]BenchmarkRun, error) {
+	rows, err := q.db.Query(ctx, listOldestRuns,
+		arg.Filters,
+		arg.AfterStartedAt,
+		arg.AfterID,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []BenchmarkRun{}
+	for rows.Next() {
+		var i BenchmarkRun
+		if err := rows.Scan(
+			&i.RunID,
+			&i.ID,
+			&i.BatchID,
+			&i.Suite,
+			&i.Scenario,
+			&i.Tier,
+			&i.Agent,
+			&i.Model,
+			&i.Status,
+			&i.StartedAt,
+			&i.StartedAtGiven,
+			&i.CompletedAt,
+			&i.TotalScore,
+			&i.WeightedScore,
+			&i.IsSuccessful,
+			&i.SuccessMetric,
+			&i.SpecialistEnabled,
+			&i.SpecialistName,
+			&i.SpecialistVersion,
+			&i.Metadata,
+			&i.SubmittedBy,
+			&i.VoidedAt,
+			&i.VoidedBy,
+			&i.VoidReason,
+			&i.MetadataText,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listRuns = `-- name: ListRuns :many
 /*
 Lists of runs give the runs that come after a position (started_at, id), newest first; a
@@ -373,6 +440,116 @@ func (q *Queries) ListRunsByBatch(ctx context.Context, arg ListRunsByBatchParams
 	return items, nil
 }
 
+const listRunsByFigure = `-- name: ListRunsByFigure :many
+with matched as materialized (
+    select
+        r.run_id,
+        r.id,
+        coalesce(
+            case $1::text
+                when 'score' then r.total_score
+                when 'weightedScore' then r.weighted_score
+                when 'cost' then t.cost_usd
+                when 'duration' then t.duration_ms
+            end,
+            '-Infinity'
+        )::double precision as figure
+    from benchmark_runs as r
+    left join run_telemetry as t on t.run_id = r.run_id
+    where run_matches(r, $2::jsonb)
+    limit $3::int
+),
+
+page as (
+    select run_id, id, figure from matched
+    where (figure, id) < ($4::double precision, $5::bigint)
+    order by figure desc, id desc
+    limit $6::int
+)
+
+select
+    r.run_id, r.id, r.batch_id, r.suite, r.scenario, r.tier, r.agent, r.model, r.status, r.started_at, r.started_at_given, r.completed_at, r.total_score, r.weighted_score, r.is_successful, r.success_metric, r.specialist_enabled, r.specialist_name, r.specialist_version, r.metadata, r.submitted_by, r.voided_at, r.voided_by, r.void_reason, r.metadata_text,
+    p.figure,
+    (select count(*) from matched) as matches
+from page as p
+inner join benchmark_runs as r on r.run_id = p.run_id
+order by p.figure desc, p.id desc
+`
+
+type ListRunsByFigureParams struct {
+	Figure       string          `json:"figure"`
+	Filters      json.RawMessage `json:"filters"`
+	MatchLimit   int32           `json:"match_limit"`
+	BeforeFigure float64         `json:"before_figure"`
+	BeforeID     int64           `json:"before_id"`
+	RowLimit     int32           `json:"row_limit"`
+}
+
+type ListRunsByFigureRow struct {
+	BenchmarkRun BenchmarkRun `json:"benchmark_run"`
+	Figure       float64      `json:"figure"`
+	Matches      int64        `json:"matches"`
+}
+
+// The runs that match all filters and come after a position (figure, id), highest figure first: score, weightedScore,
+// cost or duration. The figure of a run without it is -Infinity, which makes it the last; a position at Infinity gives
+// the first page. matches is how many runs match, at most match_limit. Above that, the runs are any of those
+// that match.
+func (q *Queries) ListRunsByFigure(ctx context.Context, arg ListRunsByFigureParams) ([]ListRunsByFigureRow, error) {
+	rows, err := q.db.Query(ctx, listRunsByFigure,
+		arg.Figure,
+		arg.Filters,
+		arg.MatchLimit,
+		arg.BeforeFigure,
+		arg.BeforeID,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListRunsByFigureRow{}
+	for rows.Next() {
+		var i ListRunsByFigureRow
+		if err := rows.Scan(
+			&i.BenchmarkRun.RunID,
+			&i.BenchmarkRun.ID,
+			&i.BenchmarkRun.BatchID,
+			&i.BenchmarkRun.Suite,
+			&i.BenchmarkRun.Scenario,
+			&i.BenchmarkRun.Tier,
+			&i.BenchmarkRun.Agent,
+			&i.BenchmarkRun.Model,
+			&i.BenchmarkRun.Status,
+			&i.BenchmarkRun.StartedAt,
+			&i.BenchmarkRun.StartedAtGiven,
+			&i.BenchmarkRun.CompletedAt,
+			&i.BenchmarkRun.TotalScore,
+			&i.BenchmarkRun.WeightedScore,
+			&i.BenchmarkRun.IsSuccessful,
+			&i.BenchmarkRun.SuccessMetric,
+			&i.BenchmarkRun.SpecialistEnabled,
+			&i.BenchmarkRun.SpecialistName,
+			&i.BenchmarkRun.SpecialistVersion,
+			&i.BenchmarkRun.Metadata,
+			&i.BenchmarkRun.SubmittedBy,
+			&i.BenchmarkRun.VoidedAt,
+			&i.BenchmarkRun.VoidedBy,
+			&i.BenchmarkRun.VoidReason,
+			&i.BenchmarkRun.MetadataText,
+			&i.Figure,
+			&i.Matches,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listRunsByFilters = `-- name: ListRunsByFilters :many
 select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata, submitted_by, voided_at, voided_by, void_reason, metadata_text from benchmark_runs as r
 where run_matches(r, $1::jsonb)
@@ -388,9 +565,8 @@ type ListRunsByFiltersParams struct {
 	RowLimit        int32           `json:"row_limit"`
 }
 
-// The runs that match all filters (see run_matches), newest first.
-// Which index is best depends on the values: db.ListRunsPage runs it with a custom plan,
-// not a generic one.
+// The runs that match all filters (see run_matches), newest first. Which index is best depends on the values:
+// db.ListRunsPage runs this query and the next ones with custom plans, not generic ones.
 func (q *Queries) ListRunsByFilters(ctx context.Context, arg ListRunsByFiltersParams) ([]BenchmarkRun, error) {
 	rows, err := q.db.Query(ctx, listRunsByFilters,
 		arg.Filters,
@@ -598,77 +774,6 @@ type ListRunsBySuiteParams struct {
 func (q *Queries) ListRunsBySuite(ctx context.Context, arg ListRunsBySuiteParams) ([]BenchmarkRun, error) {
 	rows, err := q.db.Query(ctx, listRunsBySuite,
 		arg.Suite,
-		arg.BeforeStartedAt,
-		arg.BeforeID,
-		arg.RowLimit,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []BenchmarkRun{}
-	for rows.Next() {
-		var i BenchmarkRun
-		if err := rows.Scan(
-			&i.RunID,
-			&i.ID,
-			&i.BatchID,
-			&i.Suite,
-			&i.Scenario,
-			&i.Tier,
-			&i.Agent,
-			&i.Model,
-			&i.Status,
-			&i.StartedAt,
-			&i.StartedAtGiven,
-			&i.CompletedAt,
-			&i.TotalScore,
-			&i.WeightedScore,
-			&i.IsSuccessful,
-			&i.SuccessMetric,
-			&i.SpecialistEnabled,
-			&i.SpecialistName,
-			&i.SpecialistVersion,
-			&i.Metadata,
-			&i.SubmittedBy,
-			&i.VoidedAt,
-			&i.VoidedBy,
-			&i.VoidReason,
-			&i.MetadataText,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const listRunsBySuiteAndScenario = `-- name: ListRunsBySuiteAndScenario :many
-select run_id, id, batch_id, suite, scenario, tier, agent, model, status, started_at, started_at_given, completed_at, total_score, weighted_score, is_successful, success_metric, specialist_enabled, specialist_name, specialist_version, metadata, submitted_by, voided_at, voided_by, void_reason, metadata_text from benchmark_runs
-where suite = any(array[$1::text])
-  and voided_at is null
-  and scenario = $2
-  and (started_at, id) < ($3::timestamptz, $4::bigint)
-order by suite desc, started_at desc, id desc
-limit $5::int
-`
-
-type ListRunsBySuiteAndScenarioParams struct {
-	Suite           string    `json:"suite"`
-	Scenario        string    `json:"scenario"`
-	BeforeStartedAt time.Time `json:"before_started_at"`
-	BeforeID        int64     `json:"before_id"`
-	RowLimit        int32     `json:"row_limit"`
-}
-
-// The runs of a scenario of a suite, newest first.
-func (q *Queries) ListRunsBySuiteAndScenario(ctx context.Context, arg ListRunsBySuiteAndScenarioParams) ([]BenchmarkRun, error) {
-	rows, err := q.db.Query(ctx, listRunsBySuiteAndScenario,
-		arg.Suite,
-		arg.Scenario,
 		arg.BeforeStartedAt,
 		arg.BeforeID,
 		arg.RowLimit,

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -129,28 +130,6 @@ func TestListRunsByScenario(t *testing.T) {
 	wantNoRuns(t, runsByScenario(t.Context(), q, "scenario-c"))
 }
 
-func runsBySuiteAndScenario(ctx context.Context, q *db.Queries, suite, scenario string) runsQuery {
-	return func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
-		return q.ListRunsBySuiteAndScenario(ctx, db.ListRunsBySuiteAndScenarioParams{
-			Suite: suite, Scenario: scenario, BeforeStartedAt: before, BeforeID: id, RowLimit: limit,
-		})
-	}
-}
-
-func TestListRunsBySuiteAndScenario(t *testing.T) {
-	t.Parallel()
-	q, runs := setupRuns(t)
-	for _, suite := range []string{"suite-a", "suite-b"} {
-		for _, scenario := range []string{"scenario-a", "scenario-b"} {
-			wantRuns(t, runsBySuiteAndScenario(t.Context(), q, suite, scenario), runs, func(r db.BenchmarkRun) bool {
-				return r.Suite == suite && r.Scenario == scenario
-			})
-		}
-	}
-	wantNoRuns(t, runsBySuiteAndScenario(t.Context(), q, "suite-a", "scenario-c"))
-	wantNoRuns(t, runsBySuiteAndScenario(t.Context(), q, "suite-c", "scenario-a"))
-}
-
 func runsByAgent(ctx context.Context, q *db.Queries, agent string) runsQuery {
 	return func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
 		return q.ListRunsByAgent(ctx, db.ListRunsByAgentParams{
@@ -185,7 +164,7 @@ func TestListRunsByStatus(t *testing.T) {
 	wantNoRuns(t, runsByStatus(t.Context(), q, "running"))
 }
 
-func runsByFilters(ctx context.Context, q *db.Queries, filters map[string]string) runsQuery {
+func runsByFilters(ctx context.Context, q *db.Queries, filters db.Filters) runsQuery {
 	return func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
 		encoded, err := json.Marshal(filters)
 		if err != nil {
@@ -195,48 +174,172 @@ func runsByFilters(ctx context.Context, q *db.Queries, filters map[string]string
 	}
 }
 
-func runsPage(ctx context.Context, q *db.Queries, filters map[string]string) runsQuery {
+func runsPage(ctx context.Context, q *db.Queries, filters db.Filters) runsQuery {
 	return func(before time.Time, id int64, limit int32) ([]db.BenchmarkRun, error) {
-		return db.ListRunsPage(ctx, q, filters, db.RunPosition{StartedAt: before, ID: id}, limit)
+		page, err := db.ListRunsPage(ctx, q, filters, db.OrderNewest, db.RunPosition{StartedAt: before, ID: id}, limit)
+		return unplaced(page), err
 	}
+}
+
+// unplaced are the runs without their positions.
+func unplaced(placed []db.PlacedRun) []db.BenchmarkRun {
+	runs := make([]db.BenchmarkRun, len(placed))
+	for i := range placed {
+		runs[i] = placed[i].BenchmarkRun
+	}
+	return runs
 }
 
 func TestListRunsByFilters(t *testing.T) {
 	t.Parallel()
 	q, runs := setupRuns(t)
-	for name, list := range map[string]func(map[string]string) runsQuery{
-		"prepared":               func(f map[string]string) runsQuery { return runsByFilters(t.Context(), q, f) },
-		"with a custom plan":     func(f map[string]string) runsQuery { return runsByFilters(t.Context(), db.WithCustomPlans(q), f) },
-		"by the query that fits": func(f map[string]string) runsQuery { return runsPage(t.Context(), q, f) },
+	for name, list := range map[string]func(db.Filters) runsQuery{
+		"prepared":               func(f db.Filters) runsQuery { return runsByFilters(t.Context(), q, f) },
+		"with a custom plan":     func(f db.Filters) runsQuery { return runsByFilters(t.Context(), db.WithCustomPlans(q), f) },
+		"by the query that fits": func(f db.Filters) runsQuery { return runsPage(t.Context(), q, f) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			all := map[string]string{"suite": "suite-b", "scenario": "scenario-a", "agent": "agent-b", "status": "failed"}
+			all := db.Filters{"suite": {"suite-b"}, "scenario": {"scenario-a"}, "agent": {"agent-b"}, "status": {"failed"}}
 			names := slices.Sorted(maps.Keys(all))
 			for set := range 1 << len(names) {
-				filters := map[string]string{}
+				filters := db.Filters{}
 				for bit, name := range names {
 					if set>>bit&1 > 0 {
 						filters[name] = all[name]
 					}
 				}
-				is := func(name, value string) bool { return filters[name] == "" || filters[name] == value }
+				is := func(name, value string) bool { return filters[name] == nil || filters[name][0] == value }
 				wantRuns(t, list(filters), runs, func(r db.BenchmarkRun) bool {
 					return is("suite", r.Suite) && is("scenario", r.Scenario) && is("agent", r.Agent) && is("status", r.Status)
 				})
 			}
-			page, err := list(map[string]string{"suite": "suite-b", "voided": "true"})(beyondEveryTime, math.MaxInt64, 99)
+			page, err := list(db.Filters{"suite": {"suite-b"}, "voided": {"true"}})(beyondEveryTime, math.MaxInt64, 99)
 			wantNoError(t, err)
 			if len(page) != 24 {
 				t.Errorf("%d runs of a suite, want 16 and the 8 that are voided", len(page))
 			}
-			for _, nothing := range []map[string]string{
-				{"suite": "suite-c"}, {"scenario": "scenario-c"}, {"agent": "agent-c"}, {"status": "running"}, {"suite": "suite-a", "agent": "agent-c"},
+			for _, nothing := range []db.Filters{
+				{"suite": {"suite-c"}}, {"scenario": {"scenario-c"}}, {"agent": {"agent-c"}}, {"status": {"running"}}, {"suite": {"suite-a"}, "agent": {"agent-c"}},
 			} {
 				wantNoRuns(t, list(nothing))
 			}
 		})
 	}
+}
+
+// wantPages fails the test unless the pages of a list, of any size, have these runs in this order.
+func wantPages(t testing.TB, q *db.Queries, filters db.Filters, order db.RunOrder, want []db.BenchmarkRun) {
+	t.Helper()
+	for _, size := range []int{1, 3, max(1, len(want)), 100} {
+		after := order.First()
+		for rest := want; ; rest = rest[min(size, len(rest)):] {
+			page, err := db.ListRunsPage(t.Context(), q, filters, order, after, int32(size))
+			wantNoError(t, err)
+			wantEqual(t, unplaced(page), append([]db.BenchmarkRun{}, rest[:min(size, len(rest))]...))
+			if len(page) == 0 || len(rest) == 0 {
+				break
+			}
+			after = page[len(page)-1].Position
+		}
+	}
+}
+
+func TestListOldestRuns(t *testing.T) {
+	t.Parallel()
+	q, runs := setupRuns(t)
+	slices.SortFunc(runs, func(a, b db.BenchmarkRun) int {
+		return cmp.Or(a.StartedAt.Compare(b.StartedAt), cmp.Compare(a.ID, b.ID))
+	})
+	wantPages(t, q, nil, db.OrderOldest, runs)
+	wantPages(t, q, db.Filters{"suite": {"suite-c"}}, db.OrderOldest, nil)
+	inSuite := slices.DeleteFunc(slices.Clone(runs), func(r db.BenchmarkRun) bool { return r.Suite != "suite-b" })
+	wantPages(t, q, db.Filters{"suite": {"suite-b"}}, db.OrderOldest, inSuite)
+
+	// Both orders begin at the window.
+	since, until := noon.Add(time.Microsecond), noon.Add(3*time.Microsecond)
+	window := db.Filters{"since": {since.Format(time.RFC3339Nano)}, "until": {until.Format(time.RFC3339Nano)}}
+	inWindow := slices.DeleteFunc(slices.Clone(runs), func(r db.BenchmarkRun) bool { return r.StartedAt.Before(since) || !r.StartedAt.Before(until) })
+	if len(inWindow) == 0 || len(inWindow) == len(runs) {
+		t.Fatalf("%d of %d runs are in the window", len(inWindow), len(runs))
+	}
+	wantPages(t, q, window, db.OrderOldest, inWindow)
+	slices.Reverse(inWindow)
+	wantPages(t, q, window, db.OrderNewest, inWindow)
+}
+
+func TestListRunsByFigure(t *testing.T) {
+	t.Parallel()
+	q, pool := setup(t)
+	type figures struct {
+		score, weighted, cost *float64
+		duration              *int64
+	}
+	var runs []db.BenchmarkRun
+	for i, f := range []figures{
+		{new(0.5), new(5.0), new(0.01), new(int64(10))},
+		{new(math.MaxFloat64), new(-math.MaxFloat64), new(math.SmallestNonzeroFloat64), new(int64(math.MaxInt64))},
+		{new(0.5), nil, nil, new(int64(0))}, // the same score as the first
+		{},
+		{new(-1.0), new(7.0), new(3.0), nil},
+		{nil, new(5.0), new(0.0), new(int64(10))},
+	} {
+		run := with(leastRun(fmt.Sprint("run-", i)), func(r *db.Submission) {
+			r.TotalScore, r.WeightedScore = f.score, f.weighted
+			if i != 3 { // which has no telemetry
+				r.Telemetry = &db.RunTelemetry{CostUsd: f.cost, DurationMs: f.duration}
+			}
+		})
+		runs = append(runs, runOf(run, create(t, q, run)))
+	}
+	create(t, q, with(fullRun("other"), func(r *db.Submission) { r.Suite = "suite-b" }))
+	create(t, q, fullRun("voided"))
+	void(t, q, "voided")
+	inOrder := func(order ...int) (list []db.BenchmarkRun) {
+		for _, i := range order {
+			list = append(list, runs[i])
+		}
+		return list
+	}
+	filters := db.Filters{"suite": {"suite-a"}}
+	for order, want := range map[db.RunOrder][]db.BenchmarkRun{
+		db.OrderScore:         inOrder(1, 2, 0, 4, 5, 3),
+		db.OrderWeightedScore: inOrder(4, 5, 0, 1, 3, 2),
+		db.OrderCost:          inOrder(4, 0, 1, 5, 3, 2),
+		db.OrderDuration:      inOrder(1, 5, 0, 2, 4, 3),
+	} {
+		t.Run(string(order), func(t *testing.T) {
+			wantPages(t, q, filters, order, want)
+			wantPages(t, q, db.Filters{"suite": {"suite-c"}}, order, nil)
+		})
+	}
+
+	t.Run("counts what matches, at most the limit", func(t *testing.T) {
+		for _, limit := range []int32{7, 6, 5, 1} {
+			rows, err := q.ListRunsByFigure(t.Context(), db.ListRunsByFigureParams{
+				Figure: "score", Filters: []byte(`{"suite":"suite-a"}`), MatchLimit: limit, BeforeFigure: math.Inf(1), BeforeID: math.MaxInt64, RowLimit: 1,
+			})
+			wantNoError(t, err)
+			if len(rows) != 1 || rows[0].Matches != min(6, int64(limit)) {
+				t.Errorf("limit %d: %+v", limit, rows)
+			}
+		}
+	})
+
+	t.Run("too many", func(t *testing.T) {
+		exec(t, pool, `
+			insert into benchmark_runs (run_id, suite, scenario, tier, agent, status, started_at, started_at_given, is_successful)
+			select 'many-' || n, 'suite-a', 'scenario', 'L1', 'agent', 'completed', now(), true, true from generate_series(1, 49994) as n`)
+		page := func() error {
+			_, err := db.ListRunsPage(t.Context(), q, filters, db.OrderScore, db.OrderScore.First(), 1)
+			return err
+		}
+		wantNoError(t, page())
+		create(t, q, leastRun("one more"))
+		if err := page(); !errors.Is(err, db.ErrTooManyRuns) {
+			t.Errorf("%d runs: %v", db.MaxSorted+1, err)
+		}
+	})
 }
 
 // wantNoRuns fails the test unless a query returns an empty list.

@@ -440,6 +440,36 @@ func (e SubmitRunsParamsMode) Valid() bool {
 	}
 }
 
+// Defines values for ListRunsParamsSort.
+const (
+	ListRunsParamsSortCost          ListRunsParamsSort = "cost"
+	ListRunsParamsSortDuration      ListRunsParamsSort = "duration"
+	ListRunsParamsSortNewest        ListRunsParamsSort = "newest"
+	ListRunsParamsSortOldest        ListRunsParamsSort = "oldest"
+	ListRunsParamsSortScore         ListRunsParamsSort = "score"
+	ListRunsParamsSortWeightedScore ListRunsParamsSort = "weightedScore"
+)
+
+// Valid indicates whether the value is a known member of the ListRunsParamsSort enum.
+func (e ListRunsParamsSort) Valid() bool {
+	switch e {
+	case ListRunsParamsSortCost:
+		return true
+	case ListRunsParamsSortDuration:
+		return true
+	case ListRunsParamsSortNewest:
+		return true
+	case ListRunsParamsSortOldest:
+		return true
+	case ListRunsParamsSortScore:
+		return true
+	case ListRunsParamsSortWeightedScore:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for GetRunTelemetryParamsInclude.
 const (
 	GetRunTelemetryParamsIncludePrompt GetRunTelemetryParamsInclude = "prompt"
@@ -1767,29 +1797,38 @@ type GetBatchParams struct {
 
 // GetComparisonParams defines parameters for GetComparison.
 type GetComparisonParams struct {
+	// Metadata `metadata.KEY=VALUE`, or `metadata[KEY]=VALUE`: only runs whose metadata have the member KEY with this value. `abc` is a text; `3`, `true` and `null` are the text or the JSON value. Repeatable; with several keys, each has to match.
+	Metadata map[string]string `json:"metadata,omitempty"`
+
 	// Suite The suite.
 	Suite string `form:"suite" json:"suite"`
 
-	// Scenario Only runs of this scenario.
-	Scenario *string `form:"scenario,omitempty" json:"scenario,omitempty"`
+	// Scenario Only runs of this scenario. As all filters of this kind, it can be repeated: runs with any of its values are meant.
+	Scenario []string `form:"scenario,omitempty" json:"scenario,omitempty"`
 
-	// Tier Only runs of this tier.
-	Tier *string `form:"tier,omitempty" json:"tier,omitempty"`
+	// Tier Only runs of this tier; repeatable.
+	Tier []string `form:"tier,omitempty" json:"tier,omitempty"`
 
-	// Agent Only runs of this agent.
-	Agent *string `form:"agent,omitempty" json:"agent,omitempty"`
+	// Agent Only runs of this agent; repeatable.
+	Agent []string `form:"agent,omitempty" json:"agent,omitempty"`
 
-	// Model Only runs of this model.
-	Model *string `form:"model,omitempty" json:"model,omitempty"`
+	// Model Only runs of this model; repeatable.
+	Model []string `form:"model,omitempty" json:"model,omitempty"`
 
-	// BatchID Only runs of this batch.
-	BatchID *string `form:"batchId,omitempty" json:"batchId,omitempty"`
+	// Status Only runs with this status; repeatable.
+	Status []RunStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// SpecialistName Only runs with this specialist.
-	SpecialistName *string `form:"specialistName,omitempty" json:"specialistName,omitempty"`
+	// BatchID Only runs of this batch; repeatable.
+	BatchID []string `form:"batchId,omitempty" json:"batchId,omitempty"`
 
-	// Evaluator Only runs that this evaluator evaluated.
-	Evaluator *string `form:"evaluator,omitempty" json:"evaluator,omitempty"`
+	// IsSuccessful Only runs with this isSuccessful.
+	IsSuccessful *bool `form:"isSuccessful,omitempty" json:"isSuccessful,omitempty"`
+
+	// SpecialistName Only runs with this specialist; repeatable.
+	SpecialistName []string `form:"specialistName,omitempty" json:"specialistName,omitempty"`
+
+	// Evaluator Only runs that this evaluator evaluated; repeatable.
+	Evaluator []string `form:"evaluator,omitempty" json:"evaluator,omitempty"`
 
 	// Since Only runs that started at this time or later.
 	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
@@ -1848,29 +1887,38 @@ type GetComparisonParamsInterval string
 
 // ListComparisonDetailsParams defines parameters for ListComparisonDetails.
 type ListComparisonDetailsParams struct {
+	// Metadata `metadata.KEY=VALUE`, or `metadata[KEY]=VALUE`: only runs whose metadata have the member KEY with this value. `abc` is a text; `3`, `true` and `null` are the text or the JSON value. Repeatable; with several keys, each has to match.
+	Metadata map[string]string `json:"metadata,omitempty"`
+
 	// Suite The suite.
 	Suite string `form:"suite" json:"suite"`
 
-	// Scenario Only runs of this scenario.
-	Scenario *string `form:"scenario,omitempty" json:"scenario,omitempty"`
+	// Scenario Only runs of this scenario. As all filters of this kind, it can be repeated: runs with any of its values are meant.
+	Scenario []string `form:"scenario,omitempty" json:"scenario,omitempty"`
 
-	// Tier Only runs of this tier.
-	Tier *string `form:"tier,omitempty" json:"tier,omitempty"`
+	// Tier Only runs of this tier; repeatable.
+	Tier []string `form:"tier,omitempty" json:"tier,omitempty"`
 
-	// Agent Only runs of this agent.
-	Agent *string `form:"agent,omitempty" json:"agent,omitempty"`
+	// Agent Only runs of this agent; repeatable.
+	Agent []string `form:"agent,omitempty" json:"agent,omitempty"`
 
-	// Model Only runs of this model.
-	Model *string `form:"model,omitempty" json:"model,omitempty"`
+	// Model Only runs of this model; repeatable.
+	Model []string `form:"model,omitempty" json:"model,omitempty"`
 
-	// BatchID Only runs of this batch.
-	BatchID *string `form:"batchId,omitempty" json:"batchId,omitempty"`
+	// Status Only runs with this status; repeatable.
+	Status []RunStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// SpecialistName Only runs with this specialist.
-	SpecialistName *string `form:"specialistName,omitempty" json:"specialistName,omitempty"`
+	// BatchID Only runs of this batch; repeatable.
+	BatchID []string `form:"batchId,omitempty" json:"batchId,omitempty"`
 
-	// Evaluator Only runs that this evaluator evaluated.
-	Evaluator *string `form:"evaluator,omitempty" json:"evaluator,omitempty"`
+	// IsSuccessful Only runs with this isSuccessful.
+	IsSuccessful *bool `form:"isSuccessful,omitempty" json:"isSuccessful,omitempty"`
+
+	// SpecialistName Only runs with this specialist; repeatable.
+	SpecialistName []string `form:"specialistName,omitempty" json:"specialistName,omitempty"`
+
+	// Evaluator Only runs that this evaluator evaluated; repeatable.
+	Evaluator []string `form:"evaluator,omitempty" json:"evaluator,omitempty"`
 
 	// Since Only runs that started at this time or later.
 	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
@@ -1944,29 +1992,38 @@ type ListCorrectionsParams struct {
 
 // GetLeaderboardParams defines parameters for GetLeaderboard.
 type GetLeaderboardParams struct {
+	// Metadata `metadata.KEY=VALUE`, or `metadata[KEY]=VALUE`: only runs whose metadata have the member KEY with this value. `abc` is a text; `3`, `true` and `null` are the text or the JSON value. Repeatable; with several keys, each has to match.
+	Metadata map[string]string `json:"metadata,omitempty"`
+
 	// Suite The suite.
 	Suite string `form:"suite" json:"suite"`
 
-	// Scenario Only runs of this scenario.
-	Scenario *string `form:"scenario,omitempty" json:"scenario,omitempty"`
+	// Scenario Only runs of this scenario. As all filters of this kind, it can be repeated: runs with any of its values are meant.
+	Scenario []string `form:"scenario,omitempty" json:"scenario,omitempty"`
 
-	// Tier Only runs of this tier.
-	Tier *string `form:"tier,omitempty" json:"tier,omitempty"`
+	// Tier Only runs of this tier; repeatable.
+	Tier []string `form:"tier,omitempty" json:"tier,omitempty"`
 
-	// Agent Only runs of this agent.
-	Agent *string `form:"agent,omitempty" json:"agent,omitempty"`
+	// Agent Only runs of this agent; repeatable.
+	Agent []string `form:"agent,omitempty" json:"agent,omitempty"`
 
-	// Model Only runs of this model.
-	Model *string `form:"model,omitempty" json:"model,omitempty"`
+	// Model Only runs of this model; repeatable.
+	Model []string `form:"model,omitempty" json:"model,omitempty"`
 
-	// BatchID Only runs of this batch.
-	BatchID *string `form:"batchId,omitempty" json:"batchId,omitempty"`
+	// Status Only runs with this status; repeatable.
+	Status []RunStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// SpecialistName Only runs with this specialist.
-	SpecialistName *string `form:"specialistName,omitempty" json:"specialistName,omitempty"`
+	// BatchID Only runs of this batch; repeatable.
+	BatchID []string `form:"batchId,omitempty" json:"batchId,omitempty"`
 
-	// Evaluator Only runs that this evaluator evaluated.
-	Evaluator *string `form:"evaluator,omitempty" json:"evaluator,omitempty"`
+	// IsSuccessful Only runs with this isSuccessful.
+	IsSuccessful *bool `form:"isSuccessful,omitempty" json:"isSuccessful,omitempty"`
+
+	// SpecialistName Only runs with this specialist; repeatable.
+	SpecialistName []string `form:"specialistName,omitempty" json:"specialistName,omitempty"`
+
+	// Evaluator Only runs that this evaluator evaluated; repeatable.
+	Evaluator []string `form:"evaluator,omitempty" json:"evaluator,omitempty"`
 
 	// Since Only runs that started at this time or later.
 	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
@@ -2007,6 +2064,9 @@ type GetLeaderboardParamsCoverage string
 
 // GetPowerPlanParams defines parameters for GetPowerPlan.
 type GetPowerPlanParams struct {
+	// Metadata `metadata.KEY=VALUE`, or `metadata[KEY]=VALUE`: only runs whose metadata have the member KEY with this value. `abc` is a text; `3`, `true` and `null` are the text or the JSON value. Repeatable; with several keys, each has to match.
+	Metadata map[string]string `json:"metadata,omitempty"`
+
 	// Difference The difference to find, in the unit of the metric; for success rates, 0 to 1.
 	Difference *float64 `form:"difference,omitempty" json:"difference,omitempty"`
 
@@ -2040,20 +2100,44 @@ type GetPowerPlanParams struct {
 	// Suite Estimate discordant or the variances from the runs of this suite. Select one tier: tiers of a scenario are planned as if they were independent. It needs a baseline and a candidate. The parameters below are only for this.
 	Suite *string `form:"suite,omitempty" json:"suite,omitempty"`
 
-	// Tier Only runs of this tier.
-	Tier *string `form:"tier,omitempty" json:"tier,omitempty"`
+	// Metric What the difference is of. discordant is estimated for success if each side has one attempt at each scenario, otherwise the variances.
+	Metric *GetPowerPlanParamsMetric `form:"metric,omitempty" json:"metric,omitempty"`
+
+	// Infra What becomes of infra errors, the failed runs whose metadata.errorType is neither agent nor unknown. exclude: they are no attempts. failure: they count as failed attempts.
+	Infra *GetPowerPlanParamsInfra `form:"infra,omitempty" json:"infra,omitempty"`
+
+	// Scenario Only runs of this scenario. As all filters of this kind, it can be repeated: runs with any of its values are meant.
+	Scenario []string `form:"scenario,omitempty" json:"scenario,omitempty"`
+
+	// Tier Only runs of this tier; repeatable.
+	Tier []string `form:"tier,omitempty" json:"tier,omitempty"`
+
+	// Agent Only runs of this agent; repeatable.
+	Agent []string `form:"agent,omitempty" json:"agent,omitempty"`
+
+	// Model Only runs of this model; repeatable.
+	Model []string `form:"model,omitempty" json:"model,omitempty"`
+
+	// Status Only runs with this status; repeatable.
+	Status []RunStatus `form:"status,omitempty" json:"status,omitempty"`
+
+	// BatchID Only runs of this batch; repeatable.
+	BatchID []string `form:"batchId,omitempty" json:"batchId,omitempty"`
+
+	// IsSuccessful Only runs with this isSuccessful.
+	IsSuccessful *bool `form:"isSuccessful,omitempty" json:"isSuccessful,omitempty"`
+
+	// SpecialistName Only runs with this specialist; repeatable.
+	SpecialistName []string `form:"specialistName,omitempty" json:"specialistName,omitempty"`
+
+	// Evaluator Only runs that this evaluator evaluated; repeatable.
+	Evaluator []string `form:"evaluator,omitempty" json:"evaluator,omitempty"`
 
 	// Since Only runs that started at this time or later.
 	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
 
 	// Until Only runs that started before this time.
 	Until *time.Time `form:"until,omitempty" json:"until,omitempty"`
-
-	// Metric What the difference is of. discordant is estimated for success if each side has one attempt at each scenario, otherwise the variances.
-	Metric *GetPowerPlanParamsMetric `form:"metric,omitempty" json:"metric,omitempty"`
-
-	// Infra What becomes of infra errors, the failed runs whose metadata.errorType is neither agent nor unknown. exclude: they are no attempts. failure: they count as failed attempts.
-	Infra *GetPowerPlanParamsInfra `form:"infra,omitempty" json:"infra,omitempty"`
 
 	// BaselineAgent The baseline: only runs of this agent. Each side needs at least one of its four parameters.
 	BaselineAgent *string `form:"baselineAgent,omitempty" json:"baselineAgent,omitempty"`
@@ -2115,27 +2199,60 @@ type SubmitRunsParamsMode string
 
 // ListRunsParams defines parameters for ListRuns.
 type ListRunsParams struct {
+	// Metadata `metadata.KEY=VALUE`, or `metadata[KEY]=VALUE`: only runs whose metadata have the member KEY with this value. `abc` is a text; `3`, `true` and `null` are the text or the JSON value. Repeatable; with several keys, each has to match.
+	Metadata map[string]string `json:"metadata,omitempty"`
+
 	// Limit Maximum number of runs to return.
 	Limit *int32 `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor Start of the page: the cursor in the Link header of the previous page, with the same filters.
+	// Cursor Start of the page: the cursor in the Link header of the previous page, with the same filters and order.
 	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
 
-	// Suite Only runs of this suite.
-	Suite *string `form:"suite,omitempty" json:"suite,omitempty"`
+	// Sort The order: by startedAt, or the highest figure first and runs without it last. Runs are sorted by a figure if at most 50,000 match the filters.
+	Sort *ListRunsParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
 
-	// Scenario Only runs of this scenario.
-	Scenario *string `form:"scenario,omitempty" json:"scenario,omitempty"`
+	// Suite Only runs of this suite; repeatable.
+	Suite []string `form:"suite,omitempty" json:"suite,omitempty"`
 
-	// Agent Only runs of this agent.
-	Agent *string `form:"agent,omitempty" json:"agent,omitempty"`
+	// Scenario Only runs of this scenario. As all filters of this kind, it can be repeated: runs with any of its values are meant.
+	Scenario []string `form:"scenario,omitempty" json:"scenario,omitempty"`
 
-	// Status Only runs with this status.
-	Status *RunStatus `form:"status,omitempty" json:"status,omitempty"`
+	// Tier Only runs of this tier; repeatable.
+	Tier []string `form:"tier,omitempty" json:"tier,omitempty"`
+
+	// Agent Only runs of this agent; repeatable.
+	Agent []string `form:"agent,omitempty" json:"agent,omitempty"`
+
+	// Model Only runs of this model; repeatable.
+	Model []string `form:"model,omitempty" json:"model,omitempty"`
+
+	// Status Only runs with this status; repeatable.
+	Status []RunStatus `form:"status,omitempty" json:"status,omitempty"`
+
+	// BatchID Only runs of this batch; repeatable.
+	BatchID []string `form:"batchId,omitempty" json:"batchId,omitempty"`
+
+	// IsSuccessful Only runs with this isSuccessful.
+	IsSuccessful *bool `form:"isSuccessful,omitempty" json:"isSuccessful,omitempty"`
+
+	// SpecialistName Only runs with this specialist; repeatable.
+	SpecialistName []string `form:"specialistName,omitempty" json:"specialistName,omitempty"`
+
+	// Evaluator Only runs that this evaluator evaluated; repeatable.
+	Evaluator []string `form:"evaluator,omitempty" json:"evaluator,omitempty"`
+
+	// Since Only runs that started at this time or later.
+	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
+
+	// Until Only runs that started before this time.
+	Until *time.Time `form:"until,omitempty" json:"until,omitempty"`
 
 	// Voided true: return voided runs, too.
 	Voided *bool `form:"voided,omitempty" json:"voided,omitempty"`
 }
+
+// ListRunsParamsSort defines parameters for ListRuns.
+type ListRunsParamsSort string
 
 // GetRunTelemetryParams defines parameters for GetRunTelemetry.
 type GetRunTelemetryParams struct {
@@ -2148,29 +2265,38 @@ type GetRunTelemetryParamsInclude string
 
 // ListDailyStatsParams defines parameters for ListDailyStats.
 type ListDailyStatsParams struct {
+	// Metadata `metadata.KEY=VALUE`, or `metadata[KEY]=VALUE`: only runs whose metadata have the member KEY with this value. `abc` is a text; `3`, `true` and `null` are the text or the JSON value. Repeatable; with several keys, each has to match.
+	Metadata map[string]string `json:"metadata,omitempty"`
+
 	// Suite The suite.
 	Suite string `form:"suite" json:"suite"`
 
-	// Scenario Only runs of this scenario.
-	Scenario *string `form:"scenario,omitempty" json:"scenario,omitempty"`
+	// Scenario Only runs of this scenario. As all filters of this kind, it can be repeated: runs with any of its values are meant.
+	Scenario []string `form:"scenario,omitempty" json:"scenario,omitempty"`
 
-	// Tier Only runs of this tier.
-	Tier *string `form:"tier,omitempty" json:"tier,omitempty"`
+	// Tier Only runs of this tier; repeatable.
+	Tier []string `form:"tier,omitempty" json:"tier,omitempty"`
 
-	// Agent Only runs of this agent.
-	Agent *string `form:"agent,omitempty" json:"agent,omitempty"`
+	// Agent Only runs of this agent; repeatable.
+	Agent []string `form:"agent,omitempty" json:"agent,omitempty"`
 
-	// Model Only runs of this model.
-	Model *string `form:"model,omitempty" json:"model,omitempty"`
+	// Model Only runs of this model; repeatable.
+	Model []string `form:"model,omitempty" json:"model,omitempty"`
 
-	// BatchID Only runs of this batch.
-	BatchID *string `form:"batchId,omitempty" json:"batchId,omitempty"`
+	// Status Only runs with this status; repeatable.
+	Status []RunStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// SpecialistName Only runs with this specialist.
-	SpecialistName *string `form:"specialistName,omitempty" json:"specialistName,omitempty"`
+	// BatchID Only runs of this batch; repeatable.
+	BatchID []string `form:"batchId,omitempty" json:"batchId,omitempty"`
 
-	// Evaluator Only runs that this evaluator evaluated.
-	Evaluator *string `form:"evaluator,omitempty" json:"evaluator,omitempty"`
+	// IsSuccessful Only runs with this isSuccessful.
+	IsSuccessful *bool `form:"isSuccessful,omitempty" json:"isSuccessful,omitempty"`
+
+	// SpecialistName Only runs with this specialist; repeatable.
+	SpecialistName []string `form:"specialistName,omitempty" json:"specialistName,omitempty"`
+
+	// Evaluator Only runs that this evaluator evaluated; repeatable.
+	Evaluator []string `form:"evaluator,omitempty" json:"evaluator,omitempty"`
 
 	// Since Only runs that started at this time or later.
 	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
@@ -2199,29 +2325,38 @@ type ListDailyStatsParamsInfra string
 
 // ListEvaluatorStatsParams defines parameters for ListEvaluatorStats.
 type ListEvaluatorStatsParams struct {
+	// Metadata `metadata.KEY=VALUE`, or `metadata[KEY]=VALUE`: only runs whose metadata have the member KEY with this value. `abc` is a text; `3`, `true` and `null` are the text or the JSON value. Repeatable; with several keys, each has to match.
+	Metadata map[string]string `json:"metadata,omitempty"`
+
 	// Suite The suite.
 	Suite string `form:"suite" json:"suite"`
 
-	// Scenario Only runs of this scenario.
-	Scenario *string `form:"scenario,omitempty" json:"scenario,omitempty"`
+	// Scenario Only runs of this scenario. As all filters of this kind, it can be repeated: runs with any of its values are meant.
+	Scenario []string `form:"scenario,omitempty" json:"scenario,omitempty"`
 
-	// Tier Only runs of this tier.
-	Tier *string `form:"tier,omitempty" json:"tier,omitempty"`
+	// Tier Only runs of this tier; repeatable.
+	Tier []string `form:"tier,omitempty" json:"tier,omitempty"`
 
-	// Agent Only runs of this agent.
-	Agent *string `form:"agent,omitempty" json:"agent,omitempty"`
+	// Agent Only runs of this agent; repeatable.
+	Agent []string `form:"agent,omitempty" json:"agent,omitempty"`
 
-	// Model Only runs of this model.
-	Model *string `form:"model,omitempty" json:"model,omitempty"`
+	// Model Only runs of this model; repeatable.
+	Model []string `form:"model,omitempty" json:"model,omitempty"`
 
-	// BatchID Only runs of this batch.
-	BatchID *string `form:"batchId,omitempty" json:"batchId,omitempty"`
+	// Status Only runs with this status; repeatable.
+	Status []RunStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// SpecialistName Only runs with this specialist.
-	SpecialistName *string `form:"specialistName,omitempty" json:"specialistName,omitempty"`
+	// BatchID Only runs of this batch; repeatable.
+	BatchID []string `form:"batchId,omitempty" json:"batchId,omitempty"`
 
-	// Evaluator Only runs that this evaluator evaluated.
-	Evaluator *string `form:"evaluator,omitempty" json:"evaluator,omitempty"`
+	// IsSuccessful Only runs with this isSuccessful.
+	IsSuccessful *bool `form:"isSuccessful,omitempty" json:"isSuccessful,omitempty"`
+
+	// SpecialistName Only runs with this specialist; repeatable.
+	SpecialistName []string `form:"specialistName,omitempty" json:"specialistName,omitempty"`
+
+	// Evaluator Only runs that this evaluator evaluated; repeatable.
+	Evaluator []string `form:"evaluator,omitempty" json:"evaluator,omitempty"`
 
 	// Since Only runs that started at this time or later.
 	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
@@ -2241,29 +2376,38 @@ type ListEvaluatorStatsParamsInfra string
 
 // GetScenarioMatrixParams defines parameters for GetScenarioMatrix.
 type GetScenarioMatrixParams struct {
+	// Metadata `metadata.KEY=VALUE`, or `metadata[KEY]=VALUE`: only runs whose metadata have the member KEY with this value. `abc` is a text; `3`, `true` and `null` are the text or the JSON value. Repeatable; with several keys, each has to match.
+	Metadata map[string]string `json:"metadata,omitempty"`
+
 	// Suite The suite.
 	Suite string `form:"suite" json:"suite"`
 
-	// Scenario Only runs of this scenario.
-	Scenario *string `form:"scenario,omitempty" json:"scenario,omitempty"`
+	// Scenario Only runs of this scenario. As all filters of this kind, it can be repeated: runs with any of its values are meant.
+	Scenario []string `form:"scenario,omitempty" json:"scenario,omitempty"`
 
-	// Tier Only runs of this tier.
-	Tier *string `form:"tier,omitempty" json:"tier,omitempty"`
+	// Tier Only runs of this tier; repeatable.
+	Tier []string `form:"tier,omitempty" json:"tier,omitempty"`
 
-	// Agent Only runs of this agent.
-	Agent *string `form:"agent,omitempty" json:"agent,omitempty"`
+	// Agent Only runs of this agent; repeatable.
+	Agent []string `form:"agent,omitempty" json:"agent,omitempty"`
 
-	// Model Only runs of this model.
-	Model *string `form:"model,omitempty" json:"model,omitempty"`
+	// Model Only runs of this model; repeatable.
+	Model []string `form:"model,omitempty" json:"model,omitempty"`
 
-	// BatchID Only runs of this batch.
-	BatchID *string `form:"batchId,omitempty" json:"batchId,omitempty"`
+	// Status Only runs with this status; repeatable.
+	Status []RunStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// SpecialistName Only runs with this specialist.
-	SpecialistName *string `form:"specialistName,omitempty" json:"specialistName,omitempty"`
+	// BatchID Only runs of this batch; repeatable.
+	BatchID []string `form:"batchId,omitempty" json:"batchId,omitempty"`
 
-	// Evaluator Only runs that this evaluator evaluated.
-	Evaluator *string `form:"evaluator,omitempty" json:"evaluator,omitempty"`
+	// IsSuccessful Only runs with this isSuccessful.
+	IsSuccessful *bool `form:"isSuccessful,omitempty" json:"isSuccessful,omitempty"`
+
+	// SpecialistName Only runs with this specialist; repeatable.
+	SpecialistName []string `form:"specialistName,omitempty" json:"specialistName,omitempty"`
+
+	// Evaluator Only runs that this evaluator evaluated; repeatable.
+	Evaluator []string `form:"evaluator,omitempty" json:"evaluator,omitempty"`
 
 	// Since Only runs that started at this time or later.
 	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
@@ -2289,29 +2433,38 @@ type GetScenarioMatrixParamsInfra string
 
 // ListPassStatsParams defines parameters for ListPassStats.
 type ListPassStatsParams struct {
+	// Metadata `metadata.KEY=VALUE`, or `metadata[KEY]=VALUE`: only runs whose metadata have the member KEY with this value. `abc` is a text; `3`, `true` and `null` are the text or the JSON value. Repeatable; with several keys, each has to match.
+	Metadata map[string]string `json:"metadata,omitempty"`
+
 	// Suite The suite.
 	Suite string `form:"suite" json:"suite"`
 
-	// Scenario Only runs of this scenario.
-	Scenario *string `form:"scenario,omitempty" json:"scenario,omitempty"`
+	// Scenario Only runs of this scenario. As all filters of this kind, it can be repeated: runs with any of its values are meant.
+	Scenario []string `form:"scenario,omitempty" json:"scenario,omitempty"`
 
-	// Tier Only runs of this tier.
-	Tier *string `form:"tier,omitempty" json:"tier,omitempty"`
+	// Tier Only runs of this tier; repeatable.
+	Tier []string `form:"tier,omitempty" json:"tier,omitempty"`
 
-	// Agent Only runs of this agent.
-	Agent *string `form:"agent,omitempty" json:"agent,omitempty"`
+	// Agent Only runs of this agent; repeatable.
+	Agent []string `form:"agent,omitempty" json:"agent,omitempty"`
 
-	// Model Only runs of this model.
-	Model *string `form:"model,omitempty" json:"model,omitempty"`
+	// Model Only runs of this model; repeatable.
+	Model []string `form:"model,omitempty" json:"model,omitempty"`
 
-	// BatchID Only runs of this batch.
-	BatchID *string `form:"batchId,omitempty" json:"batchId,omitempty"`
+	// Status Only runs with this status; repeatable.
+	Status []RunStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// SpecialistName Only runs with this specialist.
-	SpecialistName *string `form:"specialistName,omitempty" json:"specialistName,omitempty"`
+	// BatchID Only runs of this batch; repeatable.
+	BatchID []string `form:"batchId,omitempty" json:"batchId,omitempty"`
 
-	// Evaluator Only runs that this evaluator evaluated.
-	Evaluator *string `form:"evaluator,omitempty" json:"evaluator,omitempty"`
+	// IsSuccessful Only runs with this isSuccessful.
+	IsSuccessful *bool `form:"isSuccessful,omitempty" json:"isSuccessful,omitempty"`
+
+	// SpecialistName Only runs with this specialist; repeatable.
+	SpecialistName []string `form:"specialistName,omitempty" json:"specialistName,omitempty"`
+
+	// Evaluator Only runs that this evaluator evaluated; repeatable.
+	Evaluator []string `form:"evaluator,omitempty" json:"evaluator,omitempty"`
 
 	// Since Only runs that started at this time or later.
 	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
@@ -2334,29 +2487,38 @@ type ListPassStatsParamsInfra string
 
 // ListScenarioStatsParams defines parameters for ListScenarioStats.
 type ListScenarioStatsParams struct {
+	// Metadata `metadata.KEY=VALUE`, or `metadata[KEY]=VALUE`: only runs whose metadata have the member KEY with this value. `abc` is a text; `3`, `true` and `null` are the text or the JSON value. Repeatable; with several keys, each has to match.
+	Metadata map[string]string `json:"metadata,omitempty"`
+
 	// Suite The suite.
 	Suite string `form:"suite" json:"suite"`
 
-	// Scenario Only runs of this scenario.
-	Scenario *string `form:"scenario,omitempty" json:"scenario,omitempty"`
+	// Scenario Only runs of this scenario. As all filters of this kind, it can be repeated: runs with any of its values are meant.
+	Scenario []string `form:"scenario,omitempty" json:"scenario,omitempty"`
 
-	// Tier Only runs of this tier.
-	Tier *string `form:"tier,omitempty" json:"tier,omitempty"`
+	// Tier Only runs of this tier; repeatable.
+	Tier []string `form:"tier,omitempty" json:"tier,omitempty"`
 
-	// Agent Only runs of this agent.
-	Agent *string `form:"agent,omitempty" json:"agent,omitempty"`
+	// Agent Only runs of this agent; repeatable.
+	Agent []string `form:"agent,omitempty" json:"agent,omitempty"`
 
-	// Model Only runs of this model.
-	Model *string `form:"model,omitempty" json:"model,omitempty"`
+	// Model Only runs of this model; repeatable.
+	Model []string `form:"model,omitempty" json:"model,omitempty"`
 
-	// BatchID Only runs of this batch.
-	BatchID *string `form:"batchId,omitempty" json:"batchId,omitempty"`
+	// Status Only runs with this status; repeatable.
+	Status []RunStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// SpecialistName Only runs with this specialist.
-	SpecialistName *string `form:"specialistName,omitempty" json:"specialistName,omitempty"`
+	// BatchID Only runs of this batch; repeatable.
+	BatchID []string `form:"batchId,omitempty" json:"batchId,omitempty"`
 
-	// Evaluator Only runs that this evaluator evaluated.
-	Evaluator *string `form:"evaluator,omitempty" json:"evaluator,omitempty"`
+	// IsSuccessful Only runs with this isSuccessful.
+	IsSuccessful *bool `form:"isSuccessful,omitempty" json:"isSuccessful,omitempty"`
+
+	// SpecialistName Only runs with this specialist; repeatable.
+	SpecialistName []string `form:"specialistName,omitempty" json:"specialistName,omitempty"`
+
+	// Evaluator Only runs that this evaluator evaluated; repeatable.
+	Evaluator []string `form:"evaluator,omitempty" json:"evaluator,omitempty"`
 
 	// Since Only runs that started at this time or later.
 	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
@@ -2662,7 +2824,7 @@ type ClientInterface interface {
 
 	// ListRuns List runs
 	//
-	// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on exactly one of the pages, whatever is submitted meanwhile, unless its own `startedAt` is changed: then it moves in the list, and may be missed or come twice. Voided runs are left out, unless asked for. Prompts are only in the telemetry of each run.
+	// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first, unless `sort` asks for another order. A filter that is repeated selects the runs with any of its values. `metadata.KEY=VALUE` selects by a member of the metadata. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on exactly one of the pages, whatever is submitted meanwhile, unless its own `startedAt` is changed: then it moves in the list, and may be missed or come twice. Voided runs are left out, unless asked for. Prompts are only in the telemetry of each run.
 	//
 	// Corresponds with GET /api/runs (the `ListRuns` operationId).
 	ListRuns(ctx context.Context, params *ListRunsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -3050,7 +3212,7 @@ func (c *Client) SubmitRuns(ctx context.Context, params *SubmitRunsParams, body 
 
 // ListRuns List runs
 //
-// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on exactly one of the pages, whatever is submitted meanwhile, unless its own `startedAt` is changed: then it moves in the list, and may be missed or come twice. Voided runs are left out, unless asked for. Prompts are only in the telemetry of each run.
+// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first, unless `sort` asks for another order. A filter that is repeated selects the runs with any of its values. `metadata.KEY=VALUE` selects by a member of the metadata. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on exactly one of the pages, whatever is submitted meanwhile, unless its own `startedAt` is changed: then it moves in the list, and may be missed or come twice. Voided runs are left out, unless asked for. Prompts are only in the telemetry of each run.
 //
 // Corresponds with GET /api/runs (the `ListRuns` operationId).
 func (c *Client) ListRuns(ctx context.Context, params *ListRunsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3529,6 +3691,18 @@ func NewGetComparisonRequest(server string, params *GetComparisonParams) (*http.
 		// per the OpenAPI spec (e.g. "color=blue,black,brown").
 		var rawQueryFragments []string
 
+		if params.Metadata != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("deepObject", true, "metadata", params.Metadata, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "object", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if queryFrag, err := runtime.StyleParamWithOptions("form", false, "suite", params.Suite, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 			return nil, err
 		} else {
@@ -3539,7 +3713,7 @@ func NewGetComparisonRequest(server string, params *GetComparisonParams) (*http.
 
 		if params.Scenario != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "scenario", *params.Scenario, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "scenario", params.Scenario, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -3551,7 +3725,7 @@ func NewGetComparisonRequest(server string, params *GetComparisonParams) (*http.
 
 		if params.Tier != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "tier", *params.Tier, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tier", params.Tier, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -3563,7 +3737,7 @@ func NewGetComparisonRequest(server string, params *GetComparisonParams) (*http.
 
 		if params.Agent != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "agent", *params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "agent", params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -3575,7 +3749,19 @@ func NewGetComparisonRequest(server string, params *GetComparisonParams) (*http.
 
 		if params.Model != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "model", *params.Model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "model", params.Model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Status != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "status", params.Status, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -3587,7 +3773,19 @@ func NewGetComparisonRequest(server string, params *GetComparisonParams) (*http.
 
 		if params.BatchID != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "batchId", *params.BatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "batchId", params.BatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.IsSuccessful != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "isSuccessful", *params.IsSuccessful, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -3599,7 +3797,7 @@ func NewGetComparisonRequest(server string, params *GetComparisonParams) (*http.
 
 		if params.SpecialistName != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "specialistName", *params.SpecialistName, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "specialistName", params.SpecialistName, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -3611,7 +3809,7 @@ func NewGetComparisonRequest(server string, params *GetComparisonParams) (*http.
 
 		if params.Evaluator != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "evaluator", *params.Evaluator, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "evaluator", params.Evaluator, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -3843,6 +4041,18 @@ func NewListComparisonDetailsRequest(server string, params *ListComparisonDetail
 		// per the OpenAPI spec (e.g. "color=blue,black,brown").
 		var rawQueryFragments []string
 
+		if params.Metadata != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("deepObject", true, "metadata", params.Metadata, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "object", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if queryFrag, err := runtime.StyleParamWithOptions("form", false, "suite", params.Suite, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 			return nil, err
 		} else {
@@ -3853,7 +4063,7 @@ func NewListComparisonDetailsRequest(server string, params *ListComparisonDetail
 
 		if params.Scenario != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "scenario", *params.Scenario, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "scenario", params.Scenario, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -3865,7 +4075,7 @@ func NewListComparisonDetailsRequest(server string, params *ListComparisonDetail
 
 		if params.Tier != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "tier", *params.Tier, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tier", params.Tier, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -3877,7 +4087,7 @@ func NewListComparisonDetailsRequest(server string, params *ListComparisonDetail
 
 		if params.Agent != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "agent", *params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "agent", params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -3889,7 +4099,19 @@ func NewListComparisonDetailsRequest(server string, params *ListComparisonDetail
 
 		if params.Model != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "model", *params.Model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "model", params.Model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Status != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "status", params.Status, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -3901,7 +4123,19 @@ func NewListComparisonDetailsRequest(server string, params *ListComparisonDetail
 
 		if params.BatchID != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "batchId", *params.BatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "batchId", params.BatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.IsSuccessful != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "isSuccessful", *params.IsSuccessful, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -3913,7 +4147,7 @@ func NewListComparisonDetailsRequest(server string, params *ListComparisonDetail
 
 		if params.SpecialistName != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "specialistName", *params.SpecialistName, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "specialistName", params.SpecialistName, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -3925,7 +4159,7 @@ func NewListComparisonDetailsRequest(server string, params *ListComparisonDetail
 
 		if params.Evaluator != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "evaluator", *params.Evaluator, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "evaluator", params.Evaluator, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -4235,6 +4469,18 @@ func NewGetLeaderboardRequest(server string, params *GetLeaderboardParams) (*htt
 		// per the OpenAPI spec (e.g. "color=blue,black,brown").
 		var rawQueryFragments []string
 
+		if params.Metadata != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("deepObject", true, "metadata", params.Metadata, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "object", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if queryFrag, err := runtime.StyleParamWithOptions("form", false, "suite", params.Suite, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 			return nil, err
 		} else {
@@ -4245,7 +4491,7 @@ func NewGetLeaderboardRequest(server string, params *GetLeaderboardParams) (*htt
 
 		if params.Scenario != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "scenario", *params.Scenario, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "scenario", params.Scenario, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -4257,7 +4503,7 @@ func NewGetLeaderboardRequest(server string, params *GetLeaderboardParams) (*htt
 
 		if params.Tier != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "tier", *params.Tier, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tier", params.Tier, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -4269,7 +4515,7 @@ func NewGetLeaderboardRequest(server string, params *GetLeaderboardParams) (*htt
 
 		if params.Agent != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "agent", *params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "agent", params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -4281,7 +4527,19 @@ func NewGetLeaderboardRequest(server string, params *GetLeaderboardParams) (*htt
 
 		if params.Model != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "model", *params.Model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "model", params.Model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Status != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "status", params.Status, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -4293,7 +4551,19 @@ func NewGetLeaderboardRequest(server string, params *GetLeaderboardParams) (*htt
 
 		if params.BatchID != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "batchId", *params.BatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "batchId", params.BatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.IsSuccessful != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "isSuccessful", *params.IsSuccessful, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -4305,7 +4575,7 @@ func NewGetLeaderboardRequest(server string, params *GetLeaderboardParams) (*htt
 
 		if params.SpecialistName != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "specialistName", *params.SpecialistName, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "specialistName", params.SpecialistName, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -4317,7 +4587,7 @@ func NewGetLeaderboardRequest(server string, params *GetLeaderboardParams) (*htt
 
 		if params.Evaluator != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "evaluator", *params.Evaluator, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "evaluator", params.Evaluator, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -4465,6 +4735,18 @@ func NewGetPowerPlanRequest(server string, params *GetPowerPlanParams) (*http.Re
 		// per the OpenAPI spec (e.g. "color=blue,black,brown").
 		var rawQueryFragments []string
 
+		if params.Metadata != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("deepObject", true, "metadata", params.Metadata, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "object", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if params.Difference != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "difference", *params.Difference, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "number", Format: "double"}); err != nil {
@@ -4597,9 +4879,129 @@ func NewGetPowerPlanRequest(server string, params *GetPowerPlanParams) (*http.Re
 
 		}
 
+		if params.Metric != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "metric", *params.Metric, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Infra != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "infra", *params.Infra, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Scenario != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "scenario", params.Scenario, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if params.Tier != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "tier", *params.Tier, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tier", params.Tier, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Agent != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "agent", params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Model != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "model", params.Model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Status != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "status", params.Status, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.BatchID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "batchId", params.BatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.IsSuccessful != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "isSuccessful", *params.IsSuccessful, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.SpecialistName != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "specialistName", params.SpecialistName, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Evaluator != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "evaluator", params.Evaluator, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -4624,30 +5026,6 @@ func NewGetPowerPlanRequest(server string, params *GetPowerPlanParams) (*http.Re
 		if params.Until != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "until", *params.Until, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.Metric != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "metric", *params.Metric, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.Infra != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "infra", *params.Infra, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -5008,6 +5386,18 @@ func NewListRunsRequest(server string, params *ListRunsParams) (*http.Request, e
 		// per the OpenAPI spec (e.g. "color=blue,black,brown").
 		var rawQueryFragments []string
 
+		if params.Metadata != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("deepObject", true, "metadata", params.Metadata, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "object", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if params.Limit != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int32"}); err != nil {
@@ -5032,9 +5422,21 @@ func NewListRunsRequest(server string, params *ListRunsParams) (*http.Request, e
 
 		}
 
+		if params.Sort != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "sort", *params.Sort, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if params.Suite != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "suite", *params.Suite, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "suite", params.Suite, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -5046,7 +5448,19 @@ func NewListRunsRequest(server string, params *ListRunsParams) (*http.Request, e
 
 		if params.Scenario != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "scenario", *params.Scenario, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "scenario", params.Scenario, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Tier != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tier", params.Tier, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -5058,7 +5472,19 @@ func NewListRunsRequest(server string, params *ListRunsParams) (*http.Request, e
 
 		if params.Agent != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "agent", *params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "agent", params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Model != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "model", params.Model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -5070,7 +5496,79 @@ func NewListRunsRequest(server string, params *ListRunsParams) (*http.Request, e
 
 		if params.Status != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "status", *params.Status, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "status", params.Status, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.BatchID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "batchId", params.BatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.IsSuccessful != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "isSuccessful", *params.IsSuccessful, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.SpecialistName != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "specialistName", params.SpecialistName, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Evaluator != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "evaluator", params.Evaluator, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Since != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "since", *params.Since, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Until != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "until", *params.Until, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -5411,6 +5909,18 @@ func NewListDailyStatsRequest(server string, params *ListDailyStatsParams) (*htt
 		// per the OpenAPI spec (e.g. "color=blue,black,brown").
 		var rawQueryFragments []string
 
+		if params.Metadata != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("deepObject", true, "metadata", params.Metadata, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "object", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if queryFrag, err := runtime.StyleParamWithOptions("form", false, "suite", params.Suite, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 			return nil, err
 		} else {
@@ -5421,7 +5931,7 @@ func NewListDailyStatsRequest(server string, params *ListDailyStatsParams) (*htt
 
 		if params.Scenario != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "scenario", *params.Scenario, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "scenario", params.Scenario, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -5433,7 +5943,7 @@ func NewListDailyStatsRequest(server string, params *ListDailyStatsParams) (*htt
 
 		if params.Tier != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "tier", *params.Tier, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tier", params.Tier, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -5445,7 +5955,7 @@ func NewListDailyStatsRequest(server string, params *ListDailyStatsParams) (*htt
 
 		if params.Agent != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "agent", *params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "agent", params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -5457,7 +5967,19 @@ func NewListDailyStatsRequest(server string, params *ListDailyStatsParams) (*htt
 
 		if params.Model != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "model", *params.Model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "model", params.Model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Status != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "status", params.Status, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -5469,7 +5991,19 @@ func NewListDailyStatsRequest(server string, params *ListDailyStatsParams) (*htt
 
 		if params.BatchID != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "batchId", *params.BatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "batchId", params.BatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.IsSuccessful != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "isSuccessful", *params.IsSuccessful, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -5481,7 +6015,7 @@ func NewListDailyStatsRequest(server string, params *ListDailyStatsParams) (*htt
 
 		if params.SpecialistName != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "specialistName", *params.SpecialistName, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "specialistName", params.SpecialistName, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -5493,7 +6027,7 @@ func NewListDailyStatsRequest(server string, params *ListDailyStatsParams) (*htt
 
 		if params.Evaluator != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "evaluator", *params.Evaluator, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "evaluator", params.Evaluator, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -5617,6 +6151,18 @@ func NewListEvaluatorStatsRequest(server string, params *ListEvaluatorStatsParam
 		// per the OpenAPI spec (e.g. "color=blue,black,brown").
 		var rawQueryFragments []string
 
+		if params.Metadata != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("deepObject", true, "metadata", params.Metadata, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "object", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if queryFrag, err := runtime.StyleParamWithOptions("form", false, "suite", params.Suite, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 			return nil, err
 		} else {
@@ -5627,7 +6173,7 @@ func NewListEvaluatorStatsRequest(server string, params *ListEvaluatorStatsParam
 
 		if params.Scenario != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "scenario", *params.Scenario, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "scenario", params.Scenario, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -5639,7 +6185,7 @@ func NewListEvaluatorStatsRequest(server string, params *ListEvaluatorStatsParam
 
 		if params.Tier != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "tier", *params.Tier, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tier", params.Tier, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -5651,7 +6197,7 @@ func NewListEvaluatorStatsRequest(server string, params *ListEvaluatorStatsParam
 
 		if params.Agent != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "agent", *params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "agent", params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -5663,7 +6209,19 @@ func NewListEvaluatorStatsRequest(server string, params *ListEvaluatorStatsParam
 
 		if params.Model != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "model", *params.Model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "model", params.Model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Status != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "status", params.Status, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -5675,7 +6233,19 @@ func NewListEvaluatorStatsRequest(server string, params *ListEvaluatorStatsParam
 
 		if params.BatchID != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "batchId", *params.BatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "batchId", params.BatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.IsSuccessful != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "isSuccessful", *params.IsSuccessful, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -5687,7 +6257,7 @@ func NewListEvaluatorStatsRequest(server string, params *ListEvaluatorStatsParam
 
 		if params.SpecialistName != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "specialistName", *params.SpecialistName, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "specialistName", params.SpecialistName, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -5699,7 +6269,7 @@ func NewListEvaluatorStatsRequest(server string, params *ListEvaluatorStatsParam
 
 		if params.Evaluator != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "evaluator", *params.Evaluator, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "evaluator", params.Evaluator, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -5799,6 +6369,18 @@ func NewGetScenarioMatrixRequest(server string, params *GetScenarioMatrixParams)
 		// per the OpenAPI spec (e.g. "color=blue,black,brown").
 		var rawQueryFragments []string
 
+		if params.Metadata != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("deepObject", true, "metadata", params.Metadata, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "object", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if queryFrag, err := runtime.StyleParamWithOptions("form", false, "suite", params.Suite, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 			return nil, err
 		} else {
@@ -5809,7 +6391,7 @@ func NewGetScenarioMatrixRequest(server string, params *GetScenarioMatrixParams)
 
 		if params.Scenario != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "scenario", *params.Scenario, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "scenario", params.Scenario, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -5821,7 +6403,7 @@ func NewGetScenarioMatrixRequest(server string, params *GetScenarioMatrixParams)
 
 		if params.Tier != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "tier", *params.Tier, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tier", params.Tier, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -5833,7 +6415,7 @@ func NewGetScenarioMatrixRequest(server string, params *GetScenarioMatrixParams)
 
 		if params.Agent != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "agent", *params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "agent", params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -5845,7 +6427,19 @@ func NewGetScenarioMatrixRequest(server string, params *GetScenarioMatrixParams)
 
 		if params.Model != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "model", *params.Model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "model", params.Model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Status != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "status", params.Status, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -5857,7 +6451,19 @@ func NewGetScenarioMatrixRequest(server string, params *GetScenarioMatrixParams)
 
 		if params.BatchID != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "batchId", *params.BatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "batchId", params.BatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.IsSuccessful != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "isSuccessful", *params.IsSuccessful, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -5869,7 +6475,7 @@ func NewGetScenarioMatrixRequest(server string, params *GetScenarioMatrixParams)
 
 		if params.SpecialistName != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "specialistName", *params.SpecialistName, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "specialistName", params.SpecialistName, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -5881,7 +6487,7 @@ func NewGetScenarioMatrixRequest(server string, params *GetScenarioMatrixParams)
 
 		if params.Evaluator != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "evaluator", *params.Evaluator, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "evaluator", params.Evaluator, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -5993,6 +6599,18 @@ func NewListPassStatsRequest(server string, params *ListPassStatsParams) (*http.
 		// per the OpenAPI spec (e.g. "color=blue,black,brown").
 		var rawQueryFragments []string
 
+		if params.Metadata != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("deepObject", true, "metadata", params.Metadata, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "object", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if queryFrag, err := runtime.StyleParamWithOptions("form", false, "suite", params.Suite, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 			return nil, err
 		} else {
@@ -6003,7 +6621,7 @@ func NewListPassStatsRequest(server string, params *ListPassStatsParams) (*http.
 
 		if params.Scenario != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "scenario", *params.Scenario, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "scenario", params.Scenario, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -6015,7 +6633,7 @@ func NewListPassStatsRequest(server string, params *ListPassStatsParams) (*http.
 
 		if params.Tier != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "tier", *params.Tier, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tier", params.Tier, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -6027,7 +6645,7 @@ func NewListPassStatsRequest(server string, params *ListPassStatsParams) (*http.
 
 		if params.Agent != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "agent", *params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "agent", params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -6039,7 +6657,19 @@ func NewListPassStatsRequest(server string, params *ListPassStatsParams) (*http.
 
 		if params.Model != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "model", *params.Model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "model", params.Model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Status != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "status", params.Status, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -6051,7 +6681,19 @@ func NewListPassStatsRequest(server string, params *ListPassStatsParams) (*http.
 
 		if params.BatchID != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "batchId", *params.BatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "batchId", params.BatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.IsSuccessful != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "isSuccessful", *params.IsSuccessful, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -6063,7 +6705,7 @@ func NewListPassStatsRequest(server string, params *ListPassStatsParams) (*http.
 
 		if params.SpecialistName != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "specialistName", *params.SpecialistName, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "specialistName", params.SpecialistName, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -6075,7 +6717,7 @@ func NewListPassStatsRequest(server string, params *ListPassStatsParams) (*http.
 
 		if params.Evaluator != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "evaluator", *params.Evaluator, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "evaluator", params.Evaluator, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -6187,6 +6829,18 @@ func NewListScenarioStatsRequest(server string, params *ListScenarioStatsParams)
 		// per the OpenAPI spec (e.g. "color=blue,black,brown").
 		var rawQueryFragments []string
 
+		if params.Metadata != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("deepObject", true, "metadata", params.Metadata, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "object", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if queryFrag, err := runtime.StyleParamWithOptions("form", false, "suite", params.Suite, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 			return nil, err
 		} else {
@@ -6197,7 +6851,7 @@ func NewListScenarioStatsRequest(server string, params *ListScenarioStatsParams)
 
 		if params.Scenario != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "scenario", *params.Scenario, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "scenario", params.Scenario, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -6209,7 +6863,7 @@ func NewListScenarioStatsRequest(server string, params *ListScenarioStatsParams)
 
 		if params.Tier != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "tier", *params.Tier, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tier", params.Tier, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -6221,7 +6875,7 @@ func NewListScenarioStatsRequest(server string, params *ListScenarioStatsParams)
 
 		if params.Agent != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "agent", *params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "agent", params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -6233,7 +6887,19 @@ func NewListScenarioStatsRequest(server string, params *ListScenarioStatsParams)
 
 		if params.Model != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "model", *params.Model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "model", params.Model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Status != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "status", params.Status, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -6245,7 +6911,19 @@ func NewListScenarioStatsRequest(server string, params *ListScenarioStatsParams)
 
 		if params.BatchID != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "batchId", *params.BatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "batchId", params.BatchID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.IsSuccessful != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "isSuccessful", *params.IsSuccessful, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -6257,7 +6935,7 @@ func NewListScenarioStatsRequest(server string, params *ListScenarioStatsParams)
 
 		if params.SpecialistName != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "specialistName", *params.SpecialistName, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "specialistName", params.SpecialistName, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -6269,7 +6947,7 @@ func NewListScenarioStatsRequest(server string, params *ListScenarioStatsParams)
 
 		if params.Evaluator != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "evaluator", *params.Evaluator, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "evaluator", params.Evaluator, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -6629,7 +7307,7 @@ type ClientWithResponsesInterface interface {
 
 	// ListRunsWithResponse List runs
 	//
-	// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on exactly one of the pages, whatever is submitted meanwhile, unless its own `startedAt` is changed: then it moves in the list, and may be missed or come twice. Voided runs are left out, unless asked for. Prompts are only in the telemetry of each run.
+	// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first, unless `sort` asks for another order. A filter that is repeated selects the runs with any of its values. `metadata.KEY=VALUE` selects by a member of the metadata. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on exactly one of the pages, whatever is submitted meanwhile, unless its own `startedAt` is changed: then it moves in the list, and may be missed or come twice. Voided runs are left out, unless asked for. Prompts are only in the telemetry of each run.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -10826,7 +11504,7 @@ func (c *ClientWithResponses) SubmitRunsWithResponse(ctx context.Context, params
 
 // ListRunsWithResponse List runs
 //
-// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on exactly one of the pages, whatever is submitted meanwhile, unless its own `startedAt` is changed: then it moves in the list, and may be missed or come twice. Voided runs are left out, unless asked for. Prompts are only in the telemetry of each run.
+// Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first, unless `sort` asks for another order. A filter that is repeated selects the runs with any of its values. `metadata.KEY=VALUE` selects by a member of the metadata. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on exactly one of the pages, whatever is submitted meanwhile, unless its own `startedAt` is changed: then it moves in the list, and may be missed or come twice. Voided runs are left out, unless asked for. Prompts are only in the telemetry of each run.
 //
 // Returns a wrapper object for the known response body format(s).
 //

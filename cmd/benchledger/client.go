@@ -112,12 +112,12 @@ func withHint(err error) error {
 type runsCommand struct {
 	readFlags  `embed:""`
 	tableFlags `embed:""`
-	Suite      string `placeholder:"NAME" help:"Only runs of this suite."`
-	Scenario   string `placeholder:"NAME" help:"Only runs of this scenario."`
-	Agent      string `placeholder:"NAME" help:"Only runs of this agent."`
-	Status     string `placeholder:"STATUS" help:"Only runs with this status: running, completed, failed or incomplete."`
-	Voided     bool   `help:"Print voided runs, too."`
-	Limit      int    `default:"50" help:"Maximum number of runs to print, newest first; 0 prints all. ${default} by default."`
+	Suite      []string                `sep:"none" placeholder:"NAME" help:"Only runs of this suite."`
+	Scenario   []string                `sep:"none" placeholder:"NAME" help:"Only runs of this scenario."`
+	Agent      []string                `sep:"none" placeholder:"NAME" help:"Only runs of this agent."`
+	Status     []benchledger.RunStatus `placeholder:"STATUS" help:"Only runs with this status: running, completed, failed or incomplete."`
+	Voided     bool                    `help:"Print voided runs, too."`
+	Limit      int                     `default:"50" help:"Maximum number of runs to print, newest first; 0 prints all. ${default} by default."`
 }
 
 // Help lists the columns.
@@ -138,15 +138,8 @@ func (c *runsCommand) Run() error {
 	if err != nil {
 		return err
 	}
-	nilIfEmpty := func(value string) *string {
-		if value == "" {
-			return nil
-		}
-		return &value
-	}
 	params := benchledger.ListRunsParams{
-		Suite: nilIfEmpty(c.Suite), Scenario: nilIfEmpty(c.Scenario), Agent: nilIfEmpty(c.Agent), Status: (*benchledger.RunStatus)(nilIfEmpty(c.Status)), Limit: pageSize(c.Limit),
-		Voided: &c.Voided,
+		Suite: c.Suite, Scenario: c.Scenario, Agent: c.Agent, Status: c.Status, Limit: pageSize(c.Limit), Voided: &c.Voided,
 	}
 	if c.JSON {
 		return printLines(benchledger.EachRunAs[json.RawMessage](ctx, client, params), c.Limit)

@@ -96,7 +96,7 @@ func TestClient(t *testing.T) {
 	receipts, err := client.SubmitLines(ctx, &benchledger.SubmitRunsParams{}, strings.NewReader(submitted("second")+"\n"+submitted("third")))
 	same("submit-runs", receipts, err, `[{"line":1,"runId":"second","outcome":"recorded"},{"line":2,"runId":"third","outcome":"recorded"}]`)
 
-	runs, err := client.ListRunsWithResponse(ctx, &benchledger.ListRunsParams{Suite: new("s"), Limit: new(int32(1))})
+	runs, err := client.ListRunsWithResponse(ctx, &benchledger.ListRunsParams{Suite: []string{"s"}, Limit: new(int32(1))})
 	same("list-runs", runs.JSON200, err, read("/api/runs?suite=s&limit=1"))
 	details, err := client.GetRunWithResponse(ctx, submission.RunID)
 	same("get-run", details.JSON200, err, read("/api/runs/a%20run%2F1"))

@@ -47,10 +47,10 @@ func (a *age) UnmarshalText(text []byte) error {
 }
 
 func (c *purgeCommand) purge() (db.Purge, error) {
-	purge := db.Purge{Filters: map[string]string{}, StartedBefore: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), OnlyVoided: c.Voided}
+	purge := db.Purge{Filters: db.Filters{}, StartedBefore: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), OnlyVoided: c.Voided}
 	for name, value := range map[string]string{"suite": c.Suite, "scenario": c.Scenario, "agent": c.Agent, "status": c.Status} {
 		if value != "" {
-			purge.Filters[name] = value
+			purge.Filters[name] = []string{value}
 		}
 	}
 	if c.OlderThan.before != nil {

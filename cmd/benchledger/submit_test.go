@@ -697,7 +697,7 @@ func TestReadingCommands(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, err := range client.EachRun(t.Context(), benchledger.ListRunsParams{Scenario: new("first")}) {
+	for _, err := range client.EachRun(t.Context(), benchledger.ListRunsParams{Scenario: []string{"first"}}) {
 		if err == nil || !strings.HasPrefix(err.Error(), "run run-1 cannot be read: metadata is a string, not a map[") {
 			t.Error(err)
 		}

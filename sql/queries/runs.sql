@@ -41,16 +41,6 @@ where scenario = any(array[@scenario::text])
 order by scenario desc, started_at desc, id desc
 limit @row_limit::int;
 
--- name: ListRunsBySuiteAndScenario :many
--- The runs of a scenario of a suite, newest first.
-select * from benchmark_runs
-where suite = any(array[@suite::text])
-  and voided_at is null
-  and scenario = @scenario
-  and (started_at, id) < (@before_started_at::timestamptz, @before_id::bigint)
-order by suite desc, started_at desc, id desc
-limit @row_limit::int;
-
 -- name: ListRunsByAgent :many
 -- The runs of an agent, newest first.
 select * from benchmark_runs
@@ -70,14 +60,60 @@ order by status desc, started_at desc, id desc
 limit @row_limit::int;
 
 -- name: ListRunsByFilters :many
--- The runs that match all filters (see run_matches), newest first.
--- Which index is best depends on the values: db.ListRunsPage runs it with a custom plan,
--- not a generic one.
+-- The runs that match all filters (see run_matches), newest first. Which index is best depends on the values:
+-- db.ListRunsPage runs this query and the next ones with custom plans, not generic ones.
 select * from benchmark_runs as r
 where run_matches(r, @filters::jsonb)
   and (r.started_at, r.id) < (@before_started_at::timestamptz, @before_id::bigint)
 order by r.started_at desc, r.id desc
 limit @row_limit::int;
+
+-- name: ListOldestRuns :many
+-- The runs that match all filters and come after a position, oldest first.
+select * from benchmark_runs as r
+where run_matches(r, @filters::jsonb)
+  and (r.started_at, r.id) > (@after_started_at::timestamptz, @after_id::bigint)
+order by r.started_at, r.id
+limit @row_limit::int;
+
+-- name: ListRunsByFigure :many
+-- The runs that match all filters and come after a position (figure, id), highest figure first: score, weightedScore,
+-- cost or duration. The figure of a run without it is -Infinity, which makes it the last; a position at Infinity gives
+-- the first page. matches is how many runs match, at most match_limit. Above that, the runs are any of those
+-- that match.
+with matched as materialized (
+    select
+        r.run_id,
+        r.id,
+        coalesce(
+            case @figure::text
+                when 'score' then r.total_score
+                when 'weightedScore' then r.weighted_score
+                when 'cost' then t.cost_usd
+                when 'duration' then t.duration_ms
+            end,
+            '-Infinity'
+        )::double precision as figure
+    from benchmark_runs as r
+    left join run_telemetry as t on t.run_id = r.run_id
+    where run_matches(r, @filters::jsonb)
+    limit @match_limit::int
+),
+
+page as (
+    select * from matched
+    where (figure, id) < (@before_figure::double precision, @before_id::bigint)
+    order by figure desc, id desc
+    limit @row_limit::int
+)
+
+select
+    sqlc.embed(r),
+    p.figure,
+    (select count(*) from matched) as matches
+from page as p
+inner join benchmark_runs as r on r.run_id = p.run_id
+order by p.figure desc, p.id desc;
 
 -- name: ListRunsByBatch :many
 -- The runs of a batch that come after a position, oldest first, the voided ones only if

@@ -147,7 +147,6 @@ var filterValues = map[string]map[string]string{
 // share one.
 var listQueries = map[string]string{
 	"": "ListRuns", "suite": "ListRunsBySuite", "scenario": "ListRunsByScenario", "agent": "ListRunsByAgent", "status": "ListRunsByStatus",
-	"suite+scenario": "ListRunsBySuiteAndScenario",
 }
 
 // listScenarios are the first pages and pages far down of each combination of filters.
