@@ -113,7 +113,7 @@ func New(config Config) http.Handler {
 		AllowedOrigins: config.AllowedOrigins,
 		// Without any, the library would allow all.
 		AllowOriginFunc: denyAllUnless(config.AllowedOrigins),
-		AllowedMethods:  []string{http.MethodGet, http.MethodHead, http.MethodPost},
+		AllowedMethods:  []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete},
 		AllowedHeaders:  []string{"Authorization", "Content-Encoding", "Content-Type", "X-Request-Id"},
 		ExposedHeaders:  []string{"Link", "Idempotent-Replayed", "Retry-After", "X-Request-Id", limitHeader, remainingHeader, resetHeader},
 		MaxAge:          86_400, // The longest that a browser accepts.
@@ -155,6 +155,7 @@ func newServer(config Config) (*chi.Mux, *server) {
 	s.registerEvaluators()
 	s.registerDays()
 	s.registerCorrections()
+	s.registerBaselines()
 	registerDocs(router)
 	completeDocument(s.api.OpenAPI())
 	return router, s

@@ -36,6 +36,7 @@ func (s *server) humaConfig() huma.Config {
 		{Name: "Runs", Description: "Read runs, with their evaluations and telemetry."},
 		{Name: "Batches", Description: "Read batches, with their runs."},
 		{Name: "Stats", Description: "Statistics over all runs."},
+		{Name: "Baselines", Description: "Names of batches that others are compared with."},
 		{Name: "Corrections", Description: "Voiding a run that is wrong, and restoring it."},
 		{Name: "Health", Description: "Check the state of the server."},
 	}
@@ -100,7 +101,7 @@ func completeDocument(document *huma.OpenAPI) {
 		resetHeader:     {Description: "Seconds until the full limit is available again.", Schema: &huma.Schema{Type: huma.TypeInteger, Format: "int32"}},
 	}
 	for _, path := range document.Paths {
-		for _, operation := range []*huma.Operation{path.Get, path.Post} {
+		for _, operation := range []*huma.Operation{path.Get, path.Post, path.Put, path.Delete} {
 			if operation == nil {
 				continue
 			}

@@ -138,6 +138,7 @@ var (
 			EvaluatorName: "install_success", Evaluations: 120, Runs: 120, Scenarios: 40, Mean: new(0.82), Low: new(0.75), High: new(0.89), Full: 90, Zero: 12,
 		}},
 	}
+	exampleBaseline   = Baseline{Name: "main", BatchID: "batch-a", SetAt: UTCTime{exampleStart}, SetBy: new("ci")}
 	exampleDailyStats = DailyStats{
 		Basis: exampleBasis,
 		Rows: []DailyStatsRow{{

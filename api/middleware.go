@@ -423,8 +423,10 @@ func (s *server) methodNotAllowed(router *chi.Mux) http.HandlerFunc {
 		if router.Match(chi.NewRouteContext(), http.MethodGet, path) {
 			allowed = append(allowed, http.MethodGet, http.MethodHead)
 		}
-		if router.Match(chi.NewRouteContext(), http.MethodPost, path) {
-			allowed = append(allowed, http.MethodPost)
+		for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete} {
+			if router.Match(chi.NewRouteContext(), method, path) {
+				allowed = append(allowed, method)
+			}
 		}
 		w.Header().Set("Allow", strings.Join(allowed, ", "))
 		if r.Method == http.MethodOptions {

@@ -19,6 +19,13 @@ type ApiKey struct {
 	LastUsedAt *time.Time `json:"last_used_at"`
 }
 
+type Baseline struct {
+	Name    string    `json:"name"`
+	BatchID string    `json:"batch_id"`
+	SetAt   time.Time `json:"set_at"`
+	SetBy   *string   `json:"set_by"`
+}
+
 type BatchRun struct {
 	BatchID          string          `json:"batch_id"`
 	CreatedAt        time.Time       `json:"created_at"`

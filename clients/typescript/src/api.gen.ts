@@ -4,6 +4,54 @@
  */
 
 export interface paths {
+    "/api/baselines": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List baselines
+         * @description Returns the baselines, by name.
+         */
+        get: operations["list-baselines"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/baselines/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read a baseline
+         * @description Returns the batch that has this name.
+         */
+        get: operations["get-baseline"];
+        /**
+         * Set a baseline
+         * @description Names a batch, or moves the name from another batch to it, so that a pipeline can compare with a baseline whose batch ID it does not know.
+         */
+        put: operations["set-baseline"];
+        post?: never;
+        /**
+         * Delete a baseline
+         * @description Takes the name away from its batch, which stays.
+         */
+        delete: operations["delete-baseline"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/batches": {
         parameters: {
             query?: never;
@@ -223,7 +271,7 @@ export interface paths {
         };
         /**
          * List runs
-         * @description Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on exactly one of the pages, whatever is submitted meanwhile, unless its own `startedAt` is changed: then it moves in the list, and may be missed or come twice. Voided runs are left out, unless asked for. Prompts are only in the telemetry of each run.
+         * @description Returns the runs that match every given filter, newest `startedAt` first, then highest `id` first, unless `sort` asks for another order. A filter that is repeated selects the runs with any of its values. `metadata.KEY=VALUE` selects by a member of the metadata. If there are more, the `Link` header leads to the next page; a run that is stored when the first page is read is on exactly one of the pages, whatever is submitted meanwhile, unless its own `startedAt` is changed: then it moves in the list, and may be missed or come twice. Voided runs are left out, unless asked for. Prompts are only in the telemetry of each run.
          */
         get: operations["list-runs"];
         put?: never;
@@ -554,6 +602,22 @@ export interface components {
              * @description Number of completed, successful runs, with or without a weighted score.
              */
             runs: number;
+        };
+        Baseline: {
+            batchId: string;
+            name: string;
+            /**
+             * Format: date-time
+             * @description When the name was given to this batch.
+             * @example 2025-11-17T10:00:00.000Z
+             */
+            setAt: string;
+            /** @description The name of the API key that did it; absent for the shared key, which has no name. */
+            setBy?: string;
+        };
+        BaselineRequest: {
+            /** @description A batch that exists. */
+            batchId: string;
         };
         Batch: {
             /**
@@ -1901,6 +1965,845 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    "list-baselines": {
+        parameters: {
+            query?: {
+                /** @description Maximum number of baselines to return. */
+                limit?: number;
+                /** @description Start of the page: the cursor in the Link header of the previous page. */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of baselines. */
+            200: {
+                headers: {
+                    Link?: string;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example [
+                     *       {
+                     *         "name": "main",
+                     *         "batchId": "batch-a",
+                     *         "setAt": "2025-11-17T10:00:00.000Z",
+                     *         "setBy": "ci"
+                     *       }
+                     *     ]
+                     */
+                    "application/json": components["schemas"]["Baseline"][];
+                };
+            };
+            /** @description An API key is required, and none was sent. */
+            401: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unauthorized",
+                     *       "status": 401,
+                     *       "detail": "An API key is required, and none was sent.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The API key is invalid, or lacks the required scope. */
+            403: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Forbidden",
+                     *       "status": 403,
+                     *       "detail": "The API key is invalid, or lacks the required scope.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid; `errors` lists what is wrong. */
+            422: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unprocessable Entity",
+                     *       "status": 422,
+                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
+                     *       "errors": [
+                     *         {
+                     *           "location": "body.evaluations[0].maxScore",
+                     *           "message": "expected number > 0"
+                     *         }
+                     *       ],
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The rate limit of this API key or address is exceeded. */
+            429: {
+                headers: {
+                    /** @description How many requests may be sent at once. */
+                    "RateLimit-Limit"?: number;
+                    /** @description How many more requests may be sent now. */
+                    "RateLimit-Remaining"?: number;
+                    /** @description Seconds until the full limit is available again. */
+                    "RateLimit-Reset"?: number;
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Too Many Requests",
+                     *       "status": 429,
+                     *       "detail": "The rate limit of this API key or address is exceeded.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server failed; its log has the details. */
+            500: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Internal Server Error",
+                     *       "status": 500,
+                     *       "detail": "The server failed; its log has the details.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is overloaded, or the database is unavailable; retrying is safe. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Service Unavailable",
+                     *       "status": 503,
+                     *       "detail": "The server is overloaded, or the database is unavailable; retrying is safe.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "get-baseline": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name, percent-encoded. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The baseline. */
+            200: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "name": "main",
+                     *       "batchId": "batch-a",
+                     *       "setAt": "2025-11-17T10:00:00.000Z",
+                     *       "setBy": "ci"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Baseline"];
+                };
+            };
+            /** @description An API key is required, and none was sent. */
+            401: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unauthorized",
+                     *       "status": 401,
+                     *       "detail": "An API key is required, and none was sent.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The API key is invalid, or lacks the required scope. */
+            403: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Forbidden",
+                     *       "status": 403,
+                     *       "detail": "The API key is invalid, or lacks the required scope.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found. */
+            404: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Not Found",
+                     *       "status": 404,
+                     *       "detail": "Not found.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid; `errors` lists what is wrong. */
+            422: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unprocessable Entity",
+                     *       "status": 422,
+                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
+                     *       "errors": [
+                     *         {
+                     *           "location": "body.evaluations[0].maxScore",
+                     *           "message": "expected number > 0"
+                     *         }
+                     *       ],
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The rate limit of this API key or address is exceeded. */
+            429: {
+                headers: {
+                    /** @description How many requests may be sent at once. */
+                    "RateLimit-Limit"?: number;
+                    /** @description How many more requests may be sent now. */
+                    "RateLimit-Remaining"?: number;
+                    /** @description Seconds until the full limit is available again. */
+                    "RateLimit-Reset"?: number;
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Too Many Requests",
+                     *       "status": 429,
+                     *       "detail": "The rate limit of this API key or address is exceeded.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server failed; its log has the details. */
+            500: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Internal Server Error",
+                     *       "status": 500,
+                     *       "detail": "The server failed; its log has the details.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is overloaded, or the database is unavailable; retrying is safe. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Service Unavailable",
+                     *       "status": 503,
+                     *       "detail": "The server is overloaded, or the database is unavailable; retrying is safe.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "set-baseline": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name, percent-encoded. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        /** @description The batch. */
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "batchId": "batch-a"
+                 *     }
+                 */
+                "application/json": components["schemas"]["BaselineRequest"];
+            };
+        };
+        responses: {
+            /** @description The baseline. */
+            200: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "name": "main",
+                     *       "batchId": "batch-a",
+                     *       "setAt": "2025-11-17T10:00:00.000Z",
+                     *       "setBy": "ci"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Baseline"];
+                };
+            };
+            /** @description The body is not valid JSON, or is incomplete. */
+            400: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Bad Request",
+                     *       "status": 400,
+                     *       "detail": "The body is not valid JSON, or is incomplete.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description An API key is required, and none was sent. */
+            401: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unauthorized",
+                     *       "status": 401,
+                     *       "detail": "An API key is required, and none was sent.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The API key is invalid, or lacks the required scope. */
+            403: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Forbidden",
+                     *       "status": 403,
+                     *       "detail": "The API key is invalid, or lacks the required scope.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found. */
+            404: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Not Found",
+                     *       "status": 404,
+                     *       "detail": "Not found.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not arrive in time. */
+            408: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Request Timeout",
+                     *       "status": 408,
+                     *       "detail": "The body did not arrive in time.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Request Entity Too Large",
+                     *       "status": 413,
+                     *       "detail": "The body is too large.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The content type is not JSON, or the content encoding is not gzip. */
+            415: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unsupported Media Type",
+                     *       "status": 415,
+                     *       "detail": "The content type is not JSON, or the content encoding is not gzip.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid; `errors` lists what is wrong. */
+            422: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unprocessable Entity",
+                     *       "status": 422,
+                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
+                     *       "errors": [
+                     *         {
+                     *           "location": "body.evaluations[0].maxScore",
+                     *           "message": "expected number > 0"
+                     *         }
+                     *       ],
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The rate limit of this API key or address is exceeded. */
+            429: {
+                headers: {
+                    /** @description How many requests may be sent at once. */
+                    "RateLimit-Limit"?: number;
+                    /** @description How many more requests may be sent now. */
+                    "RateLimit-Remaining"?: number;
+                    /** @description Seconds until the full limit is available again. */
+                    "RateLimit-Reset"?: number;
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Too Many Requests",
+                     *       "status": 429,
+                     *       "detail": "The rate limit of this API key or address is exceeded.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server failed; its log has the details. */
+            500: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Internal Server Error",
+                     *       "status": 500,
+                     *       "detail": "The server failed; its log has the details.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is overloaded, or the database is unavailable; retrying is safe. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Service Unavailable",
+                     *       "status": 503,
+                     *       "detail": "The server is overloaded, or the database is unavailable; retrying is safe.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "delete-baseline": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name, percent-encoded. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The baseline as it was. */
+            200: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "name": "main",
+                     *       "batchId": "batch-a",
+                     *       "setAt": "2025-11-17T10:00:00.000Z",
+                     *       "setBy": "ci"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Baseline"];
+                };
+            };
+            /** @description An API key is required, and none was sent. */
+            401: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unauthorized",
+                     *       "status": 401,
+                     *       "detail": "An API key is required, and none was sent.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The API key is invalid, or lacks the required scope. */
+            403: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Forbidden",
+                     *       "status": 403,
+                     *       "detail": "The API key is invalid, or lacks the required scope.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found. */
+            404: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Not Found",
+                     *       "status": 404,
+                     *       "detail": "Not found.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid; `errors` lists what is wrong. */
+            422: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Unprocessable Entity",
+                     *       "status": 422,
+                     *       "detail": "The request is not valid; `errors` lists what is wrong.",
+                     *       "errors": [
+                     *         {
+                     *           "location": "body.evaluations[0].maxScore",
+                     *           "message": "expected number > 0"
+                     *         }
+                     *       ],
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The rate limit of this API key or address is exceeded. */
+            429: {
+                headers: {
+                    /** @description How many requests may be sent at once. */
+                    "RateLimit-Limit"?: number;
+                    /** @description How many more requests may be sent now. */
+                    "RateLimit-Remaining"?: number;
+                    /** @description Seconds until the full limit is available again. */
+                    "RateLimit-Reset"?: number;
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Too Many Requests",
+                     *       "status": 429,
+                     *       "detail": "The rate limit of this API key or address is exceeded.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server failed; its log has the details. */
+            500: {
+                headers: {
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Internal Server Error",
+                     *       "status": 500,
+                     *       "detail": "The server failed; its log has the details.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is overloaded, or the database is unavailable; retrying is safe. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait before retrying. */
+                    "Retry-After"?: number;
+                    /** @description The request ID; every line of the server's log about the request has it. */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "about:blank",
+                     *       "title": "Service Unavailable",
+                     *       "status": 503,
+                     *       "detail": "The server is overloaded, or the database is unavailable; retrying is safe.",
+                     *       "requestId": "NQ3XC5TUKWOFLJRBXBLLAZYR2Y"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     "list-batches": {
         parameters: {
             query?: {
@@ -2314,22 +3217,30 @@ export interface operations {
     "get-comparison": {
         parameters: {
             query: {
+                /** @description `metadata.KEY=VALUE`, or `metadata[KEY]=VALUE`: only runs whose metadata have the member KEY with this value. `abc` is a text; `3`, `true` and `null` are the text or the JSON value. Repeatable; with several keys, each has to match. */
+                metadata?: {
+                    [key: string]: string;
+                };
                 /** @description The suite. */
                 suite: string;
-                /** @description Only runs of this scenario. */
-                scenario?: string;
-                /** @description Only runs of this tier. */
-                tier?: string;
-                /** @description Only runs of this agent. */
-                agent?: string;
-                /** @description Only runs of this model. */
-                model?: string;
-                /** @description Only runs of this batch. */
-                batchId?: string;
-                /** @description Only runs with this specialist. */
-                specialistName?: string;
-                /** @description Only runs that this evaluator evaluated. */
-                evaluator?: string;
+                /** @description Only runs of this scenario. As all filters of this kind, it can be repeated: runs with any of its values are meant. */
+                scenario?: string[];
+                /** @description Only runs of this tier; repeatable. */
+                tier?: string[];
+                /** @description Only runs of this agent; repeatable. */
+                agent?: string[];
+                /** @description Only runs of this model; repeatable. */
+                model?: string[];
+                /** @description Only runs with this status; repeatable. */
+                status?: components["schemas"]["RunStatus"][];
+                /** @description Only runs of this batch; repeatable. */
+                batchId?: string[];
+                /** @description Only runs with this isSuccessful. */
+                isSuccessful?: boolean;
+                /** @description Only runs with this specialist; repeatable. */
+                specialistName?: string[];
+                /** @description Only runs that this evaluator evaluated; repeatable. */
+                evaluator?: string[];
                 /** @description Only runs that started at this time or later. */
                 since?: string;
                 /** @description Only runs that started before this time. */
@@ -2592,22 +3503,30 @@ export interface operations {
     "list-comparison-details": {
         parameters: {
             query: {
+                /** @description `metadata.KEY=VALUE`, or `metadata[KEY]=VALUE`: only runs whose metadata have the member KEY with this value. `abc` is a text; `3`, `true` and `null` are the text or the JSON value. Repeatable; with several keys, each has to match. */
+                metadata?: {
+                    [key: string]: string;
+                };
                 /** @description The suite. */
                 suite: string;
-                /** @description Only runs of this scenario. */
-                scenario?: string;
-                /** @description Only runs of this tier. */
-                tier?: string;
-                /** @description Only runs of this agent. */
-                agent?: string;
-                /** @description Only runs of this model. */
-                model?: string;
-                /** @description Only runs of this batch. */
-                batchId?: string;
-                /** @description Only runs with this specialist. */
-                specialistName?: string;
-                /** @description Only runs that this evaluator evaluated. */
-                evaluator?: string;
+                /** @description Only runs of this scenario. As all filters of this kind, it can be repeated: runs with any of its values are meant. */
+                scenario?: string[];
+                /** @description Only runs of this tier; repeatable. */
+                tier?: string[];
+                /** @description Only runs of this agent; repeatable. */
+                agent?: string[];
+                /** @description Only runs of this model; repeatable. */
+                model?: string[];
+                /** @description Only runs with this status; repeatable. */
+                status?: components["schemas"]["RunStatus"][];
+                /** @description Only runs of this batch; repeatable. */
+                batchId?: string[];
+                /** @description Only runs with this isSuccessful. */
+                isSuccessful?: boolean;
+                /** @description Only runs with this specialist; repeatable. */
+                specialistName?: string[];
+                /** @description Only runs that this evaluator evaluated; repeatable. */
+                evaluator?: string[];
                 /** @description Only runs that started at this time or later. */
                 since?: string;
                 /** @description Only runs that started before this time. */
@@ -3020,22 +3939,30 @@ export interface operations {
     "get-leaderboard": {
         parameters: {
             query: {
+                /** @description `metadata.KEY=VALUE`, or `metadata[KEY]=VALUE`: only runs whose metadata have the member KEY with this value. `abc` is a text; `3`, `true` and `null` are the text or the JSON value. Repeatable; with several keys, each has to match. */
+                metadata?: {
+                    [key: string]: string;
+                };
                 /** @description The suite. */
                 suite: string;
-                /** @description Only runs of this scenario. */
-                scenario?: string;
-                /** @description Only runs of this tier. */
-                tier?: string;
-                /** @description Only runs of this agent. */
-                agent?: string;
-                /** @description Only runs of this model. */
-                model?: string;
-                /** @description Only runs of this batch. */
-                batchId?: string;
-                /** @description Only runs with this specialist. */
-                specialistName?: string;
-                /** @description Only runs that this evaluator evaluated. */
-                evaluator?: string;
+                /** @description Only runs of this scenario. As all filters of this kind, it can be repeated: runs with any of its values are meant. */
+                scenario?: string[];
+                /** @description Only runs of this tier; repeatable. */
+                tier?: string[];
+                /** @description Only runs of this agent; repeatable. */
+                agent?: string[];
+                /** @description Only runs of this model; repeatable. */
+                model?: string[];
+                /** @description Only runs with this status; repeatable. */
+                status?: components["schemas"]["RunStatus"][];
+                /** @description Only runs of this batch; repeatable. */
+                batchId?: string[];
+                /** @description Only runs with this isSuccessful. */
+                isSuccessful?: boolean;
+                /** @description Only runs with this specialist; repeatable. */
+                specialistName?: string[];
+                /** @description Only runs that this evaluator evaluated; repeatable. */
+                evaluator?: string[];
                 /** @description Only runs that started at this time or later. */
                 since?: string;
                 /** @description Only runs that started before this time. */
@@ -3268,6 +4195,10 @@ export interface operations {
     "get-power-plan": {
         parameters: {
             query?: {
+                /** @description `metadata.KEY=VALUE`, or `metadata[KEY]=VALUE`: only runs whose metadata have the member KEY with this value. `abc` is a text; `3`, `true` and `null` are the text or the JSON value. Repeatable; with several keys, each has to match. */
+                metadata?: {
+                    [key: string]: string;
+                };
                 /** @description The difference to find, in the unit of the metric; for success rates, 0 to 1. */
                 difference?: number;
                 /** @description The number of scenarios for minimumDetectable. */
@@ -3290,16 +4221,32 @@ export interface operations {
                 candidateAttempts?: number;
                 /** @description Estimate discordant or the variances from the runs of this suite. Select one tier: tiers of a scenario are planned as if they were independent. It needs a baseline and a candidate. The parameters below are only for this. */
                 suite?: string;
-                /** @description Only runs of this tier. */
-                tier?: string;
-                /** @description Only runs that started at this time or later. */
-                since?: string;
-                /** @description Only runs that started before this time. */
-                until?: string;
                 /** @description What the difference is of. discordant is estimated for success if each side has one attempt at each scenario, otherwise the variances. */
                 metric?: "success" | "totalScore" | "weightedScore";
                 /** @description What becomes of infra errors, the failed runs whose metadata.errorType is neither agent nor unknown. exclude: they are no attempts. failure: they count as failed attempts. */
                 infra?: "exclude" | "failure";
+                /** @description Only runs of this scenario. As all filters of this kind, it can be repeated: runs with any of its values are meant. */
+                scenario?: string[];
+                /** @description Only runs of this tier; repeatable. */
+                tier?: string[];
+                /** @description Only runs of this agent; repeatable. */
+                agent?: string[];
+                /** @description Only runs of this model; repeatable. */
+                model?: string[];
+                /** @description Only runs with this status; repeatable. */
+                status?: components["schemas"]["RunStatus"][];
+                /** @description Only runs of this batch; repeatable. */
+                batchId?: string[];
+                /** @description Only runs with this isSuccessful. */
+                isSuccessful?: boolean;
+                /** @description Only runs with this specialist; repeatable. */
+                specialistName?: string[];
+                /** @description Only runs that this evaluator evaluated; repeatable. */
+                evaluator?: string[];
+                /** @description Only runs that started at this time or later. */
+                since?: string;
+                /** @description Only runs that started before this time. */
+                until?: string;
                 /** @description The baseline: only runs of this agent. Each side needs at least one of its four parameters. */
                 baselineAgent?: string;
                 /** @description The baseline: only runs of this model. */
@@ -4431,18 +5378,40 @@ export interface operations {
     "list-runs": {
         parameters: {
             query?: {
+                /** @description `metadata.KEY=VALUE`, or `metadata[KEY]=VALUE`: only runs whose metadata have the member KEY with this value. `abc` is a text; `3`, `true` and `null` are the text or the JSON value. Repeatable; with several keys, each has to match. */
+                metadata?: {
+                    [key: string]: string;
+                };
                 /** @description Maximum number of runs to return. */
                 limit?: number;
-                /** @description Start of the page: the cursor in the Link header of the previous page, with the same filters. */
+                /** @description Start of the page: the cursor in the Link header of the previous page, with the same filters and order. */
                 cursor?: string;
-                /** @description Only runs of this suite. */
-                suite?: string;
-                /** @description Only runs of this scenario. */
-                scenario?: string;
-                /** @description Only runs of this agent. */
-                agent?: string;
-                /** @description Only runs with this status. */
-                status?: components["schemas"]["RunStatus"];
+                /** @description The order: by startedAt, or the highest figure first and runs without it last. Runs are sorted by a figure if at most 50,000 match the filters. */
+                sort?: "newest" | "oldest" | "score" | "weightedScore" | "cost" | "duration";
+                /** @description Only runs of this suite; repeatable. */
+                suite?: string[];
+                /** @description Only runs of this scenario. As all filters of this kind, it can be repeated: runs with any of its values are meant. */
+                scenario?: string[];
+                /** @description Only runs of this tier; repeatable. */
+                tier?: string[];
+                /** @description Only runs of this agent; repeatable. */
+                agent?: string[];
+                /** @description Only runs of this model; repeatable. */
+                model?: string[];
+                /** @description Only runs with this status; repeatable. */
+                status?: components["schemas"]["RunStatus"][];
+                /** @description Only runs of this batch; repeatable. */
+                batchId?: string[];
+                /** @description Only runs with this isSuccessful. */
+                isSuccessful?: boolean;
+                /** @description Only runs with this specialist; repeatable. */
+                specialistName?: string[];
+                /** @description Only runs that this evaluator evaluated; repeatable. */
+                evaluator?: string[];
+                /** @description Only runs that started at this time or later. */
+                since?: string;
+                /** @description Only runs that started before this time. */
+                until?: string;
                 /** @description true: return voided runs, too. */
                 voided?: boolean;
             };
@@ -6231,22 +7200,30 @@ export interface operations {
     "list-daily-stats": {
         parameters: {
             query: {
+                /** @description `metadata.KEY=VALUE`, or `metadata[KEY]=VALUE`: only runs whose metadata have the member KEY with this value. `abc` is a text; `3`, `true` and `null` are the text or the JSON value. Repeatable; with several keys, each has to match. */
+                metadata?: {
+                    [key: string]: string;
+                };
                 /** @description The suite. */
                 suite: string;
-                /** @description Only runs of this scenario. */
-                scenario?: string;
-                /** @description Only runs of this tier. */
-                tier?: string;
-                /** @description Only runs of this agent. */
-                agent?: string;
-                /** @description Only runs of this model. */
-                model?: string;
-                /** @description Only runs of this batch. */
-                batchId?: string;
-                /** @description Only runs with this specialist. */
-                specialistName?: string;
-                /** @description Only runs that this evaluator evaluated. */
-                evaluator?: string;
+                /** @description Only runs of this scenario. As all filters of this kind, it can be repeated: runs with any of its values are meant. */
+                scenario?: string[];
+                /** @description Only runs of this tier; repeatable. */
+                tier?: string[];
+                /** @description Only runs of this agent; repeatable. */
+                agent?: string[];
+                /** @description Only runs of this model; repeatable. */
+                model?: string[];
+                /** @description Only runs with this status; repeatable. */
+                status?: components["schemas"]["RunStatus"][];
+                /** @description Only runs of this batch; repeatable. */
+                batchId?: string[];
+                /** @description Only runs with this isSuccessful. */
+                isSuccessful?: boolean;
+                /** @description Only runs with this specialist; repeatable. */
+                specialistName?: string[];
+                /** @description Only runs that this evaluator evaluated; repeatable. */
+                evaluator?: string[];
                 /** @description Only runs that started at this time or later. */
                 since?: string;
                 /** @description Only runs that started before this time. */
@@ -6450,22 +7427,30 @@ export interface operations {
     "list-evaluator-stats": {
         parameters: {
             query: {
+                /** @description `metadata.KEY=VALUE`, or `metadata[KEY]=VALUE`: only runs whose metadata have the member KEY with this value. `abc` is a text; `3`, `true` and `null` are the text or the JSON value. Repeatable; with several keys, each has to match. */
+                metadata?: {
+                    [key: string]: string;
+                };
                 /** @description The suite. */
                 suite: string;
-                /** @description Only runs of this scenario. */
-                scenario?: string;
-                /** @description Only runs of this tier. */
-                tier?: string;
-                /** @description Only runs of this agent. */
-                agent?: string;
-                /** @description Only runs of this model. */
-                model?: string;
-                /** @description Only runs of this batch. */
-                batchId?: string;
-                /** @description Only runs with this specialist. */
-                specialistName?: string;
-                /** @description Only runs that this evaluator evaluated. */
-                evaluator?: string;
+                /** @description Only runs of this scenario. As all filters of this kind, it can be repeated: runs with any of its values are meant. */
+                scenario?: string[];
+                /** @description Only runs of this tier; repeatable. */
+                tier?: string[];
+                /** @description Only runs of this agent; repeatable. */
+                agent?: string[];
+                /** @description Only runs of this model; repeatable. */
+                model?: string[];
+                /** @description Only runs with this status; repeatable. */
+                status?: components["schemas"]["RunStatus"][];
+                /** @description Only runs of this batch; repeatable. */
+                batchId?: string[];
+                /** @description Only runs with this isSuccessful. */
+                isSuccessful?: boolean;
+                /** @description Only runs with this specialist; repeatable. */
+                specialistName?: string[];
+                /** @description Only runs that this evaluator evaluated; repeatable. */
+                evaluator?: string[];
                 /** @description Only runs that started at this time or later. */
                 since?: string;
                 /** @description Only runs that started before this time. */
@@ -6658,22 +7643,30 @@ export interface operations {
     "get-scenario-matrix": {
         parameters: {
             query: {
+                /** @description `metadata.KEY=VALUE`, or `metadata[KEY]=VALUE`: only runs whose metadata have the member KEY with this value. `abc` is a text; `3`, `true` and `null` are the text or the JSON value. Repeatable; with several keys, each has to match. */
+                metadata?: {
+                    [key: string]: string;
+                };
                 /** @description The suite. */
                 suite: string;
-                /** @description Only runs of this scenario. */
-                scenario?: string;
-                /** @description Only runs of this tier. */
-                tier?: string;
-                /** @description Only runs of this agent. */
-                agent?: string;
-                /** @description Only runs of this model. */
-                model?: string;
-                /** @description Only runs of this batch. */
-                batchId?: string;
-                /** @description Only runs with this specialist. */
-                specialistName?: string;
-                /** @description Only runs that this evaluator evaluated. */
-                evaluator?: string;
+                /** @description Only runs of this scenario. As all filters of this kind, it can be repeated: runs with any of its values are meant. */
+                scenario?: string[];
+                /** @description Only runs of this tier; repeatable. */
+                tier?: string[];
+                /** @description Only runs of this agent; repeatable. */
+                agent?: string[];
+                /** @description Only runs of this model; repeatable. */
+                model?: string[];
+                /** @description Only runs with this status; repeatable. */
+                status?: components["schemas"]["RunStatus"][];
+                /** @description Only runs of this batch; repeatable. */
+                batchId?: string[];
+                /** @description Only runs with this isSuccessful. */
+                isSuccessful?: boolean;
+                /** @description Only runs with this specialist; repeatable. */
+                specialistName?: string[];
+                /** @description Only runs that this evaluator evaluated; repeatable. */
+                evaluator?: string[];
                 /** @description Only runs that started at this time or later. */
                 since?: string;
                 /** @description Only runs that started before this time. */
@@ -6868,22 +7861,30 @@ export interface operations {
     "list-pass-stats": {
         parameters: {
             query: {
+                /** @description `metadata.KEY=VALUE`, or `metadata[KEY]=VALUE`: only runs whose metadata have the member KEY with this value. `abc` is a text; `3`, `true` and `null` are the text or the JSON value. Repeatable; with several keys, each has to match. */
+                metadata?: {
+                    [key: string]: string;
+                };
                 /** @description The suite. */
                 suite: string;
-                /** @description Only runs of this scenario. */
-                scenario?: string;
-                /** @description Only runs of this tier. */
-                tier?: string;
-                /** @description Only runs of this agent. */
-                agent?: string;
-                /** @description Only runs of this model. */
-                model?: string;
-                /** @description Only runs of this batch. */
-                batchId?: string;
-                /** @description Only runs with this specialist. */
-                specialistName?: string;
-                /** @description Only runs that this evaluator evaluated. */
-                evaluator?: string;
+                /** @description Only runs of this scenario. As all filters of this kind, it can be repeated: runs with any of its values are meant. */
+                scenario?: string[];
+                /** @description Only runs of this tier; repeatable. */
+                tier?: string[];
+                /** @description Only runs of this agent; repeatable. */
+                agent?: string[];
+                /** @description Only runs of this model; repeatable. */
+                model?: string[];
+                /** @description Only runs with this status; repeatable. */
+                status?: components["schemas"]["RunStatus"][];
+                /** @description Only runs of this batch; repeatable. */
+                batchId?: string[];
+                /** @description Only runs with this isSuccessful. */
+                isSuccessful?: boolean;
+                /** @description Only runs with this specialist; repeatable. */
+                specialistName?: string[];
+                /** @description Only runs that this evaluator evaluated; repeatable. */
+                evaluator?: string[];
                 /** @description Only runs that started at this time or later. */
                 since?: string;
                 /** @description Only runs that started before this time. */
@@ -7079,22 +8080,30 @@ export interface operations {
     "list-scenario-stats": {
         parameters: {
             query: {
+                /** @description `metadata.KEY=VALUE`, or `metadata[KEY]=VALUE`: only runs whose metadata have the member KEY with this value. `abc` is a text; `3`, `true` and `null` are the text or the JSON value. Repeatable; with several keys, each has to match. */
+                metadata?: {
+                    [key: string]: string;
+                };
                 /** @description The suite. */
                 suite: string;
-                /** @description Only runs of this scenario. */
-                scenario?: string;
-                /** @description Only runs of this tier. */
-                tier?: string;
-                /** @description Only runs of this agent. */
-                agent?: string;
-                /** @description Only runs of this model. */
-                model?: string;
-                /** @description Only runs of this batch. */
-                batchId?: string;
-                /** @description Only runs with this specialist. */
-                specialistName?: string;
-                /** @description Only runs that this evaluator evaluated. */
-                evaluator?: string;
+                /** @description Only runs of this scenario. As all filters of this kind, it can be repeated: runs with any of its values are meant. */
+                scenario?: string[];
+                /** @description Only runs of this tier; repeatable. */
+                tier?: string[];
+                /** @description Only runs of this agent; repeatable. */
+                agent?: string[];
+                /** @description Only runs of this model; repeatable. */
+                model?: string[];
+                /** @description Only runs with this status; repeatable. */
+                status?: components["schemas"]["RunStatus"][];
+                /** @description Only runs of this batch; repeatable. */
+                batchId?: string[];
+                /** @description Only runs with this isSuccessful. */
+                isSuccessful?: boolean;
+                /** @description Only runs with this specialist; repeatable. */
+                specialistName?: string[];
+                /** @description Only runs that this evaluator evaluated; repeatable. */
+                evaluator?: string[];
                 /** @description Only runs that started at this time or later. */
                 since?: string;
                 /** @description Only runs that started before this time. */

@@ -47,7 +47,7 @@ test("every operation returns what the server sends", async () => {
         { line: 3, runId: "a run/1", outcome: "conflict", errors: [{ location: "body.totalScore", message: "differs from what is stored: 0.5" }] },
       ],
     ],
-    ["listRuns", await client.listRuns({ suite: "suite", limit: 1 }), await read("/api/runs?suite=suite&limit=1")],
+    ["listRuns", await client.listRuns({ suite: ["suite"], limit: 1 }), await read("/api/runs?suite=suite&limit=1")],
     ["getRun", await client.getRun("a run/1"), await read("/api/runs/a%20run%2F1")],
     ["getRunEvaluations", await client.getRunEvaluations("a run/1"), await read("/api/runs/a%20run%2F1/evaluations")],
     ["getRunTelemetry", await client.getRunTelemetry("a run/1"), await read("/api/runs/a%20run%2F1/telemetry")],

@@ -25,7 +25,7 @@ const runId: string = logger.startRun("suite", "scenario", "L1", "agent", "model
 logger.logEvaluation("tests", 1, 1, "all of them");
 logger.logTelemetry(12, 85000, 2200, 0.0123, 300000);
 export const ended: Promise<"delivered" | "spooled"> = logger.completeRun(0.85, 8.5, { runId }, true, 0.9);
-export const runs: Promise<Run[]> = new BenchLedger({ url: "http://127.0.0.1:8787" }).listRuns({ suite: "suite" });
+export const runs: Promise<Run[]> = new BenchLedger({ url: "http://127.0.0.1:8787" }).listRuns({ suite: ["suite"] });
 export { BenchLedgerError, InBrowser };
 END
 npx tsc --strict --noEmit --module nodenext --target es2022 --lib es2023,dom --types '' harness.ts sample*.ts
