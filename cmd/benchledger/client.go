@@ -72,7 +72,7 @@ var plainWord = regexp.MustCompile(`^[\w%+,./:=@-]+$`)
 // readFlags are the flags of commands that read.
 type readFlags struct {
 	serverFlags `embed:""`
-	JSON        bool `name:"json" xor:"output" help:"Print JSON as the API returns it, one line per row."`
+	JSON        bool `name:"json" xor:"output,columns" help:"Print JSON as the API returns it; of lists, one line per row."`
 }
 
 // get returns the body of a response, and the decoded value. The body must contain the member:

@@ -24,6 +24,7 @@ type commands struct {
 	Flush       flushCommand       `cmd:"" help:"Submit what recorders could not deliver."`
 	Runs        runsCommand        `cmd:"" help:"Print runs, newest first."`
 	Show        runCommand         `cmd:"" name:"run" help:"Print a run with its evaluations and telemetry."`
+	Leaderboard leaderboardCommand `cmd:"" help:"Rank the agents and models of a suite, with intervals and ties."`
 	Batches     batchesCommand     `cmd:"" help:"Print batches, newest first."`
 	Batch       batchCommand       `cmd:"" help:"Print a batch with its runs."`
 	Stats       statsCommand       `cmd:"" help:"Print statistics over completed runs."`

@@ -1,0 +1,347 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/text"
+
+	benchledger "github.com/benchledger/benchledger/clients/go"
+)
+
+// suiteFlags select the runs of a suite. A flag that is repeated selects any of its values.
+type suiteFlags struct {
+	Suite      string   `required:"" placeholder:"NAME" help:"The suite."`
+	Scenario   []string `sep:"none" placeholder:"NAME" help:"Only runs of this scenario. This and the next six can be repeated: any of the values."`
+	Tier       []string `sep:"none" placeholder:"NAME" help:"Only runs of this tier."`
+	Agent      []string `sep:"none" placeholder:"NAME" help:"Only runs of this agent."`
+	Model      []string `sep:"none" placeholder:"NAME" help:"Only runs of this model."`
+	Batch      []string `sep:"none" placeholder:"ID" help:"Only runs of this batch."`
+	Specialist []string `sep:"none" placeholder:"NAME" help:"Only runs with this specialist."`
+	Evaluator  []string `sep:"none" placeholder:"NAME" help:"Only runs that this evaluator evaluated."`
+	timeFlags  `embed:""`
+}
+
+// timeFlags select runs by when they started.
+type timeFlags struct {
+	Since moment `placeholder:"WHEN" help:"Only runs that started at this time or later: 2025-11-01 (in UTC), 2025-11-01T12:00:00Z, or 30d or 12h ago."`
+	Until moment `placeholder:"WHEN" help:"Only runs that started before this time."`
+}
+
+// moment is a time, zero if it was not given.
+type moment struct{ time.Time }
+
+// UnmarshalText parses a date in UTC, a time, or a duration until now (also in days).
+func (m *moment) UnmarshalText(value []byte) (err error) {
+	m.Time, err = parseWhen(string(value), func(ago time.Duration) time.Time { return time.Now().Add(-ago) })
+	return err
+}
+
+// fraction is a number that can be given in percent.
+type fraction float64
+
+// UnmarshalText parses 0.05 or 5%.
+func (f *fraction) UnmarshalText(value []byte) error {
+	digits, isPercent := strings.CutSuffix(string(value), "%")
+	number, err := strconv.ParseFloat(strings.TrimSpace(digits), 64)
+	if err != nil {
+		return fmt.Errorf("%q is not a number, such as 0.05 or 5%%", value)
+	}
+	if isPercent {
+		number /= 100
+	}
+	*f = fraction(number)
+	return nil
+}
+
+// given is nil for 0.
+func (f fraction) given() *float64 {
+	if f == 0 {
+		return nil
+	}
+	return new(float64(f))
+}
+
+// judgeFlags say how runs are judged.
+type judgeFlags struct {
+	Metric string   `enum:"success,totalScore,weightedScore" default:"success" help:"What runs are judged by: ${enum}; ${default} by default."`
+	Infra  string   `enum:"exclude,failure" default:"exclude" help:"What becomes of infra errors, the runs that failed through no fault of the agent: exclude them, or count each as a failure. ${default} by default."`
+	Level  fraction `default:"0.95" help:"The confidence level of intervals; ${default} by default."`
+}
+
+// parameters are query parameters that several operations have. The client's types for the parameters of operations
+// have nothing in common, so that these are added to the request.
+type parameters url.Values
+
+func (p parameters) set(name string, values ...string) {
+	if len(values) > 0 && !slices.Equal(values, []string{""}) {
+		p[name] = values
+	}
+}
+
+// addTo adds the parameters to a request.
+func (p parameters) addTo(_ context.Context, request *http.Request) error {
+	query := request.URL.Query()
+	for name, values := range p {
+		query[name] = values
+	}
+	request.URL.RawQuery = query.Encode()
+	return nil
+}
+
+func (f *suiteFlags) addTo(p parameters) {
+	p.set("suite", f.Suite)
+	for _, filter := range f.filters() {
+		p.set(filter.parameter, filter.values...)
+	}
+	f.timeFlags.addTo(p)
+}
+
+func (f *timeFlags) addTo(p parameters) {
+	for name, at := range map[string]moment{"since": f.Since, "until": f.Until} {
+		if !at.IsZero() {
+			p.set(name, at.UTC().Format(time.RFC3339Nano))
+		}
+	}
+}
+
+func (f *judgeFlags) addTo(p parameters) {
+	p.set("metric", f.Metric)
+	p.set("infra", f.Infra)
+	p.set("level", strconv.FormatFloat(float64(f.Level), 'g', -1, 64))
+}
+
+type filter struct {
+	flag, parameter string
+	values          []string
+}
+
+// filters are those that can be repeated.
+func (f *suiteFlags) filters() []filter {
+	return []filter{
+		{"scenario", "scenario", f.Scenario},
+		{"tier", "tier", f.Tier},
+		{"agent", "agent", f.Agent},
+		{"model", "model", f.Model},
+		{"batch", "batchId", f.Batch},
+		{"specialist", "specialistName", f.Specialist},
+		{"evaluator", "evaluator", f.Evaluator},
+	}
+}
+
+// isFiltered reports whether there is more than the suite.
+func (f *suiteFlags) isFiltered() bool {
+	return !f.Since.IsZero() || !f.Until.IsZero() || slices.ContainsFunc(f.filters(), func(filter filter) bool { return len(filter.values) > 0 })
+}
+
+// check rejects empty values, which the server takes for no filter.
+func (f *suiteFlags) check() error {
+	if f.Suite == "" {
+		return errors.New("--suite is empty: set the name of a suite; benchledger runs --columns=suite,agent,model shows what there is")
+	}
+	for _, filter := range f.filters() {
+		if slices.Contains(filter.values, "") {
+			return fmt.Errorf("--%s is empty: set a value, or leave it out for all", filter.flag)
+		}
+	}
+	return nil
+}
+
+// printNoRuns says that no run matches, and how to see what there is.
+func (f *suiteFlags) printNoRuns(ctx context.Context, client *benchledger.ClientWithResponses, server *serverFlags) error {
+	list := server.with("runs", "--columns=suite,scenario,agent,model,batch,started")
+	if f.isFiltered() {
+		params := benchledger.ListRunsParams{Suite: &f.Suite, Limit: pageSize(1)}
+		runs, _, err := first(benchledger.EachRunAs[runRow](ctx, client, params), 1)
+		if err != nil {
+			return err
+		}
+		if len(runs) > 0 {
+			fmt.Fprintf(stderr, "No run of the suite %q matches the other filters. To see its runs: %s\n", f.Suite, server.with("runs", "--suite="+f.Suite))
+			return nil
+		}
+	}
+	fmt.Fprintf(stderr, "No run has the suite %q. To see what there is: %s\n", f.Suite, list)
+	return nil
+}
+
+// sideFlags select what is compared.
+type sideFlags struct {
+	Baseline  side `sep:"none" placeholder:"SELECTOR" help:"What to compare with: agent:NAME, model:NAME, batch:ID, or no-model for runs without a model. Can be repeated; a run must match one selector of each kind."`
+	Candidate side `sep:"none" placeholder:"SELECTOR" help:"What to compare, like --baseline."`
+}
+
+// side has the selectors of one side.
+type side []selector
+
+// selector selects the runs of a side, such as agent:claude-code.
+type selector struct{ key, value string }
+
+// noModel selects runs without a model.
+const noModel = "no-model"
+
+// UnmarshalText parses KEY:VALUE. The value may contain anything.
+func (s *selector) UnmarshalText(value []byte) error {
+	if string(value) == noModel {
+		*s = selector{key: noModel}
+		return nil
+	}
+	key, name, _ := strings.Cut(string(value), ":")
+	if !slices.Contains([]string{"agent", "model", "batch"}, key) || name == "" {
+		return fmt.Errorf("%q is no selector: write agent:NAME, model:NAME, batch:ID or no-model, for example model:claude-sonnet-4", value)
+	}
+	*s = selector{key, name}
+	return nil
+}
+
+// check rejects a side that selects nothing, or contradicts itself.
+func (f *sideFlags) check() error {
+	for flag, side := range map[string]side{"baseline": f.Baseline, "candidate": f.Candidate} {
+		if len(side) == 0 {
+			return fmt.Errorf("--%s is missing: say what to compare, for example --baseline=model:claude-sonnet-4 --candidate=model:claude-opus-4", flag)
+		}
+		if len(side.values("model")) > 0 && len(side.values(noModel)) > 0 {
+			return fmt.Errorf("--%s has both model:%s and no-model: leave out one of them", flag, side.values("model")[0])
+		}
+	}
+	return nil
+}
+
+func (f *sideFlags) addTo(p parameters) {
+	f.Baseline.addTo(p, "baseline")
+	f.Candidate.addTo(p, "candidate")
+}
+
+func (s side) addTo(p parameters, prefix string) {
+	p.set(prefix+"Agent", s.values("agent")...)
+	p.set(prefix+"Model", s.values("model")...)
+	p.set(prefix+"BatchId", s.values("batch")...)
+	if len(s.values(noModel)) > 0 {
+		p.set(prefix+"NoModel", "true")
+	}
+}
+
+// values are those of the selectors with a key.
+func (s side) values(key string) (values []string) {
+	for _, selector := range s {
+		if selector.key == key {
+			values = append(values, selector.value)
+		}
+	}
+	return values
+}
+
+// within adds the filters that a side does not have of its own.
+func (s side) within(f *suiteFlags) side {
+	all := slices.Clone(s)
+	for key, values := range map[string][]string{"agent": f.Agent, "model": f.Model, "batch": f.Batch} {
+		if len(s.values(key)) > 0 || key == "model" && len(s.values(noModel)) > 0 {
+			continue
+		}
+		for _, value := range values {
+			all = append(all, selector{key, value})
+		}
+	}
+	return all
+}
+
+// String describes the side: agent claude-code, model opus.
+func (s side) String() string {
+	words := make([]string, len(s))
+	for i, selector := range s {
+		words[i] = strings.TrimSpace(strings.Replace(selector.key, "-", " ", 1) + " " + selector.value)
+	}
+	return strings.Join(words, ", ")
+}
+
+// scenariosToTell returns how many scenarios a comparison of two sides needs to find a difference, and how many they
+// share now. They are nil if the runs do not tell.
+func scenariosToTell(
+	ctx context.Context, client *benchledger.ClientWithResponses, filters *suiteFlags, judge *judgeFlags, baseline, candidate side, difference, alpha float64,
+) (needed, shared *int64, err error) {
+	if difference == 0 || len(filters.Scenario)+len(filters.Specialist)+len(filters.Evaluator) > 0 {
+		return nil, nil, nil // A plan does not have these filters.
+	}
+	p := parameters{}
+	p.set("tier", filters.Tier...)
+	p.set("metric", judge.Metric)
+	p.set("infra", judge.Infra)
+	filters.timeFlags.addTo(p)
+	baseline.within(filters).addTo(p, "baseline")
+	candidate.within(filters).addTo(p, "candidate")
+	params := benchledger.GetPowerPlanParams{Suite: &filters.Suite, Difference: &difference, Alpha: &alpha}
+	response, err := client.GetPowerPlan(ctx, &params, p.addTo) //nolint:bodyclose // get closes it
+	_, plan, err := get[benchledger.PowerPlan](response, err, "assumed")
+	if refused := (*benchledger.Error)(nil); errors.As(err, &refused) && refused.Status == http.StatusUnprocessableEntity {
+		return nil, nil, nil // For example, the estimates cannot explain the difference.
+	}
+	return plan.Scenarios, plan.Assumed.SharedScenarios, err
+}
+
+// entryName is an agent with a model in a sentence. Either may be nil.
+func entryName(agent, model *string) string {
+	const longest = 40
+	var words []string
+	for _, name := range []*string{agent, model} {
+		if name != nil {
+			words = append(words, text.Snip(shown(name), longest, "…"))
+		}
+	}
+	return cmp.Or(strings.Join(words, " with "), "(no model)")
+}
+
+// leftOut says which runs an answer is not about.
+func leftOut(infraErrors, openRuns, unscored int64, judge *judgeFlags) string {
+	var what []string
+	if infraErrors > 0 && judge.Infra == "exclude" {
+		what = append(what, counted(infraErrors, "infra error"))
+	}
+	if openRuns > 0 {
+		what = append(what, counted(openRuns, "open run"))
+	}
+	if unscored > 0 && judge.Metric != "success" {
+		what = append(what, counted(unscored, "attempt")+" without a score")
+	}
+	if len(what) == 0 {
+		return ""
+	}
+	return "Left out: " + listed(what, len(what)) + "."
+}
+
+// explained says what a warning means, and what to do. Who is where it applies, such as " of opus".
+func explained(warning, who string, judge *judgeFlags) string {
+	switch warning {
+	case "lowCoverage":
+		return "Too few scenarios" + who + " were attempted for a rank. Run the missing scenarios, or lower --min-coverage."
+	case "sharedShrunk":
+		return "Many scenarios are left out, because not every ranked entry attempted them. Run the missing ones, raise --min-coverage, or see --coverage."
+	case "infraErrors":
+		if judge.Infra == "failure" {
+			return "More than 5 % of the runs" + who + " failed by infrastructure, and count as failures. Repair it and run them again."
+		}
+		return "More than 5 % of the runs" + who + " failed by infrastructure, and are left out: this is kind to an agent that caused them. Compare with --infra=failure, or run them again."
+	case "unequalAttempts":
+		return "Scenarios were not attempted equally often" + who + ". Each scenario has the same weight, but those with one attempt are less certain."
+	case "missingCosts":
+		return "Some runs" + who + " have no cost, so there is no cost per run. Submit telemetry.costUsd with each run."
+	case "missingScores":
+		return "Some runs" + who + " have no score, and are left out of its mean. Submit the score, or judge by --metric=success."
+	case "fewScenarios":
+		return "Fewer than 10 scenarios" + who + ": intervals are rough, and say little about other tasks. Add scenarios."
+	case "stillRunning":
+		return "Some runs" + who + " have not ended: the figures will change. Wait, void runs that are stale, or leave them out with --until."
+	case "mixedTiers":
+		return "The figures mix several tiers. Select one with --tier."
+	case "noBootstrap":
+		return "--interval=bootstrap needs 10 to 5,000 scenarios: the interval is that of the test."
+	}
+	return "Warning: " + shown(warning) + who + "."
+}
