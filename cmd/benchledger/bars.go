@@ -187,6 +187,15 @@ func thousands(n int64) string {
 	return text
 }
 
+// roughlyUp rounds an estimated count up, to two digits.
+func roughlyUp(n int64) int64 {
+	step := int64(1)
+	for n/step >= 100 {
+		step *= 10
+	}
+	return (n + step - 1) / step * step
+}
+
 // counted returns a number with its noun, such as 1,200 scenarios.
 func counted(n int64, what string) string {
 	if n == 1 {
@@ -198,10 +207,16 @@ func counted(n int64, what string) string {
 // listed returns texts as a part of a sentence: the first few, and how many others there are.
 func listed(texts []string, most int) string {
 	if len(texts) > most+1 {
-		return fmt.Sprintf("%s and %d others", strings.Join(texts[:most], ", "), len(texts)-most)
+		return fmt.Sprintf("%s and %d more", strings.Join(texts[:most], ", "), len(texts)-most)
 	}
 	if last := len(texts) - 1; last > 0 {
 		return strings.Join(texts[:last], ", ") + " and " + texts[last]
 	}
 	return strings.Join(texts, "")
+}
+
+// roundTo rounds a number to so many decimals.
+func roundTo(number float64, decimals int) float64 {
+	unit := math.Pow10(decimals)
+	return math.Round(number*unit) / unit
 }

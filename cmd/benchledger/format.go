@@ -197,7 +197,7 @@ func (p *page) title(sentence string) {
 // notes prints sentences below a table, without empty ones.
 func (p *page) notes(sentences ...string) {
 	if len(p.hidden) > 0 {
-		sentences = append(sentences, "Not shown: "+strings.Join(p.hidden, ", ")+"; see --wide and --columns.")
+		sentences = append(sentences, "Not shown: "+listed(p.hidden, 4)+"; see --wide and --columns.")
 	}
 	sentences = slices.DeleteFunc(sentences, func(sentence string) bool { return sentence == "" })
 	if len(sentences) == 0 {

@@ -127,9 +127,9 @@ func leaderboardColumns(u unit, rows []benchledger.LeaderboardRow) []column[benc
 		{name: "tokens out", rank: 13, extra: true, number: true, value: func(r row) any { return whole(r.TokensOutPerRun) }},
 		{name: "total cost", rank: 14, extra: true, number: true, value: func(r row) any { return dollars(r.TotalCostUSD) }},
 		{name: "successes", rank: 15, extra: true, number: true, value: func(r row) any { return r.Successes }},
-		{name: "infra errors", rank: 16, extra: true, number: true, value: func(r row) any { return r.InfraErrors }},
-		{name: "open", rank: 17, extra: true, number: true, value: func(r row) any { return r.OpenRuns }},
-		{name: "unscored", rank: 18, extra: true, number: true, value: func(r row) any { return r.Unscored }},
+		{name: "infra errors", rank: 16, extra: true, number: true, value: func(r row) any { return unlessZero(r.InfraErrors) }},
+		{name: "open", rank: 17, extra: true, number: true, value: func(r row) any { return unlessZero(r.OpenRuns) }},
+		{name: "unscored", rank: 18, extra: true, number: true, value: func(r row) any { return unlessZero(r.Unscored) }},
 		{name: "coverage", rank: 19, extra: true, number: true, value: func(r row) any { return unit{isRate: true}.value(&r.Coverage) }},
 		{name: "tie", rank: 20, extra: true, number: true, value: func(r row) any { return r.Group }},
 		{name: "frontier", rank: 21, extra: true, value: func(r row) any { return r.OnFrontier }},
@@ -148,6 +148,14 @@ func ranks(r *benchledger.LeaderboardRow) string {
 		return fmt.Sprint(*r.RankLow)
 	}
 	return fmt.Sprint(*r.RankLow, "-", *r.RankHigh)
+}
+
+// unlessZero is a number, nil for 0.
+func unlessZero(n int64) *int64 {
+	if n == 0 {
+		return nil
+	}
+	return &n
 }
 
 // took is a duration of milliseconds, nil if unknown.
@@ -228,7 +236,7 @@ func (c *leaderboardCommand) moreScenarios(
 	if *best.Group == 1 && len(board.Rows) > 2 {
 		others = "the first from the last of them"
 	}
-	return fmt.Sprintf("; to tell %s, %s %s are needed", others, about, counted(*needed-*shared, "more scenario")), nil
+	return fmt.Sprintf("; to tell %s, %s %s are needed", others, about, counted(roughlyUp(*needed-*shared), "more scenario")), nil
 }
 
 // side selects the runs of a row.
@@ -249,7 +257,7 @@ func (c *leaderboardCommand) side(r *benchledger.LeaderboardRow) (s side) {
 func (c *leaderboardCommand) basis(board *benchledger.Leaderboard) []string {
 	about := fmt.Sprintf("%s of %s at %s.", counted(board.Runs, "run"), counted(int64(len(board.Rows)), "entr"), counted(board.Scenarios, "scenario"))
 	about = strings.NewReplacer("1 entr ", "1 entry ", "entrs ", "entries ").Replace(about)
-	if shared := board.SharedScenarios; shared != nil && *shared < board.Scenarios {
+	if shared := board.SharedScenarios; shared != nil && *shared > 0 && *shared < board.Scenarios {
 		about = strings.TrimSuffix(about, ".") + fmt.Sprintf("; ranked on the %s that all ranked entries attempted.", counted(*shared, "scenario"))
 	}
 	return []string{about, leftOut(board.InfraErrors, board.OpenRuns, board.Unscored, &c.judgeFlags)}
@@ -273,9 +281,9 @@ func (c *leaderboardCommand) warnings(board *benchledger.Leaderboard) []string {
 		}
 	}
 	for _, warning := range order {
-		who := " of " + listed(entries[warning], 2)
-		if len(entries[warning]) == len(board.Rows) && len(board.Rows) > 1 {
-			who = " of every entry"
+		who := listed(entries[warning], 2)
+		if len(entries[warning]) == len(board.Rows) {
+			who = "every entry"
 		}
 		sentences = append(sentences, explained(warning, who, &c.judgeFlags))
 	}

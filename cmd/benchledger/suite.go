@@ -316,32 +316,36 @@ func leftOut(infraErrors, openRuns, unscored int64, judge *judgeFlags) string {
 	return "Left out: " + listed(what, len(what)) + "."
 }
 
-// explained says what a warning means, and what to do. Who is where it applies, such as " of opus".
+// explained says what a warning means, and what to do. Who is whom it is about, if not the whole answer.
 func explained(warning, who string, judge *judgeFlags) string {
+	of, by := "", ""
+	if who != "" {
+		of, by = " of "+who, " by "+who
+	}
 	switch warning {
 	case "lowCoverage":
-		return "Too few scenarios" + who + " were attempted for a rank. Run the missing scenarios, or lower --min-coverage."
+		return "Too few scenarios were attempted" + by + " for a rank. Run the missing scenarios, or lower --min-coverage."
 	case "sharedShrunk":
 		return "Many scenarios are left out, because not every ranked entry attempted them. Run the missing ones, raise --min-coverage, or see --coverage."
 	case "infraErrors":
 		if judge.Infra == "failure" {
-			return "More than 5 % of the runs" + who + " failed by infrastructure, and count as failures. Repair it and run them again."
+			return "More than 5 % of the runs" + of + " failed by infrastructure, and count as failures. Repair it and run them again."
 		}
-		return "More than 5 % of the runs" + who + " failed by infrastructure, and are left out: this is kind to an agent that caused them. Compare with --infra=failure, or run them again."
+		return "More than 5 % of the runs" + of + " failed by infrastructure, and are left out, which is kind to an agent that caused them. Run them again, or see --infra=failure."
 	case "unequalAttempts":
-		return "Scenarios were not attempted equally often" + who + ". Each scenario has the same weight, but those with one attempt are less certain."
+		return "Scenarios were not attempted equally often" + by + ". Each scenario has the same weight, but those with fewer attempts are less certain."
 	case "missingCosts":
-		return "Some runs" + who + " have no cost, so there is no cost per run. Submit telemetry.costUsd with each run."
+		return "Some runs" + of + " have no cost, so there is no cost per run. Submit telemetry.costUsd with each run."
 	case "missingScores":
-		return "Some runs" + who + " have no score, and are left out of its mean. Submit the score, or judge by --metric=success."
+		return "Some runs" + of + " have no score, and are left out of its mean. Submit the score, or judge by --metric=success."
 	case "fewScenarios":
-		return "Fewer than 10 scenarios" + who + ": intervals are rough, and say little about other tasks. Add scenarios."
+		return "Fewer than 10 scenarios are behind the figures" + of + ": intervals are rough. Add scenarios."
 	case "stillRunning":
-		return "Some runs" + who + " have not ended: the figures will change. Wait, void runs that are stale, or leave them out with --until."
+		return "Some runs" + of + " have not ended, so the figures will change. Wait, void runs that are stale, or leave them out with --until."
 	case "mixedTiers":
 		return "The figures mix several tiers. Select one with --tier."
 	case "noBootstrap":
 		return "--interval=bootstrap needs 10 to 5,000 scenarios: the interval is that of the test."
 	}
-	return "Warning: " + shown(warning) + who + "."
+	return "Warning: " + shown(warning) + of + "."
 }
