@@ -144,6 +144,11 @@ func (u unit) points() string {
 	return ""
 }
 
+// differences formats the bounds of a difference in a sentence.
+func (u unit) differences(low, high float64) string {
+	return u.signed(low) + " to " + u.difference(high)
+}
+
 // span formats the bounds of values, such as 40.0 to 60.0 %.
 func (u unit) span(low, high *float64) string {
 	if low == nil || high == nil {
@@ -157,12 +162,12 @@ func percent(share float64) string {
 	return strconv.FormatFloat(math.Round(share*1e5)/1e3, 'f', -1, 64) + " %"
 }
 
-// pValue formats the p-value of a sentence.
+// pValue formats the p-value of a sentence, which is not broken there.
 func pValue(p float64) string {
 	if p < 0.001 {
-		return "p < 0.001"
+		return "p" + unbroken + "<" + unbroken + "0.001"
 	}
-	return "p = " + strconv.FormatFloat(p, 'g', 2, 64)
+	return "p" + unbroken + "=" + unbroken + strconv.FormatFloat(p, 'g', 2, 64)
 }
 
 // dollars formats a cost.

@@ -110,14 +110,15 @@ func withHint(err error) error {
 }
 
 type runsCommand struct {
-	readFlags  `embed:""`
-	tableFlags `embed:""`
-	Suite      string `placeholder:"NAME" help:"Only runs of this suite."`
-	Scenario   string `placeholder:"NAME" help:"Only runs of this scenario."`
-	Agent      string `placeholder:"NAME" help:"Only runs of this agent."`
-	Status     string `placeholder:"STATUS" help:"Only runs with this status: running, completed, failed or incomplete."`
-	Voided     bool   `help:"Print voided runs, too."`
-	Limit      int    `default:"50" help:"Maximum number of runs to print, newest first; 0 prints all. ${default} by default."`
+	readFlags   `embed:""`
+	formatFlags `embed:""`
+	tableFlags  `embed:""`
+	Suite       string `placeholder:"NAME" help:"Only runs of this suite."`
+	Scenario    string `placeholder:"NAME" help:"Only runs of this scenario."`
+	Agent       string `placeholder:"NAME" help:"Only runs of this agent."`
+	Status      string `placeholder:"STATUS" help:"Only runs with this status: running, completed, failed or incomplete."`
+	Voided      bool   `help:"Print voided runs, too."`
+	Limit       int    `default:"50" help:"Maximum number of runs to print, newest first; 0 prints all. ${default} by default."`
 }
 
 // Help lists the columns.
@@ -151,6 +152,9 @@ func (c *runsCommand) Run() error {
 	if c.JSON {
 		return printLines(benchledger.EachRunAs[json.RawMessage](ctx, client, params), c.Limit)
 	}
+	if c.CSV {
+		return printCSVLines[benchledger.Run](benchledger.EachRunAs[json.RawMessage](ctx, client, params), c.Limit, "runId")
+	}
 	params.Limit = pageSize(oneMore(c.Limit))
 	runs, hasMore, err := first(benchledger.EachRunAs[runRow](ctx, client, params), c.Limit)
 	if err != nil {
@@ -163,7 +167,9 @@ func (c *runsCommand) Run() error {
 			fmt.Fprintln(stderr, "Voided runs are not shown; see --voided. To submit runs: benchledger submit")
 		}
 	}
-	if len(runs) > 0 || terminalWidth() == 0 {
+	if c.Markdown {
+		printMarkdown(c.tableFlags, runColumns, runs)
+	} else if len(runs) > 0 || terminalWidth() == 0 {
 		hidden := printTable(c.tableFlags, runColumns, runs)
 		printFooter("run", len(runs), c.Limit, hasMore, hidden, "Cost, tokens and evaluations of a run: "+c.with("run")+" RUN")
 	}
@@ -230,15 +236,26 @@ func oneMore(limit int) int {
 
 // printLines prints the first rows unchanged, page by page.
 func printLines(rows iter.Seq2[json.RawMessage, error], limit int) error {
-	printed := 0
+	return eachOf(rows, limit, func(row json.RawMessage) error { return printBody(row) })
+}
+
+// printCSVLines is like printLines; see printCSV.
+func printCSVLines[T any](rows iter.Seq2[json.RawMessage, error], limit int, firstNames ...string) error {
+	w := newCSV[T](firstNames...)
+	return errors.Join(eachOf(rows, limit, w.write), w.flush())
+}
+
+// eachOf does something with the first rows (all if limit is 0).
+func eachOf(rows iter.Seq2[json.RawMessage, error], limit int, do func(json.RawMessage) error) error {
+	done := 0
 	for row, err := range rows {
 		if err != nil {
 			return withHint(err)
 		}
-		if err := printBody(row); err != nil {
+		if err := do(row); err != nil {
 			return err
 		}
-		if printed++; printed == limit {
+		if done++; done == limit {
 			break
 		}
 	}
@@ -450,9 +467,10 @@ func printMetadata(metadata json.RawMessage) {
 }
 
 type batchesCommand struct {
-	readFlags  `embed:""`
-	tableFlags `embed:""`
-	Limit      int `default:"20" help:"Maximum number of batches to print, newest first; 0 prints all. ${default} by default."`
+	readFlags   `embed:""`
+	formatFlags `embed:""`
+	tableFlags  `embed:""`
+	Limit       int `default:"20" help:"Maximum number of batches to print, newest first; 0 prints all. ${default} by default."`
 }
 
 // Help lists the columns.
@@ -477,6 +495,9 @@ func (c *batchesCommand) Run() error {
 	if c.JSON {
 		return printLines(benchledger.EachBatchAs[json.RawMessage](ctx, client, params), c.Limit)
 	}
+	if c.CSV {
+		return printCSVLines[benchledger.Batch](benchledger.EachBatchAs[json.RawMessage](ctx, client, params), c.Limit, "batchId")
+	}
 	params.Limit = pageSize(oneMore(c.Limit))
 	batches, hasMore, err := first(benchledger.EachBatchAs[batchRow](ctx, client, params), c.Limit)
 	if err != nil {
@@ -485,7 +506,9 @@ func (c *batchesCommand) Run() error {
 	if len(batches) == 0 {
 		printNone("batch", serverOf(client), false)
 	}
-	if len(batches) > 0 || terminalWidth() == 0 {
+	if c.Markdown {
+		printMarkdown(c.tableFlags, batchColumns, batches)
+	} else if len(batches) > 0 || terminalWidth() == 0 {
 		hidden := printTable(c.tableFlags, batchColumns, batches)
 		printFooter("batch", len(batches), c.Limit, hasMore, hidden, "The runs of a batch: "+c.with("batch")+" BATCH")
 	}
@@ -585,8 +608,9 @@ func (c *batchCommand) Run() error {
 }
 
 type statsCommand struct {
-	readFlags `embed:""`
-	Agents    bool `help:"Print the scores of each agent instead."`
+	readFlags   `embed:""`
+	formatFlags `embed:""`
+	Agents      bool `help:"Print the scores of each agent instead."`
 }
 
 // Run prints statistics.
@@ -599,20 +623,35 @@ func (c *statsCommand) Run() error {
 	}
 	if c.Agents {
 		response, err := client.ListAgentStats(ctx) //nolint:bodyclose // get closes it
-		_, agents, err := get[[]benchledger.AgentStats](response, err, "agent")
+		body, agents, err := get[[]benchledger.AgentStats](response, err, "agent")
 		if err != nil {
 			return err
 		}
-		if err := show(c.JSON, agentColumns, agents); err != nil || c.JSON {
+		if c.CSV {
+			rows, err := rowsOf(body)
+			if err != nil {
+				return err
+			}
+			return printCSV[benchledger.AgentStats](rows, "agent")
+		}
+		if c.Markdown {
+			printMarkdown(tableFlags{}, agentColumns, agents)
+		} else if err := show(c.JSON, agentColumns, agents); err != nil || c.JSON {
 			return err
 		}
 		fmt.Fprintln(stderr, "Weighted scores of completed, successful runs only: failed runs do not count.")
 		return nil
 	}
 	response, err := client.GetStats(ctx) //nolint:bodyclose // get closes it
-	_, stats, err := get[benchledger.Stats](response, err, "totalRuns")
-	if err != nil {
+	body, stats, err := get[benchledger.Stats](response, err, "totalRuns")
+	switch {
+	case err != nil:
 		return err
+	case c.CSV:
+		return printCSV[benchledger.Stats]([]json.RawMessage{body})
+	case c.Markdown:
+		printMarkdown(tableFlags{}, statsColumns, []benchledger.Stats{stats})
+		return nil
 	}
 	return show(c.JSON, statsColumns, []benchledger.Stats{stats})
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	benchledger "github.com/benchledger/benchledger/clients/go"
@@ -151,6 +152,9 @@ func (c *compareCommand) verdict(ctx context.Context, client *benchledger.Client
 	case benchledger.ComparisonVerdictInsufficient:
 		return "Cannot tell: there are too few shared scenarios for a test. The difference is " + evidence + ".", nil
 	}
+	if found.Sequential {
+		return "Cannot tell while runs are open: the difference is " + evidence + ".", nil
+	}
 	sentence := "Cannot tell: the difference is " + evidence
 	if found.MinimumDetectable != nil && *found.MinimumDetectable > 0 {
 		sentence += "; a difference of about " + u.size(*found.MinimumDetectable) + " would be detectable"
@@ -158,7 +162,10 @@ func (c *compareCommand) verdict(ctx context.Context, client *benchledger.Client
 	if slices.Contains(found.Warnings, "mixedTiers") {
 		return sentence + ".", nil
 	}
-	needed, now, err := scenariosToTell(ctx, client, &c.suiteFlags, &c.judgeFlags, c.Baseline, c.Candidate, math.Abs(*found.Difference), max(0.001, 1-found.Level))
+	needed, now, err := plannedSize{
+		c.Baseline, c.Candidate, found.BaselineAttempts / found.SharedScenarios, found.CandidateAttempts / found.SharedScenarios,
+		math.Abs(*found.Difference), max(0.001, 1-found.Level),
+	}.get(ctx, client, &c.suiteFlags, &c.judgeFlags)
 	if err == nil && needed != nil && now != nil && *needed > *now {
 		sentence += "; to find one as small as this, about " + counted(roughlyUp(*needed), "scenario") + " would be needed"
 	}
@@ -201,7 +208,7 @@ func barScales(u unit, found *benchledger.Comparison) (sides, difference scale) 
 // bars explains the bars.
 func bars(u unit, found *benchledger.Comparison) string {
 	sides, difference := barScales(u, found)
-	return fmt.Sprintf("Bars: the sides from %s, the difference and its interval from %s.", u.span(&sides.low, &sides.high), u.span(&difference.low, &difference.high))
+	return fmt.Sprintf("Bars: the sides from %s, the difference and its interval from %s.", u.span(&sides.low, &sides.high), u.differences(difference.low, difference.high))
 }
 
 func sideColumns(u unit, found *benchledger.Comparison) []column[sideRow] {
@@ -210,7 +217,7 @@ func sideColumns(u unit, found *benchledger.Comparison) []column[sideRow] {
 		if value == nil || !r.isDelta {
 			return u.value(value)
 		}
-		return u.signed(*value) + strings.TrimPrefix(u.value(value), u.number(*value))
+		return u.signed(*value)
 	}
 	return []column[sideRow]{
 		{name: "side", value: func(r sideRow) any { return r.name }},
@@ -222,9 +229,9 @@ func sideColumns(u unit, found *benchledger.Comparison) []column[sideRow] {
 			}
 			return sides.filled(r.value)
 		}},
-		{name: "low", rank: 3, number: true, value: func(r sideRow) any { return signed(r, r.low) }},
-		{name: "high", rank: 4, number: true, value: func(r sideRow) any { return signed(r, r.high) }},
-		{name: "attempts", rank: 2, number: true, value: func(r sideRow) any { return r.attempts }},
+		{name: "low", rank: 2, number: true, value: func(r sideRow) any { return signed(r, r.low) }},
+		{name: "high", rank: 3, number: true, value: func(r sideRow) any { return signed(r, r.high) }},
+		{name: "attempts", rank: 4, number: true, value: func(r sideRow) any { return r.attempts }},
 	}
 }
 
@@ -301,7 +308,8 @@ func (c *compareCommand) warnings(codes []string) []string {
 	for i, code := range codes {
 		sentences[i] = explained(code, "", &c.judgeFlags)
 		if code == "stillRunning" {
-			sentences[i] = "Some runs have not ended, so the test is one that holds however often you look, which needs more scenarios. Wait, void runs that are stale, or leave them out with --until."
+			sentences[i] = "Some runs have not ended. People then look again and again, and would find a difference by chance sooner or later, so there is only a verdict if a stricter test finds it. " +
+				"Wait, void runs that are stale, or leave them out with --until."
 		}
 	}
 	return sentences
@@ -340,11 +348,20 @@ func (c *compareCommand) printDetails(ctx context.Context, client *benchledger.C
 	if !hasNone {
 		_, difference := barScales(u, widest(details.Rows))
 		page.notes(
-			fmt.Sprintf("Bars: the difference, from %s.", u.span(&difference.low, &difference.high)),
-			"p is of one row alone; q takes into account how many rows are tested. Rows need 3 attempts of each side for a test.",
+			fmt.Sprintf("Bars: the difference, from %s.", u.differences(difference.low, difference.high)),
+			c.tests(),
 			c.bothLeftOut(details.InfraErrors, details.OpenRuns, details.Unscored))
 	}
 	return nil
+}
+
+// tests says how to read the tests of the details.
+func (c *compareCommand) tests() string {
+	sentence := "p is of one row alone; q takes into account how many rows are tested."
+	if c.By != "evaluator" {
+		sentence += " A row needs 3 attempts of each side for a test."
+	}
+	return sentence
 }
 
 // found says at what the sides differ.
@@ -413,7 +430,10 @@ func detailColumns(u unit, rows []benchledger.ComparisonDetail) []column[benchle
 		if value == nil {
 			return ""
 		}
-		return strings.NewReplacer("p = ", "", "p < ", "<").Replace(pValue(*value))
+		if *value < 0.001 {
+			return "<0.001"
+		}
+		return strconv.FormatFloat(*value, 'f', 3, 64)
 	}
 	return []column[row]{
 		{name: "scenario", rank: 1, value: func(r row) any { return r.Scenario }},

@@ -177,7 +177,7 @@ func newPage(columns tableFlags, format formatFlags) *page {
 	return p
 }
 
-// table prints rows. The page has the names of columns that did not fit.
+// printOn prints rows. The page has the names of columns that did not fit.
 func printOn[T any](p *page, columns []column[T], rows []T) {
 	if p.markdown {
 		printMarkdown(p.columns, columns, rows)
@@ -212,10 +212,13 @@ func (p *page) notes(sentences ...string) {
 	}
 }
 
+// unbroken is a space at which no line ends.
+const unbroken = "\u00a0"
+
 // wrapped breaks a text into lines of a width, if that is above 0. Lines after the first are indented.
 func wrapped(sentence string, width int, indent string) string {
 	if width <= 0 {
-		return sentence
+		return strings.ReplaceAll(sentence, unbroken, " ")
 	}
 	var lines []string
 	line := ""
@@ -228,5 +231,5 @@ func wrapped(sentence string, width int, indent string) string {
 		}
 		line += word
 	}
-	return strings.Join(append(lines, line), "\n"+indent)
+	return strings.ReplaceAll(strings.Join(append(lines, line), "\n"+indent), unbroken, " ")
 }

@@ -218,13 +218,16 @@ func (c *leaderboardCommand) moreScenarios(
 	best, u := &board.Rows[0], unitOf(c.Metric)
 	_, high, _ := figure(u, best)
 	_, low, _ := figure(u, last)
-	if c.Coverage != "shared" || high == nil || low == nil || slices.Contains(board.Warnings, "mixedTiers") {
+	if c.Coverage != "shared" || board.SharedScenarios == nil || high == nil || low == nil || slices.Contains(board.Warnings, "mixedTiers") {
 		return "", nil // The figures are over other scenarios than those of a plan.
 	}
 	// All pairs are tested at once. The smallest significance level of a plan is 0.001.
 	const smallest = 0.001
 	alpha := (1 - float64(c.Level)) / float64(ranked*(ranked-1)/2)
-	needed, shared, err := scenariosToTell(ctx, client, &c.suiteFlags, &c.judgeFlags, c.side(last), c.side(best), *high-*low, max(alpha, smallest))
+	attempts := func(r *benchledger.LeaderboardRow) int64 { return r.Runs / max(1, *board.SharedScenarios) }
+	needed, shared, err := plannedSize{
+		c.side(last), c.side(best), attempts(last), attempts(best), *high - *low, max(alpha, smallest),
+	}.get(ctx, client, &c.suiteFlags, &c.judgeFlags)
 	if err != nil || needed == nil || shared == nil || *needed <= *shared {
 		return "", err
 	}

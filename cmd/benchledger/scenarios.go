@@ -154,7 +154,7 @@ func scenarioColumns(u unit, rows []scenarioRow) []column[scenarioRow] {
 		if value == nil {
 			return ""
 		}
-		return fmt.Sprintf("%.2f", *value+0)
+		return fmt.Sprintf("%.2f", *value)
 	}
 	return []column[row]{
 		{name: "scenario", value: func(r row) any { return r.Scenario }},
@@ -164,7 +164,12 @@ func scenarioColumns(u unit, rows []scenarioRow) []column[scenarioRow] {
 		{name: "flag", rank: 1, value: func(r row) any { return r.Flag }},
 		{name: "attempts", rank: 2, number: true, value: func(r row) any { return r.Attempts }},
 		{name: "flips", rank: 3, number: true, value: func(r row) any { return unit{isRate: true}.value(r.Flips) }},
-		{name: "difficulty", rank: 5, number: true, value: func(r row) any { return number(r.Difficulty) }},
+		{name: "difficulty", rank: 5, number: true, value: func(r row) any {
+			if r.Difficulty != nil && *r.Difficulty < 0 {
+				return "" // A score above 1.
+			}
+			return number(r.Difficulty)
+		}},
 		{name: "discrimination", rank: 4, number: true, value: func(r row) any { return number(r.Discrimination) }},
 		{name: "entries", rank: 7, number: true, value: func(r row) any { return r.Entries }},
 	}
@@ -181,13 +186,25 @@ func (c *scenariosCommand) flagged(all []scenarioRow) []string {
 			}
 		}
 		if len(names) > 0 && (c.Flag == "" || c.Flag == flag.name) {
-			sentences = append(sentences, fmt.Sprintf("%s (%s).", strings.ToUpper(flag.meaning[:1])+flag.meaning[1:], listed(names, 5)))
+			sentence := fmt.Sprintf("%s (%s).", strings.ToUpper(flag.meaning[:1])+flag.meaning[1:], listed(names, 5))
+			if flag.name == "negative" && mostEntries(all) < 10 {
+				sentence += " With so few entries it is often chance."
+			}
+			sentences = append(sentences, sentence)
 		}
 	}
 	if len(sentences) == 0 {
 		return []string{"No scenario is dead, negative or flaky."}
 	}
 	return sentences
+}
+
+// mostEntries is how many entries attempted a scenario.
+func mostEntries(rows []scenarioRow) (most int64) {
+	for i := range rows {
+		most = max(most, rows[i].Entries)
+	}
+	return most
 }
 
 // quality says how well the scenarios measure, and what was left out.

@@ -262,12 +262,16 @@ func (s side) String() string {
 	return strings.Join(words, ", ")
 }
 
-// scenariosToTell returns how many scenarios a comparison of two sides needs to find a difference, and how many they
-// share now. They are nil if the runs do not tell.
-func scenariosToTell(
-	ctx context.Context, client *benchledger.ClientWithResponses, filters *suiteFlags, judge *judgeFlags, baseline, candidate side, difference, alpha float64,
-) (needed, shared *int64, err error) {
-	if difference == 0 || len(filters.Scenario)+len(filters.Specialist)+len(filters.Evaluator) > 0 {
+// plannedSize asks how many scenarios a comparison needs, each attempted so often, to find a difference.
+type plannedSize struct {
+	baseline, candidate                 side
+	baselineAttempts, candidateAttempts int64
+	difference, alpha                   float64
+}
+
+// get returns how many scenarios are needed, and how many the sides share now. They are nil if the runs do not tell.
+func (s plannedSize) get(ctx context.Context, client *benchledger.ClientWithResponses, filters *suiteFlags, judge *judgeFlags) (needed, shared *int64, err error) {
+	if s.difference == 0 || len(filters.Scenario)+len(filters.Specialist)+len(filters.Evaluator) > 0 {
 		return nil, nil, nil // A plan does not have these filters.
 	}
 	p := parameters{}
@@ -275,13 +279,16 @@ func scenariosToTell(
 	p.set("metric", judge.Metric)
 	p.set("infra", judge.Infra)
 	filters.timeFlags.addTo(p)
-	baseline.within(filters).addTo(p, "baseline")
-	candidate.within(filters).addTo(p, "candidate")
-	params := benchledger.GetPowerPlanParams{Suite: &filters.Suite, Difference: &difference, Alpha: &alpha}
+	s.baseline.within(filters).addTo(p, "baseline")
+	s.candidate.within(filters).addTo(p, "candidate")
+	params := benchledger.GetPowerPlanParams{
+		Suite: &filters.Suite, Difference: &s.difference, Alpha: &s.alpha,
+		BaselineAttempts: new(max(1, s.baselineAttempts)), CandidateAttempts: new(max(1, s.candidateAttempts)),
+	}
 	response, err := client.GetPowerPlan(ctx, &params, p.addTo) //nolint:bodyclose // get closes it
 	_, plan, err := get[benchledger.PowerPlan](response, err, "assumed")
 	if refused := (*benchledger.Error)(nil); errors.As(err, &refused) && refused.Status == http.StatusUnprocessableEntity {
-		return nil, nil, nil // For example, the estimates cannot explain the difference.
+		return nil, nil, nil // For example, the runs cannot explain the difference.
 	}
 	return plan.Scenarios, plan.Assumed.SharedScenarios, err
 }
