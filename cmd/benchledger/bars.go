@@ -137,6 +137,9 @@ func (u unit) difference(difference float64) string { return u.signed(difference
 // size formats a difference without a sign.
 func (u unit) size(difference float64) string { return u.number(math.Abs(difference)) + u.points() }
 
+// isImpossible reports whether a difference is larger than any.
+func (u unit) isImpossible(difference float64) bool { return u.isRate && difference > 1 }
+
 func (u unit) points() string {
 	if u.isRate {
 		return " percentage points"

@@ -156,7 +156,7 @@ func (c *compareCommand) verdict(ctx context.Context, client *benchledger.Client
 		return "Cannot tell while runs are open: the difference is " + evidence + ".", nil
 	}
 	sentence := "Cannot tell: the difference is " + evidence
-	if found.MinimumDetectable != nil && *found.MinimumDetectable > 0 {
+	if size := found.MinimumDetectable; size != nil && *size > 0 && !u.isImpossible(*size) {
 		sentence += "; a difference of about " + u.size(*found.MinimumDetectable) + " would be detectable"
 	}
 	if slices.Contains(found.Warnings, "mixedTiers") {
@@ -201,6 +201,9 @@ func barScales(u unit, found *benchledger.Comparison) (sides, difference scale) 
 		if value != nil {
 			size = max(size, math.Abs(*value))
 		}
+	}
+	if size == 0 {
+		size = 1
 	}
 	return sides, scaleOf(new(-size), &size)
 }

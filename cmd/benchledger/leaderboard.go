@@ -235,7 +235,7 @@ func (c *leaderboardCommand) moreScenarios(
 	if alpha < smallest {
 		about = "more than"
 	}
-	others := "them"
+	others := "them apart"
 	if *best.Group == 1 && len(board.Rows) > 2 {
 		others = "the first from the last of them"
 	}

@@ -120,9 +120,12 @@ func (c *powerCommand) answer(u unit, plan *benchledger.PowerPlan) string {
 		if c.Scenarios == 0 {
 			now = "the " + counted(*assumed.Scenarios, "scenario") + " that the sides share now"
 		}
-		if plan.MinimumDetectable != nil {
+		switch {
+		case plan.MinimumDetectable != nil && u.isImpossible(*plan.MinimumDetectable):
+			sentences = append(sentences, "A comparison over "+now+" can miss any difference: they are too few.")
+		case plan.MinimumDetectable != nil:
 			sentences = append(sentences, fmt.Sprintf("A comparison over %s finds a difference of %s or more, %s.", now, u.size(*plan.MinimumDetectable), chance))
-		} else {
+		default:
 			sentences = append(sentences, "Cannot tell which difference "+now+" find.")
 		}
 	}
