@@ -14,27 +14,27 @@ import (
 )
 
 type compareCommand struct {
-	readFlags   `embed:""`
-	formatFlags `embed:""`
-	tableFlags  `embed:""`
 	suiteFlags  `embed:""`
 	sideFlags   `embed:""`
 	judgeFlags  `embed:""`
 	Margin      fraction `placeholder:"N" help:"The largest difference without practical importance, such as 0.02 or 2%. With it, the answer can be that both are equivalent."`
-	Interval    string   `enum:"auto,bootstrap" default:"auto" help:"The interval of the difference: auto (that of the test) or bootstrap (10,000 resamples); ${default} by default."`
+	Interval    string   `enum:"auto,bootstrap" default:"auto" placeholder:"KIND" help:"The interval of the difference: auto (that of the test) or bootstrap (10,000 resamples); ${default} by default."`
 	Details     bool     `help:"Print what each scenario or evaluator says, instead of the whole."`
-	By          string   `enum:"scenario,evaluator,scenarioEvaluator" default:"scenario" help:"What a row of --details is about: ${enum}; ${default} by default."`
-	Sort        string   `enum:"pValue,difference,name" default:"pValue" help:"The order of --details: ${enum}; ${default} by default."`
+	By          string   `enum:"scenario,evaluator,scenarioEvaluator" default:"scenario" placeholder:"WHAT" help:"What a row of --details is about: scenario, evaluator or scenarioEvaluator; ${default} by default."`
+	Sort        string   `enum:"pValue,difference,name" default:"pValue" placeholder:"ORDER" help:"The order of --details: pValue, difference or name; ${default} by default."`
+	formatFlags `embed:""`
+	tableFlags  `embed:""`
+	readFlags   `embed:""`
 }
 
 // Help explains the answer.
 func (c *compareCommand) Help() string {
-	return "Examples:\n\n  benchledger compare --suite=update-deps --baseline=model:sonnet --candidate=model:opus --agent=claude-code\n\n" +
-		"  benchledger compare --suite=update-deps --baseline=batch:monday --candidate=batch:tuesday --details\n\n" +
+	return "Examples:\n\n  benchledger compare --suite=deps --baseline=model:sonnet --candidate=model:opus\n\n" +
+		"  benchledger compare --suite=deps --baseline=batch:mon --candidate=batch:tue\n\n" +
 		"Only scenarios that both sides attempted count, pair by pair. The p-value is the probability of such a difference if there is none. A difference that was not found is no proof " +
 		"of equality: that takes --margin. Ratios of cost, duration and tokens are candidate / baseline.\n\n" +
 		"In --details, many rows are tested at once. Look at q, not at p: of the rows with q below 0.05, at most 5 % are expected to be there by chance.\n\n" +
-		"Columns of --details: " + columnNames(detailColumns(unit{}, nil)) + "."
+		"Columns of --details: " + columnNames(detailColumns(unitOf("success"), nil)) + "."
 }
 
 // Validate checks the flags.

@@ -16,7 +16,7 @@ import (
 
 // formatFlags are the flags of commands that print tables for other programs, too.
 type formatFlags struct {
-	CSV      bool `name:"csv" xor:"output,columns" help:"Print CSV: all fields of the API, under their names, with all digits. A text that a spreadsheet would run as a formula begins with '."`
+	CSV      bool `name:"csv" xor:"output,columns" help:"Print CSV: all fields of the API, under their names, with all digits. A text that a spreadsheet would take for a formula gets a ' in front."`
 	Markdown bool `name:"markdown" xor:"output" help:"Print a Markdown table, for an issue or a pull request."`
 }
 

@@ -12,14 +12,14 @@ import (
 )
 
 type leaderboardCommand struct {
-	readFlags   `embed:""`
-	formatFlags `embed:""`
-	tableFlags  `embed:""`
 	suiteFlags  `embed:""`
 	judgeFlags  `embed:""`
-	By          string   `enum:"agentModel,agent,model" default:"agentModel" help:"What is ranked: ${enum}; ${default} by default."`
-	Coverage    string   `enum:"shared,own,all" default:"shared" help:"Where entries are ranked. shared: on the scenarios that all of them attempted; own: each on its own; all: on all, and what was not attempted counts as failed. ${default} by default."`
-	MinCoverage fraction `default:"0.8" help:"The share of the scenarios that an entry must have attempted to be ranked; ${default} by default."`
+	By          string   `enum:"agentModel,agent,model" default:"agentModel" placeholder:"WHAT" help:"What is ranked: agentModel (an agent with its model), agent or model; ${default} by default."`
+	Coverage    string   `enum:"shared,own,all" default:"shared" placeholder:"WHERE" help:"Where entries are ranked. shared: on the scenarios that all of them attempted; own: each on its own; all: on all, and what was not attempted counts as failed. ${default} by default."`
+	MinCoverage fraction `default:"0.8" placeholder:"N" help:"The share of the scenarios that an entry must have attempted to be ranked; ${default} by default."`
+	formatFlags `embed:""`
+	tableFlags  `embed:""`
+	readFlags   `embed:""`
 }
 
 // Help explains the table.
@@ -27,7 +27,7 @@ func (c *leaderboardCommand) Help() string {
 	return "Example: benchledger leaderboard --suite=update-deps --since=30d\n\n" +
 		"An entry is an agent with its model. Rank 1-3 means: by these data the entry may be first, second or third. The interval is where the rate is expected for other " +
 		"scenarios like these. Entries that were ranked on the same scenarios can differ although their intervals overlap. Cost is per run; per success also counts what failed runs cost.\n\n" +
-		"Columns: " + columnNames(leaderboardColumns(unit{}, nil)) + " (with a score as --metric, score and success change places)."
+		"Columns: " + columnNames(leaderboardColumns(unitOf("success"), nil)) + ". With a score as --metric, score and success change places."
 }
 
 // Validate checks the flags.

@@ -11,12 +11,10 @@ import (
 )
 
 type powerCommand struct {
-	readFlags   `embed:""`
-	formatFlags `embed:""`
-	Difference  fraction `placeholder:"N" help:"The difference to find, such as 0.1 or 10%."`
-	Scenarios   int64    `placeholder:"N" help:"How many scenarios there are: which difference do they find?"`
-	Power       fraction `default:"0.8" help:"The probability of finding the difference, if it exists; ${default} by default."`
-	Alpha       fraction `default:"0.05" help:"The significance level of the test; ${default} by default."`
+	Difference fraction `placeholder:"N" help:"The difference to find, such as 0.1 or 10%."`
+	Scenarios  int64    `placeholder:"N" help:"How many scenarios there are: which difference do they find?"`
+	Power      fraction `default:"0.8" help:"The probability of finding the difference, if it exists; ${default} by default."`
+	Alpha      fraction `default:"0.05" help:"The significance level of the test; ${default} by default."`
 
 	Discordant        fraction `placeholder:"N" help:"The share of the scenarios at which the sides differ, with one attempt of each side."`
 	BetweenVariance   fraction `placeholder:"N" help:"The variance, between scenarios, of the true difference. This and the other variances are for scores, or repeated attempts."`
@@ -29,14 +27,17 @@ type powerCommand struct {
 	Tier      []string `sep:"none" placeholder:"NAME" help:"Only runs of this tier. Select one tier."`
 	timeFlags `embed:""`
 	sideFlags `embed:""`
-	Metric    string `enum:"success,totalScore,weightedScore" default:"success" help:"What the difference is of: ${enum}; ${default} by default."`
-	Infra     string `enum:"exclude,failure" default:"exclude" help:"What becomes of infra errors: ${enum}; ${default} by default."`
+	Metric    string `enum:"success,totalScore,weightedScore" default:"success" placeholder:"METRIC" help:"What the difference is of: success, totalScore or weightedScore; ${default} by default."`
+	Infra     string `enum:"exclude,failure" default:"exclude" placeholder:"WHAT" help:"What becomes of infra errors: exclude or failure; ${default} by default."`
+
+	formatFlags `embed:""`
+	readFlags   `embed:""`
 }
 
 // Help explains the answer.
 func (c *powerCommand) Help() string {
 	return "Examples:\n\n  benchledger power --difference=10% --discordant=20%\n\n" +
-		"  benchledger power --suite=update-deps --baseline=model:sonnet --candidate=model:opus --difference=5%\n\n" +
+		"  benchledger power --suite=deps --baseline=model:sonnet --candidate=model:opus\n\n" +
 		"With --difference it says how many scenarios are needed; with --scenarios, which difference they find. More scenarios help most; more attempts at the same scenarios help only as far as " +
 		"results vary between attempts. The figures are approximate: for few scenarios, add two."
 }

@@ -176,7 +176,7 @@ func TestResults(t *testing.T) {
 			"1-3   codex                 62.5 %  ", "1-3   claude-code  sonnet   50.0 %  ",
 			"\n- Ranks 1 to 3 are one tie: the best of them, claude-code with opus, cannot be told from the others; to tell the first from the last of them, about 6 more scenarios are needed.\n",
 			"- Bars: the 95 % interval of success, drawn from ", "\n- 72 runs of 3 entries at 12 scenarios.\n- Left out: 1 infra error.\n",
-		}, "WARNINGS"},
+		}, "no score"},
 		{"leaderboard --suite=deps --agent=codex --infra=failure", []string{"25\n", "1 entry at 12 scenarios"}, "Left out"},
 		{"leaderboard --suite=deps --agent=claude-code", []string{
 			"\n1     claude-code  opus ", "\n2     claude-code  sonnet ", "\n- claude-code with opus is best: the data tell it from every other entry.\n",

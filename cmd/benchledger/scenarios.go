@@ -11,14 +11,14 @@ import (
 )
 
 type scenariosCommand struct {
-	readFlags   `embed:""`
-	formatFlags `embed:""`
-	tableFlags  `embed:""`
 	suiteFlags  `embed:""`
 	judgeFlags  `embed:""`
-	By          string `enum:"agentModel,agent,model" default:"agentModel" help:"What an entry is: ${enum}; ${default} by default."`
+	By          string `enum:"agentModel,agent,model" default:"agentModel" placeholder:"WHAT" help:"What an entry is: agentModel (an agent with its model), agent or model; ${default} by default."`
 	Flag        string `enum:",dead,negative,flaky" default:"" placeholder:"FLAG" help:"Only scenarios with this flag: dead, negative or flaky."`
-	Sort        string `enum:"difficulty,name,discrimination,flips,attempts" default:"difficulty" help:"The order: difficulty (hardest first), name, discrimination (lowest first), flips or attempts (most first); ${default} by default."`
+	Sort        string `enum:"difficulty,name,discrimination,flips,attempts" default:"difficulty" placeholder:"ORDER" help:"The order: difficulty (hardest first), name, discrimination (lowest first), flips or attempts (most first); ${default} by default."`
+	formatFlags `embed:""`
+	tableFlags  `embed:""`
+	readFlags   `embed:""`
 }
 
 // What a flag of a scenario means, and what to do.
@@ -32,8 +32,8 @@ const (
 func (c *scenariosCommand) Help() string {
 	return "Example: benchledger scenarios --suite=update-deps --flag=flaky\n\n" +
 		"Difficulty is 1 - the mean over entries. Discrimination is how well the scenario agrees with the others on who is better, from -1 to 1. Flips is the share of the entries with both " +
-		"outcomes, among those that attempted it twice or more.\n\nFlags:\n\n" + deadMeaning + ".\n\n" + negativeMeaning + ".\n\n" + flakyMeaning + ".\n\n" +
-		"Columns: " + columnNames(scenarioColumns(unit{}, nil)) + "."
+		"outcomes, among those that attempted it twice or more. What the flags mean:\n\n" + deadMeaning + ".\n\n" + negativeMeaning + ".\n\n" + flakyMeaning + ".\n\n" +
+		"Columns: " + columnNames(scenarioColumns(unitOf("success"), nil)) + "."
 }
 
 // Validate checks the flags.

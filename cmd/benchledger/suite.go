@@ -72,9 +72,9 @@ func (f fraction) given() *float64 {
 
 // judgeFlags say how runs are judged.
 type judgeFlags struct {
-	Metric string   `enum:"success,totalScore,weightedScore" default:"success" help:"What runs are judged by: ${enum}; ${default} by default."`
-	Infra  string   `enum:"exclude,failure" default:"exclude" help:"What becomes of infra errors, the runs that failed through no fault of the agent: exclude them, or count each as a failure. ${default} by default."`
-	Level  fraction `default:"0.95" help:"The confidence level of intervals; ${default} by default."`
+	Metric string   `enum:"success,totalScore,weightedScore" default:"success" placeholder:"METRIC" help:"What runs are judged by: success, totalScore or weightedScore; ${default} by default."`
+	Infra  string   `enum:"exclude,failure" default:"exclude" placeholder:"WHAT" help:"What becomes of infra errors, the runs that failed through no fault of the agent: exclude (leave them out) or failure (each counts as one); ${default} by default."`
+	Level  fraction `default:"0.95" placeholder:"N" help:"The confidence level of intervals; ${default} by default."`
 }
 
 // parameters are query parameters that several operations have. The client's types for the parameters of operations
@@ -344,6 +344,9 @@ func explained(warning, who string, judge *judgeFlags) string {
 	case "missingCosts":
 		return "Some runs" + of + " have no cost, so there is no cost per run. Submit telemetry.costUsd with each run."
 	case "missingScores":
+		if judge.Metric == "success" {
+			return "" // Nothing is left out of a success rate.
+		}
 		return "Some runs" + of + " have no score, and are left out of its mean. Submit the score, or judge by --metric=success."
 	case "fewScenarios":
 		return "Fewer than 10 scenarios are behind the figures" + of + ": intervals are rough. Add scenarios."

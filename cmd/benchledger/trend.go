@@ -8,12 +8,12 @@ import (
 )
 
 type trendCommand struct {
-	readFlags   `embed:""`
-	formatFlags `embed:""`
-	tableFlags  `embed:""`
 	suiteFlags  `embed:""`
 	judgeFlags  `embed:""`
 	Band        int32 `default:"28" placeholder:"DAYS" help:"How many days before a day say what is expected of it, up to 90; 0 for no expectation. ${default} by default."`
+	formatFlags `embed:""`
+	tableFlags  `embed:""`
+	readFlags   `embed:""`
 }
 
 // Help explains the columns.
@@ -21,7 +21,7 @@ func (c *trendCommand) Help() string {
 	return "Example: benchledger trend --suite=update-deps --model=claude-sonnet-4 --since=30d\n\n" +
 		"Days are in UTC, and a run counts on the day on which it started. A bar has the range that the days before lead to expect (░) and the day (●). A day outside of it is a reason to look, " +
 		"not a proof: days mix different scenarios. To decide, compare two batches. Days before --since are not read, so that the first days have no range.\n\n" +
-		"Columns: " + columnNames(dayColumns(unit{}, nil)) + "."
+		"Columns: " + columnNames(dayColumns(unitOf("success"), nil)) + "."
 }
 
 // Validate checks the flags.
