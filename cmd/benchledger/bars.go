@@ -116,6 +116,9 @@ func (u unit) number(value float64) string {
 	if u.isRate {
 		value, decimals = 100*value, 1
 	}
+	if value == 0 {
+		value = 0 // not -0
+	}
 	if value != 0 && math.Abs(value) < math.Pow10(-decimals)/2 {
 		return strconv.FormatFloat(value, 'g', 1, 64)
 	}

@@ -68,11 +68,15 @@ func (c *compareCommand) Run() error {
 		return err
 	case c.JSON:
 		return printBody(body)
+	}
+	hasNone, err := c.printNone(ctx, client, found.Runs, found.OpenRuns, found.InfraErrors)
+	switch {
+	case err != nil:
+		return err
 	case c.CSV:
 		return printCSV[benchledger.Comparison]([]json.RawMessage{body}, "verdict", "baseline", "candidate", "difference", "low", "high", "pValue")
-	}
-	if hasNone, err := c.printNone(ctx, client, found.Runs, found.OpenRuns, found.InfraErrors); hasNone || err != nil {
-		return err
+	case hasNone:
+		return nil
 	}
 	page := newPage(c.tableFlags, c.formatFlags)
 	u := unitOf(c.Metric)
@@ -151,6 +155,7 @@ func (c *compareCommand) verdict(ctx context.Context, client *benchledger.Client
 		return "The candidate is not worse by more than " + margin + ": " + evidence + ".", nil
 	case benchledger.ComparisonVerdictInsufficient:
 		return "Cannot tell: there are too few shared scenarios for a test. The difference is " + evidence + ".", nil
+	case benchledger.ComparisonVerdictInconclusive:
 	}
 	if found.Sequential {
 		return "Cannot tell while runs are open: the difference is " + evidence + ".", nil
@@ -328,14 +333,15 @@ func (c *compareCommand) printDetails(ctx context.Context, client *benchledger.C
 		return err
 	case c.JSON:
 		return printBody(body)
-	case c.CSV:
+	}
+	hasNone, err := c.printNone(ctx, client, details.Runs, details.OpenRuns, details.InfraErrors)
+	if err == nil && c.CSV {
 		rows, err := rowsOf(body)
 		if err != nil {
 			return err
 		}
 		return printCSV[benchledger.ComparisonDetail](rows, "scenario", "tier", "evaluatorName", "baseline", "candidate", "difference", "pValue", "qValue")
 	}
-	hasNone, err := c.printNone(ctx, client, details.Runs, details.OpenRuns, details.InfraErrors)
 	if err != nil || hasNone && terminalWidth() > 0 {
 		return err
 	}
@@ -440,14 +446,14 @@ func detailColumns(u unit, rows []benchledger.ComparisonDetail) []column[benchle
 	}
 	return []column[row]{
 		{name: "scenario", rank: 1, value: func(r row) any { return r.Scenario }},
-		{name: "tier", rank: 8, value: func(r row) any { return r.Tier }},
+		{name: "tier", rank: 3, value: func(r row) any { return r.Tier }},
 		{name: "evaluator", rank: 2, value: func(r row) any { return r.EvaluatorName }},
-		{name: "baseline", rank: 4, number: true, value: func(r row) any { return u.value(r.Baseline) }},
-		{name: "candidate", rank: 5, number: true, value: func(r row) any { return u.value(r.Candidate) }},
+		{name: "baseline", rank: 5, number: true, value: func(r row) any { return u.value(r.Baseline) }},
+		{name: "candidate", rank: 6, number: true, value: func(r row) any { return u.value(r.Candidate) }},
 		{name: "difference", number: true, value: func(r row) any { return difference(r) }},
 		{name: "bar", drawn: true, value: func(r row) any { return s.interval(nil, r.Difference, nil, 0) }},
-		{name: "p", rank: 6, number: true, value: func(r row) any { return p(r.PValue) }},
-		{name: "q", rank: 3, number: true, value: func(r row) any { return p(r.QValue) }},
-		{name: "attempts", rank: 7, value: func(r row) any { return fmt.Sprintf("%d / %d", r.BaselineAttempts, r.CandidateAttempts) }},
+		{name: "p", rank: 7, number: true, value: func(r row) any { return p(r.PValue) }},
+		{name: "q", rank: 4, number: true, value: func(r row) any { return p(r.QValue) }},
+		{name: "attempts", rank: 8, value: func(r row) any { return fmt.Sprintf("%d / %d", r.BaselineAttempts, r.CandidateAttempts) }},
 	}
 }

@@ -150,15 +150,20 @@ func printMarkdown[T any](f tableFlags, columns []column[T], rows []T) {
 func markdown(text string) string {
 	var b strings.Builder
 	for i, r := range text {
-		next, _ := utf8.DecodeRuneInString(text[i+utf8.RuneLen(r):])
-		last, _ := utf8.DecodeLastRuneInString(text[:i])
-		isWord := func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
-		if strings.ContainsRune("\\`*[]<>|~&$", r) || r == '_' && !(isWord(last) && isWord(next)) {
+		if strings.ContainsRune("\\`*[]<>|~&$", r) || r == '_' && !isInWord(text, i) {
 			b.WriteByte('\\')
 		}
 		b.WriteRune(r)
 	}
 	return b.String()
+}
+
+// isInWord reports whether there are letters or digits on both sides of a character of one byte.
+func isInWord(text string, at int) bool {
+	isWord := func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
+	last, _ := utf8.DecodeLastRuneInString(text[:at])
+	next, _ := utf8.DecodeRuneInString(text[at+1:])
+	return isWord(last) && isWord(next)
 }
 
 // page prints a table with sentences, for a terminal, for a file, or as Markdown.

@@ -56,17 +56,17 @@ func (c *leaderboardCommand) Run() error {
 	if c.JSON {
 		return printBody(body)
 	}
+	if len(board.Rows) == 0 {
+		if err := c.printNoRuns(ctx, client, &c.serverFlags); err != nil {
+			return err
+		}
+	}
 	if c.CSV {
 		rows, err := rowsOf(body)
 		if err != nil {
 			return err
 		}
 		return printCSV[benchledger.LeaderboardRow](rows, "rank", "rankLow", "rankHigh", "group", "agent", "model")
-	}
-	if len(board.Rows) == 0 {
-		if err := c.printNoRuns(ctx, client, &c.serverFlags); err != nil {
-			return err
-		}
 	}
 	if len(board.Rows) == 0 && terminalWidth() > 0 {
 		return nil
@@ -116,24 +116,24 @@ func leaderboardColumns(u unit, rows []benchledger.LeaderboardRow) []column[benc
 		{name: "interval", drawn: true, value: func(r row) any { return s.interval(figure(u, &r)) }},
 		{name: "low", rank: 8, number: true, value: func(r row) any { low, _, _ := figure(u, &r); return u.value(low) }},
 		{name: "high", rank: 9, number: true, value: func(r row) any { _, _, high := figure(u, &r); return u.value(high) }},
-		{name: "cost", rank: 3, number: true, value: func(r row) any { return dollars(r.CostPerRunUSD) }},
-		{name: "per success", rank: 4, number: true, value: func(r row) any { return dollars(r.CostPerSuccessUSD) }},
+		{name: "cost", rank: 4, number: true, value: func(r row) any { return dollars(r.CostPerRunUSD) }},
+		{name: "per success", rank: 3, number: true, value: func(r row) any { return dollars(r.CostPerSuccessUSD) }},
 		{name: "scenarios", rank: 5, number: true, value: func(r row) any { return r.Scenarios }},
 		{name: "runs", rank: 6, number: true, value: func(r row) any { return r.Runs }},
-		{name: other.name(), rank: 10, extra: true, number: true, value: func(r row) any { _, value, _ := figure(other, &r); return other.value(value) }},
+		{name: other.name(), wide: true, number: true, value: func(r row) any { _, value, _ := figure(other, &r); return other.value(value) }},
 		{name: "median time", rank: 7, extra: true, number: true, value: func(r row) any { return took(r.P50DurationMs) }},
-		{name: "p95 time", rank: 11, extra: true, number: true, value: func(r row) any { return took(r.P95DurationMs) }},
-		{name: "tokens in", rank: 12, extra: true, number: true, value: func(r row) any { return whole(r.TokensInPerRun) }},
-		{name: "tokens out", rank: 13, extra: true, number: true, value: func(r row) any { return whole(r.TokensOutPerRun) }},
-		{name: "total cost", rank: 14, extra: true, number: true, value: func(r row) any { return dollars(r.TotalCostUSD) }},
-		{name: "successes", rank: 15, extra: true, number: true, value: func(r row) any { return r.Successes }},
-		{name: "infra errors", rank: 16, extra: true, number: true, value: func(r row) any { return unlessZero(r.InfraErrors) }},
-		{name: "open", rank: 17, extra: true, number: true, value: func(r row) any { return unlessZero(r.OpenRuns) }},
-		{name: "unscored", rank: 18, extra: true, number: true, value: func(r row) any { return unlessZero(r.Unscored) }},
-		{name: "coverage", rank: 19, extra: true, number: true, value: func(r row) any { return unit{isRate: true}.value(&r.Coverage) }},
-		{name: "tie", rank: 20, extra: true, number: true, value: func(r row) any { return r.Group }},
-		{name: "frontier", rank: 21, extra: true, value: func(r row) any { return r.OnFrontier }},
-		{name: "warnings", rank: 22, extra: true, value: func(r row) any { return strings.Join(r.Warnings, " ") }},
+		{name: "p95 time", wide: true, number: true, value: func(r row) any { return took(r.P95DurationMs) }},
+		{name: "tokens in", wide: true, number: true, value: func(r row) any { return whole(r.TokensInPerRun) }},
+		{name: "tokens out", wide: true, number: true, value: func(r row) any { return whole(r.TokensOutPerRun) }},
+		{name: "total cost", wide: true, number: true, value: func(r row) any { return dollars(r.TotalCostUSD) }},
+		{name: "successes", wide: true, number: true, value: func(r row) any { return r.Successes }},
+		{name: "infra errors", wide: true, number: true, value: func(r row) any { return unlessZero(r.InfraErrors) }},
+		{name: "open", wide: true, number: true, value: func(r row) any { return unlessZero(r.OpenRuns) }},
+		{name: "unscored", wide: true, number: true, value: func(r row) any { return unlessZero(r.Unscored) }},
+		{name: "coverage", wide: true, number: true, value: func(r row) any { return unit{isRate: true}.value(&r.Coverage) }},
+		{name: "tie", wide: true, number: true, value: func(r row) any { return r.Group }},
+		{name: "frontier", wide: true, value: func(r row) any { return r.OnFrontier }},
+		{name: "warnings", wide: true, value: func(r row) any { return strings.Join(r.Warnings, " ") }},
 	}
 }
 
@@ -204,6 +204,9 @@ func (c *leaderboardCommand) best(ctx context.Context, client *benchledger.Clien
 	}
 	last := tie[len(tie)-1]
 	sentence := fmt.Sprintf("Ranks 1 to %d are one tie: the best of them, %s, cannot be told from the others", len(tie), name)
+	if len(tie) == 2 {
+		sentence = fmt.Sprintf("Ranks 1 and 2 are one tie: %s cannot be told from %s", name, entryName(rows[last].Agent, rows[last].Model))
+	}
 	if last != len(tie)-1 {
 		sentence = fmt.Sprintf("The best entry, %s, cannot be told from %d others in the first %d", name, len(tie)-1, last+1)
 	}
@@ -263,7 +266,28 @@ func (c *leaderboardCommand) basis(board *benchledger.Leaderboard) []string {
 	if shared := board.SharedScenarios; shared != nil && *shared > 0 && *shared < board.Scenarios {
 		about = strings.TrimSuffix(about, ".") + fmt.Sprintf("; ranked on the %s that all ranked entries attempted.", counted(*shared, "scenario"))
 	}
-	return []string{about, leftOut(board.InfraErrors, board.OpenRuns, board.Unscored, &c.judgeFlags)}
+	return []string{frontier(board.Rows), about, leftOut(board.InfraErrors, board.OpenRuns, board.Unscored, &c.judgeFlags)}
+}
+
+// frontier names the entries that are worth their cost.
+func frontier(rows []benchledger.LeaderboardRow) string {
+	var worth []string
+	entries := 0
+	for i := range rows {
+		if on := rows[i].OnFrontier; on != nil {
+			entries++
+			if *on {
+				worth = append(worth, entryName(rows[i].Agent, rows[i].Model))
+			}
+		}
+	}
+	switch {
+	case entries < 2:
+		return ""
+	case len(worth) == entries:
+		return "Every entry is worth its cost: what is better is not cheaper."
+	}
+	return "Worth their cost, because no other entry is both cheaper and better: " + listed(worth, 5) + "."
 }
 
 // warnings explains each warning once, with the entries that it is about.

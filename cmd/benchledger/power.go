@@ -45,7 +45,7 @@ func (c *powerCommand) Help() string {
 // Validate checks the flags.
 func (c *powerCommand) Validate() error {
 	if c.Suite != "" {
-		return c.sideFlags.check()
+		return c.check()
 	}
 	if len(c.Baseline)+len(c.Candidate)+len(c.Tier) > 0 || !c.Since.IsZero() || !c.Until.IsZero() {
 		return errors.New("--suite is missing: name the suite of the runs that --baseline, --candidate, --tier, --since and --until select")

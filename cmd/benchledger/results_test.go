@@ -175,14 +175,14 @@ func TestResults(t *testing.T) {
 			"1-3   claude-code  opus     87.5 %  ·······├─────●┤·  ", "  $0.05      $0.0571         12    24\n",
 			"1-3   codex                 62.5 %  ", "1-3   claude-code  sonnet   50.0 %  ",
 			"\n- Ranks 1 to 3 are one tie: the best of them, claude-code with opus, cannot be told from the others; to tell the first from the last of them, about 6 more scenarios are needed.\n",
-			"- Bars: the 95 % interval of success, drawn from ", "\n- 72 runs of 3 entries at 12 scenarios.\n- Left out: 1 infra error.\n",
+			"- Bars: the 95 % interval of success, drawn from ", "\n- Worth their cost, because no other entry is both cheaper and better: claude-code with opus and codex.\n- 72 runs of 3 entries at 12 scenarios.\n- Left out: 1 infra error.\n",
 		}, "no score"},
 		{"leaderboard --suite=deps --agent=codex --infra=failure", []string{"25\n", "1 entry at 12 scenarios"}, "Left out"},
 		{"leaderboard --suite=deps --agent=claude-code", []string{
 			"\n1     claude-code  opus ", "\n2     claude-code  sonnet ", "\n- claude-code with opus is best: the data tell it from every other entry.\n",
 		}, "tie"},
 		{"leaderboard --suite=deps --scenario=t01", []string{"Ranks 1 to 3", "Fewer than 10 scenarios are behind the figures of every entry: intervals are rough."}, "more scenarios"},
-		{"leaderboard --suite=deps --metric=totalScore --by=agent --wide", []string{"SCORE", "WARNINGS", "0.688", "to tell them apart, about "}, "opus"},
+		{"leaderboard --suite=deps --metric=totalScore --by=agent --wide", []string{"SCORE", "WARNINGS", "0.688", "- Ranks 1 and 2 are one tie: claude-code cannot be told from codex; to tell them apart, about "}, "opus"},
 		{"leaderboard --suite=deps --columns=model,rank", []string{"MODEL   RANK\nopus    1-3\n"}, "SUCCESS"},
 		{"leaderboard --suite=deps --since=2025-11-01 --until=2025-11-03", []string{"- Fewer than 10 scenarios"}, ""},
 

@@ -86,19 +86,22 @@ func (c *scenariosCommand) Run() error {
 		all[i] = scenarioRow{found.Rows[i], raw[i]}
 	}
 	rows := c.selected(all)
+	if len(all) == 0 {
+		err = c.printNoRuns(ctx, client, &c.serverFlags)
+	} else if len(rows) == 0 {
+		fmt.Fprintf(stderr, "None of %s is %s.\n", counted(int64(len(all)), "scenario"), c.Flag)
+	}
+	if err != nil {
+		return err
+	}
 	if c.CSV {
 		for i := range rows {
 			raw[i] = rows[i].raw
 		}
 		return printCSV[benchledger.ScenarioStatsRow](raw[:len(rows)], "scenario", "tier")
 	}
-	if len(all) == 0 {
-		err = c.printNoRuns(ctx, client, &c.serverFlags)
-	} else if len(rows) == 0 {
-		fmt.Fprintf(stderr, "None of %s is %s.\n", counted(int64(len(all)), "scenario"), c.Flag)
-	}
-	if err != nil || len(rows) == 0 && terminalWidth() > 0 {
-		return err
+	if len(rows) == 0 && terminalWidth() > 0 {
+		return nil
 	}
 	page := newPage(c.tableFlags, c.formatFlags)
 	printOn(page, scenarioColumns(unitOf(c.Metric), rows), rows)
@@ -158,19 +161,19 @@ func scenarioColumns(u unit, rows []scenarioRow) []column[scenarioRow] {
 	}
 	return []column[row]{
 		{name: "scenario", value: func(r row) any { return r.Scenario }},
-		{name: "tier", rank: 6, value: func(r row) any { return r.Tier }},
+		{name: "tier", rank: 1, value: func(r row) any { return r.Tier }},
 		{name: u.name(), number: true, value: func(r row) any { return u.value(r.mean()) }},
 		{name: "bar", drawn: true, value: func(r row) any { return s.filled(r.mean()) }},
-		{name: "flag", rank: 1, value: func(r row) any { return r.Flag }},
-		{name: "attempts", rank: 2, number: true, value: func(r row) any { return r.Attempts }},
-		{name: "flips", rank: 3, number: true, value: func(r row) any { return unit{isRate: true}.value(r.Flips) }},
-		{name: "difficulty", rank: 5, number: true, value: func(r row) any {
+		{name: "flag", rank: 2, value: func(r row) any { return r.Flag }},
+		{name: "attempts", rank: 3, number: true, value: func(r row) any { return r.Attempts }},
+		{name: "flips", rank: 4, number: true, value: func(r row) any { return unit{isRate: true}.value(r.Flips) }},
+		{name: "difficulty", rank: 6, number: true, value: func(r row) any {
 			if r.Difficulty != nil && *r.Difficulty < 0 {
 				return "" // A score above 1.
 			}
 			return number(r.Difficulty)
 		}},
-		{name: "discrimination", rank: 4, number: true, value: func(r row) any { return number(r.Discrimination) }},
+		{name: "discrimination", rank: 5, number: true, value: func(r row) any { return number(r.Discrimination) }},
 		{name: "entries", rank: 7, number: true, value: func(r row) any { return r.Entries }},
 	}
 }
@@ -182,7 +185,11 @@ func (c *scenariosCommand) flagged(all []scenarioRow) []string {
 		var names []string
 		for i := range all {
 			if all[i].Flag != nil && *all[i].Flag == flag.name {
-				names = append(names, entryName(&all[i].Scenario, nil))
+				name := entryName(&all[i].Scenario, nil)
+				if slices.ContainsFunc(all, func(r scenarioRow) bool { return r.Scenario == all[i].Scenario && r.Tier != all[i].Tier }) {
+					name += " at tier " + shown(all[i].Tier)
+				}
+				names = append(names, name)
 			}
 		}
 		if len(names) > 0 && (c.Flag == "" || c.Flag == flag.name) {

@@ -23,6 +23,8 @@ type column[T any] struct {
 	rank int
 	// extra columns are left out if standard output is not a terminal, unless requested.
 	extra bool
+	// wide columns are left out everywhere, unless requested.
+	wide bool
 	// number columns are aligned on the right.
 	number bool
 	// drawn columns have bars.
@@ -131,7 +133,7 @@ func chosenCells[T any](f tableFlags, columns []column[T], rows []T, width int, 
 		chosen = append(chosen, cellsOf(columns[i], rows, layout))
 	}
 	for _, column := range columns {
-		if f.Columns == nil && (!column.extra || width > 0 || f.Wide) {
+		if f.Columns == nil && (f.Wide || !column.wide && (!column.extra || width > 0)) {
 			chosen = append(chosen, cellsOf(column, rows, layout))
 		}
 	}

@@ -51,6 +51,11 @@ func (c *trendCommand) Run() error {
 	if c.JSON {
 		return printBody(body)
 	}
+	if len(found.Rows) == 0 {
+		if err := c.printNoRuns(ctx, client, &c.serverFlags); err != nil {
+			return err
+		}
+	}
 	if c.CSV {
 		rows, err := rowsOf(body)
 		if err != nil {
@@ -58,11 +63,8 @@ func (c *trendCommand) Run() error {
 		}
 		return printCSV[benchledger.DailyStatsRow](rows, "day", "runs", "successes", "rate", "score", "expectedLow", "expectedHigh")
 	}
-	if len(found.Rows) == 0 {
-		err = c.printNoRuns(ctx, client, &c.serverFlags)
-	}
-	if err != nil || len(found.Rows) == 0 && terminalWidth() > 0 {
-		return err
+	if len(found.Rows) == 0 && terminalWidth() > 0 {
+		return nil
 	}
 	page := newPage(c.tableFlags, c.formatFlags)
 	u := unitOf(c.Metric)
@@ -127,8 +129,8 @@ func dayColumns(u unit, rows []benchledger.DailyStatsRow) []column[benchledger.D
 		{name: "cost", rank: 4, number: true, value: func(r row) any { return dollars(r.CostPerRunUSD) }},
 		{name: "mean time", rank: 5, number: true, value: func(r row) any { return took(r.MeanDurationMs) }},
 		{name: "total cost", rank: 6, extra: true, number: true, value: func(r row) any { return dollars(r.TotalCostUSD) }},
-		{name: "tokens in", rank: 8, extra: true, number: true, value: func(r row) any { return whole(r.TokensInPerRun) }},
-		{name: "tokens out", rank: 9, extra: true, number: true, value: func(r row) any { return whole(r.TokensOutPerRun) }},
+		{name: "tokens in", wide: true, number: true, value: func(r row) any { return whole(r.TokensInPerRun) }},
+		{name: "tokens out", wide: true, number: true, value: func(r row) any { return whole(r.TokensOutPerRun) }},
 		{name: "infra errors", rank: 7, extra: true, number: true, value: func(r row) any { return unlessZero(r.InfraErrors) }},
 		{name: "open", rank: 10, extra: true, number: true, value: func(r row) any { return unlessZero(r.OpenRuns) }},
 	}
@@ -145,8 +147,8 @@ func (c *trendCommand) summary(u unit, found *benchledger.DailyStats) []string {
 		meanBefore, runsBefore := overall(u, before)
 		meanNow, runsNow := overall(u, now)
 		if meanBefore != nil && meanNow != nil {
-			sentences = append(sentences, fmt.Sprintf("The last 7 days with runs have %s of %s, the 7 before %s of %s.",
-				u.value(meanNow)+" "+u.name(), counted(runsNow, "run"), u.value(meanBefore), counted(runsBefore, "run")))
+			sentences = append(sentences, fmt.Sprintf("In the last 7 days with runs: %s %s (%s). In the 7 before: %s (%s).",
+				u.name(), u.value(meanNow), counted(runsNow, "run"), u.value(meanBefore), counted(runsBefore, "run")))
 		}
 	}
 	return append(sentences,
