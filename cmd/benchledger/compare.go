@@ -129,7 +129,7 @@ func (c *compareCommand) verdict(ctx context.Context, client *benchledger.Client
 	}
 	evidence := u.difference(*found.Difference)
 	var inner []string
-	if found.Low != nil && found.High != nil {
+	if found.Low != nil && found.High != nil && *found.Low < *found.High {
 		inner = append(inner, fmt.Sprintf("%s interval %s to %s", percent(found.Level), u.signed(*found.Low), u.signed(*found.High)))
 	}
 	p := found.PValue
@@ -156,6 +156,9 @@ func (c *compareCommand) verdict(ctx context.Context, client *benchledger.Client
 	case benchledger.ComparisonVerdictInsufficient:
 		return "Cannot tell: there are too few shared scenarios for a test. The difference is " + evidence + ".", nil
 	case benchledger.ComparisonVerdictInconclusive:
+	}
+	if found.Ties == found.SharedScenarios {
+		return "Cannot tell: the sides have the same results over " + shared + ", which is no proof that they are equal.", nil
 	}
 	if found.Sequential {
 		return "Cannot tell while runs are open: the difference is " + evidence + ".", nil
@@ -375,7 +378,7 @@ func (c *compareCommand) tests() string {
 
 // found says at what the sides differ.
 func (c *compareCommand) found(u unit, rows []benchledger.ComparisonDetail) string {
-	const rate = 0.05
+	const rate, below = 0.05, "q" + unbroken + "<" + unbroken + "0.05"
 	var better, worse []string
 	tested := int64(0)
 	for i := range rows {
@@ -398,7 +401,7 @@ func (c *compareCommand) found(u unit, rows []benchledger.ComparisonDetail) stri
 	case tested == 0:
 		return fmt.Sprintf("Cannot tell: none of the %s %s has enough attempts for a test.", thousands(int64(len(rows))), rowKind)
 	case len(better)+len(worse) == 0:
-		return fmt.Sprintf("No difference was found at any of %s tested %s (q < 0.05).", thousands(tested), rowKind)
+		return fmt.Sprintf("No difference was found at any of %s tested %s (%s).", thousands(tested), rowKind, below)
 	}
 	var parts []string
 	if len(better) > 0 {
@@ -407,7 +410,7 @@ func (c *compareCommand) found(u unit, rows []benchledger.ComparisonDetail) stri
 	if len(worse) > 0 {
 		parts = append(parts, "worse at "+listed(worse, 5))
 	}
-	return fmt.Sprintf("The candidate is %s (q < 0.05, of %s tested %s).", strings.Join(parts, ", and "), thousands(tested), rowKind)
+	return fmt.Sprintf("The candidate is %s (%s, of %s tested %s).", strings.Join(parts, ", and "), below, thousands(tested), rowKind)
 }
 
 // detailName is what a row is about.

@@ -206,6 +206,10 @@ func TestResults(t *testing.T) {
 		}, ""},
 		{"compare --suite=deps --baseline=model:sonnet --candidate=model:opus --details --by=evaluator", []string{"The candidate is better at tests (+37.5) (q < 0.05, of 1 tested evaluators)."}, "3 attempts"},
 
+		{"compare --suite=deps --baseline=model:opus --candidate=model:opus", []string{
+			"Cannot tell: the sides have the same results over 12 shared scenarios, which is no proof that they are equal.\n",
+		}, ""},
+
 		// Which scenarios are flaky or dead?
 		{"scenarios --suite=deps", []string{
 			"SCENARIO  TIER  SUCCESS  BAR               FLAG", "\nt00       L1      0.0 %  ················  dead", "t11       L1    100.0 %  ████████████████  dead",
@@ -276,39 +280,39 @@ func TestResultsOfNothing(t *testing.T) {
 // TestBadQuestions checks that what cannot be asked says what can.
 func TestBadQuestions(t *testing.T) {
 	t.Parallel()
-	for args, want := range map[string]string{
-		"leaderboard":                                                                  "--suite",
-		"leaderboard --suite=":                                                         "--suite is empty: set the name of a suite",
-		"leaderboard --suite=s --model=":                                               "--model is empty: set a value, or leave it out for all",
-		"leaderboard --suite=s --by=tier":                                              `must be one of "agentModel","agent","model"`,
-		"leaderboard --suite=s --since=yesterday":                                      `"yesterday" is not a duration (90d, 12h), a date (2026-12-31) or a time (2026-12-31T12:00:00Z)`,
-		"leaderboard --suite=s --level=high":                                           `"high" is not a number, such as 0.05 or 5%`,
-		"leaderboard --suite=s --columns=cost,win":                                     `there is no column "win"; the columns are rank, agent,`,
-		"compare --suite=s --candidate=model:m":                                        "--baseline is missing: say what to compare, for example --baseline=model:",
-		"compare --suite=s --baseline=opus":                                            `"opus" is no selector: write agent:NAME, model:NAME, batch:ID or no-model`,
-		"compare --suite=s --baseline=suite:x":                                         `"suite:x" is no selector`,
-		"compare --suite=s --baseline=no-model --baseline=model:m --candidate=model:n": "--baseline has both model:m and no-model: leave out one of them",
-		"compare --suite=s --baseline=model:m --candidate=model:n --wide":              "--columns and --wide are only for --details",
-		"scenarios --suite=s --flag=dull":                                              "dead",
-		"scenarios --suite=s --flag=dead --json":                                       "--flag and --sort do not change --json",
-		"trend --suite=s --band=91":                                                    "--band is 91: set a number of days from 0 to 90",
-		"power --difference=10%":                                                       "say how much the sides differ: --discordant (for example",
-		"power --discordant=10%":                                                       "say what to find: --difference (for example",
-		"power --discordant=10% --tier=L1":                                             "--suite is missing: name the suite",
-		"power --suite=s --difference=10%":                                             " is missing: say what to compare",
-		"runs --csv --columns=run":                                                     "can't be used together",
+	for _, test := range []struct{ args, want string }{
+		{"leaderboard", "--suite"},
+		{"leaderboard --suite=", "--suite is empty: set the name of a suite"},
+		{"leaderboard --suite=s --model=", "--model is empty: set a value, or leave it out for all"},
+		{"leaderboard --suite=s --by=tier", `must be one of "agentModel","agent","model"`},
+		{"leaderboard --suite=s --since=yesterday", `"yesterday" is not a duration (90d, 12h), a date (2026-12-31) or a time (2026-12-31T12:00:00Z)`},
+		{"leaderboard --suite=s --level=high", `"high" is not a number, such as 0.05 or 5%`},
+		{"leaderboard --suite=s --columns=cost,win", `there is no column "win"; the columns are rank, agent,`},
+		{"compare --suite=s --candidate=model:m", "--baseline is missing: say what to compare, for example --baseline=model:"},
+		{"compare --suite=s --baseline=opus", `"opus" is no selector: write agent:NAME, model:NAME, batch:ID or no-model`},
+		{"compare --suite=s --baseline=suite:x", `"suite:x" is no selector`},
+		{"compare --suite=s --baseline=no-model --baseline=model:m --candidate=model:n", "--baseline has both model:m and no-model: leave out one of them"},
+		{"compare --suite=s --baseline=model:m --candidate=model:n --wide", "--columns and --wide are only for --details"},
+		{"scenarios --suite=s --flag=dull", "dead"},
+		{"scenarios --suite=s --flag=dead --json", "--flag and --sort do not change --json"},
+		{"trend --suite=s --band=91", "--band is 91: set a number of days from 0 to 90"},
+		{"power --difference=10%", "say how much the sides differ: --discordant (for example"},
+		{"power --discordant=10%", "say what to find: --difference (for example"},
+		{"power --discordant=10% --tier=L1", "--suite is missing: name the suite"},
+		{"power --suite=s --difference=10%", " is missing: say what to compare"},
+		{"runs --csv --columns=run", "can't be used together"},
 	} {
-		code, stdout, stderr := run(t, submitEnv("http://127.0.0.1:1"), strings.Fields(args)...)
-		wantOutput(t, code, stdout+stderr, 80, want)
+		code, stdout, stderr := run(t, submitEnv("http://127.0.0.1:1"), strings.Fields(test.args)...)
+		wantOutput(t, code, stdout+stderr, 80, test.want)
 	}
 	server := serveDatabase(t, testdb.URL(t))
-	for args, want := range map[string]string{
-		"leaderboard --suite=s --level=2":                                      "level",
-		"power --difference=30% --discordant=20%":                              "difference",
-		"compare --suite=s --baseline=model:m --candidate=model:n --margin=-1": "margin",
+	for _, test := range []struct{ args, want string }{
+		{"leaderboard --suite=s --level=2", "level"},
+		{"power --difference=30% --discordant=20%", "difference"},
+		{"compare --suite=s --baseline=model:m --candidate=model:n --margin=-1", "margin"},
 	} {
-		code, _, stderr := run(t, submitEnv(server.url), strings.Fields(args)...)
-		wantOutput(t, code, stderr, 1, "422", want)
+		code, _, stderr := run(t, submitEnv(server.url), strings.Fields(test.args)...)
+		wantOutput(t, code, stderr, 1, "422", test.want)
 	}
 }
 
@@ -353,6 +357,34 @@ func TestOddNames(t *testing.T) {
 	wantOutput(t, code, stderr, 0)
 	code, stdout, _ := run(t, env, "compare", "--suite=s, t", "--baseline=model:"+names[0], "--candidate=model:"+names[2])
 	wantOutput(t, code, stdout, 0, "Cannot tell: ", "model "+names[0], "Fewer than 10 scenarios are behind the figures: ")
+}
+
+// TestLongNames checks that tables and sentences fit a terminal, whatever the names are.
+func TestLongNames(t *testing.T) {
+	t.Parallel()
+	server := serveDatabase(t, testdb.URL(t))
+	env := submitEnv(server.url)
+	long := strings.Repeat("longer-", 20)
+	var lines []string
+	for i := range 24 {
+		lines = append(lines, fmt.Sprintf(`{"runId":"r%d","suite":"s","scenario":"%s%d","tier":"L1","agent":"%[2]s","model":"%[2]s%[4]d","status":"completed","isSuccessful":%t,`+
+			`"evaluations":[{"evaluatorName":"%[2]s","score":1,"maxScore":1}]}`, i, long, i%12, i/12, i%5 < 3))
+	}
+	if response, body := server.request(http.MethodPost, "/api/results/bulk", "["+strings.Join(lines, ",")+"]"); response.StatusCode != http.StatusOK {
+		t.Fatal(body)
+	}
+	sides := fmt.Sprintf(" --baseline=model:%s0 --candidate=model:%[1]s1", long)
+	for _, command := range []string{"leaderboard", "leaderboard --by=model", "scenarios", "trend", "compare" + sides, "compare --details" + sides} {
+		code, screen := runOnTerminal(t, 80, env, append(strings.Fields(command), "--suite=s")...)
+		if code != 0 || !strings.Contains(screen, "\n- ") {
+			t.Errorf("%s: %s", command, screen)
+		}
+		for line := range strings.Lines(screen) {
+			if width := text.StringWidthWithoutEscSequences(strings.TrimSuffix(line, "\n")); width > 80 {
+				t.Errorf("%s: a line is %d wide: %s", command, width, line)
+			}
+		}
+	}
 }
 
 // TestListFormats checks the other formats of lists.
