@@ -24,7 +24,7 @@ type leaderboardCommand struct {
 
 // Help explains the table.
 func (c *leaderboardCommand) Help() string {
-	return "Example: benchledger leaderboard --suite=update-deps --since=30d\n\n" +
+	return "Example:\n\n  benchledger leaderboard --suite=deps --since=30d\n\n" +
 		"An entry is an agent with its model. Rank 1-3 means: by these data the entry may be first, second or third. The interval is where the rate is expected for other " +
 		"scenarios like these. Entries that were ranked on the same scenarios can differ although their intervals overlap. Cost is per run; per success also counts what failed runs cost.\n\n" +
 		"Columns: " + columnNames(leaderboardColumns(unitOf("success"), nil)) + ". With a score as --metric, score and success change places."

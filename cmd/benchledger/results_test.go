@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jedib0t/go-pretty/v6/text"
 
@@ -313,6 +316,42 @@ func TestBadQuestions(t *testing.T) {
 	} {
 		code, _, stderr := run(t, submitEnv(server.url), strings.Fields(test.args)...)
 		wantOutput(t, code, stderr, 1, "422", test.want)
+	}
+}
+
+// TestSuiteFilters checks that each filter reaches the API unchanged, also several times.
+func TestSuiteFilters(t *testing.T) {
+	t.Parallel()
+	server := serveDatabase(t, testdb.URL(t))
+	queries := make(chan url.Values, 1)
+	way := between(t, server.url, func(w http.ResponseWriter, r *http.Request, _ func()) {
+		queries <- r.URL.Query()
+		w.WriteHeader(http.StatusNotImplemented)
+	})
+	code, stdout, stderr := run(t, submitEnv(way), "leaderboard", "--suite=s&t", "--scenario=a,b", "--scenario=c: d", "--tier=L1", "--agent=x/y", "--model=m1", "--model=m2",
+		"--batch=b", "--specialist=p", "--evaluator=e", "--since=2025-11-01", "--until=2025-11-02T03:04:05.678+01:00", "--level=90%", "--infra=failure", "--metric=totalScore")
+	if code != 1 {
+		t.Fatal(stdout, stderr)
+	}
+	want := url.Values{
+		"suite": {"s&t"}, "scenario": {"a,b", "c: d"}, "tier": {"L1"}, "agent": {"x/y"}, "model": {"m1", "m2"}, "batchId": {"b"}, "specialistName": {"p"}, "evaluator": {"e"},
+		"since": {"2025-11-01T00:00:00Z"}, "until": {"2025-11-02T02:04:05.678Z"}, "level": {"0.9"}, "infra": {"failure"}, "metric": {"totalScore"},
+		"by": {"agentModel"}, "coverage": {"shared"}, "minCoverage": {"0.8"},
+	}
+	if got := <-queries; !reflect.DeepEqual(got, want) {
+		t.Errorf("the query is %v, want %v", got, want)
+	}
+	before := time.Now().Add(-30 * 24 * time.Hour)
+	run(t, submitEnv(way), "compare", "--suite=s", "--since=30d", "--baseline=agent:a,b:c", "--baseline=no-model", "--candidate=batch:1", "--candidate=model:agent:m")
+	got := <-queries
+	since, err := time.Parse(time.RFC3339, got.Get("since"))
+	if err != nil || since.Before(before) || since.After(before.Add(patience)) {
+		t.Errorf("--since=30d is %s", got.Get("since"))
+	}
+	for name, want := range map[string]string{"baselineAgent": "a,b:c", "baselineNoModel": "true", "baselineModel": "", "candidateBatchId": "1", "candidateModel": "agent:m"} {
+		if got.Get(name) != want {
+			t.Errorf("%s is %q, want %q", name, got.Get(name), want)
+		}
 	}
 }
 

@@ -30,7 +30,7 @@ const (
 
 // Help explains the columns.
 func (c *scenariosCommand) Help() string {
-	return "Example: benchledger scenarios --suite=update-deps --flag=flaky\n\n" +
+	return "Example:\n\n  benchledger scenarios --suite=deps --flag=flaky\n\n" +
 		"Difficulty is 1 - the mean over entries. Discrimination is how well the scenario agrees with the others on who is better, from -1 to 1. Flips is the share of the entries with both " +
 		"outcomes, among those that attempted it twice or more. What the flags mean:\n\n" + deadMeaning + ".\n\n" + negativeMeaning + ".\n\n" + flakyMeaning + ".\n\n" +
 		"Columns: " + columnNames(scenarioColumns(unitOf("success"), nil)) + "."

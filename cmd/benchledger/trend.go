@@ -18,7 +18,7 @@ type trendCommand struct {
 
 // Help explains the columns.
 func (c *trendCommand) Help() string {
-	return "Example: benchledger trend --suite=update-deps --model=claude-sonnet-4 --since=30d\n\n" +
+	return "Example:\n\n  benchledger trend --suite=deps --model=opus --since=30d\n\n" +
 		"Days are in UTC, and a run counts on the day on which it started. A bar has the range that the days before lead to expect (░) and the day (●). A day outside of it is a reason to look, " +
 		"not a proof: days mix different scenarios. To decide, compare two batches. Days before --since are not read, so that the first days have no range.\n\n" +
 		"Columns: " + columnNames(dayColumns(unitOf("success"), nil)) + "."
