@@ -16,6 +16,8 @@ for (let i = 0; i < lines.length; i++) {
   if (lines[i].startsWith(".SS ")) page.push("", `### ${code(`benchledger ${lines[i].slice(4)}`)}`, "");
   else if (lines[i] === ".TP") page.push("", `- ${code(lines[++i])}\\`);
   else if (lines[i] === ".PP") page.push("");
+  else if (lines[i] === ".EX") page.push("```sh", text(lines[++i]).trim(), "```");
+  else if (lines[i] === ".EE") continue;
   else if (/^Environment: [A-Z_, ]+\.$/.test(lines[i])) page.push(`  Environment: ${code(lines[i].slice("Environment: ".length, -1))}.`);
   else if (page.at(-1)?.startsWith("- ")) page.push(`  ${prose(lines[i])}`);
   else page.push(prose(lines[i]));

@@ -30,9 +30,10 @@ type serverFlags struct {
 	APIKey string `name:"api-key" placeholder:"KEY" help:"API key; BENCHLEDGER_API_KEY or ZE_BENCHMARKS_API_KEY by default."`
 }
 
-func (f *serverFlags) connect() (*benchledger.ClientWithResponses, error) {
+func (f *serverFlags) connect(options ...benchledger.ClientOption) (*benchledger.ClientWithResponses, error) {
 	address, key := benchledger.FromEnvironment()
-	return benchledger.New(cmp.Or(f.URL, address), cmp.Or(f.APIKey, key), benchledger.WithHTTPClient(&http.Client{Timeout: 5 * time.Minute}))
+	options = append(options, benchledger.WithHTTPClient(&http.Client{Timeout: 5 * time.Minute}))
+	return benchledger.New(cmp.Or(f.URL, address), cmp.Or(f.APIKey, key), options...)
 }
 
 // serverOf returns the address of a client's server.
@@ -72,7 +73,7 @@ var plainWord = regexp.MustCompile(`^[\w%+,./:=@-]+$`)
 // readFlags are the flags of commands that read.
 type readFlags struct {
 	serverFlags `embed:""`
-	JSON        bool `name:"json" xor:"output" help:"Print JSON as the API returns it, one line per row."`
+	JSON        bool `name:"json" xor:"output,columns" help:"Print JSON as the API returns it; of lists, one line per row."`
 }
 
 // get returns the body of a response, and the decoded value. The body must contain the member:
@@ -110,14 +111,14 @@ func withHint(err error) error {
 }
 
 type runsCommand struct {
-	readFlags  `embed:""`
-	tableFlags `embed:""`
-	Suite      []string                `sep:"none" placeholder:"NAME" help:"Only runs of this suite."`
-	Scenario   []string                `sep:"none" placeholder:"NAME" help:"Only runs of this scenario."`
-	Agent      []string                `sep:"none" placeholder:"NAME" help:"Only runs of this agent."`
-	Status     []benchledger.RunStatus `placeholder:"STATUS" help:"Only runs with this status: running, completed, failed or incomplete."`
-	Voided     bool                    `help:"Print voided runs, too."`
-	Limit      int                     `default:"50" help:"Maximum number of runs to print, newest first; 0 prints all. ${default} by default."`
+	readFlags   `embed:""`
+	formatFlags `embed:""`
+	tableFlags  `embed:""`
+	Suite       []string `sep:"none" placeholder:"NAME" help:"Only runs of this suite."`
+	filterFlags `embed:""`
+	Voided      bool   `help:"Print voided runs, too."`
+	Sort        string `enum:"newest,oldest,score,weightedScore,cost,duration" default:"newest" placeholder:"ORDER" help:"The order: newest or oldest, or the highest score, weightedScore, cost or duration; ${default} by default."`
+	Limit       int    `default:"50" help:"Maximum number of runs to print; 0 prints all. ${default} by default."`
 }
 
 // Help lists the columns.
@@ -127,22 +128,26 @@ func (c *runsCommand) Help() string {
 
 // Validate checks the flags.
 func (c *runsCommand) Validate() error {
-	return errors.Join(validLimit(c.Limit), checkColumns(c.tableFlags, runColumns))
+	return errors.Join(validLimit(c.Limit), c.check(), checkColumns(c.tableFlags, runColumns))
 }
 
 // Run prints runs.
 func (c *runsCommand) Run() error {
 	ctx, stop := interruptible()
 	defer stop()
-	client, err := c.connect()
+	filters := parameters{}
+	filters.set("suite", c.Suite...)
+	c.filterFlags.addTo(filters)
+	client, err := c.connect(benchledger.WithRequestEditorFn(filters.addTo))
 	if err != nil {
 		return err
 	}
-	params := benchledger.ListRunsParams{
-		Suite: c.Suite, Scenario: c.Scenario, Agent: c.Agent, Status: c.Status, Limit: pageSize(c.Limit), Voided: &c.Voided,
-	}
+	params := benchledger.ListRunsParams{Sort: (*benchledger.ListRunsParamsSort)(&c.Sort), Limit: pageSize(c.Limit), Voided: &c.Voided}
 	if c.JSON {
 		return printLines(benchledger.EachRunAs[json.RawMessage](ctx, client, params), c.Limit)
+	}
+	if c.CSV {
+		return printCSVLines[benchledger.Run](benchledger.EachRunAs[json.RawMessage](ctx, client, params), c.Limit, "runId")
 	}
 	params.Limit = pageSize(oneMore(c.Limit))
 	runs, hasMore, err := first(benchledger.EachRunAs[runRow](ctx, client, params), c.Limit)
@@ -150,13 +155,14 @@ func (c *runsCommand) Run() error {
 		return err
 	}
 	if len(runs) == 0 {
-		filtered := params.Suite != nil || params.Scenario != nil || params.Agent != nil || params.Status != nil
-		printNone("run", serverOf(client), filtered)
+		printNone("run", serverOf(client), len(filters) > 0)
 		if !c.Voided {
 			fmt.Fprintln(stderr, "Voided runs are not shown; see --voided. To submit runs: benchledger submit")
 		}
 	}
-	if len(runs) > 0 || terminalWidth() == 0 {
+	if c.Markdown {
+		printMarkdown(c.tableFlags, runColumns, runs)
+	} else if len(runs) > 0 || terminalWidth() == 0 {
 		hidden := printTable(c.tableFlags, runColumns, runs)
 		printFooter("run", len(runs), c.Limit, hasMore, hidden, "Cost, tokens and evaluations of a run: "+c.with("run")+" RUN")
 	}
@@ -179,7 +185,7 @@ func printFooter(what string, rows, limit int, hasMore bool, hidden []string, de
 	}
 	printf("\n%s", count(rows, what))
 	if hasMore {
-		printf(" (the newest); --limit=%d shows more, --limit=0 all", 2*limit)
+		printf("; --limit=%d shows more, --limit=0 all", 2*limit)
 	}
 	printf(". Times are UTC.\n")
 	if len(hidden) > 0 {
@@ -223,15 +229,26 @@ func oneMore(limit int) int {
 
 // printLines prints the first rows unchanged, page by page.
 func printLines(rows iter.Seq2[json.RawMessage, error], limit int) error {
-	printed := 0
+	return eachOf(rows, limit, func(row json.RawMessage) error { return printBody(row) })
+}
+
+// printCSVLines is like printLines; see printCSV.
+func printCSVLines[T any](rows iter.Seq2[json.RawMessage, error], limit int, firstNames ...string) error {
+	w := newCSV[T](firstNames...)
+	return errors.Join(eachOf(rows, limit, w.write), w.flush())
+}
+
+// eachOf does something with the first rows (all if limit is 0).
+func eachOf(rows iter.Seq2[json.RawMessage, error], limit int, do func(json.RawMessage) error) error {
+	done := 0
 	for row, err := range rows {
 		if err != nil {
 			return withHint(err)
 		}
-		if err := printBody(row); err != nil {
+		if err := do(row); err != nil {
 			return err
 		}
-		if printed++; printed == limit {
+		if done++; done == limit {
 			break
 		}
 	}
@@ -443,9 +460,10 @@ func printMetadata(metadata json.RawMessage) {
 }
 
 type batchesCommand struct {
-	readFlags  `embed:""`
-	tableFlags `embed:""`
-	Limit      int `default:"20" help:"Maximum number of batches to print, newest first; 0 prints all. ${default} by default."`
+	readFlags   `embed:""`
+	formatFlags `embed:""`
+	tableFlags  `embed:""`
+	Limit       int `default:"20" help:"Maximum number of batches to print, newest first; 0 prints all. ${default} by default."`
 }
 
 // Help lists the columns.
@@ -470,6 +488,9 @@ func (c *batchesCommand) Run() error {
 	if c.JSON {
 		return printLines(benchledger.EachBatchAs[json.RawMessage](ctx, client, params), c.Limit)
 	}
+	if c.CSV {
+		return printCSVLines[benchledger.Batch](benchledger.EachBatchAs[json.RawMessage](ctx, client, params), c.Limit, "batchId")
+	}
 	params.Limit = pageSize(oneMore(c.Limit))
 	batches, hasMore, err := first(benchledger.EachBatchAs[batchRow](ctx, client, params), c.Limit)
 	if err != nil {
@@ -478,7 +499,9 @@ func (c *batchesCommand) Run() error {
 	if len(batches) == 0 {
 		printNone("batch", serverOf(client), false)
 	}
-	if len(batches) > 0 || terminalWidth() == 0 {
+	if c.Markdown {
+		printMarkdown(c.tableFlags, batchColumns, batches)
+	} else if len(batches) > 0 || terminalWidth() == 0 {
 		hidden := printTable(c.tableFlags, batchColumns, batches)
 		printFooter("batch", len(batches), c.Limit, hasMore, hidden, "The runs of a batch: "+c.with("batch")+" BATCH")
 	}
@@ -578,8 +601,9 @@ func (c *batchCommand) Run() error {
 }
 
 type statsCommand struct {
-	readFlags `embed:""`
-	Agents    bool `help:"Print the scores of each agent instead."`
+	readFlags   `embed:""`
+	formatFlags `embed:""`
+	Agents      bool `help:"Print the scores of each agent instead."`
 }
 
 // Run prints statistics.
@@ -592,20 +616,35 @@ func (c *statsCommand) Run() error {
 	}
 	if c.Agents {
 		response, err := client.ListAgentStats(ctx) //nolint:bodyclose // get closes it
-		_, agents, err := get[[]benchledger.AgentStats](response, err, "agent")
+		body, agents, err := get[[]benchledger.AgentStats](response, err, "agent")
 		if err != nil {
 			return err
 		}
-		if err := show(c.JSON, agentColumns, agents); err != nil || c.JSON {
+		if c.CSV {
+			rows, err := rowsOf(body)
+			if err != nil {
+				return err
+			}
+			return printCSV[benchledger.AgentStats](rows, "agent")
+		}
+		if c.Markdown {
+			printMarkdown(tableFlags{}, agentColumns, agents)
+		} else if err := show(c.JSON, agentColumns, agents); err != nil || c.JSON {
 			return err
 		}
 		fmt.Fprintln(stderr, "Weighted scores of completed, successful runs only: failed runs do not count.")
 		return nil
 	}
 	response, err := client.GetStats(ctx) //nolint:bodyclose // get closes it
-	_, stats, err := get[benchledger.Stats](response, err, "totalRuns")
-	if err != nil {
+	body, stats, err := get[benchledger.Stats](response, err, "totalRuns")
+	switch {
+	case err != nil:
 		return err
+	case c.CSV:
+		return printCSV[benchledger.Stats]([]json.RawMessage{body})
+	case c.Markdown:
+		printMarkdown(tableFlags{}, statsColumns, []benchledger.Stats{stats})
+		return nil
 	}
 	return show(c.JSON, statsColumns, []benchledger.Stats{stats})
 }

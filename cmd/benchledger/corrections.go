@@ -84,9 +84,10 @@ func (c *restoreCommand) Run() error {
 }
 
 type correctionsCommand struct {
-	readFlags `embed:""`
-	RunID     string `name:"run" placeholder:"ID" help:"Only the corrections of this run."`
-	Limit     int    `default:"50" help:"Maximum number of corrections to print, newest first; 0 prints all. ${default} by default."`
+	readFlags   `embed:""`
+	formatFlags `embed:""`
+	RunID       string `name:"run" placeholder:"ID" help:"Only the corrections of this run."`
+	Limit       int    `default:"50" help:"Maximum number of corrections to print, newest first; 0 prints all. ${default} by default."`
 }
 
 // Validate checks the flags.
@@ -107,6 +108,9 @@ func (c *correctionsCommand) Run() error {
 	if c.JSON {
 		return printLines(benchledger.EachCorrectionAs[json.RawMessage](ctx, client, params), c.Limit)
 	}
+	if c.CSV {
+		return printCSVLines[benchledger.Correction](benchledger.EachCorrectionAs[json.RawMessage](ctx, client, params), c.Limit)
+	}
 	params.Limit = pageSize(oneMore(c.Limit))
 	corrections, hasMore, err := first(benchledger.EachCorrectionAs[benchledger.Correction](ctx, client, params), c.Limit)
 	if err != nil {
@@ -115,7 +119,9 @@ func (c *correctionsCommand) Run() error {
 	if len(corrections) == 0 {
 		printNone("correction", serverOf(client), c.RunID != "")
 	}
-	if len(corrections) > 0 || terminalWidth() == 0 {
+	if c.Markdown {
+		printMarkdown(tableFlags{}, correctionColumns, corrections)
+	} else if len(corrections) > 0 || terminalWidth() == 0 {
 		hidden := printTable(tableFlags{}, correctionColumns, corrections)
 		printFooter("correction", len(corrections), c.Limit, hasMore, hidden, "The run: "+c.with("run")+" RUN")
 	}

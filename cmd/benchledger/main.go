@@ -24,6 +24,11 @@ type commands struct {
 	Flush       flushCommand       `cmd:"" help:"Submit what recorders could not deliver."`
 	Runs        runsCommand        `cmd:"" help:"Print runs, newest first."`
 	Show        runCommand         `cmd:"" name:"run" help:"Print a run with its evaluations and telemetry."`
+	Leaderboard leaderboardCommand `cmd:"" help:"Rank the agents and models of a suite, with intervals and ties."`
+	Compare     compareCommand     `cmd:"" help:"Say whether a candidate is better than a baseline: two agents, models or batches."`
+	Scenarios   scenariosCommand   `cmd:"" help:"Say which scenarios of a suite are hard, dead, flaky or misleading."`
+	Trend       trendCommand       `cmd:"" help:"Print how a suite moved from day to day, and which days are unusual."`
+	Power       powerCommand       `cmd:"" help:"Plan how many scenarios a comparison needs."`
 	Batches     batchesCommand     `cmd:"" help:"Print batches, newest first."`
 	Batch       batchCommand       `cmd:"" help:"Print a batch with its runs."`
 	Stats       statsCommand       `cmd:"" help:"Print statistics over completed runs."`

@@ -70,7 +70,7 @@ func TestManual(t *testing.T) {
 	t.Parallel()
 	home := t.TempDir()
 	code, stdout, _ := run(t, []string{"HOME=" + home}, "man")
-	wantOutput(t, code, stdout, 0, ".TH BENCHLEDGER 1", ".SS keys create <name>", `\fB\-\-[no\-]public\-reads\fR`, "Environment: METRICS_ADDR.", "the user's data directory")
+	wantOutput(t, code, stdout, 0, ".TH BENCHLEDGER 1", ".SS keys create <name>", ".EX\n  benchledger compare \\-\\-suite=", `\fB\-\-[no\-]public\-reads\fR`, "Environment: METRICS_ADDR.", "the user's data directory")
 	if strings.Contains(stdout, home) {
 		t.Errorf("the manual shows where it was made: %s", stdout)
 	}

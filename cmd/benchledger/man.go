@@ -46,7 +46,7 @@ func (manCommand) Run(cli *kong.Context) error {
 	return err
 }
 
-// roff escapes markup characters.
+// roff escapes markup characters. Indented lines are examples.
 func roff(text string) string {
 	text = strings.NewReplacer(`\`, `\e`, "-", `\-`).Replace(strings.TrimSpace(text))
 	lines := strings.Split(text, "\n")
@@ -54,6 +54,8 @@ func roff(text string) string {
 		switch {
 		case line == "":
 			lines[i] = ".PP"
+		case strings.HasPrefix(line, "  "):
+			lines[i] = ".EX\n" + line + "\n.EE"
 		case line[0] == '.' || line[0] == '\'':
 			lines[i] = `\&` + line
 		}

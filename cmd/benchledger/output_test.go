@@ -23,7 +23,7 @@ func TestFullDisk(t *testing.T) {
 	for _, args := range []string{
 		"version", "--version", "--help", "runs --help", "openapi", "man", "completion bash", "completion fish", "migrate status",
 		"keys create ci", "keys list", "health --addr=" + strings.TrimPrefix(server.url, "http://"),
-		"runs", "runs --json", "run run-1", "run run-1 --json", "batches", "stats", "stats --agents", "stats --json", "submit -", "flush --spool=" + t.TempDir(),
+		"runs", "runs --json", "runs --csv", "runs --markdown", "leaderboard --suite=s", "leaderboard --suite=s --csv", "trend --suite=s --markdown", "run run-1", "run run-1 --json", "batches", "stats", "stats --agents", "stats --json", "submit -", "flush --spool=" + t.TempDir(),
 	} {
 		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 		if err != nil {

@@ -23,6 +23,12 @@ type column[T any] struct {
 	rank int
 	// extra columns are left out if standard output is not a terminal, unless requested.
 	extra bool
+	// wide columns are left out everywhere, unless requested.
+	wide bool
+	// number columns are aligned on the right.
+	number bool
+	// drawn columns have bars.
+	drawn bool
 }
 
 const (
@@ -50,8 +56,8 @@ func terminalWidth() int {
 
 // tableFlags are the flags of commands that print long tables.
 type tableFlags struct {
-	Columns []string `placeholder:"NAME" xor:"output" help:"Print these columns, in this order and in full."`
-	Wide    bool     `xor:"output" help:"Print all columns, in full."`
+	Columns []string `placeholder:"NAME" xor:"columns" help:"Print these columns, in this order and in full."`
+	Wide    bool     `xor:"columns" help:"Print all columns, in full."`
 }
 
 // checkColumns checks the flag --columns.
@@ -82,16 +88,7 @@ func printTable[T any](f tableFlags, columns []column[T], rows []T) (hidden []st
 	if width > 0 {
 		layout = minutes
 	}
-	var chosen []cells
-	for _, name := range f.Columns {
-		i := slices.IndexFunc(columns, func(c column[T]) bool { return c.name == name })
-		chosen = append(chosen, cellsOf(columns[i], rows, layout))
-	}
-	for _, column := range columns {
-		if f.Columns == nil && (!column.extra || width > 0 || f.Wide) {
-			chosen = append(chosen, cellsOf(column, rows, layout))
-		}
-	}
+	chosen := chosenCells(f, columns, rows, width, layout)
 	if fit {
 		var same []string
 		if chosen, same, hidden = fitted(chosen, width); len(same) > 0 {
@@ -108,9 +105,14 @@ func printTable[T any](f tableFlags, columns []column[T], rows []T) (hidden []st
 	writer.Style().Box.PaddingLeft, writer.Style().Box.PaddingRight = "", strings.Repeat(" ", columnGap)
 	writer.SuppressTrailingSpaces()
 	head := table.Row{}
-	for _, column := range chosen {
+	var aligned []table.ColumnConfig
+	for i, column := range chosen {
 		head = append(head, column.name)
+		if column.number {
+			aligned = append(aligned, table.ColumnConfig{Number: i + 1, Align: text.AlignRight, AlignHeader: text.AlignRight})
+		}
 	}
+	writer.SetColumnConfigs(aligned)
 	writer.AppendHeader(head)
 	for i := range rows {
 		row := table.Row{}
@@ -123,16 +125,32 @@ func printTable[T any](f tableFlags, columns []column[T], rows []T) (hidden []st
 	return hidden
 }
 
+// chosenCells returns the columns to print: those that were requested, or else those for a terminal of a width (0
+// for none).
+func chosenCells[T any](f tableFlags, columns []column[T], rows []T, width int, layout string) (chosen []cells) {
+	for _, name := range f.Columns {
+		i := slices.IndexFunc(columns, func(c column[T]) bool { return c.name == name })
+		chosen = append(chosen, cellsOf(columns[i], rows, layout))
+	}
+	for _, column := range columns {
+		if f.Columns == nil && (f.Wide || !column.wide && (!column.extra || width > 0)) {
+			chosen = append(chosen, cellsOf(column, rows, layout))
+		}
+	}
+	return chosen
+}
+
 // cells are the formatted values of a column.
 type cells struct {
-	name   string
-	rank   int
-	values []string
-	width  int
+	name          string
+	rank          int
+	number, drawn bool
+	values        []string
+	width         int
 }
 
 func cellsOf[T any](column column[T], rows []T, layout string) cells {
-	c := cells{name: column.name, rank: column.rank, width: len(column.name)}
+	c := cells{name: column.name, rank: column.rank, number: column.number, drawn: column.drawn, width: len(column.name)}
 	for _, row := range rows {
 		cell := shownWith(column.value(row), layout)
 		c.values = append(c.values, cell)

@@ -67,7 +67,7 @@ func TestTablesOnTerminal(t *testing.T) {
 			"\n3 runs. Times are UTC.\nNot shown: model, weighted; see --wide and --columns.\nCost, tokens and evaluations of a run: benchledger run RUN\n",
 		}, []string{"WEIGHTED"}},
 		{120, "runs --suite=deps", []string{"MODEL", "  claude  ", "…"}, []string{"Not shown"}},
-		{80, "runs --suite=deps --limit=2", []string{"\n2 runs (the newest); --limit=4 shows more, --limit=0 all. Times are UTC.\n"}, []string{"000000000000"}},
+		{80, "runs --suite=deps --limit=2", []string{"\n2 runs; --limit=4 shows more, --limit=0 all. Times are UTC.\n"}, []string{"000000000000"}},
 		{80, "runs --columns=score,run --scenario=pnpm", []string{"SCORE  RUN\n0.25   019a6c5e-0000-7000-8000-000000000002\n"}, []string{"suite deps"}},
 		{80, "runs --suite=none", []string{"No run matches these filters.\n"}, []string{"RUN"}},
 		{80, "batches", []string{"BATCH    CREATED           RUNS  SUCCESSFUL  AVERAGE", "STATE\n", "\nnightly  ", "  3     1           0.15", "  open\n", "\n1 batch. Times are UTC.\n"}, nil},

@@ -22,6 +22,8 @@ export type BatchReceipt = Schemas["BatchReceipt"];
 export type Correction = Schemas["Correction"];
 export type VoidRequest = Schemas["VoidRequest"];
 export type RestoreRequest = Schemas["RestoreRequest"];
+export type Baseline = Schemas["Baseline"];
+export type BaselineRequest = Schemas["BaselineRequest"];
 export type Receipt = Schemas["Receipt"];
 export type Problem = Schemas["Problem"];
 
@@ -164,7 +166,7 @@ export class BenchLedger {
     );
   };
 
-  /** Returns a page of runs, newest first. eachRun returns all runs. */
+  /** Returns a page of runs, newest first unless `sort` says otherwise. eachRun returns all runs. */
   listRuns = (query: Query<"list-runs"> = {}, signal?: AbortSignal): Promise<Run[]> =>
     this.#data(this.#api.GET("/api/runs", { params: { query }, ...withSignal(signal) }));
 
@@ -196,6 +198,21 @@ export class BenchLedger {
   /** Returns a page of corrections, newest first. eachCorrection returns all corrections. */
   listCorrections = (query: Query<"list-corrections"> = {}, signal?: AbortSignal): Promise<Correction[]> =>
     this.#data(this.#api.GET("/api/corrections", { params: { query }, ...withSignal(signal) }));
+
+  /** Names a batch, or moves the name to it. Needs a key with the scope submit. */
+  setBaseline = (name: string, body: BaselineRequest, signal?: AbortSignal): Promise<Baseline> =>
+    this.#data(this.#api.PUT("/api/baselines/{name}", { params: { path: { name } }, body, ...withSignal(signal) }));
+
+  /** Returns a page of baselines, by name. */
+  listBaselines = (query: Query<"list-baselines"> = {}, signal?: AbortSignal): Promise<Baseline[]> =>
+    this.#data(this.#api.GET("/api/baselines", { params: { query }, ...withSignal(signal) }));
+
+  getBaseline = (name: string, signal?: AbortSignal): Promise<Baseline> =>
+    this.#data(this.#api.GET("/api/baselines/{name}", { params: { path: { name } }, ...withSignal(signal) }));
+
+  /** Takes the name away from its batch, which stays. Needs a key with the scope submit. */
+  deleteBaseline = (name: string, signal?: AbortSignal): Promise<Baseline> =>
+    this.#data(this.#api.DELETE("/api/baselines/{name}", { params: { path: { name } }, ...withSignal(signal) }));
 
   getStats = (signal?: AbortSignal): Promise<Answer<"get-stats">> => this.#data(this.#api.GET("/api/stats", withSignal(signal)));
 

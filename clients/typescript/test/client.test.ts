@@ -60,6 +60,11 @@ test("every operation returns what the server sends", async () => {
     ["getBatch", await client.getBatch("batch", { voided: true }), await read("/api/batches/batch?voided=true")],
     ["restoreRun", (await client.restoreRun("second")).voided, undefined],
     ["listCorrections", await client.listCorrections({ runId: "second" }), await read("/api/corrections?runId=second")],
+    ["listRuns", await client.listRuns({ metadata: { commit: "abc" }, status: ["completed", "running"], limit: 1 }), await read("/api/runs?metadata.commit=abc&status=completed&limit=1")],
+    ["setBaseline", (await client.setBaseline("a/b", { batchId: "batch" })).batchId, "batch"],
+    ["listBaselines", await client.listBaselines(), await read("/api/baselines")],
+    ["getBaseline", await client.getBaseline("a/b"), await read("/api/baselines/a%2Fb")],
+    ["deleteBaseline", (await client.deleteBaseline("a/b")).name, "a/b"],
     ["getStats", await client.getStats(), await read("/api/stats")],
     ["listAgentStats", await client.listAgentStats(), await read("/api/stats/agents")],
     ["getLeaderboard", (await client.getLeaderboard({ suite: "suite" })).rows.length, 1],
@@ -89,7 +94,7 @@ test("lists follow the pages", async () => {
   const all = Array.from({ length: 7 }, (_, i) => ({ ...submission, runId: `paged-${i}`, suite: "paged", batchId: `paged-${i}` }));
   await client.submitRuns(all);
   const runs = [];
-  for await (const run of client.eachRun({ suite: "paged", limit: 3 })) runs.push(run.runId);
+  for await (const run of client.eachRun({ suite: ["paged"], limit: 3 })) runs.push(run.runId);
   assert.deepEqual(runs.sort(), all.map((run) => run.runId));
   let batches = 0;
   for await (const batch of client.eachBatch({ limit: 2 })) batches += batch.batchId.startsWith("paged-") ? 1 : 0;
