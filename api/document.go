@@ -107,6 +107,9 @@ func completeDocument(document *huma.OpenAPI) {
 			}
 			for _, parameter := range operation.Parameters {
 				parameter.Schema.PatternDescription = ""
+				if parameter.Schema.Items != nil {
+					parameter.Schema.Items.PatternDescription = ""
+				}
 			}
 			for status, response := range operation.Responses {
 				if response.Headers == nil {

@@ -32,13 +32,14 @@ func (o RunOrder) IsByTime() bool { return o == OrderNewest || o == OrderOldest 
 
 // First is the position before the first page.
 func (o RunOrder) First() RunPosition {
-	switch {
-	case o == OrderOldest:
+	switch o {
+	case OrderOldest:
 		return RunPosition{ID: math.MinInt64}
-	case o == OrderNewest:
+	case OrderNewest:
 		return RunPosition{StartedAt: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), ID: math.MaxInt64}
+	default:
+		return RunPosition{Figure: math.Inf(1), ID: math.MaxInt64}
 	}
-	return RunPosition{Figure: math.Inf(1), ID: math.MaxInt64}
 }
 
 // PlacedRun is a run of a list.

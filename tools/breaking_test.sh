@@ -21,7 +21,7 @@ git init --quiet "$tmp"
 cp openapi.yaml "$tmp"
 git -C "$tmp" add openapi.yaml
 git -C "$tmp" -c user.name=test -c user.email=test@example.com commit --quiet --message 'A release'
-sed 's/^          name: status$/          name: another/' openapi.yaml >"$tmp/openapi.yaml"
+sed 's/^          name: minCoverage$/          name: another/' openapi.yaml >"$tmp/openapi.yaml"
 
 echo '## [Unreleased]' >"$tmp/CHANGELOG.md"
 gate open 'a query parameter is removed before the first release'
@@ -29,8 +29,8 @@ printf '\n## [1.2.3] - 2026-11-27\n\n## [1.2.2] - 2026-11-26\n' >>"$tmp/CHANGELO
 gate closed 'a release has no tag'
 git -C "$tmp" tag v1.2.3
 gate closed 'a query parameter is removed'
-grep -q '`status`' "$tmp/output" || { cat "$tmp/output" >&2; exit 1; }
+grep -q '`minCoverage`' "$tmp/output" || { cat "$tmp/output" >&2; exit 1; }
 text=$(sed -nE 's/^[[:space:]]*(deleted .*)/\1/p' "$tmp/output")
-echo "- GET /api/runs $text" >>"$tmp/CHANGELOG.md"
+echo "- GET /api/leaderboard $text" >>"$tmp/CHANGELOG.md"
 gate open 'a change is announced'
 echo 'the gate of breaking changes holds'

@@ -137,7 +137,7 @@ func (c *runsCommand) Run() error {
 	defer stop()
 	filters := parameters{}
 	filters.set("suite", c.Suite...)
-	c.filterFlags.addTo(filters)
+	c.addTo(filters)
 	client, err := c.connect(benchledger.WithRequestEditorFn(filters.addTo))
 	if err != nil {
 		return err

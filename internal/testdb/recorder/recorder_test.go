@@ -29,8 +29,8 @@ func TestRecord(t *testing.T) {
 	if err := queries.CreateKey(t.Context(), db.CreateKeyParams{Name: "", Hash: make([]byte, 32), Scope: "read"}); err == nil {
 		t.Fatal("a key without a name is stored")
 	}
-	filters := map[string]string{"suite": "s", "agent": "a"}
-	if _, err := db.ListRunsPage(t.Context(), queries, filters, db.RunPosition{}, 1); err != nil {
+	filters := db.Filters{"suite": {"s"}, "agent": {"a"}}
+	if _, err := db.ListRunsPage(t.Context(), queries, filters, db.OrderNewest, db.OrderNewest.First(), 1); err != nil {
 		t.Fatal(err)
 	}
 	recorder.Operation("p", "TestRecord", "called")
