@@ -64,6 +64,7 @@ export const samples = {
     if (query.length > 0) {
       const fields = queryOf(parameters).map((p) => {
         const value = JSON.stringify(exampleOf(p));
+        if (p.schema.type === "array") return `${pascal(p.name)}: []string{${value.slice(1, -1)}}`;
         return `${pascal(p.name)}: ${p.required ? value : `new(${value})`}`;
       });
       args.push(`&benchledger.${pascal(id)}Params{${fields.join(", ")}}`);
