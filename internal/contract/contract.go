@@ -136,9 +136,10 @@ func (c *Contract) Operation(request *http.Request) string {
 
 func (c *Contract) operation(request *http.Request) *v3.Operation {
 	path, faults, _ := paths.FindPath(request, c.document, c.options)
-	// The library ignores empty path segments, the service does not. And the library
+	// The library ignores empty path segments and resolves dots, the service does not. And the library
 	// treats HEAD as GET.
-	if at := request.URL.EscapedPath(); len(faults) > 0 || strings.Contains(at+"/", "//") || request.Method == http.MethodHead {
+	at := request.URL.EscapedPath() + "/"
+	if len(faults) > 0 || strings.Contains(at, "//") || strings.Contains(at, "/./") || strings.Contains(at, "/../") || request.Method == http.MethodHead {
 		return nil
 	}
 	return helpers.ExtractOperation(request, path)

@@ -62,8 +62,8 @@ func (r requests) sound(o *operation) request {
 		case p.In == "path":
 			target = strings.ReplaceAll(target, "{"+p.Name+"}", r.id(p))
 		case p.Name == "cursor": // The next page's link has one; sequences follow it.
-		case p.Required, r.chance(2):
-			query.Set(p.Name, r.parameter(p))
+		case p.Required, slices.Contains(dependent, o.id) && r.chance(2), r.chance(max(2, len(o.parameters)/2)): // With all filters, no list would have a row.
+			r.addTo(query, p)
 		}
 	}
 	made.target = target
@@ -122,8 +122,29 @@ func (r requests) id(p parameter) string {
 	return url.PathEscape(r.text(p.Schema))
 }
 
-func (r requests) parameter(p parameter) string {
+// addTo adds a parameter to a query, several times if it is a list.
+func (r requests) addTo(query url.Values, p parameter) {
 	s := r.spec.resolve(p.Schema)
+	switch s.kind() {
+	case "array":
+		for range rapid.IntRange(1, 3).Draw(r.T, "values") {
+			query.Add(p.Name, r.parameter(sub(s["items"])))
+		}
+	case "object":
+		for range rapid.IntRange(1, 3).Draw(r.T, "members") {
+			key, value := r.text(schema{}), r.text(sub(s["additionalProperties"]))
+			if value == "" || r.chance(2) {
+				value = sample(r.values, "1", "-0.5e-7", "1e999", "1e-9999", "null", "true", `"x"`, `"\u0000"`, "[1]", "{}", "0x1", " 2 ")
+			}
+			query.Add(sample(r.values, p.Name+"."+key, p.Name+"["+key+"]"), value)
+		}
+	default:
+		query.Set(p.Name, r.parameter(p.Schema))
+	}
+}
+
+func (r requests) parameter(of schema) string {
+	s := r.spec.resolve(of)
 	if names, ok := s["enum"].([]any); ok {
 		return sample(r.values, names...).(string)
 	}
@@ -152,12 +173,15 @@ func (r requests) badParameter(o *operation) request {
 	made := r.sound(o)
 	p := sample(r.values, o.parameters...)
 	s := r.spec.resolve(p.Schema)
+	if s.kind() == "array" {
+		s = r.spec.resolve(sub(s["items"]))
+	}
 	bad := []string{"%00", "a%00b", "%ff", "%ed%a0%80", "%c0%af"}
 	switch {
 	case s["enum"] != nil:
 		bad = append(bad, "Completed", "x", "completed,failed")
 	case s.kind() == "integer":
-		bad = append(bad, "0", "-1", "10001", "1.5", "1e3", "0x10", "9223372036854775808", "%20", "abc", "null", "1%2C2")
+		bad = append(bad, strconv.Itoa(s.number("minimum", 1)-1), "-1", "10001", "1.5", "1e3", "0x10", "9223372036854775808", "%20", "abc", "null", "1%2C2")
 	case s.kind() == "number":
 		bad = append(bad, "-1", "abc", "NaN", "Infinity", "1e999", "1%2C2")
 	case s.text("format") == "date-time":
