@@ -1,0 +1,145 @@
+package main
+
+import (
+	"cmp"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"slices"
+
+	benchledger "github.com/benchledger/benchledger/clients/go"
+)
+
+// mostChanged returns the scenarios with the largest losses, then those with the largest gains: 10 at most.
+func mostChanged(rows []benchledger.ComparisonDetail) []benchledger.ComparisonDetail {
+	const most = 5
+	rows = slices.DeleteFunc(slices.Clone(rows), func(r benchledger.ComparisonDetail) bool { return r.Difference == nil || *r.Difference == 0 })
+	slices.SortStableFunc(rows, func(a, b benchledger.ComparisonDetail) int { return cmp.Compare(*a.Difference, *b.Difference) })
+	losses := rows
+	if first := slices.IndexFunc(rows, func(r benchledger.ComparisonDetail) bool { return *r.Difference > 0 }); first >= 0 {
+		losses = rows[:first]
+	}
+	gains := slices.Clone(rows[len(losses):])
+	slices.Reverse(gains)
+	return append(slices.Clone(losses[:min(most, len(losses))]), gains[:min(most, len(gains))]...)
+}
+
+// writeReport writes Markdown for a pull request.
+func (c *gateCommand) writeReport(w io.Writer, result *gateResult) error {
+	failed := error(nil)
+	text := func(format string, args ...any) {
+		for i := range args {
+			args[i] = markdown(shown(args[i]))
+		}
+		if _, err := fmt.Fprintf(w, format, args...); err != nil && failed == nil {
+			failed = err
+		}
+	}
+	text("## Benchmarks: %s\n\n", map[outcome]string{0: "PASS", exitRegression: "FAIL, there is a regression", exitCannotTell: "CANNOT TELL"}[result.Outcome])
+	text("The candidate (%s), compared with the baseline (%s).\n\n", result.Candidate, result.Baseline)
+	for i := range result.Checks {
+		check := &result.Checks[i]
+		about := check.Name
+		if check.Suite != "" {
+			about = check.Suite + ", " + about
+		}
+		text("- **"+check.Outcome.title()+"** %s: %s\n", about, check.Sentence)
+	}
+	if len(result.Suites) > 0 {
+		text("\n")
+		writeMarkdown(w, tableFlags{}, c.suiteColumns(), result.Suites)
+	}
+	for _, suite := range result.Suites {
+		if len(suite.rows) == 0 {
+			continue
+		}
+		text("\n### %s: scenarios that changed most\n\n", suite.Suite)
+		columns := slices.DeleteFunc(detailColumns(unitOf(c.Metric), suite.rows), func(c column[benchledger.ComparisonDetail]) bool { return c.drawn || c.name == "evaluator" })
+		writeMarkdown(w, tableFlags{}, columns, suite.rows)
+	}
+	if notes := result.allNotes(); len(notes) > 0 {
+		text("\n### What to know\n\n")
+		for _, note := range notes {
+			text("- %s\n", note)
+		}
+	}
+	return failed
+}
+
+// The elements of JUnit XML, as GitLab and Jenkins read it.
+type (
+	junitSuites struct {
+		XMLName  xml.Name `xml:"testsuites"`
+		Name     string   `xml:"name,attr"`
+		Tests    int      `xml:"tests,attr"`
+		Failures int      `xml:"failures,attr"`
+		Errors   int      `xml:"errors,attr"`
+		Suites   []junitSuite
+	}
+	junitSuite struct {
+		XMLName  xml.Name `xml:"testsuite"`
+		Name     string   `xml:"name,attr"`
+		Tests    int      `xml:"tests,attr"`
+		Failures int      `xml:"failures,attr"`
+		Errors   int      `xml:"errors,attr"`
+		Skipped  int      `xml:"skipped,attr"`
+		Time     string   `xml:"time,attr"`
+		Cases    []junitCase
+	}
+	junitCase struct {
+		XMLName   xml.Name    `xml:"testcase"`
+		Name      string      `xml:"name,attr"`
+		ClassName string      `xml:"classname,attr"`
+		Time      string      `xml:"time,attr"`
+		Failure   *junitFault `xml:"failure"`
+		Error     *junitFault `xml:"error"`
+		Output    string      `xml:"system-out,omitempty"`
+	}
+	junitFault struct {
+		Message string `xml:"message,attr"`
+		Type    string `xml:"type,attr"`
+		Text    string `xml:",chardata"`
+	}
+)
+
+// writeJUnit writes a testsuite for each suite, and a testcase for each check. What cannot be told is an error, not a
+// skipped test: CI systems do not show the message of a skipped test where people look, and its pipeline looks fine.
+func writeJUnit(w io.Writer, result *gateResult) error {
+	all := junitSuites{Name: "benchledger gate"}
+	for i := range result.Checks {
+		check := &result.Checks[i]
+		name := cmp.Or(shown(check.Suite), "(no suite)")
+		if last := len(all.Suites) - 1; last < 0 || all.Suites[last].Name != name {
+			all.Suites = append(all.Suites, junitSuite{Name: name, Time: "0"})
+		}
+		suite := &all.Suites[len(all.Suites)-1]
+		sentence := shown(check.Sentence)
+		c := junitCase{Name: shown(check.Name), ClassName: "benchledger." + name, Time: "0"}
+		fault := &junitFault{Message: sentence, Type: check.Outcome.String(), Text: sentence}
+		switch check.Outcome {
+		case exitRegression:
+			c.Failure = fault
+			suite.Failures++
+			all.Failures++
+		case exitCannotTell:
+			c.Error = fault
+			suite.Errors++
+			all.Errors++
+		default:
+			c.Output = sentence
+		}
+		suite.Tests++
+		all.Tests++
+		suite.Cases = append(suite.Cases, c)
+	}
+	if _, err := io.WriteString(w, xml.Header); err != nil {
+		return err
+	}
+	encoder := xml.NewEncoder(w)
+	encoder.Indent("", "  ")
+	if err := encoder.Encode(all); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, "\n")
+	return err
+}
