@@ -198,7 +198,7 @@ func writeFile(path string, write func(io.Writer) error) error {
 func (c *gateCommand) result(ctx context.Context, client *benchledger.ClientWithResponses) (*gateResult, error) {
 	result := &gateResult{Baseline: c.Baseline.String(), Candidate: c.Candidate.String(), Checks: []check{}, Suites: []*gatedSuite{}, Notes: []string{}}
 	if isSame(c.Baseline, c.Candidate) {
-		result.add(check{Name: c.Metric, Outcome: exitCannotTell, Sentence: fmt.Sprintf("The baseline (%s) and the candidate (%s) are the same. Compare two batches, agents or models.", c.Baseline, c.Candidate)})
+		result.add(check{Name: c.Metric, Outcome: exitCannotTell, Sentence: fmt.Sprintf("Both sides are the same runs (%s). Compare two batches, agents or models.", c.Baseline)})
 		return result, nil
 	}
 	suites := c.Suite
@@ -436,23 +436,17 @@ func (c *gateCommand) judgeCost(suite string, found *benchledger.Comparison) che
 	}
 	switch {
 	case ratio.Low != nil && *ratio.Low > most:
-		return is(exitRegression, "A run costs more than "+limit+" more: "+evidence+".")
+		return is(exitRegression, "The cost per run increases by more than "+limit+": "+evidence+".")
 	case *ratio.Ratio > most:
-		return is(unproven, "A run may cost more than "+limit+" more, which is not certain: "+evidence+".")
+		return is(unproven, "The cost per run may increase by more than "+limit+", which is not certain: "+evidence+".")
 	}
-	return is(0, "The cost per run is within the limit of +"+limit+": "+evidence+".")
+	return is(0, "The cost per run does not increase by more than "+limit+": "+evidence+".")
 }
 
-// costChange is a ratio of costs in words: +25 % (95 % interval +10 % to +42 %).
+// costChange is a ratio of costs in words: +25 % (95 % interval +10 to +42).
 func costChange(ratio *benchledger.Ratio, level float64) string {
-	change := func(ratio float64) string {
-		text := percent(roundTo(ratio-1, 3))
-		if ratio > 1 && !strings.HasPrefix(text, "0 ") {
-			text = "+" + text
-		}
-		return text
-	}
-	text := change(*ratio.Ratio)
+	change := func(ratio float64) string { return unit{isRate: true}.signed(roundTo(ratio-1, 4)) }
+	text := change(*ratio.Ratio) + " %"
 	if ratio.Low != nil && ratio.High != nil {
 		text += fmt.Sprintf(" (%s interval %s to %s)", percent(level), change(*ratio.Low), change(*ratio.High))
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 
 	benchledger "github.com/benchledger/benchledger/clients/go"
@@ -13,15 +14,22 @@ import (
 // mostChanged returns the scenarios with the largest losses, then those with the largest gains: 10 at most.
 func mostChanged(rows []benchledger.ComparisonDetail) []benchledger.ComparisonDetail {
 	const most = 5
-	rows = slices.DeleteFunc(slices.Clone(rows), func(r benchledger.ComparisonDetail) bool { return r.Difference == nil || *r.Difference == 0 })
-	slices.SortStableFunc(rows, func(a, b benchledger.ComparisonDetail) int { return cmp.Compare(*a.Difference, *b.Difference) })
-	losses := rows
-	if first := slices.IndexFunc(rows, func(r benchledger.ComparisonDetail) bool { return *r.Difference > 0 }); first >= 0 {
-		losses = rows[:first]
+	var losses, gains []benchledger.ComparisonDetail
+	for _, r := range rows {
+		switch {
+		case r.Difference == nil:
+		case *r.Difference < 0:
+			losses = append(losses, r)
+		case *r.Difference > 0:
+			gains = append(gains, r)
+		}
 	}
-	gains := slices.Clone(rows[len(losses):])
-	slices.Reverse(gains)
-	return append(slices.Clone(losses[:min(most, len(losses))]), gains[:min(most, len(gains))]...)
+	bySize := func(a, b benchledger.ComparisonDetail) int {
+		return cmp.Or(cmp.Compare(math.Abs(*b.Difference), math.Abs(*a.Difference)), cmp.Compare(shown(a.Scenario), shown(b.Scenario)))
+	}
+	slices.SortStableFunc(losses, bySize)
+	slices.SortStableFunc(gains, bySize)
+	return append(losses[:min(most, len(losses))], gains[:min(most, len(gains))]...)
 }
 
 // writeReport writes Markdown for a pull request.
@@ -36,7 +44,7 @@ func (c *gateCommand) writeReport(w io.Writer, result *gateResult) error {
 		}
 	}
 	text("## Benchmarks: %s\n\n", map[outcome]string{0: "PASS", exitRegression: "FAIL, there is a regression", exitCannotTell: "CANNOT TELL"}[result.Outcome])
-	text("The candidate (%s), compared with the baseline (%s).\n\n", result.Candidate, result.Baseline)
+	text("Candidate: %s. Compared with: %s.\n\n", result.Candidate, result.Baseline)
 	for i := range result.Checks {
 		check := &result.Checks[i]
 		about := check.Name
@@ -54,6 +62,9 @@ func (c *gateCommand) writeReport(w io.Writer, result *gateResult) error {
 			continue
 		}
 		text("\n### %s: scenarios that changed most\n\n", suite.Suite)
+		found := &suite.comparison
+		text("Of %s, the candidate is better at %s, worse at %s, and equal at %s.\n\n",
+			counted(found.SharedScenarios, "shared scenario"), thousands(found.Wins), thousands(found.Losses), thousands(found.Ties))
 		columns := slices.DeleteFunc(detailColumns(unitOf(c.Metric), suite.rows), func(c column[benchledger.ComparisonDetail]) bool { return c.drawn || c.name == "evaluator" })
 		writeMarkdown(w, tableFlags{}, columns, suite.rows)
 	}
