@@ -82,7 +82,7 @@ func (o outcome) String() string { return [...]string{"pass", "regression", "can
 func (o outcome) title() string { return [...]string{"PASS", "FAIL", "CANNOT TELL"}[o] }
 
 // MarshalText returns the name.
-func (o outcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
+func (o outcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil } //nolint:unparam // encoding.TextMarshaler
 
 // worst returns the outcome that counts of two: a regression, before what cannot be told.
 func worst(a, b outcome) outcome {
@@ -204,11 +204,11 @@ func (c *gateCommand) result(ctx context.Context, client *benchledger.ClientWith
 	suites := c.Suite
 	if len(suites) == 0 {
 		var err error
-		if suites, err = c.suitesOf(ctx, client, c.Candidate, "--candidate"); err != nil {
+		if suites, err = c.suitesOf(ctx, c.Candidate, "--candidate"); err != nil {
 			return nil, err
 		}
 		if len(c.Baseline.values("batch")) > 0 {
-			all, err := c.suitesOf(ctx, client, c.Baseline, "--baseline")
+			all, err := c.suitesOf(ctx, c.Baseline, "--baseline")
 			if err != nil {
 				return nil, err
 			}
@@ -248,7 +248,7 @@ func isSame(a, b side) bool {
 }
 
 // suitesOf returns the suites that a side has runs of, by name. It reads all its runs: no operation lists suites.
-func (c *gateCommand) suitesOf(ctx context.Context, client *benchledger.ClientWithResponses, s side, flag string) ([]string, error) {
+func (c *gateCommand) suitesOf(ctx context.Context, s side, flag string) ([]string, error) {
 	const most = 100_000
 	p := parameters{}
 	c.filterFlags.addTo(p)
@@ -343,6 +343,11 @@ func (c *gateCommand) judge(ctx context.Context, client *benchledger.ClientWithR
 			sentence = "So far, the difference is " + evidence + "."
 		}
 		return is(exitCannotTell, counted(found.OpenRuns.Baseline+found.OpenRuns.Candidate, "run")+" of the sides are open. Wait until the runs have ended, or void the stale ones.", sentence)
+	}
+	// The interval of scenarios that do not differ is a point, however few they are.
+	isPoint := found.Low != nil && found.High != nil && *found.Low == *found.High
+	if c.FailOn == failOnNotProven && isPoint && slices.Contains(found.Warnings, "fewScenarios") {
+		return is(exitCannotTell, "All "+counted(found.SharedScenarios, "shared scenario")+" have the same result, but they are too few for a proof. Run 10 or more.")
 	}
 	switch found.Verdict {
 	case benchledger.ComparisonVerdictWorse:

@@ -38,7 +38,7 @@ func serveGate(t *testing.T) (server *program, env []string) {
 		return func(i int) float64 { return (0.1 + 0.001*float64(i)) * factor(i) }
 	}
 	same := times(func(int) float64 { return 1 })
-	close := func(i int) bool { return i < 21 && i != 3 } // once better, once worse
+	nearly := func(i int) bool { return i < 21 && i != 3 } // once better, once worse
 	var lines []string
 	for _, r := range []someRuns{
 		{batch: "main-1", suite: "deps", scenarios: 30, solves: below(20), costs: same},
@@ -47,16 +47,16 @@ func serveGate(t *testing.T) (server *program, env []string) {
 		{batch: "a bit better", suite: "deps", scenarios: 30, solves: below(22), costs: same},
 		{batch: "worse", suite: "deps", scenarios: 30, solves: below(5), costs: same},
 		{batch: "a bit worse", suite: "deps", scenarios: 30, solves: below(20), costs: same, lacks: func(i int) float64 { return 0.01 + 0.001*float64(i%4) }},
-		{batch: "close", suite: "deps", scenarios: 30, solves: close, costs: same},
-		{batch: "expensive", suite: "deps", scenarios: 30, solves: close, costs: times(func(i int) float64 { return 1.5 + 0.01*float64(i%3) })},
-		{batch: "unsteady", suite: "deps", scenarios: 30, solves: close, costs: times(func(i int) float64 { return []float64{0.5, 4}[i%2] })},
-		{batch: "free", suite: "deps", scenarios: 30, solves: close},
+		{batch: "close", suite: "deps", scenarios: 30, solves: nearly, costs: same},
+		{batch: "expensive", suite: "deps", scenarios: 30, solves: nearly, costs: times(func(i int) float64 { return 1.5 + 0.01*float64(i%3) })},
+		{batch: "unsteady", suite: "deps", scenarios: 30, solves: nearly, costs: times(func(i int) float64 { return []float64{0.5, 4}[i%2] })},
+		{batch: "free", suite: "deps", scenarios: 30, solves: nearly},
 		{batch: "open", suite: "deps", scenarios: 30, solves: below(30), costs: same, open: 2},
 		{batch: "open and worse", suite: "deps", scenarios: 30, solves: below(5), costs: same, open: 1},
 		{batch: "half", suite: "deps", scenarios: 15, solves: below(15), costs: same},
 		{batch: "elsewhere", suite: "deps", scenarios: 5, solves: below(5), prefix: "new-"},
 		{batch: "broken", suite: "deps", scenarios: 3, solves: below(0), infra: true},
-		{batch: "two suites", suite: "deps", scenarios: 30, solves: close, costs: same},
+		{batch: "two suites", suite: "deps", scenarios: 30, solves: nearly, costs: same},
 		{batch: "two suites", suite: "docs", scenarios: 12, solves: below(2), costs: same},
 		{batch: "unknown and worse", suite: "deps", scenarios: 5, solves: below(5), prefix: "new-"},
 		{batch: "unknown and worse", suite: "docs", scenarios: 12, solves: below(2)},
@@ -125,6 +125,9 @@ func TestGate(t *testing.T) {
 			"To find a difference of 2.0 percentage points, about 1,", " scenarios would be needed; there are 30.", "the gate cannot tell (deps, success)",
 		}},
 		{"not proven: worse", "worse", notProven, 1, []string{"FAIL"}},
+
+		{"not proven: a few equal scenarios", "close", "--scenario=t01 --scenario=t02 --metric=totalScore " + notProven, 2, []string{"CANNOT TELL: deps, totalScore: All 2 shared scenarios have the same result"}},
+		{"proven: many equal scenarios", "close", "--metric=totalScore " + notProven, 0, []string{"PASS: deps, totalScore: The candidate is equivalent within"}},
 
 		// Without a test, nothing can be told.
 		{"no runs", "none", "", 2, []string{"CANNOT TELL: success: No run matches the candidate (batch none)."}},
@@ -237,7 +240,8 @@ func TestGateReports(t *testing.T) {
 		"\n### deps: scenarios that changed most\n\nOf 30 shared scenarios, the candidate is better at 1, worse at 1, and equal at 28.\n",
 		"\n| t03 | L1 | 100.0 % | 0.0 % | -100.0 |", "\n| t20 | L1 | 0.0 % | 100.0 % | +100.0 |",
 	)
-	if changed := strings.Count(report[strings.Index(report, "### docs"):], "\n| t"); changed != 5 {
+	_, docs, _ := strings.Cut(report, "### docs")
+	if changed := strings.Count(docs, "\n| t"); changed != 5 {
 		t.Errorf("%d scenarios of docs are in the report", changed)
 	}
 	if all.Tests != 4 || all.Failures != 1 || all.Errors != 0 || len(all.Suites) != 2 || all.Suites[1].Name != "docs" || all.Suites[1].Failures != 1 {
