@@ -470,7 +470,7 @@ func (c *gateCommand) print(result *gateResult) error {
 	}
 	p := newPage(tableFlags{}, formatFlags{})
 	for i := range result.Checks {
-		printf("%s\n", wrapped(result.Checks[i].line(), p.width, "  "))
+		printf("%s\n", wrapped(result.Checks[i].line(), p.width-2, "  "))
 	}
 	if len(result.Suites) > 0 {
 		printf("\n")

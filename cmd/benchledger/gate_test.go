@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jedib0t/go-pretty/v6/text"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/benchledger/benchledger/internal/testdb"
@@ -219,12 +220,12 @@ func TestGateReports(t *testing.T) {
 		t.Helper()
 		markdown, junit := filepath.Join(dir, candidate+".md"), filepath.Join(dir, candidate+".xml")
 		_, stdout, stderr := run(t, env, append([]string{"gate", "--baseline=baseline:main", "--candidate=batch:" + candidate, "--report=" + markdown, "--junit=" + junit}, flags...)...)
-		text, err := os.ReadFile(junit)
+		results, err := os.ReadFile(junit)
 		if err == nil {
-			err = xml.Unmarshal(text, &all)
+			err = xml.Unmarshal(results, &all)
 		}
-		if err != nil || !strings.HasPrefix(string(text), xml.Header) {
-			t.Fatalf("%v: %s%s%s", err, text, stdout, stderr)
+		if err != nil || !strings.HasPrefix(string(results), xml.Header) {
+			t.Fatalf("%v: %s%s%s", err, results, stdout, stderr)
 		}
 		written, err := os.ReadFile(markdown)
 		if err != nil {
@@ -277,6 +278,14 @@ func TestGateReports(t *testing.T) {
 		t.Errorf("JUnit: %+v", all)
 	}
 
+	code, screen := runOnTerminal(t, 80, env, "gate", "--baseline=baseline:main", "--candidate=batch:two suites", "--max-cost-increase=10%")
+	wantOutput(t, code, screen, 1, "FAIL: docs, success: The candidate is worse", "docs   FAIL")
+	for line := range strings.Lines(screen) {
+		if width := text.StringWidthWithoutEscSequences(strings.TrimRight(line, "\r\n")); width > 80 {
+			t.Errorf("a line is %d wide: %s", width, line)
+		}
+	}
+
 	// Names are only names.
 	_, report, all = gate("odd")
 	wantOutput(t, 0, report, 0, "- **CANNOT TELL** \\<i\\>·a\\|b\\&, success: ")
@@ -310,8 +319,8 @@ func TestGateAction(t *testing.T) {
 			t.Fatal(err)
 		}
 		written := func(name string) string {
-			text, _ := os.ReadFile(filepath.Join(dir, name)) // nothing, if it does not exist
-			return string(text)
+			content, _ := os.ReadFile(filepath.Join(dir, name)) // nothing, if it does not exist
+			return string(content)
 		}
 		return script.ProcessState.ExitCode(), written("outputs"), written("summary"), string(printed)
 	}
@@ -351,7 +360,7 @@ func TestGateAction(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile(folder + "/action.yml")
+	definition, err := os.ReadFile(folder + "/action.yml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -361,7 +370,7 @@ func TestGateAction(t *testing.T) {
 			Steps []struct{ Env map[string]string }
 		}
 	}
-	if err := yaml.Unmarshal(text, &action); err != nil {
+	if err := yaml.Unmarshal(definition, &action); err != nil {
 		t.Fatal(err)
 	}
 	given := fmt.Sprint(action.Runs.Steps[0].Env)
