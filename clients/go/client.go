@@ -129,7 +129,7 @@ func keyAdvice(request *http.Request) string {
 	switch {
 	case strings.HasSuffix(request.URL.Path, "/void") || strings.HasSuffix(request.URL.Path, "/restore"):
 		scope = "admin"
-	case request.Method == http.MethodPost:
+	case request.Method == http.MethodPost || request.Method == http.MethodPut || request.Method == http.MethodDelete:
 		scope = "submit"
 	}
 	advice := "; set BENCHLEDGER_API_KEY (or APIKey, --api-key) to a key with the scope " + scope
@@ -364,6 +364,21 @@ func EachCorrectionAs[T any](ctx context.Context, c *ClientWithResponses, params
 			params.Cursor = cursor
 		}
 		return read(c.ListCorrections(ctx, &params))
+	})
+}
+
+// EachBaseline returns all baselines by name, page by page. It stops after an error.
+func (c *ClientWithResponses) EachBaseline(ctx context.Context, params ListBaselinesParams) iter.Seq2[Baseline, error] {
+	return EachBaselineAs[Baseline](ctx, c, params)
+}
+
+// EachBaselineAs is EachBaseline with another type for a baseline; see EachRunAs.
+func EachBaselineAs[T any](ctx context.Context, c *ClientWithResponses, params ListBaselinesParams) iter.Seq2[T, error] {
+	return pages[T]("batchId", func(cursor *string) (*http.Response, []byte, error) {
+		if cursor != nil {
+			params.Cursor = cursor
+		}
+		return read(c.ListBaselines(ctx, &params))
 	})
 }
 

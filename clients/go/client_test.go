@@ -111,6 +111,9 @@ func TestCheckOfKeys(t *testing.T) {
 		{http.MethodGet, "http://[::1]:1/api/runs", "read", true},
 		{http.MethodPost, "http://localhost/api/results", "submit", true},
 		{http.MethodPost, "https://bench.example/api/results", "submit", false},
+		{http.MethodPut, "https://bench.example/api/baselines/main", "submit", false},
+		{http.MethodDelete, "https://bench.example/api/baselines/main", "submit", false},
+		{http.MethodGet, "https://bench.example/api/baselines/main", "read", false},
 	} {
 		for _, status := range []int{401, 403} {
 			want := fmt.Sprintf("%d T: D. (request R); set BENCHLEDGER_API_KEY (or APIKey, --api-key) to a key with the scope %s", status, test.scope)

@@ -53,6 +53,9 @@ func (c *compareCommand) Run() error {
 	if err != nil {
 		return err
 	}
+	if err := c.resolve(ctx, client, &c.serverFlags); err != nil {
+		return err
+	}
 	p := parameters{}
 	c.suiteFlags.addTo(p)
 	c.sideFlags.addTo(p)
@@ -127,22 +130,7 @@ func (c *compareCommand) verdict(ctx context.Context, client *benchledger.Client
 	if found.Difference == nil {
 		return "Cannot tell: the sides share no scenario. Compare sides that attempted the same scenarios.", nil
 	}
-	evidence := u.difference(*found.Difference)
-	var inner []string
-	if found.Low != nil && found.High != nil && *found.Low < *found.High {
-		inner = append(inner, fmt.Sprintf("%s interval %s to %s", percent(found.Level), u.signed(*found.Low), u.signed(*found.High)))
-	}
-	p := found.PValue
-	if found.Sequential {
-		p = found.AnytimePValue
-	}
-	if p != nil {
-		inner = append(inner, pValue(*p))
-	}
-	if len(inner) > 0 {
-		evidence += " (" + strings.Join(inner, ", ") + ")"
-	}
-	evidence += " over " + shared
+	evidence := evidenceOf(u, found)
 	margin := u.size(float64(c.Margin))
 	switch found.Verdict {
 	case benchledger.ComparisonVerdictBetter:
@@ -178,6 +166,26 @@ func (c *compareCommand) verdict(ctx context.Context, client *benchledger.Client
 		sentence += "; to find one as small as this, about " + counted(roughlyUp(*needed), "scenario") + " would be needed"
 	}
 	return sentence + ".", err
+}
+
+// evidenceOf is the difference in a sentence, with its interval and p-value. There has to be one.
+func evidenceOf(u unit, found *benchledger.Comparison) string {
+	evidence := u.difference(*found.Difference)
+	var inner []string
+	if found.Low != nil && found.High != nil && *found.Low < *found.High {
+		inner = append(inner, fmt.Sprintf("%s interval %s to %s", percent(found.Level), u.signed(*found.Low), u.signed(*found.High)))
+	}
+	p := found.PValue
+	if found.Sequential {
+		p = found.AnytimePValue
+	}
+	if p != nil {
+		inner = append(inner, pValue(*p))
+	}
+	if len(inner) > 0 {
+		evidence += " (" + strings.Join(inner, ", ") + ")"
+	}
+	return evidence + " over " + counted(found.SharedScenarios, "shared scenario")
 }
 
 // sideRow is a row of the table with both sides.
@@ -429,6 +437,17 @@ func widest(rows []benchledger.ComparisonDetail) *benchledger.Comparison {
 	return found
 }
 
+// pCell is a p-value in a table.
+func pCell(value *float64) string {
+	switch {
+	case value == nil:
+		return ""
+	case *value < 0.001:
+		return "<0.001"
+	}
+	return strconv.FormatFloat(*value, 'f', 3, 64)
+}
+
 func detailColumns(u unit, rows []benchledger.ComparisonDetail) []column[benchledger.ComparisonDetail] {
 	type row = benchledger.ComparisonDetail
 	_, s := barScales(u, widest(rows))
@@ -438,15 +457,6 @@ func detailColumns(u unit, rows []benchledger.ComparisonDetail) []column[benchle
 		}
 		return u.signed(*r.Difference)
 	}
-	p := func(value *float64) string {
-		if value == nil {
-			return ""
-		}
-		if *value < 0.001 {
-			return "<0.001"
-		}
-		return strconv.FormatFloat(*value, 'f', 3, 64)
-	}
 	return []column[row]{
 		{name: "scenario", rank: 1, value: func(r row) any { return r.Scenario }},
 		{name: "tier", rank: 3, value: func(r row) any { return r.Tier }},
@@ -455,8 +465,8 @@ func detailColumns(u unit, rows []benchledger.ComparisonDetail) []column[benchle
 		{name: "candidate", rank: 6, number: true, value: func(r row) any { return u.value(r.Candidate) }},
 		{name: "difference", number: true, value: func(r row) any { return difference(r) }},
 		{name: "bar", drawn: true, value: func(r row) any { return s.interval(nil, r.Difference, nil, 0) }},
-		{name: "p", rank: 7, number: true, value: func(r row) any { return p(r.PValue) }},
-		{name: "q", rank: 4, number: true, value: func(r row) any { return p(r.QValue) }},
+		{name: "p", rank: 7, number: true, value: func(r row) any { return pCell(r.PValue) }},
+		{name: "q", rank: 4, number: true, value: func(r row) any { return pCell(r.QValue) }},
 		{name: "attempts", rank: 8, value: func(r row) any { return fmt.Sprintf("%d / %d", r.BaselineAttempts, r.CandidateAttempts) }},
 	}
 }

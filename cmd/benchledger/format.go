@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/csv"
 	"encoding/json"
+	"fmt"
+	"io"
 	"reflect"
 	"slices"
 	"strings"
@@ -122,12 +124,16 @@ func rowsOf(body []byte) (rows []json.RawMessage, err error) {
 
 // printMarkdown prints rows as a table that GitHub renders.
 func printMarkdown[T any](f tableFlags, columns []column[T], rows []T) {
+	writeMarkdown(&stdout, f, columns, rows)
+}
+
+func writeMarkdown[T any](w io.Writer, f tableFlags, columns []column[T], rows []T) {
 	chosen := chosenCells(f, columns, rows, 0, time.DateTime)
 	line := func(cell func(cells) string) {
 		for _, column := range chosen {
-			printf("| %s ", cell(column))
+			fmt.Fprintf(w, "| %s ", cell(column))
 		}
-		printf("|\n")
+		fmt.Fprintf(w, "|\n")
 	}
 	line(func(c cells) string { return markdown(c.name) })
 	line(func(c cells) string {

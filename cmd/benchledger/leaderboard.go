@@ -248,11 +248,11 @@ func (c *leaderboardCommand) moreScenarios(
 // side selects the runs of a row.
 func (c *leaderboardCommand) side(r *benchledger.LeaderboardRow) (s side) {
 	if r.Agent != nil {
-		s = append(s, selector{"agent", *r.Agent})
+		s = append(s, selector{key: "agent", value: *r.Agent})
 	}
 	switch {
 	case r.Model != nil:
-		s = append(s, selector{"model", *r.Model})
+		s = append(s, selector{key: "model", value: *r.Model})
 	case c.By != "agent":
 		s = append(s, selector{key: noModel})
 	}

@@ -26,6 +26,8 @@ type commands struct {
 	Show        runCommand         `cmd:"" name:"run" help:"Print a run with its evaluations and telemetry."`
 	Leaderboard leaderboardCommand `cmd:"" help:"Rank the agents and models of a suite, with intervals and ties."`
 	Compare     compareCommand     `cmd:"" help:"Say whether a candidate is better than a baseline: two agents, models or batches."`
+	Gate        gateCommand        `cmd:"" help:"Fail a pipeline if a candidate is worse than a baseline: exit status 0, 1 or 2."`
+	Baseline    baselineCommand    `cmd:"" help:"Name batches, so that others are compared with them."`
 	Scenarios   scenariosCommand   `cmd:"" help:"Say which scenarios of a suite are hard, dead, flaky or misleading."`
 	Trend       trendCommand       `cmd:"" help:"Print how a suite moved from day to day, and which days are unusual."`
 	Power       powerCommand       `cmd:"" help:"Plan how many scenarios a comparison needs."`
@@ -50,7 +52,7 @@ func main() {
 	unsetEmpty()
 	if err := readSecrets(); err != nil {
 		fmt.Fprintln(stderr, "benchledger:", err)
-		os.Exit(1)
+		os.Exit(failed())
 	}
 	if len(os.Args) == 1 {
 		os.Args = append(os.Args, "--help")
@@ -70,16 +72,24 @@ func main() {
 		if errors.As(err, &ended) {
 			os.Exit(ended.status)
 		}
-		os.Exit(1)
+		os.Exit(failed())
 	}
 	exit(0)
 }
 
-// exit ends the program, with status 1 if its output is incomplete.
+// failed is the status after an error. A gate that could not run must not look like one that found something.
+func failed() int {
+	if len(os.Args) > 1 && os.Args[1] == "gate" {
+		return exitNotRun
+	}
+	return 1
+}
+
+// exit ends the program, with the status after an error if its output is incomplete.
 func exit(status int) {
 	if status == 0 && stdout.err != nil {
 		fmt.Fprintln(stderr, "benchledger: the output is incomplete:", stdout.err)
-		status = 1
+		status = failed()
 	}
 	os.Exit(status)
 }

@@ -70,6 +70,9 @@ func (c *powerCommand) Run() error {
 	p := parameters{}
 	p.set("suite", c.Suite)
 	if c.Suite != "" {
+		if err := c.resolve(ctx, client, &c.serverFlags); err != nil {
+			return err
+		}
 		p.set("metric", c.Metric)
 		p.set("infra", c.Infra)
 		c.filterFlags.addTo(p)

@@ -92,18 +92,22 @@ func (f *suiteFlags) printNoRuns(ctx context.Context, client *benchledger.Client
 
 // sideFlags select what is compared.
 type sideFlags struct {
-	Baseline  side `sep:"none" placeholder:"SELECTOR" help:"What to compare with: agent:NAME, model:NAME, batch:ID, or no-model for runs without a model. Can be repeated; a run must match one selector of each kind."`
+	Baseline  side `sep:"none" placeholder:"SELECTOR" help:"What to compare with: agent:NAME, model:NAME, batch:ID, baseline:NAME for the batch of a named baseline, or no-model for runs without a model. Can be repeated; a run must match one selector of each kind."`
 	Candidate side `sep:"none" placeholder:"SELECTOR" help:"What to compare, like --baseline."`
 }
 
 // side has the selectors of one side.
 type side []selector
 
-// selector selects the runs of a side, such as agent:claude-code.
-type selector struct{ key, value string }
+// selector selects the runs of a side, such as agent:claude-code. It has the name of a baseline that was resolved to its batch.
+type selector struct{ key, value, baseline string }
 
-// noModel selects runs without a model.
-const noModel = "no-model"
+const (
+	// noModel selects runs without a model.
+	noModel = "no-model"
+	// namedBaseline selects the batch of a named baseline.
+	namedBaseline = "baseline"
+)
 
 // UnmarshalText parses KEY:VALUE. The value may contain anything.
 func (s *selector) UnmarshalText(value []byte) error {
@@ -112,10 +116,10 @@ func (s *selector) UnmarshalText(value []byte) error {
 		return nil
 	}
 	key, name, _ := strings.Cut(string(value), ":")
-	if !slices.Contains([]string{"agent", "model", "batch"}, key) || name == "" {
-		return fmt.Errorf("%q is no selector: write agent:NAME, model:NAME, batch:ID or no-model, for example model:claude-sonnet-4", value)
+	if !slices.Contains([]string{"agent", "model", "batch", namedBaseline}, key) || name == "" {
+		return fmt.Errorf("%q is no selector: write agent:NAME, model:NAME, batch:ID, baseline:NAME or no-model, for example model:claude-sonnet-4", value)
 	}
-	*s = selector{key, name}
+	*s = selector{key: key, value: name}
 	return nil
 }
 
@@ -128,6 +132,9 @@ func (f *sideFlags) check() error {
 		if len(side.values("model")) > 0 && len(side.values(noModel)) > 0 {
 			return fmt.Errorf("--%s has both model:%s and no-model: leave out one of them", flag, side.values("model")[0])
 		}
+		if named := side.values(namedBaseline); len(named) > 1 || len(named) == 1 && len(side.values("batch")) > 0 {
+			return fmt.Errorf("--%s has several batches: a baseline is a batch, so name one baseline or one batch", flag)
+		}
 	}
 	return nil
 }
@@ -135,6 +142,24 @@ func (f *sideFlags) check() error {
 func (f *sideFlags) addTo(p parameters) {
 	f.Baseline.addTo(p, "baseline")
 	f.Candidate.addTo(p, "candidate")
+}
+
+// resolve replaces named baselines by their batches.
+func (f *sideFlags) resolve(ctx context.Context, client *benchledger.ClientWithResponses, server *serverFlags) error {
+	for _, side := range []side{f.Baseline, f.Candidate} {
+		for i, s := range side {
+			if s.key != namedBaseline {
+				continue
+			}
+			response, err := client.GetBaseline(ctx, s.value) //nolint:bodyclose // get closes it
+			_, found, err := get[benchledger.Baseline](response, err, "batchId")
+			if err != nil {
+				return withList(err, server, "baseline", "baseline", "list")
+			}
+			side[i] = selector{key: "batch", value: found.BatchID, baseline: s.value}
+		}
+	}
+	return nil
 }
 
 func (s side) addTo(p parameters, prefix string) {
@@ -156,11 +181,14 @@ func (s side) values(key string) (values []string) {
 	return values
 }
 
-// String describes the side: agent claude-code, model opus.
+// String describes the side: agent claude-code, model opus, baseline main (batch 42).
 func (s side) String() string {
 	words := make([]string, len(s))
 	for i, selector := range s {
 		words[i] = strings.TrimSpace(strings.Replace(selector.key, "-", " ", 1) + " " + selector.value)
+		if selector.baseline != "" {
+			words[i] = "baseline " + selector.baseline + " (" + words[i] + ")"
+		}
 	}
 	return strings.Join(words, ", ")
 }

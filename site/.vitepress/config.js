@@ -64,6 +64,7 @@ export default defineConfig({
           { text: "Submit from files", link: "/guides/files" },
           { text: "Read and analyse results", link: "/guides/analyse" },
           { text: "Statistics", link: "/guides/statistics" },
+          { text: "Fail on a regression", link: "/guides/gate" },
           { text: "Page through lists", link: "/guides/pages" },
           { text: "Correct results", link: "/guides/correct" },
           { text: "Handle errors", link: "/guides/errors" },
