@@ -27,6 +27,7 @@ var validRows = []struct {
 		"run_id": "run-1", "position": 0, "id": 1, "evaluator_name": "e", "score": 1, "max_score": 1, "created_at": noon,
 	}},
 	{"run_telemetry", columns{"run_id": "run-1", "id": 1}},
+	{"baselines", columns{"name": "main", "batch_id": "batch-1", "set_at": noon}},
 	{"corrections", columns{"id": 1, "run_id": "run-1", "action": "void", "corrected_at": noon}},
 	{"api_keys", columns{"name": "key-1", "hash": `\x` + strings.Repeat("0a", 32), "scope": "submit", "created_at": noon}},
 }
@@ -112,6 +113,11 @@ func TestConstraints(t *testing.T) {
 		{"benchmark_runs_metadata_text_check", "benchmark_runs", columns{"run_id": "new", "metadata_text": `["a"]`}},
 
 		{"batch_runs_metadata_text_check", "batch_runs", columns{"batch_id": "new", "metadata_text": `"a"`}},
+
+		{"baselines_pkey", "baselines", nil},
+		{"baselines_batch_id_fkey", "baselines", columns{"name": "new", "batch_id": "none"}},
+		{"baselines_name_check", "baselines", columns{"name": ""}},
+		{"baselines_name_check", "baselines", columns{"name": longest + "x"}},
 
 		{"corrections_pkey", "corrections", nil},
 		{"corrections_action_check", "corrections", columns{"id": 2, "action": "delete"}},

@@ -293,7 +293,7 @@ func TestBadQuestions(t *testing.T) {
 		{"leaderboard --suite=s --level=high", `"high" is not a number, such as 0.05 or 5%`},
 		{"leaderboard --suite=s --columns=cost,win", `there is no column "win"; the columns are rank, agent,`},
 		{"compare --suite=s --candidate=model:m", "--baseline is missing: say what to compare, for example --baseline=model:"},
-		{"compare --suite=s --baseline=opus", `"opus" is no selector: write agent:NAME, model:NAME, batch:ID or no-model`},
+		{"compare --suite=s --baseline=opus", `"opus" is no selector: write agent:NAME, model:NAME, batch:ID, baseline:NAME or no-model`},
 		{"compare --suite=s --baseline=suite:x", `"suite:x" is no selector`},
 		{"compare --suite=s --baseline=no-model --baseline=model:m --candidate=model:n", "--baseline has both model:m and no-model: leave out one of them"},
 		{"compare --suite=s --baseline=model:m --candidate=model:n --wide", "--columns and --wide are only for --details"},
