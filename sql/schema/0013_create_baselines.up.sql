@@ -11,5 +11,3 @@ create table if not exists baselines (
     constraint baselines_batch_id_fkey foreign key (batch_id) references batch_runs (batch_id) on delete cascade,
     constraint baselines_name_check check (char_length(name) between 1 and 150)
 );
-
-create index if not exists baselines_batch_id_idx on baselines (batch_id);
