@@ -266,6 +266,14 @@ func TestListOldestRuns(t *testing.T) {
 	wantPages(t, q, window, db.OrderOldest, inWindow)
 	slices.Reverse(inWindow)
 	wantPages(t, q, window, db.OrderNewest, inWindow)
+
+	// Two that started at the same time, and whose ids follow one another.
+	var pair []db.BenchmarkRun
+	for _, id := range []string{"first", "second"} {
+		run := with(leastRun(id), func(r *db.Submission) { r.Suite = "pair" })
+		pair = append(pair, runOf(run, create(t, q, run)))
+	}
+	wantPages(t, q, db.Filters{"suite": {"pair"}}, db.OrderOldest, pair)
 }
 
 func TestListRunsByFigure(t *testing.T) {
