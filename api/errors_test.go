@@ -660,9 +660,10 @@ func TestDatabaseUnavailable(t *testing.T) {
 		if got.header.Get("Retry-After") == "" {
 			t.Error("no Retry-After")
 		}
+		body := strings.ReplaceAll(got.body, got.header.Get("X-Request-Id"), "") // which is random, and may have any letters
 		for _, leak := range []string{"dial", "EOF", "127.0.0.1", "pgx", "connect"} {
-			if strings.Contains(got.body, leak) {
-				t.Errorf("the answer has %q: %s", leak, got.body)
+			if strings.Contains(body, leak) {
+				t.Errorf("the answer has %q: %s", leak, body)
 			}
 		}
 		if !strings.Contains(s.log.String(), got.header.Get("X-Request-Id")) {
