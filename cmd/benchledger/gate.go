@@ -100,14 +100,16 @@ type check struct {
 	Sentence string  `json:"sentence"`
 }
 
-// line is the check in a line.
-func (c *check) line() string {
-	about := c.Name
-	if c.Suite != "" {
-		about = c.Suite + ", " + about
+// about names what is checked.
+func (c *check) about() string {
+	if c.Suite == "" {
+		return c.Name
 	}
-	return c.Outcome.title() + ": " + about + ": " + c.Sentence
+	return c.Suite + ", " + c.Name
 }
+
+// line is the check in a line.
+func (c *check) line() string { return c.Outcome.title() + ": " + c.about() + ": " + c.Sentence }
 
 // gatedSuite is what is known of a suite.
 type gatedSuite struct {
@@ -139,9 +141,9 @@ func (r *gateResult) add(c check) {
 // summary is the outcome in a sentence.
 func (r *gateResult) summary() string {
 	var about []string
-	for _, c := range r.Checks {
-		if c.Outcome == r.Outcome {
-			about = append(about, strings.TrimPrefix(c.Suite+", "+c.Name, ", "))
+	for i := range r.Checks {
+		if r.Checks[i].Outcome == r.Outcome {
+			about = append(about, r.Checks[i].about())
 		}
 	}
 	what := listed(about, 5)

@@ -47,11 +47,7 @@ func (c *gateCommand) writeReport(w io.Writer, result *gateResult) error {
 	text("Candidate: %s. Compared with: %s.\n\n", result.Candidate, result.Baseline)
 	for i := range result.Checks {
 		check := &result.Checks[i]
-		about := check.Name
-		if check.Suite != "" {
-			about = check.Suite + ", " + about
-		}
-		text("- **"+check.Outcome.title()+"** %s: %s\n", about, check.Sentence)
+		text("- **"+check.Outcome.title()+"** %s: %s\n", check.about(), check.Sentence)
 	}
 	if len(result.Suites) > 0 {
 		text("\n")
