@@ -31,6 +31,15 @@ type RunFilters struct {
 	Metadata       metadataFilters `json:"-"`
 }
 
+// ListFilters select runs for lists.
+type ListFilters struct {
+	Suite []Name `query:"suite,explode" doc:"Only runs of this suite; repeatable." example:"update-deps"`
+	RunFilters
+	Voided bool `query:"voided" doc:"true: return voided runs, too."`
+}
+
+func (f ListFilters) values() db.Filters { return filterValues(f) }
+
 // SuiteFilters select the runs of a suite for statistics.
 type SuiteFilters struct {
 	Suite Name `query:"suite" required:"true" doc:"The suite." example:"update-deps"`

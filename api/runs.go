@@ -99,17 +99,7 @@ type listRunsInput struct {
 	Limit  int32       `query:"limit" minimum:"1" maximum:"10000" default:"50" doc:"Maximum number of runs to return."`
 	Cursor string      `query:"cursor" maxLength:"1000" doc:"Start of the page: the cursor in the Link header of the previous page, with the same filters and order."`
 	Sort   db.RunOrder `query:"sort" enum:"newest,oldest,score,weightedScore,cost,duration" default:"newest" doc:"The order: by startedAt, or the highest figure first and runs without it last. Runs are sorted by a figure if at most 50,000 match the filters."`
-	Suite  []Name      `query:"suite,explode" doc:"Only runs of this suite; repeatable." example:"update-deps"`
-	RunFilters
-	Voided bool `query:"voided" doc:"true: return voided runs, too."`
-}
-
-func (i *listRunsInput) filters() db.Filters {
-	return filterValues(struct {
-		Suite []Name `query:"suite"`
-		RunFilters
-		Voided bool `query:"voided"`
-	}{i.Suite, i.RunFilters, i.Voided})
+	ListFilters
 }
 
 func (i *listRunsInput) readsMany() bool { return i.Limit > manyRows }
@@ -177,7 +167,7 @@ func (s *server) registerRuns() {
 }
 
 func (s *server) listRuns(ctx context.Context, q *db.Queries, input *listRunsInput) (*listRunsOutput, error) {
-	filters := input.filters()
+	filters := input.values()
 	parameters := maps.Clone(filters)
 	if input.Sort != db.OrderNewest {
 		parameters["sort"] = []string{string(input.Sort)}
